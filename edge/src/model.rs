@@ -1,0 +1,334 @@
+//! The nouns every room of the edge speaks: what is configured, and what links look like to those who place flows.
+//!
+//! Data only. Nothing here acts, waits or reads a clock.
+
+use std::{
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use ipnetwork::IpNetwork;
+use protocol::id::{LinkId, Name, Target};
+
+/// A whole edge file, checked: no field can be wrong any more.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// This edge's name.
+    pub name: Name,
+    /// CA, issued certificates, tokens, keys of the QUIC endpoint.
+    pub state_dir: PathBuf,
+    /// Where links come in.
+    pub tunnel: TunnelConfig,
+    /// A CA named by files instead of the one in `state_dir`.
+    pub ca: Option<CaFiles>,
+    /// The admin endpoint.
+    pub admin: AdminConfig,
+    /// Threads that carry flows.
+    pub workers: usize,
+    /// What may change on reload.
+    pub catalog: Catalog,
+}
+
+/// The tunnel endpoint.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TunnelConfig {
+    /// UDP address that connectors dial.
+    pub listen: SocketAddr,
+    /// What a join token tells a connector to dial, `HOST:PORT`; never empty.
+    pub advertise: Vec<Target>,
+}
+
+/// A CA by files.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CaFiles {
+    /// PEM certificate.
+    pub certificate: PathBuf,
+    /// PEM key.
+    pub key: PathBuf,
+}
+
+/// The admin endpoint.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AdminConfig {
+    /// TCP address.
+    pub listen: SocketAddr,
+    /// Demand the admin token for reads too. Always true beyond loopback.
+    pub authenticate_reads: bool,
+    /// Host names, besides addresses and `localhost`, that the Host header may carry.
+    pub hosts: Vec<String>,
+}
+
+/// Everything that a reload replaces, as one immutable version.
+#[derive(Debug, Clone, Default)]
+pub struct Catalog {
+    /// 0 is the empty catalog every start begins from.
+    pub version: u64,
+    /// Who may connect and what it may claim.
+    pub grants: Vec<Grant>,
+    /// How to probe.
+    pub monitors: Vec<Arc<Monitor>>,
+    /// Origins in groups.
+    pub pools: Vec<Arc<Pool>>,
+    /// Pools in order.
+    pub load_balancers: Vec<Arc<LoadBalancer>>,
+    /// Public addresses.
+    pub listeners: Vec<Arc<Listener>>,
+}
+
+/// A `[[connector]]` of the edge file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Grant {
+    /// The connector's name.
+    pub connector: Name,
+    /// Replicas expected; fewer make the tunnel `degraded`.
+    pub replicas: usize,
+    /// What it may claim: any route inside one of these.
+    pub routes: Vec<Route>,
+}
+
+/// A VNet and a CIDR in it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Route {
+    /// VNet.
+    pub vnet: Name,
+    /// The network's own address and prefix; no bits behind the prefix.
+    pub cidr: IpNetwork,
+}
+
+/// How to probe an origin.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Monitor {
+    /// Its name.
+    pub name: Name,
+    /// What to say and what to expect.
+    pub check: Check,
+    /// From one probe's start to the next.
+    pub interval: Duration,
+    /// Limit of one attempt.
+    pub timeout: Duration,
+    /// More attempts at once after a failed one, before the probe counts as failed.
+    pub retries: u32,
+    /// Successes in a row that make an unhealthy path healthy. At least 1.
+    pub consecutive_up: u32,
+    /// Failures in a row that make a healthy path unhealthy. At least 1.
+    pub consecutive_down: u32,
+    /// Failed connects of live traffic in a row that make a healthy path unhealthy; 0 counts none.
+    pub passive_failures: u32,
+    /// Each wait varies by up to this share of the interval, 0.0 to 0.5.
+    pub jitter: f64,
+}
+
+/// What a monitor says and expects.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Check {
+    /// A TCP connection is accepted.
+    Tcp,
+    /// An HTTP/1.1 answer matches.
+    Http(HttpCheck),
+}
+
+/// An HTTP probe.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HttpCheck {
+    /// `GET`, `HEAD` or `OPTIONS`.
+    pub method: http::Method,
+    /// Path and query, beginning with `/`.
+    pub path: String,
+    /// Host header; absent: the origin's address.
+    pub host: Option<String>,
+    /// Further header fields.
+    pub headers: Vec<(http::HeaderName, http::HeaderValue)>,
+    /// Status codes that count as success, as inclusive ranges; never empty.
+    pub expected_codes: Vec<(u16, u16)>,
+    /// Text that must occur in the first 64 KiB of the body, letter case aside; empty: none.
+    pub expected_body: String,
+    /// Use one connection for many probes where the origin allows it.
+    pub keep_alive: bool,
+}
+
+/// A group of origins that serve the same thing.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Pool {
+    /// Its name.
+    pub name: Name,
+    /// Absent: every origin is `unknown` and serves.
+    pub monitor: Option<Arc<Monitor>>,
+    /// How to choose among its origins.
+    pub steering: Steering,
+    /// Fewer healthy origins make the pool `critical`.
+    pub minimum_origins: usize,
+    /// Limit of one dial of an origin, tunnel included.
+    pub connect_timeout: Duration,
+    /// Never empty; names are unique in the pool.
+    pub origins: Vec<Arc<Origin>>,
+}
+
+/// Choosing among the origins of a pool.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Steering {
+    /// Weighted dice.
+    Random,
+    /// Smooth weighted round robin.
+    RoundRobin,
+    /// Weighted rendezvous hash of the source address.
+    Hash,
+    /// Fewest open flows per weight.
+    LeastConnections,
+}
+
+/// One server behind the edge.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Origin {
+    /// Its name, unique in the pool.
+    pub name: Name,
+    /// Absent: reached from the edge itself.
+    pub vnet: Option<Name>,
+    /// Address and port.
+    pub address: Target,
+    /// Share of the pool's flows, 0 to 1,000; 0 takes none and is still probed.
+    pub weight: f64,
+}
+
+/// Ordered pools and what to do among them.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LoadBalancer {
+    /// Its name.
+    pub name: Name,
+    /// Indices into [`Catalog::pools`], in order of failover; never empty.
+    pub pools: Vec<usize>,
+    /// Serves when no other pool can, whatever its health.
+    pub fallback_pool: Option<usize>,
+    /// How to choose among usable pools.
+    pub steering: PoolSteering,
+    /// Keep a source on its origin.
+    pub session_affinity: Affinity,
+}
+
+/// Choosing among the usable pools of a load balancer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PoolSteering {
+    /// The first usable one in order.
+    Off,
+    /// Dice.
+    Random,
+    /// Fewest open flows.
+    LeastConnections,
+}
+
+/// Whether and how a client stays on its origin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Affinity {
+    /// Every flow is placed anew.
+    None,
+    /// By source address, for this long after the last flow.
+    Source {
+        /// Idle time after which the binding is forgotten.
+        ttl: Duration,
+    },
+}
+
+/// A public address.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Listener {
+    /// Its name.
+    pub name: Name,
+    /// What it accepts.
+    pub protocol: ListenProtocol,
+    /// Where.
+    pub listen: SocketAddr,
+    /// Index into [`Catalog::load_balancers`].
+    pub load_balancer: usize,
+    /// Most flows open at once; more are refused.
+    pub max_connections: usize,
+    /// First bytes may be sent again after a time-out or a lost link.
+    pub replay: bool,
+    /// A TCP flow that carries nothing for this long is closed; absent: never.
+    pub idle_timeout: Option<Duration>,
+}
+
+/// What a listener accepts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ListenProtocol {
+    /// TCP connections.
+    Tcp,
+}
+
+/// Which way a path leads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Via {
+    /// From the edge itself.
+    Direct,
+    /// Through this link.
+    Link(LinkId),
+}
+
+/// What the balancer may know of a link: whether to place on it, and how much it carries. Written by the tunnel room.
+#[derive(Debug, Default)]
+pub struct LinkLoad {
+    suspect: AtomicBool,
+    streams: Arc<AtomicUsize>,
+}
+
+impl LinkLoad {
+    /// True while new flows may be placed on the link.
+    #[must_use]
+    pub fn is_placeable(&self) -> bool {
+        !self.suspect.load(Ordering::Relaxed)
+    }
+
+    /// Takes the link out of placement, or back in.
+    pub fn set_suspect(&self, suspect: bool) {
+        self.suspect.store(suspect, Ordering::Relaxed);
+    }
+
+    /// Counts one stream as open until the guard is dropped.
+    #[must_use]
+    pub fn hold(&self) -> Held {
+        Held::new(&self.streams)
+    }
+
+    /// Streams open on the link.
+    #[must_use]
+    pub fn streams(&self) -> usize {
+        self.streams.load(Ordering::Relaxed)
+    }
+}
+
+/// Open flows, counted while held: of a link, an origin, a listener.
+#[derive(Debug)]
+pub struct Held(Arc<AtomicUsize>);
+
+impl Held {
+    /// Counts one until dropped.
+    #[must_use]
+    pub fn new(counter: &Arc<AtomicUsize>) -> Self {
+        counter.fetch_add(1, Ordering::Relaxed);
+        Self(counter.clone())
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// A flow as its listener saw it arrive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FlowKey {
+    /// The client.
+    pub source: SocketAddr,
+}
+
+impl FlowKey {
+    /// The address that affinity and hashing go by.
+    #[must_use]
+    pub fn source_ip(&self) -> IpAddr {
+        self.source.ip().to_canonical()
+    }
+}

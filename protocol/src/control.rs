@@ -1,0 +1,322 @@
+//! Control messages: registration, renewal, goodbye, enrolment. Shapes are frozen once released; new information is a
+//! new kind.
+
+use std::fmt;
+
+use bytes::Bytes;
+use ipnetwork::IpNetwork;
+use wincode::{SchemaRead, SchemaWrite};
+
+use crate::{
+    codec::{self, DecodeError, OPTIONAL},
+    error::Reason,
+    id::Name,
+    limits::{ROUTES_MAX, TEXT_MAX},
+};
+
+const HELLO: u16 = 1;
+const WELCOME: u16 = 2;
+const REFUSED: u16 = 3;
+const GOODBYE: u16 = 4;
+const RENEW: u16 = 5;
+const RENEWED: u16 = 6;
+const ENROL: u16 = 16;
+const ENROLLED: u16 = 17;
+
+/// A route a connector claims, as it crosses the wire: the VNet's name and the CIDR in text.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, SchemaRead, SchemaWrite)]
+pub struct RouteClaim {
+    /// VNet.
+    pub vnet: String,
+    /// `ADDRESS/PREFIX`.
+    pub cidr: String,
+}
+
+impl RouteClaim {
+    /// The claim's names, checked.
+    ///
+    /// # Errors
+    /// What is wrong with it, in words fit for `refused_routes`.
+    pub fn parse(&self) -> Result<(Name, IpNetwork), &'static str> {
+        let vnet = self.vnet.parse().map_err(|_| "not a VNet name")?;
+        let cidr: IpNetwork = self.cidr.parse().map_err(|_| "not a CIDR")?;
+        if cidr.network() != cidr.ip() {
+            return Err("has bits set behind its prefix");
+        }
+        Ok((vnet, cidr))
+    }
+}
+
+/// A claim the edge did not accept.
+#[derive(Debug, Clone, PartialEq, Eq, SchemaRead, SchemaWrite)]
+pub struct RefusedRoute {
+    /// What was claimed.
+    pub route: RouteClaim,
+    /// Why not.
+    pub reason: String,
+}
+
+/// First message of a link, from the connector.
+#[derive(Debug, Clone, PartialEq, Eq, SchemaRead, SchemaWrite)]
+pub struct Hello {
+    /// Oldest protocol version it speaks.
+    pub version_min: u16,
+    /// Newest protocol version it speaks.
+    pub version_max: u16,
+    /// Product version, for people.
+    pub software: String,
+    /// Which of the replica's links to this edge this is, from 0.
+    pub slot: u16,
+    /// How many links the replica keeps to each edge.
+    pub links: u16,
+    /// What it asks to serve. At most [`ROUTES_MAX`].
+    pub routes: Vec<RouteClaim>,
+}
+
+/// The edge's answer to a [`Hello`] it accepts.
+#[derive(Debug, Clone, PartialEq, Eq, SchemaRead, SchemaWrite)]
+pub struct Welcome {
+    /// The version both speak.
+    pub version: u16,
+    /// The edge's name.
+    pub edge: String,
+    /// The link's number at the edge.
+    pub link: u64,
+    /// What the link may serve.
+    pub accepted: Vec<RouteClaim>,
+    /// What it may not, and why.
+    pub refused: Vec<RefusedRoute>,
+}
+
+/// Why a registration, enrolment or renewal was refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[repr(u16)]
+pub enum RefusalCode {
+    /// No common version.
+    Version = 1,
+    /// The edge grants this name nothing.
+    NoGrant = 2,
+    /// The name was revoked after the certificate or token was issued.
+    Revoked = 3,
+    /// The token is unknown here, or its secret is wrong.
+    TokenUnknown = 4,
+    /// The token was used by another key.
+    TokenUsed = 5,
+    /// The token's time is over.
+    TokenExpired = 6,
+    /// The certificate's time is over.
+    CertificateExpired = 7,
+    /// The request could not be understood.
+    BadRequest = 8,
+    /// The edge cannot do it now (a full disk, a bound reached); try again.
+    Unavailable = 9,
+}
+
+impl RefusalCode {
+    /// The code with this number; what is unknown counts as `Unavailable`, so that a connector keeps trying.
+    #[must_use]
+    pub fn from_wire(number: u16) -> Self {
+        match number {
+            1 => Self::Version,
+            2 => Self::NoGrant,
+            3 => Self::Revoked,
+            4 => Self::TokenUnknown,
+            5 => Self::TokenUsed,
+            6 => Self::TokenExpired,
+            7 => Self::CertificateExpired,
+            8 => Self::BadRequest,
+            _ => Self::Unavailable,
+        }
+    }
+
+    /// The word for logs and status.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Version => "version",
+            Self::NoGrant => "no_grant",
+            Self::Revoked => "revoked",
+            Self::TokenUnknown => "token_unknown",
+            Self::TokenUsed => "token_used",
+            Self::TokenExpired => "token_expired",
+            Self::CertificateExpired => "certificate_expired",
+            Self::BadRequest => "bad_request",
+            Self::Unavailable => "unavailable",
+        }
+    }
+}
+
+impl fmt::Display for RefusalCode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// A refusal: a code for programs, a sentence for people.
+#[derive(Debug, Clone, PartialEq, Eq, SchemaRead, SchemaWrite, thiserror::Error)]
+#[error("{}: {text}", self.code())]
+pub struct Refusal {
+    code: u16,
+    /// What is wrong and what would be right. At most [`TEXT_MAX`] bytes.
+    pub text: String,
+}
+
+impl Refusal {
+    /// A refusal with this code and explanation; a longer text is cut at [`TEXT_MAX`].
+    #[must_use]
+    pub fn new(code: RefusalCode, text: &str) -> Self {
+        Self { code: code as u16, text: cut(text) }
+    }
+
+    /// The code.
+    #[must_use]
+    pub fn code(&self) -> RefusalCode {
+        RefusalCode::from_wire(self.code)
+    }
+}
+
+/// The sender places nothing new on this link and will close it when what it carries has ended.
+#[derive(Debug, Clone, PartialEq, Eq, SchemaRead, SchemaWrite)]
+pub struct Goodbye {
+    /// How long it waits for flows to end, milliseconds.
+    pub grace_ms: u32,
+}
+
+/// A request to renew the certificate of the link's own identity.
+#[derive(Debug, Clone, PartialEq, Eq, SchemaRead, SchemaWrite)]
+pub struct Renew {
+    /// A PKCS#10 request in DER. Only its public key is used.
+    pub csr: Vec<u8>,
+}
+
+/// A certificate: the answer to [`Renew`].
+#[derive(Debug, Clone, PartialEq, Eq, SchemaRead, SchemaWrite)]
+pub struct Renewed {
+    /// The certificate in DER.
+    pub certificate: Vec<u8>,
+}
+
+/// A request to redeem a join token. Sent on [`crate::version::ALPN_ENROL`] only.
+#[derive(Clone, PartialEq, Eq, SchemaRead, SchemaWrite)]
+pub struct Enrol {
+    /// Which token: its public number.
+    pub token: [u8; 16],
+    /// Its secret.
+    pub secret: [u8; 32],
+    /// The replica's own name for itself.
+    pub replica: String,
+    /// A PKCS#10 request in DER. Only its public key is used.
+    pub csr: Vec<u8>,
+}
+
+impl fmt::Debug for Enrol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Enrol").field("replica", &self.replica).field("secret", &"***").finish_non_exhaustive()
+    }
+}
+
+/// The first certificate: the answer to [`Enrol`].
+#[derive(Debug, Clone, PartialEq, Eq, SchemaRead, SchemaWrite)]
+pub struct Enrolled {
+    /// The connector's name.
+    pub connector: String,
+    /// The certificate in DER.
+    pub certificate: Vec<u8>,
+    /// The fleet's CA certificate in DER.
+    pub ca: Vec<u8>,
+}
+
+/// Any control message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Message {
+    /// Registration.
+    Hello(Hello),
+    /// Registration accepted.
+    Welcome(Welcome),
+    /// Registration, renewal or enrolment refused.
+    Refused(Refusal),
+    /// No new work on this link.
+    Goodbye(Goodbye),
+    /// Certificate renewal asked.
+    Renew(Renew),
+    /// Certificate renewal granted.
+    Renewed(Renewed),
+    /// Enrolment asked.
+    Enrol(Enrol),
+    /// Enrolment granted.
+    Enrolled(Enrolled),
+    /// A kind this build does not know and may ignore.
+    Ignored(u16),
+}
+
+impl Message {
+    /// The whole frame.
+    #[must_use]
+    pub fn encode(&self) -> Bytes {
+        match self {
+            Self::Hello(m) => codec::control_frame(HELLO, m),
+            Self::Welcome(m) => codec::control_frame(WELCOME, m),
+            Self::Refused(m) => codec::control_frame(REFUSED, m),
+            Self::Goodbye(m) => codec::control_frame(GOODBYE, m),
+            Self::Renew(m) => codec::control_frame(RENEW, m),
+            Self::Renewed(m) => codec::control_frame(RENEWED, m),
+            Self::Enrol(m) => codec::control_frame(ENROL, m),
+            Self::Enrolled(m) => codec::control_frame(ENROLLED, m),
+            Self::Ignored(kind) => codec::control_frame(*kind, &()),
+        }
+    }
+
+    /// Reads the body of a frame of this kind.
+    ///
+    /// # Errors
+    /// [`DecodeError`] for an unknown kind that may not be ignored, a body that is not of its kind's shape or has bytes
+    /// left over, and values out of bounds.
+    pub fn decode(kind: u16, body: &[u8]) -> Result<Self, DecodeError> {
+        match kind {
+            HELLO => {
+                let hello: Hello = codec::decode(kind, body)?;
+                if hello.routes.len() > ROUTES_MAX {
+                    return Err(DecodeError::OutOfBounds { kind, what: "more than 512 routes" });
+                }
+                if hello.links == 0 || hello.slot >= hello.links {
+                    return Err(DecodeError::OutOfBounds { kind, what: "a slot is below the number of links" });
+                }
+                Ok(Self::Hello(hello))
+            }
+            WELCOME => codec::decode(kind, body).map(Self::Welcome),
+            REFUSED => codec::decode(kind, body).map(Self::Refused),
+            GOODBYE => codec::decode(kind, body).map(Self::Goodbye),
+            RENEW => codec::decode(kind, body).map(Self::Renew),
+            RENEWED => codec::decode(kind, body).map(Self::Renewed),
+            ENROL => codec::decode(kind, body).map(Self::Enrol),
+            ENROLLED => codec::decode(kind, body).map(Self::Enrolled),
+            other if other & OPTIONAL != 0 => Ok(Self::Ignored(other)),
+            other => Err(DecodeError::UnknownKind(other)),
+        }
+    }
+}
+
+/// A refusal of one stream, as it crosses the wire.
+#[derive(Debug, Clone, PartialEq, Eq, SchemaRead, SchemaWrite)]
+pub(crate) struct RefusedOpen {
+    pub(crate) reason: u16,
+    pub(crate) text: String,
+}
+
+impl RefusedOpen {
+    pub(crate) fn new(reason: Reason, text: &str) -> Self {
+        Self { reason: reason.to_wire(), text: cut(text) }
+    }
+}
+
+fn cut(text: &str) -> String {
+    text.chars()
+        .scan(0, |used, c| {
+            *used += c.len_utf8();
+            (*used <= TEXT_MAX).then_some(c)
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests;

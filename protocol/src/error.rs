@@ -1,0 +1,202 @@
+//! Codes that cross the wire: why a link closed, why a stream ended, why something was refused. Numbers are never reused.
+
+use std::fmt;
+
+/// Why a link was closed: the application code of a QUIC CONNECTION_CLOSE.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[repr(u32)]
+pub enum CloseCode {
+    /// Nothing more to say.
+    Done = 0,
+    /// A malformed, oversized or out-of-order message.
+    Protocol = 1,
+    /// No common version.
+    Version = 2,
+    /// No certificate, or one that does not serve for this.
+    Unauthorised = 3,
+    /// The name or its certificate was revoked.
+    Revoked = 4,
+    /// The edge grants this name nothing (any more).
+    NoGrant = 5,
+    /// The same replica registered again.
+    Superseded = 6,
+    /// The link left packets unanswered for too long.
+    Dead = 7,
+    /// The peer is shutting down.
+    Shutdown = 8,
+    /// A bound was reached; try again later.
+    Overloaded = 9,
+    /// The certificate ran out while the link was up.
+    Expired = 10,
+}
+
+impl CloseCode {
+    const ALL: [Self; 11] = [
+        Self::Done,
+        Self::Protocol,
+        Self::Version,
+        Self::Unauthorised,
+        Self::Revoked,
+        Self::NoGrant,
+        Self::Superseded,
+        Self::Dead,
+        Self::Shutdown,
+        Self::Overloaded,
+        Self::Expired,
+    ];
+
+    /// The code with this number, if it is one of ours.
+    #[must_use]
+    pub fn from_wire(number: u64) -> Option<Self> {
+        Self::ALL.into_iter().find(|code| u64::from(*code as u32) == number)
+    }
+
+    /// The word for logs, metrics and status.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Done => "done",
+            Self::Protocol => "protocol_error",
+            Self::Version => "version",
+            Self::Unauthorised => "unauthorised",
+            Self::Revoked => "revoked",
+            Self::NoGrant => "no_grant",
+            Self::Superseded => "superseded",
+            Self::Dead => "dead",
+            Self::Shutdown => "shutdown",
+            Self::Overloaded => "overloaded",
+            Self::Expired => "expired",
+        }
+    }
+}
+
+impl fmt::Display for CloseCode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// Why one direction of a stream was cut: the code of a STOP_SENDING or RESET_STREAM.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[repr(u32)]
+pub enum StreamCode {
+    /// The connection behind the stream was reset: deliver what you have, then close hard.
+    Reset = 1,
+    /// The reader took nothing while the link's window ran short.
+    Stalled = 2,
+    /// The opener no longer waits for the reply.
+    Cancelled = 3,
+    /// The header could not be read.
+    BadHeader = 4,
+}
+
+impl StreamCode {
+    /// The code with this number; what is unknown counts as a reset.
+    #[must_use]
+    pub fn from_wire(number: u64) -> Self {
+        match number {
+            2 => Self::Stalled,
+            3 => Self::Cancelled,
+            4 => Self::BadHeader,
+            _ => Self::Reset,
+        }
+    }
+}
+
+macro_rules! reasons {
+    ($($(#[$doc:meta])* $name:ident = $number:literal, $word:literal;)*) => {
+        /// Why a path, a probe or an open failed. A closed set, the same on the wire, in status, logs and metrics.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[repr(u16)]
+        pub enum Reason { $($(#[$doc])* $name = $number,)* }
+
+        impl Reason {
+            /// Every reason there is.
+            pub const ALL: &[Self] = &[$(Self::$name),*];
+
+            /// The snake_case word.
+            #[must_use]
+            pub fn as_str(self) -> &'static str {
+                match self { $(Self::$name => $word,)* }
+            }
+
+            /// The number on the wire.
+            #[must_use]
+            pub fn to_wire(self) -> u16 {
+                self as u16
+            }
+
+            /// The reason with this number, if this build knows it.
+            #[must_use]
+            pub fn from_wire(number: u16) -> Option<Self> {
+                match number { $($number => Some(Self::$name),)* _ => None }
+            }
+        }
+    };
+}
+
+reasons! {
+    /// No route of the VNet covers the address.
+    NoRoute = 1, "no_route";
+    /// A route covers it, but no link of its connectors is up.
+    TunnelDown = 2, "tunnel_down";
+    /// The link died while the answer was awaited.
+    LinkLost = 3, "link_lost";
+    /// The connector does not permit the target.
+    PolicyDenied = 4, "policy_denied";
+    /// The origin refused the connection.
+    ConnectRefused = 5, "connect_refused";
+    /// The origin, or the tunnel, did not answer in time.
+    ConnectTimeout = 6, "connect_timeout";
+    /// The connector has no way to the address.
+    NetworkUnreachable = 7, "network_unreachable";
+    /// The origin reset the connection.
+    ConnectionReset = 8, "connection_reset";
+    /// The origin's certificate is not trusted.
+    TlsUntrusted = 9, "tls_untrusted";
+    /// The origin's certificate names another host.
+    TlsNameMismatch = 10, "tls_name_mismatch";
+    /// The TLS handshake failed otherwise.
+    TlsHandshake = 11, "tls_handshake";
+    /// Connected, but no HTTP answer in time.
+    HttpTimeout = 12, "http_timeout";
+    /// The answer is not HTTP.
+    HttpInvalid = 13, "http_invalid";
+    /// The HTTP status is not an expected one.
+    CodeMismatch = 14, "code_mismatch";
+    /// The expected text is not in the body.
+    BodyMismatch = 15, "body_mismatch";
+    /// No answer to a UDP probe.
+    UdpNoAnswer = 16, "udp_no_answer";
+    /// No answer to an ICMP echo.
+    IcmpTimeout = 17, "icmp_timeout";
+    /// The name could not be resolved.
+    DnsFailed = 18, "dns_failed";
+    /// Live traffic failed to connect too often.
+    PassiveFailures = 19, "passive_failures";
+    /// The connector itself ran out of something (descriptors, ports).
+    ConnectorOverloaded = 20, "connector_overloaded";
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_come_back_from_their_numbers() {
+        for reason in Reason::ALL {
+            assert_eq!(Reason::from_wire(reason.to_wire()), Some(*reason));
+        }
+        for code in CloseCode::ALL {
+            assert_eq!(CloseCode::from_wire(u64::from(code as u32)), Some(code));
+        }
+        assert_eq!(Reason::from_wire(0), None);
+        assert_eq!(CloseCode::from_wire(999), None);
+    }
+}

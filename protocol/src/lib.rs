@@ -1,0 +1,12 @@
+//! The wire between a connector and an edge: names, limits, frames, stream headers, and the splice that carries bytes.
+//!
+//! It dials nothing, spawns no task and keeps no clock of its own. `docs/protocol.md` draws every byte.
+
+pub mod codec;
+pub mod control;
+pub mod error;
+pub mod id;
+pub mod limits;
+pub mod splice;
+pub mod stream;
+pub mod version;

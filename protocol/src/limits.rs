@@ -1,0 +1,44 @@
+//! Every bound of the wire and of a link, by name.
+
+use std::time::Duration;
+
+/// Longest body of a control frame, bytes. A longer one closes the link.
+pub const CONTROL_BODY_MAX: usize = 64 * 1024;
+/// Longest body of a stream header or reply, bytes.
+pub const HEADER_BODY_MAX: usize = 1024;
+/// Most routes one registration may claim.
+pub const ROUTES_MAX: usize = 512;
+/// Longest host name of a target, bytes (RFC 1035 section 2.3.4).
+pub const HOST_NAME_MAX: usize = 253;
+/// Longest explanation carried in a refusal, bytes; longer ones are cut.
+pub const TEXT_MAX: usize = 256;
+
+/// Client bytes that may travel before the reply to an open, and are kept for placing again.
+pub const FIRST_BYTES_MAX: usize = 16 * 1024;
+
+/// How often an idle link proves itself.
+pub const KEEP_ALIVE: Duration = Duration::from_secs(1);
+/// A link silent for this long is dead.
+pub const DEAD_AFTER: Duration = Duration::from_secs(3);
+/// A link with packets unanswered for this long, or four round trips if those are longer, is suspect.
+pub const SUSPECT_AFTER: Duration = Duration::from_millis(300);
+
+/// Streams an edge may have open on one link. 16,384 costs quinn about 1.4 MiB a link.
+pub const STREAMS_MAX: u32 = 16_384;
+/// Streams a connector may have open on one link: the control stream, and room for what comes.
+pub const CONNECTOR_STREAMS_MAX: u32 = 8;
+/// Bytes one stream may have in flight towards a reader: 1 Gbit/s at 64 ms.
+pub const STREAM_WINDOW: u32 = 8 * 1024 * 1024;
+/// Bytes all streams of a link may have in flight towards their readers; memory bound of a link.
+pub const LINK_WINDOW: u32 = 128 * 1024 * 1024;
+/// Bytes a link may have sent and not yet seen acknowledged.
+pub const SEND_WINDOW: u64 = 32 * 1024 * 1024;
+/// A flow whose reader takes nothing for this long may be reset when the link's window runs short.
+pub const STALL_AFTER: Duration = Duration::from_secs(5);
+
+/// A stream's header must be whole within this time of the stream's first byte.
+pub const HEADER_WAIT: Duration = Duration::from_secs(5);
+/// A registration, enrolment or renewal must be whole within this time.
+pub const REGISTER_WAIT: Duration = Duration::from_secs(5);
+/// Longest time an edge may ask a connector to spend on one dial.
+pub const DIAL_WAIT_MAX: Duration = Duration::from_secs(60);

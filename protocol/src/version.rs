@@ -1,0 +1,33 @@
+//! Versions of the tunnel protocol and the ALPN names that select what a connection is for.
+
+/// ALPN of a link: an enrolled connector carrying flows.
+pub const ALPN_LINK: &[u8] = b"underpass/1";
+/// ALPN of enrolment: no client certificate, a join token for a first certificate, nothing else.
+pub const ALPN_ENROL: &[u8] = b"underpass-enrol/1";
+/// ALPN of renewal with a certificate that may have expired: one renewal, nothing else.
+pub const ALPN_RENEW: &[u8] = b"underpass-renew/1";
+
+/// Newest version of the control messages that this build speaks.
+pub const VERSION: u16 = 1;
+/// Oldest version it still accepts.
+pub const VERSION_MIN: u16 = 1;
+
+/// Picks the version both sides speak, given the range the peer offers; `None` if there is none.
+#[must_use]
+pub fn negotiate(peer_min: u16, peer_max: u16) -> Option<u16> {
+    let version = peer_max.min(VERSION);
+    (version >= peer_min.max(VERSION_MIN)).then_some(version)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_newest_common_version_is_taken() {
+        assert_eq!(negotiate(1, 1), Some(1));
+        assert_eq!(negotiate(1, 9), Some(1), "a newer peer comes down to us");
+        assert_eq!(negotiate(2, 9), None, "a peer that dropped our version is refused");
+        assert_eq!(negotiate(0, 0), None, "a peer older than our oldest is refused");
+    }
+}
