@@ -1,12 +1,13 @@
 //! Frames over QUIC streams: reads and writes whole messages, and says how it went wrong when it did.
 
+use bytes::BytesMut;
 use quinn::{ReadExactError, RecvStream, SendStream, VarInt, WriteError};
 
 use crate::{
     codec::{self, CONTROL_HEAD, DecodeError, FrameHead, HEADER_HEAD},
     control::Message,
     error::{CloseCode, StreamCode},
-    limits::HEADER_BODY_MAX,
+    limits::{CONTROL_BODY_MAX, HEADER_BODY_MAX},
     stream::{Open, Reply},
 };
 
@@ -16,6 +17,9 @@ pub enum WireError {
     /// The bytes are no message.
     #[error(transparent)]
     Decode(#[from] DecodeError),
+    /// A message that must not come here and now.
+    #[error("a {0} message is out of order")]
+    OutOfOrder(&'static str),
     /// The stream ended before or within a message.
     #[error("the stream ended within a message")]
     Ended,
@@ -50,17 +54,40 @@ impl From<WriteError> for WireError {
     }
 }
 
-/// Reads one control message; unknown optional kinds come back as [`Message::Ignored`].
-///
-/// # Errors
-/// [`WireError`]. After [`WireError::Decode`] the link must be closed with [`CloseCode::Protocol`].
-pub async fn read_message(recv: &mut RecvStream) -> Result<Message, WireError> {
-    let mut head = [0; CONTROL_HEAD];
-    recv.read_exact(&mut head).await?;
-    let head = FrameHead::decode(head)?;
-    let mut body = vec![0; head.length];
-    recv.read_exact(&mut body).await?;
-    Ok(Message::decode(head.kind, &body)?)
+/// Reads control messages one after the other. Dropping a pending [`ControlReader::next`] loses nothing.
+#[derive(Debug)]
+pub struct ControlReader {
+    recv: RecvStream,
+    buffer: BytesMut,
+}
+
+impl ControlReader {
+    /// Reads from this stream on.
+    #[must_use]
+    pub fn new(recv: RecvStream) -> Self {
+        Self { recv, buffer: BytesMut::new() }
+    }
+
+    /// The next message; kinds that are unknown and may be ignored come back as [`Message::Ignored`].
+    ///
+    /// # Errors
+    /// [`WireError`]. After [`WireError::Decode`] the link must be closed with [`CloseCode::Protocol`].
+    pub async fn next(&mut self) -> Result<Message, WireError> {
+        loop {
+            if let Some(head) = self.buffer.first_chunk::<CONTROL_HEAD>() {
+                let head = FrameHead::decode(*head)?;
+                if self.buffer.len() >= CONTROL_HEAD + head.length {
+                    let frame = self.buffer.split_to(CONTROL_HEAD + head.length);
+                    return Ok(Message::decode(head.kind, &frame[CONTROL_HEAD..])?);
+                }
+            }
+            let missing = CONTROL_HEAD + CONTROL_BODY_MAX - self.buffer.len();
+            match self.recv.read_chunk(missing, true).await.map_err(ReadExactError::ReadError)? {
+                Some(chunk) => self.buffer.extend_from_slice(&chunk.bytes),
+                None => return Err(WireError::Ended),
+            }
+        }
+    }
 }
 
 /// Writes one control message.

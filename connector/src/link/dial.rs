@@ -10,7 +10,7 @@ use protocol::{
     id::{Host, Target},
     limits::REGISTER_WAIT,
     transport::{self, Side},
-    wire::{self, WireError},
+    wire::{self, ControlReader, WireError},
 };
 use quinn::{ClientConfig, Connection, Endpoint, EndpointConfig, TokioRuntime, crypto::rustls::QuicClientConfig};
 use tokio::time;
@@ -66,9 +66,9 @@ pub enum EnrolError {
     /// The conversation broke off.
     #[error(transparent)]
     Wire(#[from] WireError),
-    /// The edge said something else than it should.
-    #[error("the edge's answer is not the one to this request")]
-    OutOfOrder,
+    /// Key or certificate cannot be used or kept here.
+    #[error("{0}")]
+    State(String),
     /// No answer.
     #[error("no answer within {} s", REGISTER_WAIT.as_secs())]
     TimedOut,
@@ -128,16 +128,16 @@ impl Dialler {
         match self.ask(edge, crypto, Message::Renew(Renew { csr })).await? {
             Message::Renewed(renewed) => Ok(renewed),
             Message::Refused(refusal) => Err(EnrolError::Refused(refusal)),
-            _ => Err(EnrolError::OutOfOrder),
+            other => Err(WireError::OutOfOrder(other.name()).into()),
         }
     }
 
     async fn ask(&self, edge: &Target, crypto: Arc<QuicClientConfig>, request: Message) -> Result<Message, EnrolError> {
         let connection = self.dial(edge, crypto).await?;
         let exchange = async {
-            let (mut send, mut recv) = connection.open_bi().await.map_err(WireError::Lost)?;
+            let (mut send, recv) = connection.open_bi().await.map_err(WireError::Lost)?;
             wire::write_message(&mut send, &request).await?;
-            Ok(wire::read_message(&mut recv).await?)
+            Ok(ControlReader::new(recv).next().await?)
         };
         let answer = time::timeout(REGISTER_WAIT, exchange).await.unwrap_or(Err(EnrolError::TimedOut));
         wire::close(&connection, CloseCode::Done, "");
@@ -158,6 +158,6 @@ pub async fn enrol(
     match dialler.ask(edge, crypto, Message::Enrol(request)).await? {
         Message::Enrolled(enrolled) => Ok(enrolled),
         Message::Refused(refusal) => Err(EnrolError::Refused(refusal)),
-        _ => Err(EnrolError::OutOfOrder),
+        other => Err(WireError::OutOfOrder(other.name()).into()),
     }
 }

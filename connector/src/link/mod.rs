@@ -7,6 +7,7 @@ mod session;
 mod status;
 mod supervisor;
 
+pub use backoff::Backoff;
 pub use dial::{Dialler, EnrolError, enrol};
 pub use renewal::Renewal;
 pub use status::{LinkStatus, Links};

@@ -9,33 +9,30 @@ use std::{
 use protocol::{
     control::{Goodbye, Hello, Message, Refusal, Welcome},
     error::CloseCode,
-    id::Target,
     limits::{LOOK_EVERY, REGISTER_WAIT},
     liveness::{LinkState, Liveness, Traffic},
     splice::{Stream, Stuck},
     stream::PRIORITY_CONTROL,
     version::{VERSION, VERSION_MIN},
-    wire::{self, WireError},
+    wire::{self, ControlReader, WireError},
 };
 use quinn::{Connection, ConnectionError, RecvStream, SendStream};
 use tokio::{
-    sync::{mpsc, watch},
-    task::JoinSet,
+    sync::watch,
     time::{self, MissedTickBehavior},
 };
 use tokio_util::task::TaskTracker;
-use tracing::{debug, info, warn};
+use tracing::{debug, info};
 
 use super::renewal::LinkRenewal;
 use crate::serve::{self, Service};
 
 /// A registered link that is not served yet.
 pub(super) struct Session {
-    pub(super) edge: Target,
     pub(super) welcome: Welcome,
     connection: Connection,
     send: SendStream,
-    recv: RecvStream,
+    control: ControlReader,
 }
 
 /// Why a connection did not become a link.
@@ -47,8 +44,6 @@ pub(super) enum RegisterError {
     Closed(String),
     #[error(transparent)]
     Wire(#[from] WireError),
-    #[error("the edge's answer is not one to a registration")]
-    OutOfOrder,
     #[error("no answer within {} s", REGISTER_WAIT.as_secs())]
     TimedOut,
 }
@@ -85,23 +80,24 @@ pub(super) struct Serving {
 }
 
 /// Registers on a fresh connection.
-pub(super) async fn register(connection: Connection, edge: Target, hello: Hello) -> Result<Session, RegisterError> {
+pub(super) async fn register(connection: Connection, hello: Hello) -> Result<Session, RegisterError> {
     let exchange = async {
-        let (mut send, mut recv) = connection.open_bi().await.map_err(WireError::Lost)?;
+        let (mut send, recv) = connection.open_bi().await.map_err(WireError::Lost)?;
+        let mut control = ControlReader::new(recv);
         let _ = send.set_priority(PRIORITY_CONTROL);
         let hello = Hello { version_min: VERSION_MIN, version_max: VERSION, ..hello };
         wire::write_message(&mut send, &Message::Hello(hello)).await?;
         loop {
-            match wire::read_message(&mut recv).await? {
-                Message::Welcome(welcome) => return Ok((send, recv, welcome)),
+            match control.next().await? {
+                Message::Welcome(welcome) => return Ok((send, control, welcome)),
                 Message::Refused(refusal) => return Err(RegisterError::Refused(refusal)),
                 Message::Ignored(_) => {}
-                _ => return Err(RegisterError::OutOfOrder),
+                other => return Err(WireError::OutOfOrder(other.name()).into()),
             }
         }
     };
     match time::timeout(REGISTER_WAIT, exchange).await.unwrap_or(Err(RegisterError::TimedOut)) {
-        Ok((send, recv, welcome)) => Ok(Session { edge, welcome, connection, send, recv }),
+        Ok((send, control, welcome)) => Ok(Session { welcome, connection, send, control }),
         Err(RegisterError::Wire(WireError::Lost(ConnectionError::ApplicationClosed(close)))) => {
             Err(RegisterError::Closed(describe_close(&close)))
         }
@@ -121,108 +117,99 @@ pub(super) fn describe_close(close: &quinn::ApplicationClose) -> String {
 
 impl Session {
     /// Serves the link until it ends.
-    pub(super) async fn run(self, mut serving: Serving) -> SessionEnd {
-        let Self { connection, send, recv, .. } = self;
+    pub(super) async fn run(mut self, mut serving: Serving) -> SessionEnd {
         let stuck = Arc::new(Stuck::default());
-        let (outbox, messages) = mpsc::channel(8);
-        let mut readers = JoinSet::new();
-        readers.spawn(read_control(recv));
-        readers.spawn(write_control(send, messages));
-        let mut liveness = Liveness::new(Instant::now(), Traffic::of(&connection.stats()));
+        let mut liveness = Liveness::new(Instant::now(), Traffic::of(&self.connection.stats()));
         let mut looks = time::interval(LOOK_EVERY);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut leaving = None;
+        let mut leave_at = None;
         loop {
-            tokio::select! {
-                stream = connection.accept_bi() => match stream {
-                    Ok((send, recv)) => {
-                        let stream = Stream { send, recv };
-                        serving.flows.spawn(serve::serve(serving.service.clone(), stream, stuck.clone()));
-                    }
-                    Err(error) => return SessionEnd::Closed(error),
-                },
-                _ = looks.tick() => {
-                    let state = liveness.observe(Instant::now(), Traffic::of(&connection.stats()), connection.rtt());
-                    serving.state.send_if_modified(|s| std::mem::replace(s, state) != state);
-                    if state == LinkState::Dead {
-                        wire::close(&connection, CloseCode::Dead, "nothing was acknowledged");
-                        return SessionEnd::Dead;
-                    }
-                    let is_over = |until: Instant| serving.flows.is_empty() || Instant::now() >= until;
-                    if leaving.is_some_and(is_over) {
-                        wire::close(&connection, CloseCode::Shutdown, "the connector left");
-                        return SessionEnd::Drained;
-                    }
-                    serving.renewal.tick(&outbox).await;
+            let event = tokio::select! {
+                stream = self.connection.accept_bi() => Event::Stream(stream),
+                message = self.control.next() => Event::Message(message),
+                _ = looks.tick() => Event::Look,
+                Ok(()) = serving.wish.changed() => Event::Wish,
+            };
+            let done = match event {
+                Event::Stream(Ok((send, recv))) => {
+                    let stream = Stream { send, recv };
+                    serving.flows.spawn(serve::serve(serving.service.clone(), stream, stuck.clone()));
+                    Ok(())
                 }
-                Some(joined) = readers.join_next() => match joined {
-                    Ok(Control::Renewed(message)) => {
-                        serving.renewal.answered(message.answer).await;
-                        readers.spawn(read_control(message.recv));
-                    }
-                    Ok(Control::Leaving(message)) => {
-                        info!(grace_ms = message.answer.grace_ms, "the edge places nothing new on this link: it is leaving");
-                        readers.spawn(read_control(message.recv));
-                    }
-                    Ok(Control::Broken(WireError::Lost(error))) => return SessionEnd::Closed(error),
-                    Ok(Control::Broken(error)) => {
-                        warn!(%error, "the edge broke the protocol");
-                        wire::close(&connection, CloseCode::Protocol, &error.to_string());
-                        return SessionEnd::Broken(error);
-                    }
-                    Ok(Control::Written) => {}
-                    Err(error) => debug!(%error, "a control task ended"),
-                },
-                Ok(()) = serving.wish.changed() => {
-                    if let Wish::Leave(grace) = *serving.wish.borrow_and_update() {
-                        leaving = Some(Instant::now() + grace);
-                        serving.flows.close();
-                        let grace_ms = u32::try_from(grace.as_millis()).unwrap_or(u32::MAX);
-                        let _ = outbox.send(Message::Goodbye(Goodbye { grace_ms })).await;
-                    }
-                }
+                Event::Stream(Err(error)) => Err(SessionEnd::Closed(error)),
+                Event::Message(message) => self.hear(message, &mut serving).await,
+                Event::Look => self.look(&mut liveness, leave_at, &mut serving).await,
+                Event::Wish => self.obey(&mut leave_at, &mut serving).await,
+            };
+            if let Err(end) = done {
+                return end;
             }
         }
     }
-}
 
-/// An answer of the edge to a renewal.
-pub(super) type RenewalAnswer = Result<Vec<u8>, Refusal>;
-
-struct Received<T> {
-    answer: T,
-    recv: RecvStream,
-}
-
-enum Control {
-    Renewed(Received<RenewalAnswer>),
-    Leaving(Received<Goodbye>),
-    Broken(WireError),
-    Written,
-}
-
-/// Reads up to the next message that matters. A task of its own, since reading a message must not be interrupted.
-async fn read_control(mut recv: RecvStream) -> Control {
-    loop {
-        return match wire::read_message(&mut recv).await {
-            Ok(Message::Ignored(kind)) => {
-                debug!(kind, "control message of an unknown, optional kind");
-                continue;
+    async fn hear(&mut self, message: Result<Message, WireError>, serving: &mut Serving) -> Result<(), SessionEnd> {
+        match message {
+            Ok(Message::Renewed(renewed)) => serving.renewal.granted(renewed).await,
+            Ok(Message::Refused(refusal)) => serving.renewal.refused(&refusal),
+            Ok(Message::Goodbye(goodbye)) => {
+                info!(grace_ms = goodbye.grace_ms, "the edge is leaving: it places nothing new on this link");
             }
-            Ok(Message::Renewed(renewed)) => Control::Renewed(Received { answer: Ok(renewed.certificate), recv }),
-            Ok(Message::Refused(refusal)) => Control::Renewed(Received { answer: Err(refusal), recv }),
-            Ok(Message::Goodbye(goodbye)) => Control::Leaving(Received { answer: goodbye, recv }),
-            Ok(_) => Control::Broken(WireError::Ended),
-            Err(error) => Control::Broken(error),
-        };
+            Ok(Message::Ignored(kind)) => debug!(kind, "control message of an unknown, optional kind"),
+            Ok(other) => return Err(self.broken(WireError::OutOfOrder(other.name()))),
+            Err(WireError::Lost(error)) => return Err(SessionEnd::Closed(error)),
+            Err(error) => return Err(self.broken(error)),
+        }
+        Ok(())
     }
-}
 
-async fn write_control(mut send: SendStream, mut messages: mpsc::Receiver<Message>) -> Control {
-    while let Some(message) = messages.recv().await {
-        if let Err(error) = wire::write_message(&mut send, &message).await {
-            return Control::Broken(error);
+    async fn look(
+        &mut self,
+        liveness: &mut Liveness,
+        leave_at: Option<Instant>,
+        serving: &mut Serving,
+    ) -> Result<(), SessionEnd> {
+        let now = Instant::now();
+        let state = liveness.observe(now, Traffic::of(&self.connection.stats()), self.connection.rtt());
+        serving.state.send_if_modified(|s| std::mem::replace(s, state) != state);
+        if state == LinkState::Dead {
+            wire::close(&self.connection, CloseCode::Dead, "nothing was acknowledged");
+            return Err(SessionEnd::Dead);
+        }
+        if leave_at.is_some_and(|until| serving.flows.is_empty() || now >= until) {
+            wire::close(&self.connection, CloseCode::Shutdown, "the connector left");
+            return Err(SessionEnd::Drained);
+        }
+        if let Some(renew) = serving.renewal.due() {
+            self.say(&Message::Renew(renew)).await?;
+        }
+        Ok(())
+    }
+
+    async fn obey(&mut self, leave_at: &mut Option<Instant>, serving: &mut Serving) -> Result<(), SessionEnd> {
+        let wish = *serving.wish.borrow_and_update();
+        let Wish::Leave(grace) = wish else { return Ok(()) };
+        *leave_at = Some(Instant::now() + grace);
+        let grace_ms = u32::try_from(grace.as_millis()).unwrap_or(u32::MAX);
+        self.say(&Message::Goodbye(Goodbye { grace_ms })).await
+    }
+
+    async fn say(&mut self, message: &Message) -> Result<(), SessionEnd> {
+        match wire::write_message(&mut self.send, message).await {
+            Ok(()) => Ok(()),
+            Err(WireError::Lost(error)) => Err(SessionEnd::Closed(error)),
+            Err(error) => Err(self.broken(error)),
         }
     }
-    Control::Written
+
+    fn broken(&self, error: WireError) -> SessionEnd {
+        wire::close(&self.connection, CloseCode::Protocol, &error.to_string());
+        SessionEnd::Broken(error)
+    }
+}
+
+enum Event {
+    Stream(Result<(SendStream, RecvStream), ConnectionError>),
+    Message(Result<Message, WireError>),
+    Look,
+    Wish,
 }

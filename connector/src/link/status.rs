@@ -49,8 +49,14 @@ impl Links {
     /// True while at least one link is registered and up.
     #[must_use]
     pub fn is_ready(&self) -> bool {
-        let up = |s: &LinkStatus| matches!(s, LinkStatus::Registered { state: LinkState::Up, .. });
-        self.lock().values().any(up)
+        self.up() > 0
+    }
+
+    /// Links that are registered and up.
+    #[must_use]
+    pub fn up(&self) -> usize {
+        let up = |s: &&LinkStatus| matches!(s, LinkStatus::Registered { state: LinkState::Up, .. });
+        self.lock().values().filter(up).count()
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<(Target, u16), LinkStatus>> {

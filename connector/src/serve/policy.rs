@@ -9,7 +9,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use ipnetwork::IpNetwork;
 use protocol::id::Name;
 
-use crate::config::{AllowEntry, Map};
+use crate::config::{AllowEntry, Map, Ports};
 
 /// Ranges no route or wide `allow` entry covers by accident.
 const SPECIAL: &[(&str, &str)] = &[
@@ -141,7 +141,7 @@ impl Policy {
     }
 
     fn check_allow(&self, dialled: SocketAddr) -> Result<(), Denied> {
-        let listed = self.allow.iter().flatten().any(|entry| entry.covers(dialled));
+        let listed = self.allow.iter().flatten().any(|entry| covers(entry, dialled));
         if listed { Ok(()) } else { Err(Denied::NotAllowed(dialled)) }
     }
 
@@ -150,7 +150,7 @@ impl Policy {
             for (range, what) in self.special.iter().filter(|(range, _)| range.contains(ip)) {
                 // An entry may name the address in the form that is dialled, or in the form it really leads to.
                 let named = |entry: &AllowEntry| {
-                    lies_inside(entry.cidr, *range) && (entry.covers(dialled) || entry.covers(SocketAddr::new(ip, dialled.port())))
+                    lies_inside(entry.cidr, *range) && (covers(entry, dialled) || covers(entry, SocketAddr::new(ip, dialled.port())))
                 };
                 if !self.allow.iter().flatten().any(named) {
                     return Err(Denied::Special(dialled, what));
@@ -168,7 +168,7 @@ impl Policy {
         if !self.own.iter().any(|own| is_own(&own)) {
             return Ok(());
         }
-        let names_it = |entry: &AllowEntry| is_host(entry.cidr) && entry.cidr.ip() == dialled.ip() && entry.is_port(dialled.port());
+        let names_it = |entry: &AllowEntry| is_host(entry.cidr) && entry.ports != Ports::Any && covers(entry, dialled);
         if self.allow.iter().flatten().any(names_it) { Ok(()) } else { Err(Denied::Own(dialled)) }
     }
 }
@@ -193,6 +193,10 @@ fn hidden_v4(v6: Ipv6Addr) -> Option<Ipv4Addr> {
         [0x2002, hi, lo, ..] => Some(from(hi, lo)),
         _ => None,
     }
+}
+
+fn covers(entry: &AllowEntry, address: SocketAddr) -> bool {
+    entry.contains(address.ip(), address.port())
 }
 
 fn lies_inside(inner: IpNetwork, outer: IpNetwork) -> bool {
