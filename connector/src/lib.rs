@@ -1,1 +1,3 @@
 //! connector
+
+pub mod config;
