@@ -5,10 +5,10 @@
 //! closes hard.
 
 use std::{
-    cell::{Cell, RefCell},
+    cell::RefCell,
     io::{self, IoSlice},
     pin::pin,
-    sync::atomic::{AtomicUsize, Ordering},
+    sync::atomic::{AtomicU64, AtomicUsize, Ordering},
     time::Duration,
 };
 
@@ -147,6 +147,15 @@ pub async fn read_next(socket: &Socket) -> io::Result<Bytes> {
     }
 }
 
+/// Each count has one writer, so nothing need be locked.
+fn add(total: &AtomicU64, bytes: u64) {
+    total.store(count(total) + bytes, Ordering::Relaxed);
+}
+
+fn count(total: &AtomicU64) -> u64 {
+    total.load(Ordering::Relaxed)
+}
+
 /// How one direction came to its end.
 enum End {
     Finished,
@@ -160,7 +169,7 @@ enum End {
 ///
 /// `idle`: close when neither direction carries a byte for this long.
 pub async fn splice(socket: Socket, mut stream: Stream, stuck: &Stuck, idle: Option<Duration>) -> Carried {
-    let (sent, received) = (Cell::new(0), Cell::new(0));
+    let (sent, received) = (AtomicU64::new(0), AtomicU64::new(0));
     let ended = carry(&socket, &mut stream, stuck, idle, (&sent, &received)).await;
     match ended {
         Ended::Finished => {}
@@ -176,7 +185,7 @@ pub async fn splice(socket: Socket, mut stream: Stream, stuck: &Stuck, idle: Opt
             socket.abort();
         }
     }
-    Carried { sent: sent.get(), received: received.get(), ended }
+    Carried { sent: count(&sent), received: count(&received), ended }
 }
 
 async fn carry(
@@ -184,7 +193,7 @@ async fn carry(
     stream: &mut Stream,
     stuck: &Stuck,
     idle: Option<Duration>,
-    (sent, received): (&Cell<u64>, &Cell<u64>),
+    (sent, received): (&AtomicU64, &AtomicU64),
 ) -> Ended {
     let mut up = pin!(upload(socket, &mut stream.send, sent));
     let mut down = pin!(download(&mut stream.recv, socket, stuck, received));
@@ -212,7 +221,7 @@ async fn carry(
 }
 
 /// Local to peer.
-async fn upload(socket: &Socket, send: &mut SendStream, sent: &Cell<u64>) -> End {
+async fn upload(socket: &Socket, send: &mut SendStream, sent: &AtomicU64) -> End {
     let mut stopped = pin!(send.stopped());
     loop {
         let bytes = select! {
@@ -229,7 +238,7 @@ async fn upload(socket: &Socket, send: &mut SendStream, sent: &Cell<u64>) -> End
         }
         let length = bytes.len() as u64;
         match send.write_chunk(bytes).await {
-            Ok(()) => sent.set(sent.get() + length),
+            Ok(()) => add(sent, length),
             Err(WriteError::Stopped(code)) => return End::Remote(StreamCode::from_wire(code.into_inner())),
             Err(WriteError::ConnectionLost(_) | WriteError::ClosedStream | WriteError::ZeroRttRejected) => return End::Lost,
         }
@@ -245,7 +254,7 @@ fn stop_end(stop: Result<Option<VarInt>, StoppedError>) -> End {
 }
 
 /// Peer to local.
-async fn download(recv: &mut RecvStream, socket: &Socket, stuck: &Stuck, received: &Cell<u64>) -> End {
+async fn download(recv: &mut RecvStream, socket: &Socket, stuck: &Stuck, received: &AtomicU64) -> End {
     let mut chunks: [Bytes; CHUNKS] = Default::default();
     loop {
         let count = match recv.read_chunks(&mut chunks).await {
@@ -262,7 +271,7 @@ async fn download(recv: &mut RecvStream, socket: &Socket, stuck: &Stuck, receive
         while first < count {
             match write_some(socket, &chunks[first..count]) {
                 Ok(written) => {
-                    received.set(received.get() + written as u64);
+                    add(received, written as u64);
                     first += advance(&mut chunks[first..count], written);
                 }
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
@@ -312,12 +321,12 @@ async fn wait_for_reader(socket: &Socket, stuck: &Stuck) -> Result<(), End> {
     }
 }
 
-async fn run_idle(limit: Option<Duration>, sent: &Cell<u64>, received: &Cell<u64>) {
+async fn run_idle(limit: Option<Duration>, sent: &AtomicU64, received: &AtomicU64) {
     let Some(limit) = limit else { return std::future::pending().await };
-    let mut before = (sent.get(), received.get());
+    let mut before = (count(sent), count(received));
     loop {
         time::sleep(limit).await;
-        let now = (sent.get(), received.get());
+        let now = (count(sent), count(received));
         if now == before {
             return;
         }

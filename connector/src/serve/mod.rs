@@ -4,7 +4,7 @@ mod policy;
 mod resolve;
 mod tcp;
 
-pub use policy::{Denied, Host, Policy, Rules};
+pub use policy::{Host, Policy, Rules};
 pub use resolve::Resolver;
 
 use std::{sync::Arc, time::Duration};
