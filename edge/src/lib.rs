@@ -3,9 +3,8 @@
 //! Rooms, each using only those before it: `model, config, metrics` ← `store` ← `routing, tunnel` ← `offramp` ← `health` ←
 //! `balancer` ← `listener` ← `admin` ← `edge`.
 
+pub mod balancer;
 pub mod config;
+pub mod health;
 pub mod model;
-pub mod health {
-    //! Probing.
-    pub mod view;
-}
+pub mod routing;
