@@ -11,6 +11,8 @@ pub mod digest;
 pub mod edge;
 pub mod enrol;
 mod files;
+#[cfg(test)]
+mod fleet;
 pub mod identity;
 mod pem;
 pub mod revocation;
