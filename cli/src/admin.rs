@@ -140,12 +140,13 @@ impl Token {
         }
     }
 
-    /// What is missing to be let in.
+    /// What is missing for being let in.
     fn lacking(&self) -> String {
         match self {
             Self::Known(_) => "the edge's admin token was given".to_owned(),
             Self::Unreadable { file, error } => {
-                format!("the edge's admin token in {} cannot be read: {error}", file.display())
+                let right = "the edge makes it when it first starts, for its own user";
+                format!("the edge's admin token in {} cannot be read ({error}): {right}", file.display())
             }
             Self::Unnamed => {
                 "this needs the edge's admin token: give -c edge.toml, or --admin-token-file FILE".to_owned()
@@ -165,10 +166,13 @@ fn authority(url: &str) -> Result<String, &'static str> {
     }
     let authority = uri.authority().ok_or(RIGHT)?;
     let bare = authority.as_str().find('@').is_none() && matches!(uri.path(), "" | "/") && uri.query().is_none();
-    if !bare || authority.host().is_empty() || (authority.port().is_some() && authority.port_u16().is_none()) {
-        return Err(RIGHT);
-    }
-    Ok(format!("{}:{}", authority.host(), authority.port_u16().unwrap_or(PORT)))
+    let host = authority.host();
+    let port = match authority.as_str().strip_prefix(host) {
+        Some("") => Some(PORT),
+        Some(_) | None => authority.port_u16(),
+    };
+    let port = port.filter(|port| bare && *port != 0 && !host.is_empty()).ok_or(RIGHT)?;
+    Ok(format!("{host}:{port}"))
 }
 
 /// The address to dial for one that is listened on.
