@@ -8,3 +8,4 @@ pub mod health {
     //! Probing.
     pub mod view;
 }
+pub mod routing;
