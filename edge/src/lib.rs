@@ -3,9 +3,6 @@
 //! Rooms, each using only those before it: `model, config, metrics` ← `store` ← `routing, tunnel` ← `offramp` ← `health` ←
 //! `balancer` ← `listener` ← `admin` ← `edge`.
 
+pub mod health;
 pub mod model;
-pub mod health {
-    //! Probing.
-    pub mod view;
-}
 pub mod routing;
