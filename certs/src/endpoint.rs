@@ -6,7 +6,6 @@ use std::path::Path;
 use crate::{
     FileError, files,
     secret::{Secret, random},
-
 };
 
 const RESET_LENGTH: usize = 64;

@@ -11,8 +11,8 @@ use std::{
 use certs::endpoint::EndpointKeys;
 use net::{Network, Workers, network::Boxed};
 use protocol::transport::{self, Side};
-use quinn::{Endpoint, EndpointConfig, Incoming, ServerConfig, TokioRuntime, crypto::rustls::QuicServerConfig};
-use quinn::{HashedConnectionIdGenerator, VarInt};
+use quinn::{Endpoint, EndpointConfig, Incoming, ServerConfig, TokioRuntime, VarInt, crypto::rustls::QuicServerConfig};
+use quinn_proto::HashedConnectionIdGenerator;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{debug, warn};
 

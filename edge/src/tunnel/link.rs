@@ -86,7 +86,8 @@ pub(super) struct Registration {
 
 impl Link {
     pub(super) fn new(id: LinkId, registration: Registration) -> Self {
-        let Registration { connector, replica, run, slot, links, software, claims, expires, worker, connection } = registration;
+        let Registration { connector, replica, run, slot, links, software, claims, expires, worker, connection } =
+            registration;
         let link = Self {
             id,
             connector,

@@ -15,7 +15,7 @@ use tokio::sync::watch;
 use super::link::{Link, Registration};
 use crate::{
     model::{Grant, Route},
-    routing::{RouteTable, check_grant},
+    routing::{self, RouteTable},
 };
 
 /// Health of a connector's tunnel at this edge.
@@ -182,21 +182,14 @@ fn close_where(inner: &mut Inner, code: CloseCode, words: &str, which: impl Fn(&
 
 fn judge(grants: &[Grant], connector: &Name, claims: &[RouteClaim]) -> (Vec<Route>, Vec<RefusedRoute>) {
     let (mut accepted, mut refused) = (Vec::new(), Vec::new());
+    let grant = grants.iter().find(|g| g.connector == *connector);
     for claim in claims {
-        match judge_one(grants, connector, claim) {
+        match routing::permit(grant, claim) {
             Ok(route) => accepted.push(route),
             Err(reason) => refused.push(RefusedRoute { route: claim.clone(), reason }),
         }
     }
     (accepted, refused)
-}
-
-fn judge_one(grants: &[Grant], connector: &Name, claim: &RouteClaim) -> Result<Route, String> {
-    let (vnet, cidr) = claim.parse()?;
-    let route = Route { vnet, cidr };
-    let grant = grants.iter().find(|g| g.connector == *connector).ok_or("the connector has no grant")?;
-    check_grant(grant, &route).map_err(|e| e.to_string())?;
-    Ok(route)
 }
 
 fn view(inner: &Inner) -> LinksView {

@@ -103,9 +103,7 @@ impl TunnelParts {
     ) -> Result<(), Close> {
         let first = time::timeout(REGISTER_WAIT, control.reader.next()).await.map_err(|_| Close::TimedOut)??;
         match (admission, first) {
-            (Admission::Link(peer), Message::Hello(hello)) => {
-                self.link(connection, control, peer, hello, worker).await
-            }
+            (Admission::Link(peer), Message::Hello(hello)) => self.link(connection, control, peer, hello, worker).await,
             (Admission::Renew(peer), Message::Renew(renew)) => {
                 let answer = self.blocking(move |this, now| {
                     let granted = this.registry.is_granted(&peer.connector);
@@ -157,7 +155,7 @@ impl TunnelParts {
     async fn link(
         &self,
         connection: &Connection,
-        mut control: Control,
+        control: Control,
         peer: Peer,
         hello: Hello,
         worker: usize,
@@ -195,13 +193,8 @@ impl TunnelParts {
             connection: connection.clone(),
         });
         let accepted = accepted.iter().map(|r| RouteClaim { vnet: r.vnet.to_string(), cidr: r.cidr.to_string() });
-        let welcome = Welcome {
-            version,
-            edge: self.name.to_string(),
-            link: link.id.0,
-            accepted: accepted.collect(),
-            refused,
-        };
+        let welcome =
+            Welcome { version, edge: self.name.to_string(), link: link.id.0, accepted: accepted.collect(), refused };
         let span = info_span!("link", id = %link.id, connector = %link.connector, replica = %link.replica);
         let registered = Registered { parts: self, link, control, peer };
         registered.run(&Message::Welcome(welcome)).instrument(span).await;
