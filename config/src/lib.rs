@@ -21,7 +21,7 @@ pub use named::{Named, Seen};
 pub use near::hint;
 pub use path::beside;
 pub use table::Table;
-pub use value::{At, Later, Value, Words, cidr};
+pub use value::{At, Later, Value, Words, cidr, duration, spell};
 
 #[cfg(test)]
 mod tests;
