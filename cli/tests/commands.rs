@@ -153,7 +153,7 @@ fn check_tells_whose_file_it_is_and_every_mistake_in_it() {
     let wrong = EDGE.replace("[tunnel]", "[tunel]").replace("10.0.0.0/16", "10.0.0.1/16");
     fs::write(dir.path("wrong.toml"), wrong).expect("writable");
     let told = dir.run("check wrong.toml");
-    told.failed(SETTINGS, &["wrong.toml:4:2: ", "\"tunnel\"", "wrong.toml:10:", "10.0.0.0/16"]);
+    told.failed(SETTINGS, &["wrong.toml:4:2: ", "`tunnel`", "wrong.toml:10:", "10.0.0.0/16"]);
     assert!(told.err.lines().all(|line| line.starts_with("wrong.toml:")), "{told:?}");
     let started = dir.run("edge -c wrong.toml");
     assert_eq!((started.code, started.err), (SETTINGS, told.err));
@@ -398,7 +398,7 @@ fn two_connectors_do_not_share_a_state_dir() {
     let line = format!("connector -c connector.toml --token-file {}", dir.token().display());
     let running = Running::start(&dir, &line);
     assert_eq!(running.hear(), "READY=1\n");
-    // Ready is told before the state is taken; the socket for HUP is served after it.
+    // Ready is told before the state is taken; a hangup is served after.
     running.signal(Signal::HUP);
     assert!(running.hear().starts_with("RELOADING=1"));
     dir.run(&line).failed(FAILED, &["connector-state", "state_dir of its own"]);

@@ -9,7 +9,7 @@ use std::{
 };
 
 use certs::{
-    ca::{Ca, CaError},
+    ca::Ca,
     token::JoinToken,
     tokens::{NewToken, TokenError, Tokens},
 };
@@ -64,15 +64,9 @@ fn grant<'a>(config: &'a Config, name: &Name, file: Option<&Path>) -> Result<&'a
 fn make(config: &Config, flags: &TokenCreate) -> Result<JoinToken, Failure> {
     let now = SystemTime::now();
     let ca = match &config.ca {
-        Some(files) => Ca::from_files(&files.certificate, &files.key, now),
-        None => Ca::open(&config.state_dir, now),
+        Some(files) => Ca::from_files(&files.certificate, &files.key, now)?,
+        None => Ca::open(&config.state_dir, now)?,
     };
-    let ca = ca.map_err(|e| match e {
-        CaError::File(_) | CaError::Issue(_) => Failure::failed(e),
-        CaError::Certificate { .. } | CaError::Key { .. } | CaError::Mismatch { .. } | CaError::KeyLost { .. } => {
-            Failure::Settings(e.to_string())
-        }
-    })?;
     let tokens = Tokens::open(&config.state_dir).map_err(Failure::failed)?;
     let edges = config.tunnel.advertise.clone();
     let new = NewToken { connector: flags.name.clone(), lifetime: flags.expires, edges };
