@@ -9,6 +9,7 @@ pub mod ca;
 pub mod csr;
 pub mod digest;
 pub mod edge;
+pub mod endpoint;
 pub mod enrol;
 mod files;
 #[cfg(test)]

@@ -165,12 +165,19 @@ enum End {
     Lost,
 }
 
+/// How to splice.
+#[derive(Debug, Default)]
+pub struct Manner {
+    /// Bytes of the socket that were read already and go first.
+    pub first: Bytes,
+    /// Close when neither direction carries a byte for this long.
+    pub idle: Option<Duration>,
+}
+
 /// Carries until both directions have ended; closes the socket and the stream as their ends demand.
-///
-/// `idle`: close when neither direction carries a byte for this long.
-pub async fn splice(socket: Socket, mut stream: Stream, stuck: &Stuck, idle: Option<Duration>) -> Carried {
+pub async fn splice(socket: Socket, mut stream: Stream, stuck: &Stuck, manner: Manner) -> Carried {
     let (sent, received) = (AtomicU64::new(0), AtomicU64::new(0));
-    let ended = carry(&socket, &mut stream, stuck, idle, (&sent, &received)).await;
+    let ended = carry(&socket, &mut stream, stuck, manner, (&sent, &received)).await;
     match ended {
         Ended::Finished => {}
         Ended::LocalReset => tell_reset(&mut stream),
@@ -192,12 +199,12 @@ async fn carry(
     socket: &Socket,
     stream: &mut Stream,
     stuck: &Stuck,
-    idle: Option<Duration>,
+    manner: Manner,
     (sent, received): (&AtomicU64, &AtomicU64),
 ) -> Ended {
-    let mut up = pin!(upload(socket, &mut stream.send, sent));
+    let mut up = pin!(upload(socket, &mut stream.send, manner.first, sent));
     let mut down = pin!(download(&mut stream.recv, socket, stuck, received));
-    let mut idle = pin!(run_idle(idle, sent, received));
+    let mut idle = pin!(run_idle(manner.idle, sent, received));
     let (mut up_open, mut down_open, mut reset) = (true, true, false);
     while up_open || down_open {
         let end = select! {
@@ -221,15 +228,19 @@ async fn carry(
 }
 
 /// Local to peer.
-async fn upload(socket: &Socket, send: &mut SendStream, sent: &AtomicU64) -> End {
+async fn upload(socket: &Socket, send: &mut SendStream, mut first: Bytes, sent: &AtomicU64) -> End {
     let mut stopped = pin!(send.stopped());
     loop {
-        let bytes = select! {
-            read = read_next(socket) => match read {
-                Ok(bytes) => bytes,
-                Err(_) => return End::Local,
-            },
-            stop = &mut stopped => return stop_end(stop),
+        let bytes = if first.is_empty() {
+            select! {
+                read = read_next(socket) => match read {
+                    Ok(bytes) => bytes,
+                    Err(_) => return End::Local,
+                },
+                stop = &mut stopped => return stop_end(stop),
+            }
+        } else {
+            std::mem::take(&mut first)
         };
         if bytes.is_empty() {
             let _ = send.finish();
@@ -240,7 +251,9 @@ async fn upload(socket: &Socket, send: &mut SendStream, sent: &AtomicU64) -> End
         match send.write_chunk(bytes).await {
             Ok(()) => add(sent, length),
             Err(WriteError::Stopped(code)) => return End::Remote(StreamCode::from_wire(code.into_inner())),
-            Err(WriteError::ConnectionLost(_) | WriteError::ClosedStream | WriteError::ZeroRttRejected) => return End::Lost,
+            Err(WriteError::ConnectionLost(_) | WriteError::ClosedStream | WriteError::ZeroRttRejected) => {
+                return End::Lost;
+            }
         }
     }
 }
@@ -265,7 +278,9 @@ async fn download(recv: &mut RecvStream, socket: &Socket, stuck: &Stuck, receive
             }
             Err(ReadError::Reset(code)) => return End::Remote(StreamCode::from_wire(code.into_inner())),
             Err(ReadError::ConnectionLost(_)) => return End::Lost,
-            Err(ReadError::ClosedStream | ReadError::IllegalOrderedRead | ReadError::ZeroRttRejected) => return End::Lost,
+            Err(ReadError::ClosedStream | ReadError::IllegalOrderedRead | ReadError::ZeroRttRejected) => {
+                return End::Lost;
+            }
         };
         let mut first = 0;
         while first < count {
@@ -331,6 +346,70 @@ async fn run_idle(limit: Option<Duration>, sent: &AtomicU64, received: &AtomicU6
             return;
         }
         before = now;
+    }
+}
+
+/// Carries between two sockets, without a tunnel: the first is local, the second remote. Ends as [`splice`] does.
+pub async fn relay(local: Socket, remote: Socket, manner: Manner) -> Carried {
+    let (sent, received) = (AtomicU64::new(0), AtomicU64::new(0));
+    let ended = {
+        let mut up = pin!(copy(&local, &remote, manner.first, &sent));
+        let mut down = pin!(copy(&remote, &local, Bytes::new(), &received));
+        let mut idle = pin!(run_idle(manner.idle, &sent, &received));
+        let (mut up_open, mut down_open) = (true, true);
+        loop {
+            let broken = select! {
+                end = &mut up, if up_open => { up_open = false; end.map(|read| if read { Ended::LocalReset } else { Ended::RemoteReset }) }
+                end = &mut down, if down_open => { down_open = false; end.map(|read| if read { Ended::RemoteReset } else { Ended::LocalReset }) }
+                () = local.broken(), if !up_open => Some(Ended::LocalReset),
+                () = remote.broken(), if !down_open => Some(Ended::RemoteReset),
+                () = &mut idle => Some(Ended::Idle),
+            };
+            match broken {
+                Some(ended) => break ended,
+                None if !up_open && !down_open => break Ended::Finished,
+                None => {}
+            }
+        }
+    };
+    match ended {
+        Ended::Finished => {}
+        Ended::LocalReset => remote.abort_when_sent(LAST_BYTES_WAIT).await,
+        Ended::RemoteReset => local.abort_when_sent(LAST_BYTES_WAIT).await,
+        Ended::Stalled | Ended::LinkLost | Ended::Idle => {
+            local.abort();
+            remote.abort();
+        }
+    }
+    Carried { sent: count(&sent), received: count(&received), ended }
+}
+
+/// One direction between two sockets. `None`: it came to its end. Else whether reading (true) or writing broke.
+async fn copy(from: &Socket, to: &Socket, first: Bytes, total: &AtomicU64) -> Option<bool> {
+    let mut bytes = first;
+    loop {
+        while !bytes.is_empty() {
+            match to.try_write(&[IoSlice::new(&bytes)]) {
+                Ok(written) => {
+                    add(total, written as u64);
+                    bytes.advance(written);
+                }
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
+                    if to.writable().await.is_err() {
+                        return Some(false);
+                    }
+                }
+                Err(_) => return Some(false),
+            }
+        }
+        match read_next(from).await {
+            Ok(read) if read.is_empty() => {
+                to.shutdown_write();
+                return None;
+            }
+            Ok(read) => bytes = read,
+            Err(_) => return Some(true),
+        }
     }
 }
 

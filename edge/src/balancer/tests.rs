@@ -385,14 +385,14 @@ fn what_was_tried_is_not_tried_again() {
     let view = world(vec![group(Steering::Random, vec![two(0), two(1)])]).view();
     let mut player = Player::new();
     let first = player.place(&view, 0).expect("a place");
-    player.tried.path(&first, Reason::PolicyDenied);
+    player.tried.path(first.origin.key, first.path.via, Reason::PolicyDenied);
     for _ in 0..50 {
         assert_ne!(player.place(&view, 0).expect("a place").path.via, first.path.via);
     }
-    player.tried.origin(&first, Reason::ConnectRefused);
+    player.tried.origin(first.origin.key, Reason::ConnectRefused);
     let second = player.place(&view, 0).expect("a place");
     assert_ne!(second.origin.key, first.origin.key);
-    player.tried.origin(&second, Reason::ConnectTimeout);
+    player.tried.origin(second.origin.key, Reason::ConnectTimeout);
     let refused = player.place(&view, 0).map(|_| ());
     assert_eq!(refused, Err(NoPlace { reason: Some(Reason::ConnectTimeout) }), "the last attempt tells most");
     assert_eq!(player.tried.count(), 3);
@@ -404,7 +404,7 @@ fn a_flow_is_tried_at_a_bounded_number_of_places() {
     let mut player = Player::new();
     let mut places = 0;
     while let Ok(placed) = player.place(&view, 0) {
-        player.tried.path(&placed, Reason::ConnectRefused);
+        player.tried.path(placed.origin.key, placed.path.via, Reason::ConnectRefused);
         places += 1;
     }
     assert_eq!(places, TRIES_MAX);
@@ -454,7 +454,7 @@ fn an_ill_or_refusing_origin_loses_its_sources_for_good() {
     assert_eq!(player.origin(&world.view(), 1), "o1");
     assert_eq!(player.origin(&well, 1), "o1");
     let placed = player.place(&well, 1).expect("a place");
-    player.tried.origin(&placed, Reason::ConnectRefused);
+    player.tried.origin(placed.origin.key, Reason::ConnectRefused);
     assert_eq!(player.origin(&well, 1), "o0");
     player.tried = Tried::default();
     assert_eq!(player.origin(&well, 1), "o0");
@@ -586,11 +586,11 @@ fn check_rules(world: &World, suspects: &[bool], seed: u64) -> Result<Vec<(Strin
         journal.push((names(&placed).1, format!("{:?}", placed.path.via)));
         match fate.random_range(0..4) {
             0 => {
-                player.tried.path(&placed, Reason::ConnectTimeout);
+                player.tried.path(placed.origin.key, placed.path.via, Reason::ConnectTimeout);
                 left.tried.insert((placed.origin.key.0, placed.path.via));
             }
             1 => {
-                player.tried.origin(&placed, Reason::ConnectRefused);
+                player.tried.origin(placed.origin.key, Reason::ConnectRefused);
                 left.tried.extend(placed.origin.paths.iter().map(|path| (placed.origin.key.0, path.via)));
             }
             _ => {

@@ -2,7 +2,6 @@
 
 use protocol::error::Reason;
 
-use super::place::Placed;
 use crate::{health::OriginKey, model::Via};
 
 /// Most places one flow is tried at; after that it is refused with the last reason.
@@ -25,13 +24,13 @@ struct Attempt {
 
 impl Tried {
     /// Rules out one path: another may reach the same origin.
-    pub fn path(&mut self, placed: &Placed<'_>, reason: Reason) {
-        self.note(Attempt { origin: placed.origin.key, via: Some(placed.path.via) }, reason);
+    pub fn path(&mut self, origin: OriginKey, via: Via, reason: Reason) {
+        self.note(Attempt { origin, via: Some(via) }, reason);
     }
 
     /// Rules out an origin on every path: the refusal was its own.
-    pub fn origin(&mut self, placed: &Placed<'_>, reason: Reason) {
-        self.note(Attempt { origin: placed.origin.key, via: None }, reason);
+    pub fn origin(&mut self, origin: OriginKey, reason: Reason) {
+        self.note(Attempt { origin, via: None }, reason);
     }
 
     /// How many attempts have failed.

@@ -2,12 +2,15 @@
 //!
 //! The deciding half is pure: callers bring the time, the results and the dice. Nothing here places a flow.
 
+mod board;
 mod key;
+mod probe;
 mod rollup;
 mod schedule;
 mod state;
 pub mod view;
 
+pub use board::{Board, BoardHandles, BoardParts, PathKey, Report, Reports};
 pub use key::{BalancerKey, OriginKey};
 pub use rollup::{LinkFacts, PathAt, Sources};
 pub use schedule::{FIRST_SPREAD, PROBES_PER_SECOND_MAX, Ran, first_wait, next_start, stretch, stretched};

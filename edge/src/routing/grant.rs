@@ -1,10 +1,23 @@
 //! Checks what a connector claims against what the edge granted it.
 
 use ipnetwork::IpNetwork;
+use protocol::control::RouteClaim;
 
 use crate::model::{Grant, Route};
 
-/// Why a claim is not accepted, in the words of `refused_routes`.
+/// Reads a claim off the wire and checks it against the connector's grant.
+///
+/// # Errors
+/// Why the claim is refused, in the words of `refused_routes`.
+pub fn permit(grant: Option<&Grant>, claim: &RouteClaim) -> Result<Route, String> {
+    let (vnet, cidr) = claim.parse()?;
+    let route = Route { vnet, cidr };
+    let grant = grant.ok_or("nothing is granted to this connector")?;
+    check_grant(grant, &route).map_err(|outside| outside.to_string())?;
+    Ok(route)
+}
+
+/// Why a route is not accepted, in the words of `refused_routes`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum OutsideGrant {
     /// The VNet is granted, this much of it is not.
@@ -64,5 +77,23 @@ mod tests {
         assert_eq!(check(&granted, "lab=10.0.0.0/16"), Err(OutsideGrant::Vnet));
         assert_eq!(check(&["prod=0.0.0.0/0"], "prod=fd00::/8"), Err(OutsideGrant::Cidr));
         assert_eq!(OutsideGrant::Cidr.to_string(), "outside the grant");
+    }
+
+    #[test]
+    fn a_claim_off_the_wire_is_read_before_it_is_checked() {
+        let grant =
+            Grant { connector: "dc1".parse().expect("a name"), replicas: 1, routes: vec![route("prod=10.0.0.0/8")] };
+        let judged =
+            |grant, vnet: &str, cidr: &str| permit(grant, &RouteClaim { vnet: vnet.to_owned(), cidr: cidr.to_owned() });
+        assert_eq!(judged(Some(&grant), "prod", "10.1.0.0/16"), Ok(route("prod=10.1.0.0/16")));
+        assert_eq!(judged(Some(&grant), "prod", "0.0.0.0/0"), Err("outside the grant".to_owned()));
+        for (grant, vnet, cidr) in [
+            (Some(&grant), "Prod", "10.1.0.0/16"),
+            (Some(&grant), "prod", "10.1.0.1/16"),
+            (Some(&grant), "prod", "ten"),
+            (None, "prod", "10.1.0.0/16"),
+        ] {
+            assert!(judged(grant, vnet, cidr).is_err(), "{vnet} {cidr}");
+        }
     }
 }

@@ -5,5 +5,5 @@
 mod grant;
 mod table;
 
-pub use grant::{OutsideGrant, check_grant};
+pub use grant::{OutsideGrant, check_grant, permit};
 pub use table::RouteTable;
