@@ -1,7 +1,7 @@
 //! Child processes of the lab: this very binary, started as a user would start it, its output kept in a file.
 
 use std::{
-    ffi::OsString,
+    ffi::{OsStr, OsString},
     fs::{File, OpenOptions},
     io::{self, Read, Seek, SeekFrom},
     path::{Path, PathBuf},
@@ -47,10 +47,9 @@ impl Program {
         let spawn = || {
             let log = OpenOptions::new().create(true).append(true).open(self.log())?;
             let mut command = Command::new(std::env::current_exe()?);
-            // Settings that the user has in the environment are meant for other edges and connectors.
-            for (key, _) in std::env::vars_os().filter(|(key, _)| key.as_encoded_bytes().starts_with(b"UNDERPASS_")) {
+            std::env::vars_os().filter(|(key, _)| is_a_setting(key)).for_each(|(key, _)| {
                 command.env_remove(key);
-            }
+            });
             command.args(&self.args).current_dir(&self.dir).env_remove("NOTIFY_SOCKET");
             command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
             command.process_group(self.group).kill_on_drop(true).spawn()
@@ -142,6 +141,13 @@ impl Process {
             let _ = self.child.kill().await;
         }
     }
+}
+
+/// Whether a variable stands for a setting, which the user means for other edges and connectors. How to log is meant for
+/// these too.
+fn is_a_setting(key: &OsStr) -> bool {
+    let key = key.as_encoded_bytes();
+    key.starts_with(b"UNDERPASS_") && !key.starts_with(b"UNDERPASS_LOG_")
 }
 
 /// Runs a program to its end.
