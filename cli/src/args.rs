@@ -66,7 +66,7 @@ pub(crate) enum Command {
     /// Run an edge: the public relay that connectors dial and clients connect to
     Edge(EdgeRun),
     /// Run a connector inside a private network; or see and revoke connectors at an edge
-    Connector(ConnectorArgs),
+    Connector(Box<ConnectorArgs>),
     /// Make join tokens
     #[command(subcommand)]
     Token(TokenCommand),

@@ -18,7 +18,7 @@ use crate::{
 pub(crate) fn run(cli: Cli) -> Result<(), Failure> {
     let Cli { common, command } = cli;
     match command {
-        Command::Edge(flags) => edge::run(common, flags),
+        Command::Edge(flags) => edge::run(&common, &flags),
         Command::Connector(args) => match args.command {
             None => connector::run(&common, args.run),
             Some(ConnectorCommand::List(admin)) => connectors::list(&common, &admin),
