@@ -1,7 +1,8 @@
 //! The running lab: its files, its processes and its origins, from the first to the last.
 
 use std::{
-    fs,
+    fs::{self, Permissions},
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -70,7 +71,10 @@ enum Dir {
 
 impl Dir {
     fn make(afterwards: Afterwards) -> Result<Self, LabError> {
-        let dir = tempfile::Builder::new().prefix("underpass-lab-").tempdir().map_err(LabError::Dir)?;
+        // Keys and tokens will lie in it.
+        let own = Permissions::from_mode(0o700);
+        let dir =
+            tempfile::Builder::new().prefix("underpass-lab-").permissions(own).tempdir().map_err(LabError::Dir)?;
         Ok(match afterwards {
             Afterwards::Keep => Self::Kept(dir.keep()),
             Afterwards::Remove => Self::Removed(dir),
