@@ -105,6 +105,9 @@ pub(super) fn servers_of(vnet: Vnet) -> impl Iterator<Item = &'static Server> {
     SERVERS.iter().filter(move |server| server.vnet == vnet)
 }
 
+/// Second number of the first ground's addresses.
+const FRIENDLY: u8 = 71;
+
 /// Where on loopback the private networks really are. Several labs at once stand on several grounds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Ground {
@@ -116,8 +119,14 @@ impl Ground {
     /// Every ground there is, the friendliest first. The ports are lifted where something on the machine has taken the
     /// usual ones on every address.
     pub(super) fn all() -> impl Iterator<Item = Self> {
-        let on = |lift| (71..=201).step_by(2).map(move |second| Self { second, lift });
+        let on = |lift| (FRIENDLY..=201).step_by(2).map(move |second| Self { second, lift });
         [0, 10_000, 20_000].into_iter().flat_map(on)
+    }
+
+    /// Whether whoever has it may take the friendly ports too: one lab at a time does, so that two that start together do
+    /// not both find them free.
+    pub(super) fn is_friendly(self) -> bool {
+        self.second == FRIENDLY
     }
 
     /// The port of a service at every origin.

@@ -36,7 +36,7 @@ const ADMIN_PATIENCE: Duration = Duration::from_secs(2);
 /// Where the lab listens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Addresses {
-    /// Ports that are easy to remember, where they are free.
+    /// Ports that are easy to remember, where they are free and no other lab has them.
     Friendly,
     /// Any free ports.
     Free,
@@ -104,8 +104,8 @@ impl World {
     /// If something cannot be started at all.
     pub(super) async fn start(addresses: Addresses, afterwards: Afterwards) -> Result<Self, LabError> {
         // The origins go first: whoever has a ground has its addresses too.
-        let (origins, ground) = settle().await?;
-        let plan = plan(ground, addresses)?;
+        let (origins, ground) = settle(addresses).await?;
+        let plan = plan(ground)?;
         let dir = Dir::make(afterwards)?;
         write_files(&plan, dir.path())?;
         let guard = Guard::post(dir.doomed())?;
@@ -246,9 +246,9 @@ impl World {
 }
 
 /// Starts the origins on the first ground that is free.
-async fn settle() -> Result<(Vec<Origin>, Ground), LabError> {
+async fn settle(addresses: Addresses) -> Result<(Vec<Origin>, Ground), LabError> {
     let mut last = None;
-    for ground in Ground::all() {
+    for ground in Ground::all().filter(|ground| addresses == Addresses::Friendly || !ground.is_friendly()) {
         match origins(ground).await {
             Ok(origins) => return Ok((origins, ground)),
             Err(error) => last = Some(error),
@@ -265,14 +265,11 @@ async fn origins(ground: Ground) -> std::io::Result<Vec<Origin>> {
     Ok(origins)
 }
 
-fn plan(ground: Ground, addresses: Addresses) -> Result<Plan, LabError> {
+fn plan(ground: Ground) -> Result<Plan, LabError> {
     let mut ports = Ports::new(rand::rng());
     let mut full = false;
     let plan = Plan::new(ground, |port| {
-        let found = match addresses {
-            Addresses::Friendly => ports.friendly(port),
-            Addresses::Free => ports.any(),
-        };
+        let found = if ground.is_friendly() { ports.friendly(port) } else { ports.any() };
         full |= found.is_none();
         found.unwrap_or(([127, 0, 0, 1], port).into())
     });

@@ -7,7 +7,10 @@ use std::{collections::BTreeMap, time::Duration};
 
 use serde::Serialize;
 
-use crate::lab::load::{Kind, Outcome, Placed, Sample};
+use crate::lab::{
+    load::{Kind, Outcome, Placed, Sample},
+    plan::{Replica, Server, Vnet},
+};
 
 /// Within this a new connection is served, and a surviving flow goes on, whatever was killed.
 pub(super) const SERVED_WITHIN: Duration = Duration::from_secs(1);
@@ -21,10 +24,9 @@ const EXAMPLES_MAX: usize = 5;
 /// A part of the lab that is killed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Part {
-    /// A connector process, by name.
-    Connector(&'static str),
-    /// An origin, by name.
-    Origin(&'static str),
+    /// A connector process.
+    Connector(&'static Replica),
+    Origin(&'static Server),
     /// An edge, by index.
     Edge(usize),
 }
@@ -56,13 +58,14 @@ impl Fault {
         if sample.ended < self.at {
             return false;
         }
-        // A connection that nobody had answered yet may have been on any part.
-        let may_be_on = |on: fn(&Placed) -> &str, killed: &str| {
-            sample.opened <= self.at && sample.placed.as_ref().is_none_or(|placed| on(placed) == killed)
+        // A connection that nobody had answered yet may have been on any part of its VNet.
+        let may_be_on = |on: fn(&Placed) -> &str, killed: &str, vnet: Vnet| {
+            let can = sample.opened <= self.at && sample.service.vnet == vnet;
+            can && sample.placed.as_ref().is_none_or(|placed| on(placed) == killed)
         };
         match self.part {
-            Part::Connector(killed) => may_be_on(|placed| &placed.via, killed),
-            Part::Origin(killed) => may_be_on(|placed| &placed.origin, killed),
+            Part::Connector(killed) => may_be_on(|placed| &placed.via, killed.name, killed.vnet),
+            Part::Origin(killed) => may_be_on(|placed| &placed.origin, killed.name, killed.vnet),
             Part::Edge(killed) => sample.edge == killed && self.serves_from().is_none_or(|from| sample.began < from),
         }
     }

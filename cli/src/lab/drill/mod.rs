@@ -102,7 +102,7 @@ impl Drill<'_> {
         let broke = format!("kill -9 {name}, one of two replicas of {}", REPLICAS[CONNECTOR].vnet.connector());
         let promise = "flows through the other replica go on unharmed, new connections are served within 1 s";
         let subject = self.announce(broke, promise, true)?;
-        self.fault(Part::Connector(name));
+        self.fault(Part::Connector(&REPLICAS[CONNECTOR]));
         self.world.connectors[CONNECTOR].kill().await.map_err(|source| LabError::Kill { name, source })?;
         sleep(CONNECTOR_AWAY).await;
         let back = Instant::now();
@@ -116,7 +116,7 @@ impl Drill<'_> {
         let name = SERVERS[ORIGIN].name;
         let promise = "every new connection is served within 1 s by another origin, none by a wrong one";
         let subject = self.announce(format!("origin {name} dies with all its connections"), promise, true)?;
-        self.fault(Part::Origin(name));
+        self.fault(Part::Origin(&SERVERS[ORIGIN]));
         self.world.origins[ORIGIN].kill().await;
         sleep(ORIGIN_AWAY).await;
         let back = Instant::now();

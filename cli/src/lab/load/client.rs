@@ -255,7 +255,7 @@ impl<'a> Exchange<'a> {
         let Goal { edge, service, .. } = *self.goal;
         self.books.write(Sample {
             edge,
-            service: service.name,
+            service,
             kind: self.kind,
             connection: self.connection,
             opened: self.opened,

@@ -2,6 +2,8 @@
 
 use std::{fmt, time::Duration};
 
+use crate::lab::plan::Service;
+
 /// How a client was at it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::lab) enum Kind {
@@ -37,8 +39,7 @@ pub(in crate::lab) enum Outcome {
 pub(in crate::lab) struct Sample {
     /// Index of the edge it went through.
     pub(in crate::lab) edge: usize,
-    /// Listener's name.
-    pub(in crate::lab) service: &'static str,
+    pub(in crate::lab) service: &'static Service,
     pub(in crate::lab) kind: Kind,
     /// Tells connections apart.
     pub(in crate::lab) connection: u64,
@@ -65,7 +66,7 @@ impl fmt::Display for Sample {
             Kind::Block => "long flow",
         };
         let (edge, took) = (self.edge + 1, self.took().as_millis());
-        write!(f, "{} at edge-{edge}, {kind}", self.service)?;
+        write!(f, "{} at edge-{edge}, {kind}", self.service.name)?;
         if let Some(Placed { origin, via }) = &self.placed {
             write!(f, ", {origin} via {via}")?;
         }

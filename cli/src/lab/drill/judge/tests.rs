@@ -1,6 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::lab::plan::{REPLICAS, SERVERS, SERVICES};
 
 fn ms(ms: u64) -> Duration {
     Duration::from_millis(ms)
@@ -10,7 +11,7 @@ fn ms(ms: u64) -> Duration {
 fn sample() -> Sample {
     Sample {
         edge: 0,
-        service: "red-http",
+        service: &SERVICES[0],
         kind: Kind::New,
         connection: 1,
         opened: ms(900),
@@ -38,7 +39,7 @@ fn killed(part: Part) -> Fault {
 }
 
 fn connector() -> Fault {
-    killed(Part::Connector("connector-1"))
+    killed(Part::Connector(&REPLICAS[0]))
 }
 
 fn check(sample: &Sample, fault: Fault, expected: Verdict) {
@@ -53,6 +54,8 @@ fn what_was_on_the_killed_connector_is_cut() {
     check(&idle, connector(), Verdict::Cut);
     let unanswered = Sample { placed: None, ..on_it };
     check(&unanswered, connector(), Verdict::Cut);
+    let of_another_vnet = Sample { service: &SERVICES[1], ..unanswered };
+    check(&of_another_vnet, connector(), Verdict::Failed);
 }
 
 #[test]
@@ -69,10 +72,10 @@ fn what_was_elsewhere_or_came_later_is_not_cut() {
 
 #[test]
 fn an_origins_death_excuses_its_own_connections_only() {
-    let origin = |name| killed(Part::Origin(name));
+    let origin = |server| killed(Part::Origin(&SERVERS[server]));
     let broken = Sample { outcome: failed(), ..sample() };
-    check(&broken, origin("red-1"), Verdict::Cut);
-    check(&broken, origin("red-2"), Verdict::Failed);
+    check(&broken, origin(0), Verdict::Cut);
+    check(&broken, origin(1), Verdict::Failed);
 }
 
 #[test]
@@ -166,7 +169,7 @@ fn any_sample() -> impl Strategy<Value = Sample> {
 }
 
 fn any_fault() -> impl Strategy<Value = Fault> {
-    let part = prop_oneof![Just(Part::Connector("connector-1")), Just(Part::Origin("red-1")), Just(Part::Edge(0))];
+    let part = prop_oneof![Just(Part::Connector(&REPLICAS[0])), Just(Part::Origin(&SERVERS[0])), Just(Part::Edge(0))];
     (part, 0..3000_u64, proptest::option::of(0..1000_u64)).prop_map(|(part, at, back)| Fault {
         part,
         at: ms(at),
@@ -193,8 +196,8 @@ proptest! {
     #[test]
     fn a_survivor_is_never_excused(sample in any_sample(), fault in any_fault()) {
         let on_it = match fault.part {
-            Part::Connector(via) => sample.placed.as_ref().is_none_or(|placed| placed.via == via),
-            Part::Origin(origin) => sample.placed.as_ref().is_none_or(|placed| placed.origin == origin),
+            Part::Connector(killed) => sample.placed.as_ref().is_none_or(|placed| placed.via == killed.name),
+            Part::Origin(killed) => sample.placed.as_ref().is_none_or(|placed| placed.origin == killed.name),
             Part::Edge(edge) => sample.edge == edge,
         };
         prop_assert!(on_it || verdict(&sample, &[fault]) != Verdict::Cut);
