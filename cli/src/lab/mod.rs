@@ -78,7 +78,7 @@ pub(crate) enum LabError {
     #[error("the origins need addresses in 127.0.0.0/8, such as 127.71.1.11, all on loopback and free: {0}")]
     NoGround(io::Error),
     /// Every port is taken.
-    #[error("the lab needs ten free ports on 127.0.0.1 from 10000 to 29999")]
+    #[error("the lab needs 13 free ports on a loopback address from 10000 to 29999")]
     NoPort,
     /// A process cannot be started.
     #[error("cannot start {name}: {source}")]

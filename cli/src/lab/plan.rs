@@ -123,10 +123,16 @@ impl Ground {
         [0, 10_000, 20_000].into_iter().flat_map(on)
     }
 
-    /// Whether whoever has it may take the friendly ports too: one lab at a time does, so that two that start together do
-    /// not both find them free.
+    /// Whether whoever has it listens at 127.0.0.1: one lab at a time does, so that two that start together do not both
+    /// find the same ports free.
     pub(super) fn is_friendly(self) -> bool {
         self.second == FRIENDLY
+    }
+
+    /// The address edges and connectors listen at: the usual one if friendly, else one of the ground's own, so that labs
+    /// side by side do not meet.
+    pub(super) fn host(self) -> Ipv4Addr {
+        if self.is_friendly() { Ipv4Addr::LOCALHOST } else { Ipv4Addr::new(127, self.second, 0, 1) }
     }
 
     /// The port of a service at every origin.

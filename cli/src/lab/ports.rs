@@ -16,15 +16,16 @@ const PORTS: Range<u16> = 10_000..30_000;
 /// Finds addresses, no one twice.
 #[derive(Debug)]
 pub(super) struct Ports<R> {
+    host: Ipv4Addr,
     given: BTreeSet<SocketAddr>,
     random: R,
     is_free: fn(SocketAddr) -> bool,
 }
 
 impl<R: Rng> Ports<R> {
-    /// Addresses of this machine.
-    pub(super) fn new(random: R) -> Self {
-        Self { given: BTreeSet::new(), random, is_free }
+    /// Ports of this address.
+    pub(super) fn new(host: Ipv4Addr, random: R) -> Self {
+        Self { host, given: BTreeSet::new(), random, is_free }
     }
 
     /// The friendly port if it is free, else any.
@@ -33,13 +34,13 @@ impl<R: Rng> Ports<R> {
     }
 
     /// Some free port; none if a whole range of them is taken.
-    pub(super) fn any(&mut self) -> Option<SocketAddr> {
+    fn any(&mut self) -> Option<SocketAddr> {
         let first = self.random.random_range(PORTS);
         (first..PORTS.end).chain(PORTS.start..first).find_map(|port| self.take(port))
     }
 
     fn take(&mut self, port: u16) -> Option<SocketAddr> {
-        let at = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        let at = SocketAddr::from((self.host, port));
         let takes = !self.given.contains(&at) && (self.is_free)(at);
         takes.then(|| {
             self.given.insert(at);
@@ -59,7 +60,7 @@ mod tests {
     use super::*;
 
     fn ports(is_free: fn(SocketAddr) -> bool) -> Ports<StdRng> {
-        Ports { given: BTreeSet::new(), random: StdRng::seed_from_u64(7), is_free }
+        Ports { host: Ipv4Addr::LOCALHOST, given: BTreeSet::new(), random: StdRng::seed_from_u64(7), is_free }
     }
 
     #[test]

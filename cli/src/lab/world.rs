@@ -36,10 +36,10 @@ const ADMIN_PATIENCE: Duration = Duration::from_secs(2);
 /// Where the lab listens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Addresses {
-    /// Ports that are easy to remember, where they are free and no other lab has them.
+    /// At 127.0.0.1, unless another lab is there.
     Friendly,
-    /// Any free ports.
-    Free,
+    /// Where the next lab will not look first.
+    Remote,
 }
 
 /// Whether the lab's files outlive it.
@@ -266,12 +266,12 @@ async fn origins(ground: Ground) -> std::io::Result<Vec<Origin>> {
 }
 
 fn plan(ground: Ground) -> Result<Plan, LabError> {
-    let mut ports = Ports::new(rand::rng());
+    let mut ports = Ports::new(ground.host(), rand::rng());
     let mut full = false;
     let plan = Plan::new(ground, |port| {
-        let found = if ground.is_friendly() { ports.friendly(port) } else { ports.any() };
+        let found = ports.friendly(port);
         full |= found.is_none();
-        found.unwrap_or(([127, 0, 0, 1], port).into())
+        found.unwrap_or((ground.host(), port).into())
     });
     if full { Err(LabError::NoPort) } else { Ok(plan) }
 }

@@ -66,7 +66,11 @@ impl Fault {
         match self.part {
             Part::Connector(killed) => may_be_on(|placed| &placed.via, killed.name, killed.vnet),
             Part::Origin(killed) => may_be_on(|placed| &placed.origin, killed.name, killed.vnet),
-            Part::Edge(killed) => sample.edge == killed && self.serves_from().is_none_or(|from| sample.began < from),
+            // Nor may a client hang on an edge that has to be back.
+            Part::Edge(killed) => {
+                let in_time = |from: Duration| sample.began < from && sample.ended <= from + SERVED_WITHIN;
+                sample.edge == killed && self.serves_from().is_none_or(in_time)
+            }
         }
     }
 

@@ -61,7 +61,7 @@ pub(super) async fn drill(
     let began = Instant::now();
     print(out, "starting two edges, three connectors and five origins on loopback …\n")?;
     let world = tokio::select! {
-        world = start(Addresses::Free, afterwards) => world?,
+        world = start(Addresses::Remote, afterwards) => world?,
         () = signals.any() => return Err(LabError::Interrupted),
     };
     let load = Load::start(&world.plan);

@@ -92,6 +92,8 @@ fn an_edge_may_fail_its_own_clients_until_it_has_to_be_back() {
     check(&refused(5000), edge(None), Verdict::Cut);
     check(&refused(4999), edge(Some(ms(3000))), Verdict::Cut);
     check(&refused(5000), edge(Some(ms(3000))), Verdict::Failed);
+    let hung = Sample { ended: ms(6001), ..refused(3100) };
+    check(&hung, edge(Some(ms(3000))), Verdict::Failed);
     check(&Sample { edge: 1, ..refused(1500) }, edge(None), Verdict::Failed);
 }
 
