@@ -326,7 +326,8 @@ mod tests {
                 let variable = flag.get_env().and_then(|v| v.to_str()).map(str::to_owned);
                 assert_eq!(variable, Some(format!("UNDERPASS_{name}")), "{}", command.get_name());
             }
-            command.get_subcommands().for_each(check);
+            // What a lab is told is said once, on the spot.
+            command.get_subcommands().filter(|command| command.get_name() != "lab").for_each(check);
         }
         check(&Cli::command());
     }

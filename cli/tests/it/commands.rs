@@ -1,115 +1,14 @@
-//! The binary as its users meet it: exit codes, what it prints, which setting wins, what it asks an edge.
+//! Commands that answer and end: exit codes, what they print, which setting wins, what they ask an edge.
 
 use std::{
     fs,
-    io::{BufRead, BufReader, Read, Write},
+    io::{BufRead, BufReader, Write},
     net::{SocketAddr, TcpListener},
-    os::unix::{fs::PermissionsExt, net::UnixDatagram},
-    path::{Path, PathBuf},
-    process::{Child, Command, Output, Stdio},
+    os::unix::fs::PermissionsExt,
     thread,
-    time::Duration,
 };
 
-use rustix::process::{Pid, Signal, kill_process};
-use tempfile::TempDir;
-
-/// Nothing here takes longer, unless it hangs.
-const SOON: Duration = Duration::from_secs(20);
-
-const FAILED: i32 = 1;
-const USAGE: i32 = 2;
-const SETTINGS: i32 = 3;
-const REFUSED: i32 = 4;
-
-const EDGE: &str = r#"
-name = "edge-1"
-state_dir = "edge-state"
-[tunnel]
-listen = "127.0.0.1:1"
-[admin]
-listen = "127.0.0.1:2"
-[[connector]]
-name = "dc1"
-routes = [{ vnet = "prod", cidr = "10.0.0.0/16" }, { vnet = "lab", cidr = "fd00::/8" }]
-"#;
-
-const CONNECTOR: &str = r#"
-name = "dc1"
-edges = ["127.0.0.1:1"]
-state_dir = "connector-state"
-links_per_edge = 2
-[[route]]
-vnet = "prod"
-cidr = "10.0.0.0/16"
-[admin]
-listen = "127.0.0.1:0"
-"#;
-
-/// A directory with an edge's and a connector's file.
-struct Dir(TempDir);
-
-impl Dir {
-    fn new() -> Self {
-        let dir = Self(tempfile::tempdir().expect("a temporary directory"));
-        fs::write(dir.path("edge.toml"), EDGE).expect("writable");
-        fs::write(dir.path("connector.toml"), CONNECTOR).expect("writable");
-        dir
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.0.path().join(name)
-    }
-
-    /// The binary in this directory, with none of our variables set.
-    fn command(&self, line: &str) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_underpass"));
-        for (name, _) in std::env::vars_os() {
-            let text = name.to_string_lossy();
-            if text.starts_with("UNDERPASS_") || text == "NOTIFY_SOCKET" {
-                command.env_remove(&name);
-            }
-        }
-        command.args(line.split_whitespace()).current_dir(self.0.path()).stdin(Stdio::null());
-        command
-    }
-
-    fn run(&self, line: &str) -> Ran {
-        Ran::of(self.command(line).output().expect("the binary runs"))
-    }
-
-    fn run_with(&self, variables: &[(&str, &str)], line: &str) -> Ran {
-        Ran::of(self.command(line).envs(variables.iter().copied()).output().expect("the binary runs"))
-    }
-
-    fn token(&self) -> PathBuf {
-        let made = self.run("token create dc1 -c edge.toml --out token");
-        assert_eq!(made.code, 0, "{}", made.err);
-        self.path("token")
-    }
-}
-
-#[derive(Debug)]
-struct Ran {
-    code: i32,
-    out: String,
-    err: String,
-}
-
-impl Ran {
-    fn of(output: Output) -> Self {
-        let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("text");
-        Self { code: output.status.code().expect("not killed"), out: text(output.stdout), err: text(output.stderr) }
-    }
-
-    /// It failed like this, said so on standard error alone, and named these.
-    fn failed(&self, code: i32, words: &[&str]) {
-        assert_eq!(self.code, code, "{self:?}");
-        for word in words {
-            assert!(self.err.contains(word), "{word}: {self:?}");
-        }
-    }
-}
+use crate::dir::{Dir, EDGE, FAILED, REFUSED, SETTINGS, SOON, USAGE};
 
 #[test]
 fn each_kind_of_failure_has_its_code_and_says_what_would_be_right() {
@@ -170,7 +69,7 @@ fn a_flag_beats_a_variable_and_a_variable_beats_the_file() {
     dir.run_with(&variable, "connector --links-per-edge 99").failed(USAGE, &["--links-per-edge 99"]);
     dir.run_with(&variable, "connector").failed(USAGE, &["--links-per-edge 98"]);
     dir.run_with(&variable[..1], "connector").failed(SETTINGS, &["token"]);
-    dir.run_with(&[("UNDERPASS_CONFIG", "missing.toml")], "check connector.toml -c x").failed_not();
+    dir.run_with(&[("UNDERPASS_CONFIG", "missing.toml")], "check connector.toml -c x").went_well();
     dir.run_with(&[("UNDERPASS_CONFIG", "missing.toml")], "status -c edge.toml").failed(FAILED, &["127.0.0.1:2"]);
     dir.run_with(&[("UNDERPASS_EDGE", "a,b")], "connector").failed(USAGE, &["--edge a", "--edge b"]);
     dir.run_with(&[("UNDERPASS_LOG_LEVEL", "loud")], "status --log-level off -c missing")
@@ -180,17 +79,11 @@ fn a_flag_beats_a_variable_and_a_variable_beats_the_file() {
     dir.run_with(&empty, "connector -c connector.toml").failed(SETTINGS, &["give a join token"]);
 }
 
-impl Ran {
-    fn failed_not(&self) {
-        assert_eq!(self.code, 0, "{self:?}");
-    }
-}
-
 #[test]
 fn a_join_token_is_printed_with_the_command_that_takes_it() {
     let dir = Dir::new();
     let made = dir.run("token create dc1 -c edge.toml --expires 10m");
-    made.failed_not();
+    made.went_well();
     let command = made.out.lines().map(str::trim).find(|line| line.starts_with("underpass ")).expect("a command");
     let words: Vec<&str> = command.split(' ').collect();
     let ["underpass", "connector", "--token", token, ref rest @ ..] = words[..] else { panic!("{command}") };
@@ -201,7 +94,7 @@ fn a_join_token_is_printed_with_the_command_that_takes_it() {
     assert!(dir.path("edge-state/ca.pem").exists(), "the CA is made with the first token");
 
     let elsewhere = dir.run_with(&[("UNDERPASS_STATE_DIR", "other-state")], "token create dc1 -c edge.toml");
-    elsewhere.failed_not();
+    elsewhere.went_well();
     assert!(dir.path("other-state/ca.pem").exists());
 }
 
@@ -210,7 +103,7 @@ fn a_token_file_is_bare_and_for_its_owner_alone() {
     let dir = Dir::new();
     fs::write(dir.path("token"), "an old one").expect("writable");
     let made = dir.run("token create dc1 -c edge.toml --out token");
-    made.failed_not();
+    made.went_well();
     let text = fs::read_to_string(dir.path("token")).expect("readable");
     text.parse::<certs::token::JoinToken>().expect("a token and nothing else");
     assert!(!made.out.contains(text.trim()), "what is written is not printed");
@@ -228,7 +121,7 @@ fn a_token_file_is_bare_and_for_its_owner_alone() {
 fn a_token_in_a_variable_does_not_show_in_help() {
     let dir = Dir::new();
     let help = dir.run_with(&[("UNDERPASS_TOKEN", "upt1_secret")], "connector --help");
-    help.failed_not();
+    help.went_well();
     assert!(help.out.contains("UNDERPASS_TOKEN") && !help.out.contains("upt1_secret"), "{}", help.out);
 }
 
@@ -318,91 +211,4 @@ fn what_answers_nonsense_is_told_apart_from_what_does_not_answer() {
     dir.run(&format!("status --admin {at}")).failed(FAILED, &["cannot be understood"]);
     dir.run(&format!("status --admin {at}")).failed(FAILED, &[&at.to_string(), "500"]);
     asked.join().expect("two questions");
-}
-
-/// A connector that runs, with systemd at its ear.
-struct Running {
-    child: Child,
-    ear: UnixDatagram,
-}
-
-impl Running {
-    fn start(dir: &Dir, line: &str) -> Self {
-        let ear = UnixDatagram::bind(dir.path("notify")).expect("a socket in the directory");
-        ear.set_read_timeout(Some(SOON)).expect("settable");
-        let mut command = dir.command(line);
-        command.env("NOTIFY_SOCKET", dir.path("notify")).stderr(Stdio::piped());
-        Self { child: command.spawn().expect("the binary runs"), ear }
-    }
-
-    fn signal(&self, signal: Signal) {
-        kill_process(Pid::from_child(&self.child), signal).expect("it runs");
-    }
-
-    fn hear(&self) -> String {
-        let mut bytes = [0; 256];
-        let length = self.ear.recv(&mut bytes).expect("it tells systemd");
-        String::from_utf8_lossy(&bytes[..length]).into_owned()
-    }
-
-    fn end(mut self) -> (Option<i32>, String) {
-        let mut log = String::new();
-        self.child.stderr.take().expect("piped").read_to_string(&mut log).expect("text");
-        (self.child.wait().expect("a child").code(), log)
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        // It has ended already, unless the test has failed.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-#[test]
-fn a_connector_tells_systemd_survives_a_hangup_and_ends_cleanly_when_told() {
-    let dir = Dir::new();
-    let token = dir.token();
-    let line = format!("connector -c connector.toml --log-format json --token-file {}", token.display());
-    let running = Running::start(&dir, &line);
-    assert_eq!(running.hear(), "READY=1\n");
-    running.signal(Signal::HUP);
-    let reloading = running.hear();
-    assert!(reloading.starts_with("RELOADING=1\nMONOTONIC_USEC="), "{reloading}");
-    assert_eq!(running.hear(), "READY=1\n");
-    running.signal(Signal::TERM);
-    assert_eq!(running.hear(), "STOPPING=1\n");
-    let (code, log) = running.end();
-    assert_eq!(code, Some(0), "{log}");
-    let token = fs::read_to_string(&token).expect("readable");
-    assert!(!log.contains(token.trim()), "tokens are not logged");
-    for line in log.lines() {
-        assert!(serde_json::from_str::<serde_json::Value>(line).is_ok_and(|value| value.is_object()), "{line}");
-    }
-}
-
-#[test]
-fn a_log_in_json_stays_json_when_it_fails() {
-    let dir = Dir::new();
-    let failed = dir.run("connector -c connector.toml --log-format json");
-    failed.failed(SETTINGS, &["join token"]);
-    for line in failed.err.lines() {
-        assert!(serde_json::from_str::<serde_json::Value>(line).is_ok_and(|value| value.is_object()), "{line}");
-    }
-}
-
-#[test]
-fn two_connectors_do_not_share_a_state_dir() {
-    let dir = Dir::new();
-    let line = format!("connector -c connector.toml --token-file {}", dir.token().display());
-    let running = Running::start(&dir, &line);
-    assert_eq!(running.hear(), "READY=1\n");
-    // Ready is told before the state is taken; a hangup is served after.
-    running.signal(Signal::HUP);
-    assert!(running.hear().starts_with("RELOADING=1"));
-    dir.run(&line).failed(FAILED, &["connector-state", "state_dir of its own"]);
-    running.signal(Signal::INT);
-    assert_eq!(running.end().0, Some(0));
-    assert!(Path::new(&dir.path("connector-state/replica")).exists());
 }
