@@ -205,7 +205,13 @@ async fn enrol(
                         warn!(%edge, %refusal, "cannot enrol here yet");
                         unanswered = true;
                     }
-                    _ => return Err(ConnectorError::TokenRefused(refusal)),
+                    RefusalCode::Version
+                    | RefusalCode::NoGrant
+                    | RefusalCode::Revoked
+                    | RefusalCode::TokenUsed
+                    | RefusalCode::TokenExpired
+                    | RefusalCode::CertificateExpired
+                    | RefusalCode::BadRequest => return Err(ConnectorError::TokenRefused(refusal)),
                 },
                 Err(error) => {
                     warn!(%edge, %error, "cannot enrol here yet");

@@ -61,7 +61,7 @@ fn begin(
     let flow = flow::Flow::new(shared.clone(), state.listener.clone(), source, held);
     let worker = flow.worker();
     // Accepting runs on worker 0; a flow moves to the worker of the link it is placed on.
-    if worker % shared.workers.count() == 0 {
+    if worker.is_multiple_of(shared.workers.count()) {
         tasks.spawn(flow.run(client));
     } else if let Ok(parked) = client.park() {
         let landing = async move {

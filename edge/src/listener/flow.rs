@@ -160,7 +160,24 @@ impl Flow {
             match reason {
                 // The origin's own answer: it is the same on every path.
                 Reason::ConnectRefused | Reason::ConnectionReset => tried.origin(place.path.origin, reason),
-                _ => tried.path(place.path.origin, place.path.via, reason),
+                Reason::NoRoute
+                | Reason::TunnelDown
+                | Reason::LinkLost
+                | Reason::PolicyDenied
+                | Reason::ConnectTimeout
+                | Reason::NetworkUnreachable
+                | Reason::TlsUntrusted
+                | Reason::TlsNameMismatch
+                | Reason::TlsHandshake
+                | Reason::HttpTimeout
+                | Reason::HttpInvalid
+                | Reason::CodeMismatch
+                | Reason::BodyMismatch
+                | Reason::UdpNoAnswer
+                | Reason::IcmpTimeout
+                | Reason::DnsFailed
+                | Reason::PassiveFailures
+                | Reason::ConnectorOverloaded => tried.path(place.path.origin, place.path.via, reason),
             }
         }
     }
