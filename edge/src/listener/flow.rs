@@ -53,6 +53,8 @@ struct Place {
 struct Story {
     attempts: u32,
     connect: Option<Duration>,
+    /// Client bytes that travelled with the open, before anything was spliced.
+    sent_with_open: u64,
     pool: Option<Arc<Pool>>,
     origin: Option<Arc<Origin>>,
     link: Option<String>,
@@ -143,6 +145,7 @@ impl Flow {
                 Ok(opened) => {
                     self.report(&place, Ok(()));
                     story.reason = None;
+                    story.sent_with_open = first.sent() as u64;
                     return Ok((opened, first.unsent(), place.held));
                 }
                 Err(failure) => failure,
@@ -213,7 +216,8 @@ impl Flow {
 
     /// One line a flow, and its counters.
     fn tell(&self, story: &Story) {
-        let carried = story.carried.unwrap_or(Carried { sent: 0, received: 0, ended: Ended::LinkLost });
+        let spliced = story.carried.unwrap_or(Carried { sent: 0, received: 0, ended: Ended::LinkLost });
+        let carried = Carried { sent: story.sent_with_open + spliced.sent, ..spliced };
         let ended = match (story.connect, story.carried) {
             (None, _) => "refused",
             (Some(_), None) => "cut",
