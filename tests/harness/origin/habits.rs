@@ -56,7 +56,7 @@ pub fn names_itself(at: SocketAddr, name: &'static str) -> Origin {
 pub fn answers_after_the_end(at: SocketAddr, len: usize) -> Origin {
     Origin::start(at, move |mut stream| {
         let mut got = Vec::new();
-        (&*stream).read_to_end(&mut got)?;
+        stream.read_to_end(&mut got)?;
         stream.write_all(format!("{:020}", got.len()).as_bytes())?;
         Pattern::new(1).write_to(stream, len)?;
         stream.shutdown(Shutdown::Write).map(|()| Ending::Clean)
