@@ -1,1 +1,13 @@
-//! net
+//! The one seam to the network and to the cores: sockets that flows run over, the network they come from, and the worker
+//! threads that carry them.
+//!
+//! Edge and connector reach listeners, dials and QUIC's UDP socket only through [`Network`], so that the real code can run
+//! over a network in memory. It knows nothing of tunnels.
+
+pub mod network;
+pub mod socket;
+pub mod workers;
+
+pub use network::{Listener, Network};
+pub use socket::{Parked, Socket};
+pub use workers::Workers;

@@ -65,7 +65,10 @@ pub struct Hello {
     pub version_max: u16,
     /// Product version, for people.
     pub software: String,
-    /// Which of the replica's links to this edge this is, from 0.
+    /// Random number of the replica's process: links of another run of the same replica are superseded at once.
+    pub run: u64,
+    /// Which of the replica's links to this edge this is, from 0. A stand-in for a suspect link has the number of the link
+    /// it stands in for plus `links`, so that both live side by side.
     pub slot: u16,
     /// How many links the replica keeps to each edge.
     pub links: u16,
@@ -250,6 +253,22 @@ pub enum Message {
 }
 
 impl Message {
+    /// The kind's name, for logs.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Hello(_) => "hello",
+            Self::Welcome(_) => "welcome",
+            Self::Refused(_) => "refused",
+            Self::Goodbye(_) => "goodbye",
+            Self::Renew(_) => "renew",
+            Self::Renewed(_) => "renewed",
+            Self::Enrol(_) => "enrol",
+            Self::Enrolled(_) => "enrolled",
+            Self::Ignored(_) => "optional",
+        }
+    }
+
     /// The whole frame.
     #[must_use]
     pub fn encode(&self) -> Bytes {
@@ -278,8 +297,8 @@ impl Message {
                 if hello.routes.len() > ROUTES_MAX {
                     return Err(DecodeError::OutOfBounds { kind, what: "more than 512 routes" });
                 }
-                if hello.links == 0 || hello.slot >= hello.links {
-                    return Err(DecodeError::OutOfBounds { kind, what: "a slot is below the number of links" });
+                if hello.links == 0 || u32::from(hello.slot) >= 2 * u32::from(hello.links) {
+                    return Err(DecodeError::OutOfBounds { kind, what: "a slot is below twice the number of links" });
                 }
                 Ok(Self::Hello(hello))
             }

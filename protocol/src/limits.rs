@@ -27,10 +27,10 @@ pub const SUSPECT_AFTER: Duration = Duration::from_millis(300);
 pub const STREAMS_MAX: u32 = 16_384;
 /// Streams a connector may have open on one link: the control stream, and room for what comes.
 pub const CONNECTOR_STREAMS_MAX: u32 = 8;
-/// Bytes one stream may have in flight towards a reader: 1 Gbit/s at 64 ms.
-pub const STREAM_WINDOW: u32 = 8 * 1024 * 1024;
+/// Bytes one stream may have in flight towards a reader: 335 Mbit/s at 100 ms.
+pub const STREAM_WINDOW: u32 = 4 * 1024 * 1024;
 /// Bytes all streams of a link may have in flight towards their readers; memory bound of a link.
-pub const LINK_WINDOW: u32 = 128 * 1024 * 1024;
+pub const LINK_WINDOW: u32 = 64 * 1024 * 1024;
 /// Bytes a link may have sent and not yet seen acknowledged.
 pub const SEND_WINDOW: u64 = 32 * 1024 * 1024;
 /// A flow whose reader takes nothing for this long may be reset when the link's window runs short.
@@ -42,3 +42,9 @@ pub const HEADER_WAIT: Duration = Duration::from_secs(5);
 pub const REGISTER_WAIT: Duration = Duration::from_secs(5);
 /// Longest time an edge may ask a connector to spend on one dial.
 pub const DIAL_WAIT_MAX: Duration = Duration::from_secs(60);
+/// This many flows with a stuck reader may hold more than half of a link's window; from there on the stalled are reset.
+pub const STUCK_MAX: usize = (LINK_WINDOW / STREAM_WINDOW / 2) as usize;
+/// After a reset by the peer, how long the kernel may take to send what it holds before the hard close.
+pub const LAST_BYTES_WAIT: Duration = Duration::from_secs(5);
+/// How often a link's liveness is looked at.
+pub const LOOK_EVERY: Duration = Duration::from_millis(100);

@@ -1,0 +1,125 @@
+//! An edge's own certificate: kept in memory, made anew at every start and replaced at two thirds of its life, without a
+//! restart and without touching live connections.
+
+use std::{fmt, sync::Arc, time::SystemTime};
+
+use arc_swap::ArcSwap;
+use rustls::{
+    pki_types::{CertificateDer, PrivateKeyDer},
+    server::{ClientHello, ResolvesServerCert},
+    sign::CertifiedKey,
+};
+
+use crate::{
+    ca::{Ca, IssueError},
+    rotation::{Lifetime, Standing},
+    tls::provider,
+};
+
+/// A certificate of an edge, the CA's behind it, and the key.
+pub struct EdgeIdentity {
+    chain: Vec<CertificateDer<'static>>,
+    key: PrivateKeyDer<'static>,
+    lifetime: Lifetime,
+}
+
+impl EdgeIdentity {
+    pub(crate) fn new(chain: Vec<CertificateDer<'static>>, key: PrivateKeyDer<'static>, lifetime: Lifetime) -> Self {
+        Self { chain, key, lifetime }
+    }
+
+    /// The edge's certificate, without the CA's.
+    #[must_use]
+    pub fn leaf(&self) -> &CertificateDer<'static> {
+        &self.chain[0]
+    }
+
+    /// When it was issued and holds.
+    #[must_use]
+    pub fn lifetime(&self) -> Lifetime {
+        self.lifetime
+    }
+
+    /// As rustls wants it.
+    pub(crate) fn certified(&self) -> CertifiedKey {
+        let key = provider().key_provider.load_private_key(self.key.clone_key());
+        CertifiedKey::new(self.chain.clone(), key.expect("the CA makes keys that TLS can use"))
+    }
+}
+
+impl fmt::Debug for EdgeIdentity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EdgeIdentity").field("lifetime", &self.lifetime).field("key", &"***").finish_non_exhaustive()
+    }
+}
+
+/// The certificate an edge shows now. TLS asks it at each handshake; a task that watches the time rotates it.
+pub struct EdgeCertificates {
+    ca: Arc<Ca>,
+    current: ArcSwap<Current>,
+}
+
+struct Current {
+    certified: Arc<CertifiedKey>,
+    lifetime: Lifetime,
+}
+
+impl Current {
+    fn issued(ca: &Ca, now: SystemTime) -> Result<Self, IssueError> {
+        let identity = ca.issue_edge(now)?;
+        Ok(Self { certified: Arc::new(identity.certified()), lifetime: identity.lifetime })
+    }
+}
+
+impl EdgeCertificates {
+    /// The first certificate of this run.
+    ///
+    /// # Errors
+    /// [`IssueError`].
+    pub fn new(ca: Arc<Ca>, now: SystemTime) -> Result<Self, IssueError> {
+        let current = ArcSwap::from_pointee(Current::issued(&ca, now)?);
+        Ok(Self { ca, current })
+    }
+
+    /// The CA that issues them.
+    #[must_use]
+    pub fn ca(&self) -> &Arc<Ca> {
+        &self.ca
+    }
+
+    /// The lifetime of the certificate shown now. It is rotated at two thirds of it.
+    #[must_use]
+    pub fn lifetime(&self) -> Lifetime {
+        self.current.load().lifetime
+    }
+
+    /// Replaces the certificate if its time has come (or the clock was set back before its beginning); says whether it did.
+    /// To be asked every few minutes, so that a machine that slept or a clock that jumped is noticed.
+    ///
+    /// # Errors
+    /// [`IssueError`]; the old certificate stays.
+    pub fn rotate_if_due(&self, now: SystemTime) -> Result<bool, IssueError> {
+        let lifetime = self.lifetime();
+        let due = now >= lifetime.renew_at(0.0) || lifetime.standing(now) == Standing::NotYetValid;
+        if due {
+            self.current.store(Arc::new(Current::issued(&self.ca, now)?));
+        }
+        Ok(due)
+    }
+}
+
+impl ResolvesServerCert for EdgeCertificates {
+    fn resolve(&self, _client_hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        Some(Arc::clone(&self.current.load().certified))
+    }
+}
+
+impl fmt::Debug for EdgeCertificates {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EdgeCertificates")
+            .field("ca", &self.ca)
+            .field("lifetime", &self.lifetime())
+            .field("key", &"***")
+            .finish()
+    }
+}

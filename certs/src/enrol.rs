@@ -1,0 +1,187 @@
+//! What an edge answers to those who ask for a certificate: enrolment by join token, renewal by certificate; and whether a
+//! peer is still admitted. The wire and the connection are the caller's.
+
+use std::{path::Path, sync::Arc, time::SystemTime};
+
+use protocol::{
+    control::{Enrol, Enrolled, Refusal, RefusalCode, Renew, Renewed},
+    id::Name,
+};
+use rustls::pki_types::CertificateDer;
+
+use crate::{
+    FileError,
+    ca::{Ca, IssueError},
+    csr::{CsrError, ProvenKey},
+    revocation::{RevocationError, Revocations},
+    rotation::Standing,
+    secret::Secret,
+    token::TokenId,
+    tokens::{Claim, Tokens},
+    verify::Peer,
+};
+
+/// CA, tokens and revocations of one `state_dir`. Its methods read and write files: call them where blocking is fine.
+#[derive(Debug)]
+pub struct Authority {
+    ca: Arc<Ca>,
+    tokens: Tokens,
+    revocations: Revocations,
+}
+
+/// Why an authority cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum AuthorityError {
+    /// A file cannot be read or written.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// The revocations cannot be read.
+    #[error(transparent)]
+    Revocations(#[from] RevocationError),
+}
+
+impl Authority {
+    /// Opens tokens and revocations in `state_dir`.
+    ///
+    /// # Errors
+    /// [`AuthorityError`].
+    pub fn open(state_dir: &Path, ca: Arc<Ca>) -> Result<Self, AuthorityError> {
+        files_of(state_dir).map(|(tokens, revocations)| Self { ca, tokens, revocations })
+    }
+
+    /// The CA.
+    #[must_use]
+    pub fn ca(&self) -> &Arc<Ca> {
+        &self.ca
+    }
+
+    /// The open tokens.
+    #[must_use]
+    pub fn tokens(&self) -> &Tokens {
+        &self.tokens
+    }
+
+    /// The revocations.
+    #[must_use]
+    pub fn revocations(&self) -> &Revocations {
+        &self.revocations
+    }
+
+    /// Redeems a join token. `granted` says whether this edge grants the token's connector anything; a request that is
+    /// refused for want of a grant, or because it is malformed, does not use the token up.
+    ///
+    /// # Errors
+    /// A [`Refusal`] to send.
+    pub fn enrol(
+        &self,
+        request: &Enrol,
+        granted: impl FnOnce(&Name) -> bool,
+        now: SystemTime,
+    ) -> Result<(Peer, Enrolled), Refusal> {
+        let key = proven(&request.csr)?;
+        let replica: Name =
+            request.replica.parse().map_err(|e| bad(&format!("the replica's name is not valid: {e}")))?;
+        self.reload()?;
+        let id = TokenId(request.token);
+        let claim = Claim { id, secret: Secret::new(request.secret), key: &key };
+        let admissible = |name: &Name, created| self.admit(name, created, granted(name));
+        let connector = self.tokens.redeem(&claim, admissible, now)?;
+        let (peer, certificate) = self.issue(&key, &connector, &replica, now)?;
+        let enrolled = Enrolled {
+            connector: connector.to_string(),
+            certificate: certificate.to_vec(),
+            ca: self.ca.certificate().to_vec(),
+        };
+        Ok((peer, enrolled))
+    }
+
+    /// Issues a certificate to whom the handshake has shown to be `peer`, for a new key. A live link of the peer holds as
+    /// long as the new one.
+    ///
+    /// # Errors
+    /// A [`Refusal`] to send.
+    pub fn renew(
+        &self,
+        request: &Renew,
+        peer: &Peer,
+        granted: bool,
+        now: SystemTime,
+    ) -> Result<(Peer, Renewed), Refusal> {
+        self.check(peer, granted)?;
+        match peer.lifetime.standing(now) {
+            Standing::Valid | Standing::ExpiredMayRenew => {}
+            Standing::Lapsed | Standing::NotYetValid => {
+                let text = "the certificate can no longer be renewed: enrol with a new join token";
+                return Err(Refusal::new(RefusalCode::CertificateExpired, text));
+            }
+        }
+        let key = proven(&request.csr)?;
+        let (peer, certificate) = self.issue(&key, &peer.connector, &peer.replica, now)?;
+        Ok((peer, Renewed { certificate: certificate.to_vec() }))
+    }
+
+    /// Whether a peer with a good certificate may still register: it has a grant here and was not revoked since.
+    ///
+    /// # Errors
+    /// A [`Refusal`] to send.
+    pub fn check(&self, peer: &Peer, granted: bool) -> Result<(), Refusal> {
+        self.reload()?;
+        self.admit(&peer.connector, peer.lifetime.issued_at, granted)
+    }
+
+    fn admit(&self, name: &Name, issued_at: SystemTime, granted: bool) -> Result<(), Refusal> {
+        if self.revocations.is_void(name, issued_at) {
+            let text = "the connector was revoked: a new join token admits it again";
+            return Err(Refusal::new(RefusalCode::Revoked, text));
+        }
+        if !granted {
+            let text =
+                format!("this edge grants nothing to {name}: add a [[connector]] of this name to its configuration");
+            return Err(Refusal::new(RefusalCode::NoGrant, &text));
+        }
+        Ok(())
+    }
+
+    /// Sees what other processes have revoked. If that cannot be known, nobody is admitted.
+    fn reload(&self) -> Result<(), Refusal> {
+        self.revocations.reload().map(|_| ()).map_err(|error| {
+            tracing::warn!(%error, "revocations cannot be read, so nobody is admitted");
+            Refusal::new(
+                RefusalCode::Unavailable,
+                "the edge cannot read its revocations now: see its log, and try again",
+            )
+        })
+    }
+
+    fn issue(
+        &self,
+        key: &ProvenKey,
+        connector: &Name,
+        replica: &Name,
+        now: SystemTime,
+    ) -> Result<(Peer, CertificateDer<'static>), Refusal> {
+        let certificate = self.ca.issue_connector(key, connector, replica, now).map_err(|e| not_issued(&e))?;
+        let peer = Peer::of(&certificate).expect("our CA issues what we read");
+        Ok((peer, certificate))
+    }
+}
+
+fn files_of(state_dir: &Path) -> Result<(Tokens, Revocations), AuthorityError> {
+    Ok((Tokens::open(state_dir)?, Revocations::open(state_dir)?))
+}
+
+fn proven(csr: &[u8]) -> Result<ProvenKey, Refusal> {
+    ProvenKey::from_csr(csr).map_err(|e: CsrError| bad(&e.to_string()))
+}
+
+fn bad(text: &str) -> Refusal {
+    Refusal::new(RefusalCode::BadRequest, text)
+}
+
+fn not_issued(error: &IssueError) -> Refusal {
+    tracing::warn!(%error, "no certificate can be issued");
+    Refusal::new(RefusalCode::Unavailable, "the edge cannot issue certificates now: see its log")
+}
+
+#[cfg(test)]
+mod tests;

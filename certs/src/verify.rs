@@ -1,0 +1,360 @@
+//! Who a certificate belongs to, and whether it is good: the verifiers both sides put into TLS.
+//!
+//! Roles are apart. An edge has `serverAuth` and one DNS name, whatever address was dialled; a connector has `clientAuth`
+//! and one URI. Revocation, grants and what a connection may be used for are decided after the handshake.
+
+use std::{
+    fmt,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use protocol::id::Name;
+use rustls::{
+    CertificateError, DigitallySignedStruct, DistinguishedName, Error, OtherError, RootCertStore, SignatureScheme,
+    client::{
+        WebPkiServerVerifier,
+        danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
+    },
+    crypto::{CryptoProvider, verify_tls13_signature},
+    pki_types::{CertificateDer, ServerName, UnixTime},
+    server::{
+        WebPkiClientVerifier,
+        danger::{ClientCertVerified, ClientCertVerifier},
+    },
+};
+use x509_parser::{
+    certificate::X509Certificate,
+    extensions::{ExtendedKeyUsage, GeneralName},
+    prelude::FromDer,
+    time::ASN1Time,
+};
+
+use crate::{
+    digest::Sha256,
+    rotation::{Lifetime, Standing},
+    tls::provider,
+};
+
+/// The DNS name of every edge's certificate.
+pub const EDGE_NAME: &str = "edge.underpass.internal";
+const CONNECTOR_URI: &str = "underpass://connector/";
+
+/// Whom a connector's certificate names. That the certificate is genuine was checked in the handshake.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Peer {
+    /// The connector.
+    pub connector: Name,
+    /// Which of its replicas.
+    pub replica: Name,
+    /// When its certificate was issued and holds.
+    pub lifetime: Lifetime,
+}
+
+/// Why a certificate is not accepted. The text reaches both sides of the handshake.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PeerError {
+    /// Not a certificate of ours in form.
+    #[error("the certificate is malformed: {0}")]
+    Malformed(&'static str),
+    /// An edge's used by a connector, a connector's used by an edge, a CA's used by either.
+    #[error("the certificate is not made for this role: an edge has serverAuth alone, a connector clientAuth alone")]
+    WrongRole,
+    /// The URI is missing, is not alone or is of another form.
+    #[error("the certificate must carry one name, underpass://connector/NAME/REPLICA")]
+    NoIdentity,
+    /// Not an edge's name.
+    #[error("the certificate must carry the name {EDGE_NAME}")]
+    NotAnEdge,
+    /// Signed by somebody else.
+    #[error("the certificate was issued by another CA than the one trusted here")]
+    OtherCa,
+    /// What was presented does not contain the CA that the join token names.
+    #[error("the edge's CA is not the one in the join token (SHA-256 {0})")]
+    OtherFingerprint(Sha256),
+    /// Its time is over.
+    #[error("the certificate expired {} ago; if it was just issued, one of the two clocks is wrong", Ago(*.0))]
+    Expired(Duration),
+    /// Its time is over and so is the time to renew it.
+    #[error("the certificate expired {} ago and may no longer be renewed: enrol with a new join token", Ago(*.0))]
+    Lapsed(Duration),
+    /// Its time has not begun.
+    #[error("the certificate begins {} from now: one of the two clocks is wrong", Ago(*.0))]
+    NotYetValid(Duration),
+    /// What webpki says otherwise.
+    #[error("the certificate is not acceptable: {0}")]
+    Rejected(String),
+}
+
+/// Hours and minutes, for people.
+struct Ago(Duration);
+
+impl fmt::Display for Ago {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let seconds = self.0.as_secs();
+        match seconds {
+            0..60 => write!(f, "{seconds} s"),
+            60..7200 => write!(f, "{} min", seconds / 60),
+            7200..172_800 => write!(f, "{} h", seconds / 3600),
+            _ => write!(f, "{} days", seconds / 86_400),
+        }
+    }
+}
+
+impl From<PeerError> for Error {
+    fn from(error: PeerError) -> Self {
+        Self::Other(OtherError(Arc::new(error)))
+    }
+}
+
+impl Peer {
+    /// Reads a connector's certificate: its role, its one name, its times. The signature is not looked at.
+    ///
+    /// # Errors
+    /// [`PeerError`] if it is no connector's certificate of ours.
+    pub fn of(certificate: &CertificateDer<'_>) -> Result<Self, PeerError> {
+        let x509 = parse(certificate)?;
+        require_role(&x509, |usage| usage.client_auth && !usage.server_auth)?;
+        let san = x509.subject_alternative_name().map_err(|_| PeerError::NoIdentity)?.ok_or(PeerError::NoIdentity)?;
+        let [GeneralName::URI(uri)] = san.value.general_names[..] else {
+            return Err(PeerError::NoIdentity);
+        };
+        let (connector, replica) =
+            uri.strip_prefix(CONNECTOR_URI).and_then(|names| names.split_once('/')).ok_or(PeerError::NoIdentity)?;
+        Ok(Self {
+            connector: connector.parse().map_err(|_| PeerError::NoIdentity)?,
+            replica: replica.parse().map_err(|_| PeerError::NoIdentity)?,
+            lifetime: lifetime(&x509)?,
+        })
+    }
+
+    /// How its certificate says it.
+    pub(crate) fn uri(connector: &Name, replica: &Name) -> String {
+        format!("{CONNECTOR_URI}{connector}/{replica}")
+    }
+}
+
+/// When an edge's certificate holds, if it is one. The signature is not looked at.
+pub(crate) fn edge_lifetime(certificate: &CertificateDer<'_>) -> Result<Lifetime, PeerError> {
+    let x509 = parse(certificate)?;
+    require_role(&x509, |usage| usage.server_auth && !usage.client_auth)?;
+    lifetime(&x509)
+}
+
+/// A certificate, all of its bytes.
+pub(crate) fn parse<'a>(certificate: &'a CertificateDer<'_>) -> Result<X509Certificate<'a>, PeerError> {
+    match X509Certificate::from_der(certificate) {
+        Ok(([], x509)) => Ok(x509),
+        Ok(_) => Err(PeerError::Malformed("bytes are left over")),
+        Err(_) => Err(PeerError::Malformed("not X.509 in DER")),
+    }
+}
+
+/// A moment as certificates write it.
+pub(crate) fn moment(time: ASN1Time) -> Result<SystemTime, PeerError> {
+    let seconds = u64::try_from(time.timestamp()).map_err(|_| PeerError::Malformed("it dates from before 1970"))?;
+    Ok(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds))
+}
+
+fn require_role(x509: &X509Certificate<'_>, role: fn(&ExtendedKeyUsage<'_>) -> bool) -> Result<(), PeerError> {
+    let usage = x509.extended_key_usage().map_err(|_| PeerError::WrongRole)?.ok_or(PeerError::WrongRole)?;
+    if x509.is_ca() || usage.value.any || !role(usage.value) { Err(PeerError::WrongRole) } else { Ok(()) }
+}
+
+/// The serial number of what our CA issues is the moment of issue in milliseconds (8 bytes), then 8 random bytes.
+fn lifetime(x509: &X509Certificate<'_>) -> Result<Lifetime, PeerError> {
+    let foreign = PeerError::Malformed("its serial number does not tell when it was issued");
+    let digits = x509.raw_serial();
+    let mut serial = [0; 16];
+    let start = serial.len().checked_sub(digits.len()).ok_or_else(|| foreign.clone())?;
+    serial[start..].copy_from_slice(digits);
+    let [ms @ .., _, _, _, _, _, _, _, _] = serial;
+    let issued_at = SystemTime::UNIX_EPOCH + Duration::from_millis(u64::from_be_bytes(ms));
+    let not_before = moment(x509.validity().not_before)?;
+    let not_after = moment(x509.validity().not_after)?;
+    if issued_at < not_before || issued_at > not_after {
+        return Err(foreign);
+    }
+    Ok(Lifetime { issued_at, not_before, not_after })
+}
+
+/// Says in our words what webpki says in its own.
+fn explained(error: Error, lifetime: &Lifetime, now: SystemTime) -> Error {
+    use CertificateError as E;
+    let Error::InvalidCertificate(what) = error else {
+        return error;
+    };
+    let over = now.duration_since(lifetime.not_after).unwrap_or_default();
+    let until = lifetime.not_before.duration_since(now).unwrap_or_default();
+    let error = if matches!(what, E::UnknownIssuer | E::BadSignature) {
+        PeerError::OtherCa
+    } else if matches!(what, E::Expired | E::ExpiredContext { .. }) {
+        PeerError::Expired(over)
+    } else if matches!(what, E::NotValidYet | E::NotValidYetContext { .. }) {
+        PeerError::NotYetValid(until)
+    } else if matches!(what, E::NotValidForName | E::NotValidForNameContext { .. }) {
+        PeerError::NotAnEdge
+    } else {
+        PeerError::Rejected(what.to_string())
+    };
+    error.into()
+}
+
+fn system_time(now: UnixTime) -> SystemTime {
+    SystemTime::UNIX_EPOCH + Duration::from_secs(now.as_secs())
+}
+
+fn anchored(ca: &CertificateDer<'static>) -> Result<Arc<RootCertStore>, Error> {
+    let mut roots = RootCertStore::empty();
+    roots.add(ca.clone())?;
+    Ok(Arc::new(roots))
+}
+
+/// What an edge puts into TLS: no certificate, or a connector's issued by this very CA. One that expired at most
+/// [`crate::rotation::RENEWABLE_FOR`] ago passes, because TLS does not tell what the connection is for; [`crate::tls::admit`] does.
+#[derive(Debug)]
+pub(crate) struct ConnectorVerifier {
+    webpki: Arc<dyn ClientCertVerifier>,
+}
+
+impl ConnectorVerifier {
+    pub(crate) fn new(ca: &CertificateDer<'static>) -> Result<Self, Error> {
+        let webpki = WebPkiClientVerifier::builder_with_provider(anchored(ca)?, provider())
+            .allow_unauthenticated()
+            .build()
+            .map_err(|e| Error::General(e.to_string()))?;
+        Ok(Self { webpki })
+    }
+}
+
+impl ClientCertVerifier for ConnectorVerifier {
+    fn client_auth_mandatory(&self) -> bool {
+        false
+    }
+
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        &[]
+    }
+
+    fn verify_client_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        _intermediates: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<ClientCertVerified, Error> {
+        let lifetime = Peer::of(end_entity)?.lifetime;
+        let moment = system_time(now);
+        let at = match lifetime.standing(moment) {
+            Standing::Valid | Standing::NotYetValid => moment,
+            Standing::ExpiredMayRenew => lifetime.not_after,
+            Standing::Lapsed => {
+                return Err(PeerError::Lapsed(moment.duration_since(lifetime.not_after).unwrap_or_default()).into());
+            }
+        };
+        let at = UnixTime::since_unix_epoch(at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default());
+        // Our CA issues connectors directly, so nothing in between is looked at.
+        self.webpki.verify_client_cert(end_entity, &[], at).map_err(|e| explained(e, &lifetime, moment))
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _message: &[u8],
+        _cert: &CertificateDer<'_>,
+        _dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        Err(Error::General("the tunnel is TLS 1.3 only".to_owned()))
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.webpki.verify_tls13_signature(message, cert, dss)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.webpki.supported_verify_schemes()
+    }
+}
+
+/// What a connector knows of the CA.
+#[derive(Debug)]
+enum Trust {
+    /// The CA itself, from enrolment.
+    Ca(Arc<WebPkiServerVerifier>),
+    /// What a join token says of it; the edge sends the rest.
+    Fingerprint(Sha256),
+}
+
+/// What a connector puts into TLS: the edge's certificate must be issued by the fleet's CA, for edges. The name that was
+/// dialled does not matter.
+#[derive(Debug)]
+pub(crate) struct EdgeVerifier {
+    trust: Trust,
+    provider: Arc<CryptoProvider>,
+}
+
+impl EdgeVerifier {
+    pub(crate) fn trusting(ca: &CertificateDer<'static>) -> Result<Self, Error> {
+        Ok(Self { trust: Trust::Ca(webpki_for(ca)?), provider: provider() })
+    }
+
+    pub(crate) fn pinning(ca: Sha256) -> Self {
+        Self { trust: Trust::Fingerprint(ca), provider: provider() }
+    }
+}
+
+fn webpki_for(ca: &CertificateDer<'static>) -> Result<Arc<WebPkiServerVerifier>, Error> {
+    WebPkiServerVerifier::builder_with_provider(anchored(ca)?, provider())
+        .build()
+        .map_err(|e| Error::General(e.to_string()))
+}
+
+impl ServerCertVerifier for EdgeVerifier {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        _server_name: &ServerName<'_>,
+        ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        let lifetime = edge_lifetime(end_entity)?;
+        let webpki = match &self.trust {
+            Trust::Ca(webpki) => Arc::clone(webpki),
+            Trust::Fingerprint(wanted) => {
+                let ca = intermediates.iter().find(|c| Sha256::of(c).matches(wanted));
+                webpki_for(&ca.ok_or(PeerError::OtherFingerprint(*wanted))?.clone().into_owned())?
+            }
+        };
+        let name = ServerName::try_from(EDGE_NAME).expect("a constant DNS name");
+        // Our CA issues edges directly, so nothing in between is looked at.
+        webpki
+            .verify_server_cert(end_entity, &[], &name, ocsp_response, now)
+            .map_err(|e| explained(e, &lifetime, system_time(now)))
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _message: &[u8],
+        _cert: &CertificateDer<'_>,
+        _dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        Err(Error::General("the tunnel is TLS 1.3 only".to_owned()))
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_tls13_signature(message, cert, dss, &self.provider.signature_verification_algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.provider.signature_verification_algorithms.supported_schemes()
+    }
+}

@@ -1,0 +1,27 @@
+//! Reading settings: a TOML file as a tree in which every value knows its place, typed getters that note each mistake and
+//! go on, and the list of all mistakes at the end.
+//!
+//! It knows no setting of any program and no other crate of the workspace: what keys there are, what they mean and how
+//! they fit together is checked by the rooms that own them.
+
+mod document;
+mod kind;
+mod mistakes;
+mod named;
+mod near;
+mod notes;
+mod path;
+mod table;
+mod value;
+
+pub use document::{SIZE_MAX, check, read};
+pub use kind::{FileKind, kind};
+pub use mistakes::{Mistake, Mistakes};
+pub use named::{Named, Seen};
+pub use near::hint;
+pub use path::beside;
+pub use table::Table;
+pub use value::{At, Later, Value, Words, cidr};
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,295 @@
+//! One value of the tree: typed getters that note what is wrong with it, and what would be right.
+
+use std::{
+    fmt::{Debug, Display},
+    net::{IpAddr, SocketAddr},
+    ops::RangeInclusive,
+    str::FromStr,
+    time::Duration,
+};
+
+use ipnetwork::IpNetwork;
+use toml::{Spanned, de::DeValue};
+
+use crate::{near::hint, notes::Notes};
+
+/// Most characters of a wrong value that a message repeats.
+const ECHO_MAX: usize = 60;
+
+/// Units of durations, largest first, in milliseconds.
+const UNITS: [(&str, u64); 5] = [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)];
+
+/// Something read, and the place to point at when a later check finds it wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct At<T> {
+    /// Byte offset in the text.
+    pub place: usize,
+    /// What was read.
+    pub value: T,
+}
+
+/// The words a setting may hold: those of this version with their meaning, and those a later one will know.
+#[derive(Debug)]
+pub struct Words<T: 'static> {
+    /// What each word means now.
+    pub now: &'static [(&'static str, T)],
+    /// Words that are right, but too early.
+    pub later: &'static [&'static str],
+}
+
+/// A key that a later version will know.
+#[derive(Debug, Clone, Copy)]
+pub struct Later {
+    /// The key.
+    pub key: &'static str,
+    /// What this version does in its stead.
+    pub instead: &'static str,
+}
+
+/// One value under a key, or one item of a list under it.
+#[derive(Debug, Clone, Copy)]
+pub struct Value<'a> {
+    notes: &'a Notes<'a>,
+    key: &'a str,
+    place: usize,
+    value: &'a DeValue<'a>,
+}
+
+impl<'a> Value<'a> {
+    pub(crate) fn new(notes: &'a Notes<'a>, key: &'a str, value: &'a Spanned<DeValue<'a>>) -> Self {
+        Self { notes, key, place: value.span().start, value: value.get_ref() }
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn place(&self) -> usize {
+        self.place
+    }
+
+    /// Notes that this value is wrong; the message begins with its key.
+    pub fn wrong(&self, what: impl Display) {
+        self.notes.wrong(self.place, format!("`{}` {what}", self.key));
+    }
+
+    /// What it is, for a message about its type.
+    pub(crate) fn found(&self) -> String {
+        match self.value {
+            DeValue::String(text) => format!("the string {}", echo(text)),
+            DeValue::Integer(number) => format!("the integer {}", cut(number.as_str())),
+            DeValue::Float(number) => format!("the float {}", cut(number.as_str())),
+            DeValue::Boolean(truth) => truth.to_string(),
+            DeValue::Datetime(_) => "a date or time".to_owned(),
+            DeValue::Array(_) => "a list".to_owned(),
+            DeValue::Table(_) => "a table".to_owned(),
+        }
+    }
+
+    fn mistyped<T>(&self, expected: &str) -> Option<T> {
+        self.wrong(format_args!("must be {expected}, found {}", self.found()));
+        None
+    }
+
+    fn at<T>(&self, value: T) -> At<T> {
+        At { place: self.place, value }
+    }
+
+    fn text(&self, expected: &str) -> Option<&'a str> {
+        self.value.as_str().or_else(|| self.mistyped(expected))
+    }
+
+    /// Any text but none.
+    #[must_use]
+    pub fn string(&self) -> Option<At<&'a str>> {
+        let text = self.text("a string")?;
+        if text.is_empty() {
+            self.wrong("must not be empty");
+            return None;
+        }
+        Some(self.at(text))
+    }
+
+    /// Any text, also none.
+    #[must_use]
+    pub fn any_string(&self) -> Option<&'a str> {
+        self.text("a string")
+    }
+
+    /// A text of a form its type knows.
+    #[must_use]
+    pub fn parsed<T>(&self) -> Option<At<T>>
+    where
+        T: FromStr<Err: Display>,
+    {
+        self.read("a string", str::parse)
+    }
+
+    /// A text that `parse` takes or says what is wrong with.
+    pub fn read<T, E: Display>(&self, expected: &str, parse: impl FnOnce(&str) -> Result<T, E>) -> Option<At<T>> {
+        let text = self.text(expected)?;
+        match parse(text) {
+            Ok(value) => Some(self.at(value)),
+            Err(why) => {
+                self.wrong(format_args!("cannot be {}: {why}", echo(text)));
+                None
+            }
+        }
+    }
+
+    /// One of a set of words.
+    #[must_use]
+    pub fn word<T: Copy + Debug>(&self, words: &Words<T>) -> Option<T> {
+        let now = || words.now.iter().map(|(word, _)| *word);
+        let listed = now().map(|w| format!("\"{w}\"")).collect::<Vec<_>>().join(", ");
+        let text = self.text(&format!("one of {listed}"))?;
+        if let Some((_, meaning)) = words.now.iter().find(|(word, _)| *word == text) {
+            return Some(*meaning);
+        }
+        if words.later.contains(&text) {
+            self.wrong(format_args!("\"{text}\" is not supported by this version; supported: {listed}"));
+        } else {
+            self.wrong(format_args!("cannot be {}{}", echo(text), hint(text, now())));
+        }
+        None
+    }
+
+    /// A whole number in a range that fits `T`.
+    #[must_use]
+    pub fn integer<T: TryFrom<u64>>(&self, range: RangeInclusive<u64>) -> Option<T> {
+        let expected = format!("a whole number from {} to {}", range.start(), range.end());
+        let DeValue::Integer(number) = self.value else { return self.mistyped(&expected) };
+        let number = i128::from_str_radix(number.as_str(), number.radix()).ok().and_then(|n| u64::try_from(n).ok());
+        match number.filter(|n| range.contains(n)).and_then(|n| T::try_from(n).ok()) {
+            Some(number) => Some(number),
+            None => self.mistyped(&expected),
+        }
+    }
+
+    /// A finite number in a range; whole ones may be written without a point.
+    #[must_use]
+    pub fn float(&self, range: RangeInclusive<f64>) -> Option<f64> {
+        let expected = format!("a number from {:?} to {:?}", range.start(), range.end());
+        let whole = self.value.as_integer().filter(|n| n.radix() == 10).map(|n| n.as_str());
+        let digits = self.value.as_float().map(|n| n.as_str()).or(whole);
+        let number: Option<f64> = digits.and_then(|d| d.parse().ok());
+        match number.filter(|n| range.contains(n)) {
+            Some(number) => Some(number),
+            None => self.mistyped(&expected),
+        }
+    }
+
+    /// `true` or `false`.
+    #[must_use]
+    pub fn boolean(&self) -> Option<bool> {
+        self.value.as_bool().or_else(|| self.mistyped("true or false"))
+    }
+
+    /// A duration in a range.
+    #[must_use]
+    pub fn duration(&self, range: RangeInclusive<Duration>) -> Option<At<Duration>> {
+        let bounds = format!("\"{}\" to \"{}\"", spell(*range.start()), spell(*range.end()));
+        let text = self.text(&format!("a duration from {bounds}"))?;
+        let Some(duration) = parse_duration(text) else {
+            let right = "a duration is a whole number and a unit, such as \"250ms\", \"5s\", \"1m\", \"23h\" or \"1d\"";
+            self.wrong(format_args!("cannot be {}: {right}", echo(text)));
+            return None;
+        };
+        if !range.contains(&duration) {
+            self.wrong(format_args!("must be from {bounds}, found {}", echo(text)));
+            return None;
+        }
+        Some(self.at(duration))
+    }
+
+    /// A network: `ADDRESS/PREFIX` with no bits behind the prefix.
+    #[must_use]
+    pub fn network(&self) -> Option<At<IpNetwork>> {
+        self.read("a network such as \"10.0.0.0/16\"", cidr)
+    }
+
+    /// An address to listen on; port 0 lets the system choose.
+    #[must_use]
+    pub fn listen_address(&self) -> Option<At<SocketAddr>> {
+        self.read("an address and port such as \"0.0.0.0:80\"", |text| {
+            text.parse().map_err(|_| "an address to listen on is IP:PORT, such as \"0.0.0.0:80\" or \"[::]:80\"")
+        })
+    }
+
+    /// The items of a list.
+    #[must_use]
+    pub fn items(&self) -> Option<Vec<Self>> {
+        let items = self.value.as_array().or_else(|| self.mistyped("a list in [ ]"))?;
+        Some(items.iter().map(|item| Self::new(self.notes, self.key, item)).collect())
+    }
+
+    /// The items of a list that holds at least one.
+    #[must_use]
+    pub fn some_items(&self) -> Option<Vec<Self>> {
+        let items = self.items()?;
+        if items.is_empty() {
+            self.wrong("must name at least one");
+            return None;
+        }
+        Some(items)
+    }
+
+    /// Whether this is a whole number, where one may stand for a text.
+    #[must_use]
+    pub fn is_integer(&self) -> bool {
+        self.value.is_integer()
+    }
+}
+
+/// A network from text.
+///
+/// # Errors
+/// What is wrong with it; for bits behind the prefix, the network that was probably meant.
+pub fn cidr(text: &str) -> Result<IpNetwork, String> {
+    let right = "a network is ADDRESS/PREFIX, such as \"10.0.0.0/16\" or \"fd00::/8\"";
+    let Some((address, prefix)) = text.split_once('/') else {
+        return Err(match text.parse::<IpAddr>() {
+            Ok(ip) => format!("{right}; one address alone is \"{}\"", IpNetwork::from(ip)),
+            Err(_) => right.to_owned(),
+        });
+    };
+    let ip: IpAddr = address.parse().map_err(|_| right.to_owned())?;
+    let digits = !prefix.is_empty() && prefix.bytes().all(|b| b.is_ascii_digit());
+    let network = prefix.parse().ok().filter(|_| digits).and_then(|prefix| IpNetwork::new(ip, prefix).ok());
+    let Some(network) = network else {
+        let most = if ip.is_ipv4() { 32 } else { 128 };
+        return Err(format!("the prefix of this address is 0 to {most}"));
+    };
+    if ip.to_canonical() != ip {
+        return Err("write IPv4 networks as IPv4".to_owned());
+    }
+    if network.network() != ip {
+        let meant = format!("{}/{}", network.network(), network.prefix());
+        return Err(format!("it has bits set behind its prefix; the network is \"{meant}\""));
+    }
+    Ok(network)
+}
+
+fn parse_duration(text: &str) -> Option<Duration> {
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let (number, unit) = text.split_at(digits);
+    let (_, milliseconds) = UNITS.iter().find(|(name, _)| *name == unit)?;
+    let number: u64 = number.parse().ok()?;
+    number.checked_mul(*milliseconds).map(Duration::from_millis)
+}
+
+fn spell(duration: Duration) -> String {
+    let milliseconds = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+    let fits = |(_, unit): &&(&str, u64)| milliseconds >= *unit && milliseconds % unit == 0;
+    UNITS.iter().find(fits).map_or_else(|| "0s".to_owned(), |(name, unit)| format!("{}{name}", milliseconds / unit))
+}
+
+/// A value repeated in a message: quoted, control characters escaped, cut.
+fn echo(text: &str) -> String {
+    format!("\"{}\"", cut(&text.escape_debug().to_string()))
+}
+
+fn cut(text: &str) -> String {
+    match text.char_indices().nth(ECHO_MAX) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
+    }
+}

@@ -1,0 +1,102 @@
+//! From a connector file, from flags, or from both to one checked [`Config`].
+//!
+//! It decides nothing at run time and opens nothing but the file itself. The join token never passes through here: only
+//! the path of the file that holds it does.
+
+mod allow;
+mod file;
+mod flags;
+mod routes;
+
+use std::{
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    path::{Path, PathBuf},
+};
+
+use config::{Mistakes, check, read as read_text};
+use ipnetwork::IpNetwork;
+use protocol::id::{Name, Target};
+
+pub use allow::{AllowEntry, BadAllowEntry, Ports};
+pub use flags::{FlagMistakes, RawFlags};
+pub use routes::Map;
+
+/// Where state is kept unless settings say otherwise.
+pub const STATE_DIR: &str = "/var/lib/underpass-connector";
+/// Where the admin endpoint listens unless settings say otherwise.
+pub const ADMIN_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 7841);
+/// Links to each edge unless settings say otherwise.
+pub const LINKS_PER_EDGE: usize = 2;
+/// Most links to each edge.
+pub const LINKS_PER_EDGE_MAX: usize = 16;
+/// Most edges.
+pub const EDGES_MAX: usize = 64;
+/// Most worker threads.
+pub const WORKERS_MAX: usize = 64;
+
+/// A connector's settings, checked: no field can be wrong any more.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// Its name; absent: the one in its join token or its certificate.
+    pub name: Option<Name>,
+    /// Edges to dial; empty: those in its join token.
+    pub edges: Vec<Target>,
+    /// Its identity.
+    pub state_dir: PathBuf,
+    /// A file that holds the join token.
+    pub token_file: Option<PathBuf>,
+    /// Links kept to each edge.
+    pub links_per_edge: usize,
+    /// What it claims; no entry twice, at most `protocol::limits::ROUTES_MAX`.
+    pub routes: Vec<(Name, IpNetwork)>,
+    /// Translations before dialling; `from`s of a VNet do not overlap, and each lies inside a route of its VNet.
+    pub maps: Vec<Map>,
+    /// What it may dial at most; absent: its routes, translated.
+    pub allow: Option<Vec<AllowEntry>>,
+    /// Where its own admin endpoint listens.
+    pub admin_listen: SocketAddr,
+    /// Threads that carry flows.
+    pub workers: usize,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            name: None,
+            edges: Vec::new(),
+            state_dir: STATE_DIR.into(),
+            token_file: None,
+            links_per_edge: LINKS_PER_EDGE,
+            routes: Vec::new(),
+            maps: Vec::new(),
+            allow: None,
+            admin_listen: ADMIN_LISTEN,
+            workers: workers_default(),
+        }
+    }
+}
+
+/// The settings in a file.
+///
+/// # Errors
+/// Every mistake in the file.
+pub fn read(path: &Path) -> Result<Config, Mistakes> {
+    parse(&read_text(path)?, path)
+}
+
+/// The settings in a text that came from `path`; relative paths in it begin at that file's directory.
+///
+/// # Errors
+/// Every mistake in the text.
+pub fn parse(text: &str, path: &Path) -> Result<Config, Mistakes> {
+    check(text, path, |root| file::config_of(root, path))
+}
+
+/// Worker threads unless settings say otherwise: one a core.
+#[must_use]
+pub fn workers_default() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from).clamp(1, WORKERS_MAX)
+}
+
+#[cfg(test)]
+mod tests;

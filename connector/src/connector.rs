@@ -1,0 +1,220 @@
+//! Composition root: builds the rooms in order and owns their lives.
+
+use std::{
+    io,
+    net::{IpAddr, UdpSocket},
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use certs::{
+    identity::{ConnectorState, Identity, StateError},
+    rotation::Standing,
+    tls,
+    token::JoinToken,
+};
+use net::{Network, Workers};
+use protocol::{
+    control::{Enrol, Refusal, RefusalCode, RouteClaim},
+    id::{Name, Target},
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tracing::{info, warn};
+
+use crate::{
+    admin,
+    config::Config,
+    link::{self, Dialler, EnrolError, Links, Renewal, Supervisor},
+    metrics::Metrics,
+    serve::{Host, Policy, Resolver, Rules, Service},
+};
+
+/// What a connector is started with.
+#[derive(Debug)]
+pub struct Start {
+    /// Checked settings.
+    pub config: Config,
+    /// The join token, needed only while there is no identity.
+    pub token: Option<JoinToken>,
+    /// The network.
+    pub network: Arc<dyn Network>,
+    /// How long flows may take to end when it is told to stop.
+    pub grace: Duration,
+    /// Stops it.
+    pub stop: CancellationToken,
+}
+
+/// Why a connector ended other than by being told to.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectorError {
+    /// `state_dir` cannot be used.
+    #[error(transparent)]
+    State(#[from] StateError),
+    /// The join token was refused and there is no identity to go on with.
+    #[error("the join token was refused: {0}")]
+    TokenRefused(Refusal),
+    /// Settings do not fit the identity or the token.
+    #[error("{0}")]
+    Settings(String),
+    /// A socket or a thread cannot be had.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    /// Key or certificate cannot be used.
+    #[error("{0}")]
+    Identity(String),
+}
+
+/// Runs a connector until it is stopped and its flows have ended.
+///
+/// # Errors
+/// [`ConnectorError`]; an edge that cannot be reached is none: it is tried for ever.
+pub async fn run(start: Start) -> Result<(), ConnectorError> {
+    let Start { config, token, network, grace, stop } = start;
+    let state = Arc::new(ConnectorState::open(&config.state_dir)?);
+    let edges = edges(&config, token.as_ref())?;
+    let admin_listener = network.listen(config.admin_listen)?;
+    let workers = Workers::start("carry", config.workers)?;
+    let resolver = Resolver::system();
+    let metrics = Metrics::default();
+    let status = Arc::new(Links::default());
+    let view = admin::View { links: status.clone(), metrics: metrics.clone() };
+    let tasks = TaskTracker::new();
+    tasks.spawn(admin::serve(admin_listener, view, stop.clone()));
+
+    let dialler = Dialler::new(&*network, resolver.clone())?;
+    let identity = tokio::select! {
+        identity = identify(&state, &config, token, &dialler) => identity?,
+        () = stop.cancelled() => return Ok(()),
+    };
+    info!(connector = %identity.peer().connector, replica = %state.replica(), "connector starts");
+    let service = Arc::new(Service { policy: policy(&config), network: network.clone(), resolver, metrics });
+    let renewal = Arc::new(Renewal::new(state, identity));
+    let claim = |(vnet, cidr): &(Name, _)| RouteClaim { vnet: vnet.to_string(), cidr: format!("{cidr}") };
+    let routes: Arc<[RouteClaim]> = config.routes.iter().map(claim).collect();
+    let run = rand::random();
+    let mut next_worker = 0;
+    for edge in edges {
+        for slot in 0..config.links_per_edge {
+            let on_worker = workers.handle(next_worker);
+            let dialler = {
+                let _here = on_worker.enter();
+                Dialler::new(&*network, service.resolver.clone())?
+            };
+            let supervisor = Supervisor {
+                edge: edge.clone(),
+                slot: u16::try_from(slot).unwrap_or(u16::MAX),
+                links_per_edge: u16::try_from(config.links_per_edge).unwrap_or(u16::MAX),
+                run,
+                routes: routes.clone(),
+                dialler,
+                renewal: renewal.clone(),
+                service: service.clone(),
+                status: status.clone(),
+                stop: stop.clone(),
+                grace,
+            };
+            tasks.spawn_on(link::supervise(supervisor), on_worker);
+            next_worker += 1;
+        }
+    }
+    tasks.close();
+    tasks.wait().await;
+    Ok(())
+}
+
+fn edges(config: &Config, token: Option<&JoinToken>) -> Result<Vec<Target>, ConnectorError> {
+    let edges = match token {
+        Some(token) if config.edges.is_empty() => token.edges.clone(),
+        Some(_) | None => config.edges.clone(),
+    };
+    if edges.is_empty() {
+        let text = "no edge to dial: name one by `edges` in the file, by --edge, or give a join token that carries them";
+        return Err(ConnectorError::Settings(text.to_owned()));
+    }
+    Ok(edges)
+}
+
+fn policy(config: &Config) -> Policy {
+    let rules = Rules { routes: config.routes.clone(), maps: config.maps.clone(), allow: config.allow.clone() };
+    // Only an address of this host can be bound.
+    let is_local = |ip: IpAddr| UdpSocket::bind((ip, 0)).is_ok();
+    Policy::new(rules, Host { listening: vec![config.admin_listen], is_local })
+}
+
+/// The identity in `state_dir`, or a new one for the join token.
+async fn identify(
+    state: &Arc<ConnectorState>,
+    config: &Config,
+    token: Option<JoinToken>,
+    dialler: &Dialler,
+) -> Result<Identity, ConnectorError> {
+    let kept = state.identity()?;
+    if let Some(identity) = kept {
+        let peer = identity.peer();
+        check_name(config, &peer.connector)?;
+        match (peer.lifetime.standing(SystemTime::now()), &token) {
+            // Without a token there is nothing better to do than to keep trying and say why.
+            (Standing::Valid | Standing::ExpiredMayRenew, _) | (_, None) => return Ok(identity),
+            (Standing::Lapsed | Standing::NotYetValid, Some(_)) => {
+                warn!("the certificate in state_dir no longer serves: enrolling anew with the join token");
+            }
+        }
+    }
+    let Some(token) = token else {
+        let text = "no identity in state_dir yet: give a join token (made by `underpass token create` at an edge)";
+        return Err(ConnectorError::Settings(text.to_owned()));
+    };
+    check_name(config, &token.connector)?;
+    enrol(state, &token, &config.edges, dialler).await
+}
+
+fn check_name(config: &Config, name: &Name) -> Result<(), ConnectorError> {
+    match &config.name {
+        Some(configured) if configured != name => Err(ConnectorError::Settings(format!(
+            "the settings name this connector {configured}, its token or certificate {name}: they must agree"
+        ))),
+        Some(_) | None => Ok(()),
+    }
+}
+
+/// Redeems the token: at the edges it names, then at those in the settings, until one answers. An edge that has never heard
+/// of the token may not be the one that issued it, so that answer counts only once all edges in the token have answered.
+async fn enrol(
+    state: &Arc<ConnectorState>,
+    token: &JoinToken,
+    more_edges: &[Target],
+    dialler: &Dialler,
+) -> Result<Identity, ConnectorError> {
+    let request = state.enrolment()?;
+    let mut backoff = link::Backoff::new(std::time::Instant::now());
+    loop {
+        let (mut unknown, mut unanswered) = (None, false);
+        for edge in token.edges.iter().chain(more_edges.iter().filter(|e| !token.edges.contains(e))) {
+            let enrol = Enrol {
+                token: token.id.0,
+                secret: *token.secret.expose(),
+                replica: state.replica().to_string(),
+                csr: request.csr().to_vec(),
+            };
+            match link::enrol(dialler, edge, tls::enrol_client(token.ca), enrol).await {
+                Ok(enrolled) => return Ok(state.finish_enrolment(&request, token, &enrolled)?),
+                Err(EnrolError::Refused(refusal)) => match refusal.code() {
+                    RefusalCode::TokenUnknown => unknown = Some(refusal),
+                    RefusalCode::Unavailable => {
+                        warn!(%edge, %refusal, "cannot enrol here yet");
+                        unanswered = true;
+                    }
+                    _ => return Err(ConnectorError::TokenRefused(refusal)),
+                },
+                Err(error) => {
+                    warn!(%edge, %error, "cannot enrol here yet");
+                    unanswered |= token.edges.contains(edge);
+                }
+            }
+        }
+        if let (Some(refusal), false) = (unknown, unanswered) {
+            return Err(ConnectorError::TokenRefused(refusal));
+        }
+        tokio::time::sleep(backoff.next(std::time::Instant::now(), rand::random())).await;
+    }
+}

@@ -1,0 +1,163 @@
+//! Dials edges over QUIC: for links, for enrolment, for renewal.
+
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+
+use certs::verify::EDGE_NAME;
+use net::{Network, network::bind_quic_client};
+use protocol::{
+    control::{Enrol, Enrolled, Message, Refusal, Renew, Renewed},
+    error::CloseCode,
+    id::{Host, Target},
+    limits::REGISTER_WAIT,
+    transport::{self, Side},
+    wire::{self, ControlReader, WireError},
+};
+use quinn::{ClientConfig, Connection, Endpoint, EndpointConfig, TokioRuntime, crypto::rustls::QuicClientConfig};
+use tokio::time;
+
+use crate::serve::Resolver;
+
+/// A handshake that takes longer has failed.
+const HANDSHAKE_WAIT: Duration = Duration::from_secs(5);
+
+/// The QUIC client of one worker.
+#[derive(Debug, Clone)]
+pub struct Dialler {
+    endpoint: Endpoint,
+    resolver: Resolver,
+}
+
+/// Why an edge could not be reached.
+#[derive(Debug, thiserror::Error)]
+pub enum DialError {
+    /// Its name has no address.
+    #[error("{0}")]
+    Resolve(String),
+    /// No handshake with any of its addresses.
+    #[error("{address}: {source}")]
+    Handshake {
+        /// The last address tried.
+        address: SocketAddr,
+        /// What happened.
+        source: quinn::ConnectionError,
+    },
+    /// The address cannot be dialled at all.
+    #[error("{address}: {source}")]
+    Address {
+        /// The address.
+        address: SocketAddr,
+        /// What is wrong with it.
+        source: quinn::ConnectError,
+    },
+    /// No answer.
+    #[error("no answer within {} s", HANDSHAKE_WAIT.as_secs())]
+    TimedOut,
+}
+
+/// Why a join token or a certificate could not be turned into a certificate.
+#[derive(Debug, thiserror::Error)]
+pub enum EnrolError {
+    /// The edge said no, in words.
+    #[error("the edge refused: {0}")]
+    Refused(Refusal),
+    /// The edge could not be reached.
+    #[error(transparent)]
+    Dial(#[from] DialError),
+    /// The conversation broke off.
+    #[error(transparent)]
+    Wire(#[from] WireError),
+    /// Key or certificate cannot be used or kept here.
+    #[error("{0}")]
+    State(String),
+    /// No answer.
+    #[error("no answer within {} s", REGISTER_WAIT.as_secs())]
+    TimedOut,
+}
+
+impl Dialler {
+    /// A client on the current runtime.
+    ///
+    /// # Errors
+    /// If no UDP socket can be had.
+    pub fn new(network: &dyn Network, resolver: Resolver) -> io::Result<Self> {
+        let mut config = EndpointConfig::default();
+        transport::allow_large_packets(&mut config);
+        let socket = bind_quic_client(network)?;
+        let endpoint = Endpoint::new_with_abstract_socket(config, None, socket, Arc::new(TokioRuntime))?;
+        Ok(Self { endpoint, resolver })
+    }
+
+    /// Connects to an edge, trying its addresses in turn.
+    ///
+    /// # Errors
+    /// [`DialError`] of the last address tried.
+    pub async fn dial(&self, edge: &Target, crypto: Arc<QuicClientConfig>) -> Result<Connection, DialError> {
+        let mut config = ClientConfig::new(crypto);
+        config.transport_config(transport::link_transport(Side::Connector));
+        let mut last = DialError::TimedOut;
+        for address in self.addresses(edge).await? {
+            let connecting = match self.endpoint.connect_with(config.clone(), address, EDGE_NAME) {
+                Ok(connecting) => connecting,
+                Err(source) => {
+                    last = DialError::Address { address, source };
+                    continue;
+                }
+            };
+            match time::timeout(HANDSHAKE_WAIT, connecting).await {
+                Ok(Ok(connection)) => return Ok(connection),
+                Ok(Err(source)) => last = DialError::Handshake { address, source },
+                Err(_) => last = DialError::TimedOut,
+            }
+        }
+        Err(last)
+    }
+
+    async fn addresses(&self, edge: &Target) -> Result<Vec<SocketAddr>, DialError> {
+        let ips = match &edge.host {
+            Host::Ip(ip) => vec![*ip],
+            Host::Name(name) => self.resolver.resolve(name).await.map_err(DialError::Resolve)?,
+        };
+        Ok(ips.into_iter().map(|ip| SocketAddr::new(ip, edge.port)).collect())
+    }
+
+    /// Renews on a connection of its own, for a certificate that has run out.
+    ///
+    /// # Errors
+    /// [`EnrolError`].
+    pub async fn renew(&self, edge: &Target, crypto: Arc<QuicClientConfig>, csr: Vec<u8>) -> Result<Renewed, EnrolError> {
+        match self.ask(edge, crypto, Message::Renew(Renew { csr })).await? {
+            Message::Renewed(renewed) => Ok(renewed),
+            Message::Refused(refusal) => Err(EnrolError::Refused(refusal)),
+            other => Err(WireError::OutOfOrder(other.name()).into()),
+        }
+    }
+
+    async fn ask(&self, edge: &Target, crypto: Arc<QuicClientConfig>, request: Message) -> Result<Message, EnrolError> {
+        let connection = self.dial(edge, crypto).await?;
+        let exchange = async {
+            let (mut send, recv) = connection.open_bi().await.map_err(WireError::Lost)?;
+            wire::write_message(&mut send, &request).await?;
+            Ok(ControlReader::new(recv).next().await?)
+        };
+        let answer = time::timeout(REGISTER_WAIT, exchange).await.unwrap_or(Err(EnrolError::TimedOut));
+        wire::close(&connection, CloseCode::Done, "");
+        answer
+    }
+}
+
+/// Redeems a join token at one edge.
+///
+/// # Errors
+/// [`EnrolError`].
+pub async fn enrol(
+    dialler: &Dialler,
+    edge: &Target,
+    crypto: Arc<QuicClientConfig>,
+    request: Enrol,
+) -> Result<Enrolled, EnrolError> {
+    match dialler.ask(edge, crypto, Message::Enrol(request)).await? {
+        Message::Enrolled(enrolled) => Ok(enrolled),
+        Message::Refused(refusal) => Err(EnrolError::Refused(refusal)),
+        other => Err(WireError::OutOfOrder(other.name()).into()),
+    }
+}

@@ -1,0 +1,14 @@
+//! Links to edges: one supervisor per edge and slot dials, keeps and replaces them.
+
+mod backoff;
+mod dial;
+mod renewal;
+mod session;
+mod status;
+mod supervisor;
+
+pub use backoff::Backoff;
+pub use dial::{Dialler, EnrolError, enrol};
+pub use renewal::Renewal;
+pub use status::{LinkStatus, Links};
+pub use supervisor::{Supervisor, supervise};

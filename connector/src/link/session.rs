@@ -1,0 +1,215 @@
+//! One link from registration to its end: takes the streams the edge opens, listens to the control stream, watches that
+//! the link lives, renews the certificate that admits it.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use protocol::{
+    control::{Goodbye, Hello, Message, Refusal, Welcome},
+    error::CloseCode,
+    limits::{LOOK_EVERY, REGISTER_WAIT},
+    liveness::{LinkState, Liveness, Traffic},
+    splice::{Stream, Stuck},
+    stream::PRIORITY_CONTROL,
+    version::{VERSION, VERSION_MIN},
+    wire::{self, ControlReader, WireError},
+};
+use quinn::{Connection, ConnectionError, RecvStream, SendStream};
+use tokio::{
+    sync::watch,
+    time::{self, MissedTickBehavior},
+};
+use tokio_util::task::TaskTracker;
+use tracing::{debug, info};
+
+use super::renewal::LinkRenewal;
+use crate::serve::{self, Service};
+
+/// A registered link that is not served yet.
+pub(super) struct Session {
+    pub(super) welcome: Welcome,
+    connection: Connection,
+    send: SendStream,
+    control: ControlReader,
+}
+
+/// Why a connection did not become a link.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum RegisterError {
+    #[error("the edge refused the registration: {0}")]
+    Refused(Refusal),
+    #[error("{0}")]
+    Closed(String),
+    #[error(transparent)]
+    Wire(#[from] WireError),
+    #[error("no answer within {} s", REGISTER_WAIT.as_secs())]
+    TimedOut,
+}
+
+/// How a link ended.
+#[derive(Debug)]
+pub(super) enum SessionEnd {
+    /// Flows had time to end after a goodbye of ours.
+    Drained,
+    /// The link was silent for too long.
+    Dead,
+    /// The edge or the network closed it.
+    Closed(ConnectionError),
+    /// The edge broke the protocol.
+    Broken(WireError),
+}
+
+/// What a supervisor may tell a running session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Wish {
+    /// Carry on.
+    Serve,
+    /// Take nothing new; end when flows have, or when this time is over.
+    Leave(Duration),
+}
+
+/// What a running session is given.
+pub(super) struct Serving {
+    pub(super) service: Arc<Service>,
+    pub(super) renewal: LinkRenewal,
+    pub(super) state: watch::Sender<LinkState>,
+    pub(super) wish: watch::Receiver<Wish>,
+    pub(super) flows: TaskTracker,
+}
+
+/// Registers on a fresh connection.
+pub(super) async fn register(connection: Connection, hello: Hello) -> Result<Session, RegisterError> {
+    let exchange = async {
+        let (mut send, recv) = connection.open_bi().await.map_err(WireError::Lost)?;
+        let mut control = ControlReader::new(recv);
+        let _ = send.set_priority(PRIORITY_CONTROL);
+        let hello = Hello { version_min: VERSION_MIN, version_max: VERSION, ..hello };
+        wire::write_message(&mut send, &Message::Hello(hello)).await?;
+        loop {
+            match control.next().await? {
+                Message::Welcome(welcome) => return Ok((send, control, welcome)),
+                Message::Refused(refusal) => return Err(RegisterError::Refused(refusal)),
+                Message::Ignored(_) => {}
+                other => return Err(WireError::OutOfOrder(other.name()).into()),
+            }
+        }
+    };
+    match time::timeout(REGISTER_WAIT, exchange).await.unwrap_or(Err(RegisterError::TimedOut)) {
+        Ok((send, control, welcome)) => Ok(Session { welcome, connection, send, control }),
+        Err(RegisterError::Wire(WireError::Lost(ConnectionError::ApplicationClosed(close)))) => {
+            Err(RegisterError::Closed(describe_close(&close)))
+        }
+        Err(error) => {
+            wire::close(&connection, CloseCode::Done, "registration given up");
+            Err(error)
+        }
+    }
+}
+
+/// A close by the edge, in words.
+pub(super) fn describe_close(close: &quinn::ApplicationClose) -> String {
+    let number = close.error_code.into_inner();
+    let code = CloseCode::from_wire(number).map_or_else(|| number.to_string(), |c| c.to_string());
+    format!("the edge closed the link ({code}): {}", String::from_utf8_lossy(&close.reason))
+}
+
+impl Session {
+    /// Serves the link until it ends.
+    pub(super) async fn run(mut self, mut serving: Serving) -> SessionEnd {
+        let stuck = Arc::new(Stuck::default());
+        let mut liveness = Liveness::new(Instant::now(), Traffic::of(&self.connection.stats()));
+        let mut looks = time::interval(LOOK_EVERY);
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut leave_at = None;
+        loop {
+            let event = tokio::select! {
+                stream = self.connection.accept_bi() => Event::Stream(stream),
+                message = self.control.next() => Event::Message(message),
+                _ = looks.tick() => Event::Look,
+                Ok(()) = serving.wish.changed() => Event::Wish,
+            };
+            let done = match event {
+                Event::Stream(Ok((send, recv))) => {
+                    let stream = Stream { send, recv };
+                    serving.flows.spawn(serve::serve(serving.service.clone(), stream, stuck.clone()));
+                    Ok(())
+                }
+                Event::Stream(Err(error)) => Err(SessionEnd::Closed(error)),
+                Event::Message(message) => self.hear(message, &mut serving).await,
+                Event::Look => self.look(&mut liveness, leave_at, &mut serving).await,
+                Event::Wish => self.obey(&mut leave_at, &mut serving).await,
+            };
+            if let Err(end) = done {
+                return end;
+            }
+        }
+    }
+
+    async fn hear(&mut self, message: Result<Message, WireError>, serving: &mut Serving) -> Result<(), SessionEnd> {
+        match message {
+            Ok(Message::Renewed(renewed)) => serving.renewal.granted(renewed).await,
+            Ok(Message::Refused(refusal)) => serving.renewal.refused(&refusal),
+            Ok(Message::Goodbye(goodbye)) => {
+                info!(grace_ms = goodbye.grace_ms, "the edge is leaving: it places nothing new on this link");
+            }
+            Ok(Message::Ignored(kind)) => debug!(kind, "control message of an unknown, optional kind"),
+            Ok(other) => return Err(self.broken(WireError::OutOfOrder(other.name()))),
+            Err(WireError::Lost(error)) => return Err(SessionEnd::Closed(error)),
+            Err(error) => return Err(self.broken(error)),
+        }
+        Ok(())
+    }
+
+    async fn look(
+        &mut self,
+        liveness: &mut Liveness,
+        leave_at: Option<Instant>,
+        serving: &mut Serving,
+    ) -> Result<(), SessionEnd> {
+        let now = Instant::now();
+        let state = liveness.observe(now, Traffic::of(&self.connection.stats()), self.connection.rtt());
+        serving.state.send_if_modified(|s| std::mem::replace(s, state) != state);
+        if state == LinkState::Dead {
+            wire::close(&self.connection, CloseCode::Dead, "nothing was acknowledged");
+            return Err(SessionEnd::Dead);
+        }
+        if leave_at.is_some_and(|until| serving.flows.is_empty() || now >= until) {
+            wire::close(&self.connection, CloseCode::Shutdown, "the connector left");
+            return Err(SessionEnd::Drained);
+        }
+        if let Some(renew) = serving.renewal.due() {
+            self.say(&Message::Renew(renew)).await?;
+        }
+        Ok(())
+    }
+
+    async fn obey(&mut self, leave_at: &mut Option<Instant>, serving: &mut Serving) -> Result<(), SessionEnd> {
+        let wish = *serving.wish.borrow_and_update();
+        let Wish::Leave(grace) = wish else { return Ok(()) };
+        *leave_at = Some(Instant::now() + grace);
+        let grace_ms = u32::try_from(grace.as_millis()).unwrap_or(u32::MAX);
+        self.say(&Message::Goodbye(Goodbye { grace_ms })).await
+    }
+
+    async fn say(&mut self, message: &Message) -> Result<(), SessionEnd> {
+        match wire::write_message(&mut self.send, message).await {
+            Ok(()) => Ok(()),
+            Err(WireError::Lost(error)) => Err(SessionEnd::Closed(error)),
+            Err(error) => Err(self.broken(error)),
+        }
+    }
+
+    fn broken(&self, error: WireError) -> SessionEnd {
+        wire::close(&self.connection, CloseCode::Protocol, &error.to_string());
+        SessionEnd::Broken(error)
+    }
+}
+
+enum Event {
+    Stream(Result<(SendStream, RecvStream), ConnectionError>),
+    Message(Result<Message, WireError>),
+    Look,
+    Wish,
+}

@@ -1,0 +1,102 @@
+//! What a connector counts.
+
+use std::{
+    fmt::Write as _,
+    sync::{
+        Arc,
+        atomic::{AtomicI64, AtomicU64},
+    },
+};
+
+use prometheus_client::{
+    encoding::{EncodeLabelSet, text::encode},
+    metrics::{counter::Counter, family::Family, gauge::Gauge},
+    registry::{Registry, Unit},
+};
+use protocol::{
+    error::Reason,
+    splice::{Carried, Ended},
+};
+
+/// Counters and gauges of a connector.
+#[derive(Debug, Clone, Default)]
+pub struct Metrics {
+    flows: Gauge<i64, AtomicI64>,
+    opened: Counter<u64, AtomicU64>,
+    ended: Family<EndLabel, Counter>,
+    refused: Family<ReasonLabel, Counter>,
+    to_origin: Counter<u64, AtomicU64>,
+    from_origin: Counter<u64, AtomicU64>,
+    registry: Arc<std::sync::OnceLock<Registry>>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct EndLabel {
+    ended: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ReasonLabel {
+    reason: &'static str,
+}
+
+/// Counts a flow as open until dropped.
+#[derive(Debug)]
+pub struct FlowGuard(Gauge<i64, AtomicI64>);
+
+impl Drop for FlowGuard {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
+impl Metrics {
+    /// A flow has begun.
+    #[must_use]
+    pub fn flow(&self) -> FlowGuard {
+        self.opened.inc();
+        self.flows.inc();
+        FlowGuard(self.flows.clone())
+    }
+
+    /// A flow has ended.
+    pub fn carried(&self, carried: &Carried) {
+        let word = match carried.ended {
+            // Seen from here, "local" is the origin.
+            Ended::LocalReset => "origin_reset",
+            Ended::RemoteReset => "client_reset",
+            other @ (Ended::Finished | Ended::Stalled | Ended::LinkLost | Ended::Idle) => other.as_str(),
+        };
+        self.ended.get_or_create(&EndLabel { ended: word }).inc();
+        self.from_origin.inc_by(carried.sent);
+        self.to_origin.inc_by(carried.received);
+    }
+
+    /// A target was not dialled, or did not answer.
+    pub fn refused(&self, reason: Reason) {
+        self.refused.get_or_create(&ReasonLabel { reason: reason.as_str() }).inc();
+    }
+
+    /// Prometheus' text format, with the given number of links up.
+    #[must_use]
+    pub fn encode(&self, links_up: usize) -> String {
+        let mut text = String::new();
+        let registry = self.registry.get_or_init(|| self.register());
+        // Writing to a string cannot fail.
+        let _ = writeln!(text, "# HELP underpass_links_up Links that are registered and up.");
+        let _ = writeln!(text, "# TYPE underpass_links_up gauge\nunderpass_links_up {links_up}");
+        let _ = encode(&mut text, registry);
+        text
+    }
+
+    fn register(&self) -> Registry {
+        let mut registry = Registry::with_prefix("underpass");
+        registry.register("flows", "Flows open now", self.flows.clone());
+        registry.register("flows_opened", "Flows begun", self.opened.clone());
+        registry.register("flows_ended", "Flows ended, by how", self.ended.clone());
+        registry.register("dials_refused", "Opens that led to no connection, by reason", self.refused.clone());
+        registry.register_with_unit("to_origin", "Carried to origins", Unit::Bytes, self.to_origin.clone());
+        registry.register_with_unit("from_origin", "Carried from origins", Unit::Bytes, self.from_origin.clone());
+        registry
+    }
+}

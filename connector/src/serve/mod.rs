@@ -1,0 +1,56 @@
+//! What a connector does with the streams that edges open: permit, dial, carry. It parses nothing that it carries.
+
+mod policy;
+mod resolve;
+mod tcp;
+
+pub use policy::{Denied, Host, Policy, Rules};
+pub use resolve::Resolver;
+
+use std::{sync::Arc, time::Duration};
+
+use net::Network;
+use protocol::{
+    error::StreamCode,
+    limits::HEADER_WAIT,
+    splice::{Stream, Stuck},
+    stream::Open,
+    wire,
+};
+use tokio::time;
+use tracing::debug;
+
+use crate::metrics::Metrics;
+
+/// Everything a stream needs to be served.
+#[derive(Debug)]
+pub struct Service {
+    /// Where dials go out.
+    pub network: Arc<dyn Network>,
+    /// What may be dialled.
+    pub policy: Policy,
+    /// Names, inside the private network.
+    pub resolver: Resolver,
+    /// What is counted.
+    pub metrics: Metrics,
+}
+
+/// Serves one stream until it has ended.
+pub async fn serve(service: Arc<Service>, mut stream: Stream, stuck: Arc<Stuck>) {
+    let header = match time::timeout(HEADER_WAIT, wire::read_open(&mut stream.recv)).await {
+        Ok(Ok(header)) => header,
+        Ok(Err(error)) => {
+            debug!(%error, "stream without a readable header");
+            return stream.cut(StreamCode::BadHeader);
+        }
+        Err(_) => return stream.cut(StreamCode::BadHeader),
+    };
+    match header {
+        Open::Tcp(open) => tcp::serve(&service, open, stream, &stuck).await,
+    }
+}
+
+/// Milliseconds, for logs.
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,114 @@
+//! One TCP stream: permit, dial, reply, splice.
+
+use std::{io, net::SocketAddr, time::Instant};
+
+use net::Socket;
+use protocol::{
+    error::{Reason, StreamCode},
+    id::Host,
+    splice::{self, Stream, Stuck},
+    stream::{OpenTcp, Reply},
+};
+use tokio::time;
+use tracing::{debug, info};
+
+use super::{Service, millis};
+
+/// A dial that did not succeed: nothing was delivered.
+struct Refused {
+    reason: Reason,
+    text: String,
+}
+
+pub(super) async fn serve(service: &Service, open: OpenTcp, mut stream: Stream, stuck: &Stuck) {
+    let started = Instant::now();
+    let dialled = tokio::select! {
+        dialled = time::timeout(open.wait, dial(service, &open)) => dialled,
+        // The edge no longer waits: an origin that accepts later must not be kept.
+        _ = stream.send.stopped() => return stream.cut(StreamCode::Cancelled),
+    };
+    let late = || Refused { reason: Reason::ConnectTimeout, text: format!("{} did not answer in time", open.target) };
+    match dialled.unwrap_or_else(|_| Err(late())) {
+        Ok(socket) => {
+            let reply = Reply::Connected { connect: started.elapsed() };
+            if stream.send.write_chunk(reply.encode()).await.is_err() {
+                return socket.abort();
+            }
+            let _flow = service.metrics.flow();
+            let carried = splice::splice(socket, stream, stuck, None).await;
+            service.metrics.carried(&carried);
+            debug!(
+                vnet = %open.vnet, target = %open.target, from_origin = carried.sent, to_origin = carried.received,
+                ended = carried.ended.as_str(), ms = millis(started.elapsed()), "flow ended"
+            );
+        }
+        Err(refused) => refuse(service, &open, stream, refused).await,
+    }
+}
+
+async fn refuse(service: &Service, open: &OpenTcp, mut stream: Stream, refused: Refused) {
+    let Refused { reason, text } = refused;
+    service.metrics.refused(reason);
+    if reason == Reason::PolicyDenied {
+        info!(vnet = %open.vnet, target = %open.target, %text, "an edge asked for a target that is not permitted");
+    } else {
+        debug!(vnet = %open.vnet, target = %open.target, %reason, %text, "dial failed");
+    }
+    // The client's first bytes are not wanted any more; an edge that is gone does not read the reply either.
+    let _ = stream.recv.stop((StreamCode::Cancelled as u32).into());
+    if stream.send.write_chunk(Reply::Refused { reason, text }.encode()).await.is_ok() {
+        let _ = stream.send.finish();
+        let _ = stream.send.stopped().await;
+    }
+}
+
+/// Permits and dials; of several permitted addresses the first that accepts.
+async fn dial(service: &Service, open: &OpenTcp) -> Result<Socket, Refused> {
+    let mut last = None;
+    for address in permitted(service, open).await? {
+        match service.network.dial(address).await {
+            Ok(socket) => return Ok(socket),
+            Err(error) => last = Some(Refused { reason: reason_of(&error), text: format!("{address}: {error}") }),
+        }
+    }
+    Err(last.unwrap_or(Refused { reason: Reason::DnsFailed, text: format!("{} has no address", open.target) }))
+}
+
+async fn permitted(service: &Service, open: &OpenTcp) -> Result<Vec<SocketAddr>, Refused> {
+    let denied = |text: String| Refused { reason: Reason::PolicyDenied, text };
+    let name = match &open.target.host {
+        Host::Ip(ip) => {
+            let one = service.policy.permit_address(&open.vnet, *ip, open.target.port);
+            return one.map(|address| vec![address]).map_err(|d| denied(d.to_string()));
+        }
+        Host::Name(name) => name,
+    };
+    let resolved = service.resolver.resolve(name).await.map_err(|text| Refused { reason: Reason::DnsFailed, text })?;
+    let (mut allowed, mut refusal) = (Vec::new(), None);
+    for ip in resolved {
+        match service.policy.permit_resolved(&open.vnet, ip, open.target.port) {
+            Ok(address) => allowed.push(address),
+            Err(d) => refusal = Some(denied(d.to_string())),
+        }
+    }
+    match refusal {
+        Some(refusal) if allowed.is_empty() => Err(refusal),
+        Some(_) | None => Ok(allowed),
+    }
+}
+
+fn reason_of(error: &io::Error) -> Reason {
+    match error.kind() {
+        io::ErrorKind::ConnectionRefused => Reason::ConnectRefused,
+        io::ErrorKind::ConnectionReset | io::ErrorKind::ConnectionAborted => Reason::ConnectionReset,
+        io::ErrorKind::TimedOut => Reason::ConnectTimeout,
+        io::ErrorKind::AddrNotAvailable | io::ErrorKind::OutOfMemory => Reason::ConnectorOverloaded,
+        _ if is_out_of_descriptors(error) => Reason::ConnectorOverloaded,
+        _ => Reason::NetworkUnreachable,
+    }
+}
+
+/// EMFILE or ENFILE, which have no stable [`io::ErrorKind`] of their own.
+fn is_out_of_descriptors(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(23 | 24))
+}

@@ -1,0 +1,88 @@
+//! `[[listener]]`: public addresses, none taken twice.
+
+use std::{
+    net::{IpAddr, SocketAddr},
+    ops::RangeInclusive,
+    sync::Arc,
+    time::Duration,
+};
+
+use config::{At, Named, Table};
+use protocol::id::Name;
+
+use super::{
+    endpoints::Admin,
+    load_balancers::LoadBalancers,
+    words::{LISTENER_LATER, PROTOCOLS},
+};
+use crate::model::Listener;
+
+const CONNECTIONS: usize = 10_000;
+const CONNECTIONS_MAX: u64 = 1_000_000;
+const IDLE_RANGE: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(30 * 86_400);
+
+/// A TCP address that is taken, by whom, and where the file says so.
+#[derive(Debug)]
+struct Taken {
+    address: SocketAddr,
+    by: String,
+    place: Option<usize>,
+}
+
+impl Taken {
+    fn by_admin((address, place): (SocketAddr, Option<usize>)) -> Self {
+        Self { address, by: "the admin endpoint".to_owned(), place }
+    }
+}
+
+pub(super) fn read(root: &Table<'_>, load_balancers: &LoadBalancers, admin: &Admin) -> Named<Name, Arc<Listener>> {
+    let mut taken: Vec<Taken> = admin.taken.map(Taken::by_admin).into_iter().collect();
+    Named::read(root, "listener", "listener", |t, name: Option<&Name>| {
+        t.not_yet(&LISTENER_LATER);
+        let protocol = t.required("protocol", "\"tcp\"").and_then(|v| v.word(&PROTOCOLS));
+        let listen = t.required("listen", "the public address, such as \"0.0.0.0:5432\"");
+        let listen = listen.and_then(|v| v.listen_address());
+        let balancer = t.required("load_balancer", "the name of a load balancer").and_then(|v| v.parsed::<Name>());
+        let balancer = balancer.and_then(|n| load_balancers.find(t, &n));
+        let max_connections = t.or("max_connections", CONNECTIONS, |v| v.integer(1..=CONNECTIONS_MAX));
+        let replay = t.or("replay", false, |v| v.boolean());
+        let idle_timeout = t.optional("idle_timeout").and_then(|v| v.duration(IDLE_RANGE)).map(|at| at.value);
+        if let (Some(_), Some(listen)) = (protocol, listen) {
+            let by = name.map_or_else(|| "a listener".to_owned(), |name| format!("listener \"{name}\""));
+            claim(t, &mut taken, listen, by);
+        }
+        Some(Arc::new(Listener {
+            name: name?.clone(),
+            protocol: protocol?,
+            listen: listen?.value,
+            load_balancer: balancer?,
+            max_connections,
+            replay,
+            idle_timeout,
+        }))
+    })
+}
+
+/// Takes an address, or notes who has it.
+fn claim(t: &Table<'_>, taken: &mut Vec<Taken>, At { place, value: address }: At<SocketAddr>, by: String) {
+    if let Some(other) = taken.iter().find(|other| overlap(other.address, address)) {
+        let line = other.place.map_or_else(String::new, |place| format!(" of line {}", t.line(place)));
+        let wide = if other.address.is_ipv4() == address.is_ipv4() { "" } else { "; [::] takes IPv4 too" };
+        let message = format!("`listen` {address} overlaps {} of {}{line}{wide}", other.address, other.by);
+        t.wrong(place, message);
+    }
+    taken.push(Taken { address, by, place: Some(place) });
+}
+
+/// Whether two TCP sockets could not both listen. The IPv6 wildcard takes IPv4 too; port 0 is a free one every time.
+fn overlap(one: SocketAddr, other: SocketAddr) -> bool {
+    if one.port() != other.port() || one.port() == 0 {
+        return false;
+    }
+    let (one, other) = (one.ip().to_canonical(), other.ip().to_canonical());
+    one == other || covers(one, other) || covers(other, one)
+}
+
+fn covers(wide: IpAddr, narrow: IpAddr) -> bool {
+    wide.is_unspecified() && (wide.is_ipv6() || narrow.is_ipv4())
+}

@@ -1,0 +1,56 @@
+//! `[[load_balancer]]`: pools in order, and what to do among them.
+
+use std::{ops::RangeInclusive, sync::Arc, time::Duration};
+
+use config::{Named, Seen, Table};
+use protocol::id::Name;
+
+use super::{
+    pools::Pools,
+    words::{AFFINITY_TYPES, AffinityType, POOL_STEERINGS},
+};
+use crate::model::{Affinity, LoadBalancer, PoolSteering};
+
+/// All load balancers.
+pub(super) type LoadBalancers = Named<Name, Arc<LoadBalancer>>;
+
+const TTL: Duration = Duration::from_secs(3600);
+const TTL_RANGE: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(7 * 86_400);
+
+pub(super) fn read(root: &Table<'_>, pools: &Pools) -> LoadBalancers {
+    Named::read(root, "load_balancer", "load balancer", |t, name: Option<&Name>| {
+        let ordered = ordered(t, pools);
+        let fallback = t.optional("fallback_pool").and_then(|v| v.parsed::<Name>()).map(|n| pools.find(t, &n));
+        let steering = t.or("steering", PoolSteering::Off, |v| v.word(&POOL_STEERINGS));
+        let session_affinity = t.table("session_affinity", affinity).unwrap_or(Affinity::None);
+        let fallback_pool = match fallback {
+            None => None,
+            Some(found) => Some(found?),
+        };
+        Some(Arc::new(LoadBalancer { name: name?.clone(), pools: ordered?, fallback_pool, steering, session_affinity }))
+    })
+}
+
+fn ordered(t: &Table<'_>, pools: &Pools) -> Option<Vec<usize>> {
+    let items = t.required("pools", "names of pools, in order of failover")?.some_items()?;
+    let mut seen = Seen::default();
+    let mut positions = Vec::with_capacity(items.len());
+    for item in items {
+        let Some(name) = item.parsed::<Name>() else { continue };
+        if seen.insert(name.place, name.value.clone()).is_some() {
+            t.wrong(name.place, format!("`pools` names \"{}\" twice", name.value));
+        }
+        positions.extend(pools.find(t, &name));
+    }
+    Some(positions)
+}
+
+fn affinity(t: &Table<'_>) -> Affinity {
+    let kind = t.required("type", "\"none\" or \"source\"").and_then(|v| v.word(&AFFINITY_TYPES));
+    if kind == Some(AffinityType::None) {
+        t.refuse("ttl", "is for session affinity of type \"source\"");
+        return Affinity::None;
+    }
+    let ttl = t.or("ttl", TTL, |v| v.duration(TTL_RANGE).map(|at| at.value));
+    Affinity::Source { ttl }
+}

@@ -1,0 +1,74 @@
+//! From an edge file to a checked [`Config`]: every key, every bound, every reference, every mistake at once.
+//!
+//! It decides nothing at run time and opens nothing but the file itself: whether an address can be bound or a certificate
+//! be read is found out by those who need them.
+
+mod endpoints;
+mod grants;
+mod listeners;
+mod load_balancers;
+mod monitors;
+mod pools;
+mod words;
+
+use std::path::Path;
+
+use config::{Mistakes, Table, beside, check, read as read_text};
+use protocol::id::Name;
+
+use crate::model::{Catalog, Config};
+
+/// Where state is kept unless the file says otherwise.
+pub const STATE_DIR: &str = "/var/lib/underpass";
+/// Most worker threads.
+pub const WORKERS_MAX: usize = 64;
+
+/// The configuration in a file. Its catalog has version 0: numbering is the store's.
+///
+/// # Errors
+/// Every mistake in the file.
+pub fn read(path: &Path) -> Result<Config, Mistakes> {
+    parse(&read_text(path)?, path)
+}
+
+/// The configuration in a text that came from `path`; relative paths in it begin at that file's directory.
+///
+/// # Errors
+/// Every mistake in the text.
+pub fn parse(text: &str, path: &Path) -> Result<Config, Mistakes> {
+    check(text, path, |root| config_of(root, path))
+}
+
+/// Worker threads unless the file says otherwise: one a core.
+#[must_use]
+pub fn workers_default() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from).clamp(1, WORKERS_MAX)
+}
+
+fn config_of(root: &Table<'_>, path: &Path) -> Option<Config> {
+    let name = root.required("name", "the name of this edge, such as \"edge-1\"").and_then(|v| v.parsed::<Name>());
+    let state_dir = root.or("state_dir", beside(path, STATE_DIR), |v| Some(beside(path, v.string()?.value)));
+    let workers = root.or("workers", workers_default(), |v| v.integer(1..=WORKERS_MAX as u64));
+    let (tunnel, ca) = endpoints::tunnel(root, path);
+    let admin = endpoints::admin(root);
+    let catalog = catalog(root, &admin);
+    Some(Config { name: name?.value, state_dir, tunnel: tunnel?, ca, admin: admin.config, workers, catalog: catalog? })
+}
+
+fn catalog(root: &Table<'_>, admin: &endpoints::Admin) -> Option<Catalog> {
+    let grants = grants::read(root);
+    let monitors = monitors::read(root);
+    let pools = pools::read(root, &monitors, &grants);
+    let load_balancers = load_balancers::read(root, &pools);
+    let listeners = listeners::read(root, &load_balancers, admin);
+    Some(Catalog {
+        version: 0,
+        grants: grants.all()?,
+        monitors: monitors.all()?,
+        pools: pools.all()?,
+        load_balancers: load_balancers.all()?,
+        listeners: listeners.all()?,
+    })
+}
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,165 @@
+//! `[[monitor]]`: how to probe.
+
+use std::{ops::RangeInclusive, sync::Arc, time::Duration};
+
+use config::{Named, Seen, Table, Value};
+use http::{HeaderName, HeaderValue, uri::PathAndQuery};
+use protocol::id::Name;
+
+use super::words::{METHODS, MONITOR_TYPES, MonitorType, Probing};
+use crate::model::{Check, HttpCheck, Monitor};
+
+/// All monitors.
+pub(super) type Monitors = Named<Name, Arc<Monitor>>;
+
+const INTERVAL: Duration = Duration::from_secs(5);
+const TIMEOUT: Duration = Duration::from_secs(2);
+const INTERVAL_RANGE: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(3600);
+const TIMEOUT_RANGE: RangeInclusive<Duration> = Duration::from_millis(10)..=Duration::from_secs(60);
+const RETRIES_MAX: u64 = 10;
+const CONSECUTIVE_MAX: u64 = 100;
+const PASSIVE_FAILURES_MAX: u64 = 1_000;
+const JITTER_MAX: f64 = 0.5;
+/// Longest text looked for in a body, bytes.
+const EXPECTED_BODY_MAX: usize = 4096;
+
+/// Keys that only an HTTP check has.
+const HTTP_KEYS: [&str; 7] = ["method", "path", "host", "headers", "expected_codes", "expected_body", "keep_alive"];
+/// Fields that belong to the connection, not to the user.
+const OWN_FIELDS: [&str; 6] = ["connection", "content-length", "host", "te", "transfer-encoding", "upgrade"];
+
+pub(super) fn read(root: &Table<'_>) -> Monitors {
+    Named::read(root, "monitor", "monitor", |t, name: Option<&Name>| {
+        let kind = t.required("type", "\"tcp\" or \"http\"").and_then(|v| v.word(&MONITOR_TYPES));
+        let check = match kind {
+            Some(MonitorType::Tcp) => {
+                HTTP_KEYS.iter().for_each(|key| t.refuse(key, "is for monitors of type \"http\""));
+                Some(Check::Tcp)
+            }
+            Some(MonitorType::Http) => http_check(t).map(Check::Http),
+            None => http_check(t).and(None),
+        };
+        let (interval, timeout) = times(t);
+        let count = |key, default| t.or(key, default, |v| v.integer(1..=CONSECUTIVE_MAX));
+        let monitor = Monitor {
+            interval,
+            timeout,
+            retries: t.or("retries", 1, |v| v.integer(0..=RETRIES_MAX)),
+            consecutive_up: count("consecutive_up", 2),
+            consecutive_down: count("consecutive_down", 2),
+            passive_failures: t.or("passive_failures", 3, |v| v.integer(0..=PASSIVE_FAILURES_MAX)),
+            jitter: t.or("jitter", 0.1, |v| v.float(0.0..=JITTER_MAX)),
+            name: name?.clone(),
+            check: check?,
+        };
+        Some(Arc::new(monitor))
+    })
+}
+
+/// Interval and timeout. A timeout that is not given shrinks with the interval.
+fn times(t: &Table<'_>) -> (Duration, Duration) {
+    let interval = t.optional("interval").map(|v| v.duration(INTERVAL_RANGE));
+    let timeout = t.optional("timeout").map(|v| v.duration(TIMEOUT_RANGE));
+    let known_interval = match interval {
+        None => Some(INTERVAL),
+        Some(read) => read.map(|at| at.value),
+    };
+    if let (Some(Some(timeout)), Some(interval)) = (timeout, known_interval)
+        && timeout.value > interval
+    {
+        let (timeout_ms, interval_ms) = (timeout.value.as_millis(), interval.as_millis());
+        let both = format!("`timeout` ({timeout_ms} ms) must not exceed `interval` ({interval_ms} ms)");
+        t.lacking(timeout.place, both);
+    }
+    let interval = known_interval.unwrap_or(INTERVAL);
+    (interval, timeout.flatten().map_or(TIMEOUT.min(interval), |at| at.value))
+}
+
+fn http_check(t: &Table<'_>) -> Option<HttpCheck> {
+    let probing = t.or("method", Probing::Get, |v| v.word(&METHODS));
+    let path = t.or("path", "/".to_owned(), |v| v.read("a path such as \"/healthz\"", request_path).map(|at| at.value));
+    let host = t.optional("host").and_then(|v| v.read("a host name", host_field)).map(|at| at.value);
+    let headers = t.table("headers", headers).unwrap_or_default();
+    let expected_codes =
+        t.or("expected_codes", vec![(200, 299)], |v| Some(v.some_items()?.into_iter().filter_map(codes).collect()));
+    let expected_body = t.optional("expected_body");
+    if let Some(body) = expected_body
+        && probing == Probing::Head
+    {
+        t.wrong(body.place(), "`expected_body` needs method \"GET\" or \"OPTIONS\": an answer to HEAD has no body");
+    }
+    let expected_body = expected_body.and_then(|v| body(&v)).unwrap_or_default();
+    let keep_alive = t.or("keep_alive", true, |v| v.boolean());
+    Some(HttpCheck { method: probing.method(), path, host, headers, expected_codes, expected_body, keep_alive })
+}
+
+fn request_path(text: &str) -> Result<String, &'static str> {
+    let plain = text.bytes().all(|b| b.is_ascii_graphic() && b != b'#');
+    if text.starts_with('/') && plain && text.parse::<PathAndQuery>().is_ok() {
+        return Ok(text.to_owned());
+    }
+    Err("a path begins with \"/\" and has only what a URL may have; escape the rest with %")
+}
+
+fn host_field(text: &str) -> Result<String, &'static str> {
+    match text.parse::<http::uri::Authority>() {
+        Ok(authority) if !text.contains('@') => Ok(authority.to_string()),
+        Ok(_) | Err(_) => Err("a Host header is NAME or NAME:PORT"),
+    }
+}
+
+fn headers(t: &Table<'_>) -> Vec<(HeaderName, HeaderValue)> {
+    let mut seen = Seen::default();
+    let mut fields = Vec::new();
+    for (place, key, value) in t.entries() {
+        let Ok(name) = HeaderName::from_bytes(key.as_bytes()) else {
+            t.wrong(place, format!("`{}` is no name of a header field", key.escape_debug()));
+            continue;
+        };
+        if OWN_FIELDS.contains(&name.as_str()) {
+            let right = if name == http::header::HOST { "; give `host`" } else { "" };
+            t.wrong(place, format!("`{key}` is set by the probe itself{right}"));
+        }
+        if let Some(first) = seen.insert(place, name.to_string()) {
+            t.wrong(place, format!("`{key}` is given twice, first in line {}", t.line(first)));
+        }
+        let Some(text) = value.any_string() else { continue };
+        // The value may be a credential, so no message repeats it.
+        match HeaderValue::from_str(text) {
+            Ok(value) => fields.push((name, value)),
+            Err(_) => value.wrong("has a character that no header field may have"),
+        }
+    }
+    fields
+}
+
+fn codes(v: Value<'_>) -> Option<(u16, u16)> {
+    if v.is_integer() {
+        return v.integer::<u16>(100..=599).map(|code| (code, code));
+    }
+    v.read("a status code such as \"2xx\"", code_range).map(|at| at.value)
+}
+
+fn code_range(text: &str) -> Result<(u16, u16), &'static str> {
+    let right = "a status code is \"2xx\", \"204\" or \"200-299\", from 100 to 599";
+    let code = |text: &str| match text.parse::<u16>() {
+        Ok(code) if text.len() == 3 && (100..=599).contains(&code) => Ok(code),
+        Ok(_) | Err(_) => Err(right),
+    };
+    if let Some(class) = text.strip_suffix("xx") {
+        let first = code(&format!("{class}00"))?;
+        return Ok((first, first + 99));
+    }
+    let (first, last) = text.split_once('-').unwrap_or((text, text));
+    let (first, last) = (code(first)?, code(last)?);
+    if first > last { Err("a range begins with its lower end") } else { Ok((first, last)) }
+}
+
+fn body(v: &Value<'_>) -> Option<String> {
+    let text = v.any_string()?;
+    if text.len() > EXPECTED_BODY_MAX {
+        v.wrong(format_args!("must be at most {EXPECTED_BODY_MAX} bytes, found {}", text.len()));
+        return None;
+    }
+    Some(text.to_owned())
+}

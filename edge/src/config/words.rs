@@ -1,0 +1,79 @@
+//! What each word of a setting means, and the words and keys that this version does not serve yet. Lifting one is a
+//! matter of this file and the model.
+
+use config::{Later, Words};
+use http::Method;
+
+use crate::model::{ListenProtocol, PoolSteering, Steering};
+
+/// What a monitor speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum MonitorType {
+    Tcp,
+    Http,
+}
+
+/// How a client stays on its origin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum AffinityType {
+    None,
+    Source,
+}
+
+pub(super) const MONITOR_TYPES: Words<MonitorType> =
+    Words { now: &[("tcp", MonitorType::Tcp), ("http", MonitorType::Http)], later: &["https", "udp", "icmp"] };
+
+pub(super) const METHODS: Words<Probing> =
+    Words { now: &[("GET", Probing::Get), ("HEAD", Probing::Head), ("OPTIONS", Probing::Options)], later: &[] };
+
+/// A request that changes nothing at the origin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Probing {
+    Get,
+    Head,
+    Options,
+}
+
+impl Probing {
+    pub(super) fn method(self) -> Method {
+        match self {
+            Self::Get => Method::GET,
+            Self::Head => Method::HEAD,
+            Self::Options => Method::OPTIONS,
+        }
+    }
+}
+
+pub(super) const STEERINGS: Words<Steering> = Words {
+    now: &[
+        ("random", Steering::Random),
+        ("round_robin", Steering::RoundRobin),
+        ("hash", Steering::Hash),
+        ("least_connections", Steering::LeastConnections),
+    ],
+    later: &["least_outstanding_requests", "peak_ewma"],
+};
+
+pub(super) const POOL_STEERINGS: Words<PoolSteering> = Words {
+    now: &[
+        ("off", PoolSteering::Off),
+        ("random", PoolSteering::Random),
+        ("least_connections", PoolSteering::LeastConnections),
+    ],
+    later: &["least_outstanding_requests", "dynamic_latency"],
+};
+
+pub(super) const AFFINITY_TYPES: Words<AffinityType> =
+    Words { now: &[("none", AffinityType::None), ("source", AffinityType::Source)], later: &["cookie"] };
+
+pub(super) const PROTOCOLS: Words<ListenProtocol> =
+    Words { now: &[("tcp", ListenProtocol::Tcp)], later: &["udp", "http", "https"] };
+
+pub(super) const POOL_LATER: [Later; 1] =
+    [Later { key: "upstream", instead: "origins are sent the client's bytes as they are" }];
+
+pub(super) const LISTENER_LATER: [Later; 3] = [
+    Later { key: "rule", instead: "one `load_balancer` for each listener" },
+    Later { key: "certificates", instead: "TLS is passed on to the origin as it is" },
+    Later { key: "trusted_proxies", instead: "the client is the address that connects" },
+];

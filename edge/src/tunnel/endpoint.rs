@@ -1,0 +1,93 @@
+//! The QUIC endpoint: accepts connections, spreads them over the workers, and answers floods with Retry.
+
+use std::{
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
+use net::{Network, Workers, network::Boxed};
+use protocol::transport::{self, Side};
+use quinn::{Endpoint, EndpointConfig, Incoming, ServerConfig, TokioRuntime, crypto::rustls::QuicServerConfig};
+use quinn::{HashedConnectionIdGenerator, VarInt};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tracing::{debug, warn};
+
+use crate::model::Held;
+
+/// Handshakes under way beyond which an address must prove itself by a Retry first.
+const HALF_OPEN_FREE: usize = 100;
+/// Handshakes under way beyond which new ones are not answered.
+const HALF_OPEN_MAX: usize = 2_000;
+
+/// Keys that let a restarted edge tell its old links at once that they are gone.
+pub struct EndpointKeys {
+    /// Key of the stateless reset tokens.
+    pub reset: [u8; 64],
+    /// Key that marks our connection IDs.
+    pub connection_id: u64,
+}
+
+/// What an accepted connection is handed to.
+pub(super) trait Serve: Send + Sync + 'static {
+    /// Serves one connection on the worker that calls it.
+    fn serve(self: Arc<Self>, incoming: Incoming, worker: usize, handshake: Held) -> Boxed<'static, ()>;
+}
+
+/// Binds the endpoint on worker 0.
+pub(super) fn bind(
+    network: &dyn Network,
+    workers: &Workers,
+    listen: std::net::SocketAddr,
+    crypto: Arc<QuicServerConfig>,
+    keys: &EndpointKeys,
+) -> io::Result<Endpoint> {
+    let _on_worker = workers.handle(0).enter();
+    let socket = network.bind_quic(listen)?;
+    if socket.max_transmit_segments() < 2 {
+        warn!("the kernel offers no UDP segmentation offload: tunnels will cost several times the processor time");
+    }
+    let reset = aws_lc_rs::hmac::Key::new(aws_lc_rs::hmac::HMAC_SHA256, &keys.reset);
+    let mut config = EndpointConfig::new(Arc::new(reset));
+    let connection_id = keys.connection_id;
+    config.cid_generator(move || Box::new(HashedConnectionIdGenerator::from_key(connection_id)));
+    transport::allow_large_packets(&mut config);
+    let mut server = ServerConfig::with_crypto(crypto);
+    server.transport_config(transport::link_transport(Side::Edge));
+    Endpoint::new_with_abstract_socket(config, Some(server), socket, Arc::new(TokioRuntime))
+}
+
+/// Accepts until stopped.
+pub(super) async fn accept<S: Serve>(
+    endpoint: Endpoint,
+    service: Arc<S>,
+    workers: Arc<Workers>,
+    tasks: TaskTracker,
+    stop: CancellationToken,
+) {
+    let half_open = Arc::new(AtomicUsize::new(0));
+    let mut worker = 0;
+    loop {
+        let incoming = tokio::select! {
+            incoming = endpoint.accept() => incoming,
+            () = stop.cancelled() => break,
+        };
+        let Some(incoming) = incoming else { break };
+        let under_way = half_open.load(Ordering::Relaxed);
+        if under_way >= HALF_OPEN_MAX {
+            debug!(under_way, "too many handshakes under way: connection refused");
+            incoming.refuse();
+        } else if under_way >= HALF_OPEN_FREE && !incoming.remote_address_validated() && incoming.may_retry() {
+            // Whoever floods from forged addresses never sees the Retry.
+            let _ = incoming.retry();
+        } else {
+            worker = (worker + 1) % workers.count();
+            let serving = service.clone().serve(incoming, worker, Held::new(&half_open));
+            tasks.spawn_on(serving, workers.handle(worker));
+        }
+    }
+    endpoint.close(VarInt::from_u32(protocol::error::CloseCode::Shutdown as u32), b"the edge is shutting down");
+    endpoint.wait_idle().await;
+}

@@ -1,0 +1,176 @@
+//! One link: the handle through which streams are opened, and what status shows of it.
+
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use bytes::BytesMut;
+use futures_util::FutureExt;
+use protocol::{
+    control::RouteClaim,
+    error::CloseCode,
+    id::{LinkId, Name},
+    liveness::LinkState,
+    splice::{Stream, Stuck},
+    stream::Open,
+    wire,
+};
+use quinn::Connection;
+use tokio::sync::watch;
+
+use crate::model::{Held, LinkLoad};
+
+/// A registered link. Its task lives in the tunnel room; this handle is shared by all who place on it.
+#[derive(Debug)]
+pub struct Link {
+    /// Number at this edge.
+    pub id: LinkId,
+    /// Whose it is.
+    pub connector: Name,
+    /// Which replica of it.
+    pub replica: Name,
+    /// Which of the replica's links to this edge.
+    pub slot: u16,
+    /// How many links the replica keeps to this edge.
+    pub links: u16,
+    /// The connector's product version.
+    pub software: String,
+    /// What it claims to serve.
+    pub claims: Vec<RouteClaim>,
+    /// When it registered.
+    pub since: SystemTime,
+    /// Load and suspicion, for the balancer.
+    pub load: Arc<LinkLoad>,
+    /// Flows of this link whose reader takes nothing.
+    pub stuck: Stuck,
+    /// The worker that runs it.
+    pub worker: usize,
+    connection: Connection,
+    state: watch::Sender<LinkState>,
+    expires: AtomicU64,
+}
+
+/// Why no stream could be opened on a link. Nothing was sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum OpenError {
+    /// The link carries as many streams as the connector allows.
+    #[error("the link has no stream to spare")]
+    NoCredit,
+    /// The link is gone.
+    #[error("the link is gone")]
+    Lost,
+}
+
+/// What a registering link brings.
+#[derive(Debug)]
+pub(super) struct Registration {
+    pub(super) connector: Name,
+    pub(super) replica: Name,
+    pub(super) slot: u16,
+    pub(super) links: u16,
+    pub(super) software: String,
+    pub(super) claims: Vec<RouteClaim>,
+    pub(super) expires: SystemTime,
+    pub(super) worker: usize,
+    pub(super) connection: Connection,
+}
+
+impl Link {
+    pub(super) fn new(id: LinkId, registration: Registration) -> Self {
+        let Registration { connector, replica, slot, links, software, claims, expires, worker, connection } = registration;
+        let link = Self {
+            id,
+            connector,
+            replica,
+            slot,
+            links,
+            software,
+            claims,
+            since: SystemTime::now(),
+            load: Arc::default(),
+            stuck: Stuck::default(),
+            worker,
+            connection,
+            state: watch::Sender::new(LinkState::Up),
+            expires: AtomicU64::new(0),
+        };
+        link.extend(expires);
+        link
+    }
+
+    /// Opens a stream: the header and the client's first bytes leave together, without waiting.
+    ///
+    /// # Errors
+    /// [`OpenError`]; then nothing was sent.
+    pub async fn open(&self, header: &Open, first: &[u8], priority: i32) -> Result<(Stream, Held), OpenError> {
+        // An open that would wait for credit goes to another link instead.
+        let opened = self.connection.open_bi().now_or_never().ok_or(OpenError::NoCredit)?;
+        let (mut send, recv) = opened.map_err(|_| OpenError::Lost)?;
+        let held = self.load.hold();
+        let header = header.encode();
+        let mut frame = BytesMut::with_capacity(header.len() + first.len());
+        frame.extend_from_slice(&header);
+        frame.extend_from_slice(first);
+        let _ = send.set_priority(priority);
+        send.write_chunk(frame.freeze()).await.map_err(|_| OpenError::Lost)?;
+        Ok((Stream { send, recv }, held))
+    }
+
+    /// Completes as soon as the link is suspect or dead.
+    pub async fn suspected(&self) {
+        let mut state = self.state.subscribe();
+        // The sender lives in this very link, so waiting cannot fail.
+        let _ = state.wait_for(|s| *s != LinkState::Up).await;
+    }
+
+    /// Up, suspect or dead.
+    #[must_use]
+    pub fn state(&self) -> LinkState {
+        *self.state.borrow()
+    }
+
+    /// Records a state; true if it is a new one.
+    pub(super) fn set_state(&self, state: LinkState) -> bool {
+        self.load.set_suspect(state != LinkState::Up);
+        self.state.send_if_modified(|s| std::mem::replace(s, state) != state)
+    }
+
+    /// Smoothed round trip of the link.
+    #[must_use]
+    pub fn rtt(&self) -> Duration {
+        self.connection.rtt()
+    }
+
+    /// Where the connector is now; it may move.
+    #[must_use]
+    pub fn remote(&self) -> SocketAddr {
+        self.connection.remote_address()
+    }
+
+    /// Ends the link with a code and words for the connector's log.
+    pub fn close(&self, code: CloseCode, words: &str) {
+        self.set_state(LinkState::Dead);
+        wire::close(&self.connection, code, words);
+    }
+
+    /// Until when its certificate admits it.
+    #[must_use]
+    pub fn expires(&self) -> SystemTime {
+        UNIX_EPOCH + Duration::from_millis(self.expires.load(Ordering::Relaxed))
+    }
+
+    /// A renewed certificate extends a live link.
+    pub(super) fn extend(&self, expires: SystemTime) {
+        let since_epoch = expires.duration_since(UNIX_EPOCH).unwrap_or_default();
+        self.expires.store(u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    pub(super) fn connection(&self) -> &Connection {
+        &self.connection
+    }
+}

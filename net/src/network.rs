@@ -1,0 +1,117 @@
+//! Where sockets come from: the operating system, or whatever stands in its place in a simulation.
+
+use std::{
+    fmt, io,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    pin::Pin,
+    sync::Arc,
+};
+
+use quinn::{AsyncUdpSocket, Runtime, TokioRuntime};
+use socket2::{Domain, Protocol, Type};
+use tokio::net::{TcpSocket, TcpStream};
+
+use crate::Socket;
+
+/// Connections waiting to be accepted; the kernel caps it at `net.core.somaxconn`.
+const BACKLOG: u32 = 4096;
+/// Bytes of kernel buffer asked for each way on a QUIC socket; the kernel caps it at `net.core.{r,w}mem_max`.
+const UDP_BUFFER: usize = 8 * 1024 * 1024;
+
+/// A future that can be kept in a table.
+pub type Boxed<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// What edge and connector ask of a network.
+pub trait Network: fmt::Debug + Send + Sync + 'static {
+    /// Listens for TCP connections.
+    ///
+    /// # Errors
+    /// The kernel's, with the address in the text.
+    fn listen(&self, address: SocketAddr) -> io::Result<Box<dyn Listener>>;
+
+    /// Dials a TCP address.
+    fn dial(&self, address: SocketAddr) -> Boxed<'_, io::Result<Socket>>;
+
+    /// Binds a UDP socket for QUIC.
+    ///
+    /// # Errors
+    /// The kernel's, with the address in the text.
+    fn bind_quic(&self, address: SocketAddr) -> io::Result<Arc<dyn AsyncUdpSocket>>;
+}
+
+/// Accepts TCP connections.
+pub trait Listener: fmt::Debug + Send + Sync {
+    /// The next connection and where it is from.
+    fn accept(&self) -> Boxed<'_, io::Result<(Socket, SocketAddr)>>;
+
+    /// The address that is really bound.
+    ///
+    /// # Errors
+    /// The kernel's.
+    fn local_addr(&self) -> io::Result<SocketAddr>;
+}
+
+/// The operating system's network.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Os;
+
+impl Network for Os {
+    fn listen(&self, address: SocketAddr) -> io::Result<Box<dyn Listener>> {
+        let bind = || {
+            let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+            socket.set_reuseaddr(true)?;
+            socket.bind(address)?;
+            socket.listen(BACKLOG)
+        };
+        Ok(Box::new(OsListener(bind().map_err(|e| naming("TCP", address, &e))?)))
+    }
+
+    fn dial(&self, address: SocketAddr) -> Boxed<'_, io::Result<Socket>> {
+        Box::pin(async move { Socket::new(TcpStream::connect(address).await?) })
+    }
+
+    fn bind_quic(&self, address: SocketAddr) -> io::Result<Arc<dyn AsyncUdpSocket>> {
+        let bind = || {
+            let socket = socket2::Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
+            if address.is_ipv6() {
+                socket.set_only_v6(false)?;
+            }
+            // Smaller buffers than asked for only cost speed.
+            let _ = socket.set_recv_buffer_size(UDP_BUFFER);
+            let _ = socket.set_send_buffer_size(UDP_BUFFER);
+            socket.bind(&address.into())?;
+            TokioRuntime.wrap_udp_socket(socket.into())
+        };
+        bind().map_err(|e| naming("UDP", address, &e))
+    }
+}
+
+#[derive(Debug)]
+struct OsListener(tokio::net::TcpListener);
+
+impl Listener for OsListener {
+    fn accept(&self) -> Boxed<'_, io::Result<(Socket, SocketAddr)>> {
+        Box::pin(async move {
+            let (stream, source) = self.0.accept().await?;
+            Ok((Socket::new(stream)?, source))
+        })
+    }
+
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.0.local_addr()
+    }
+}
+
+/// The wildcard address a QUIC client binds: IPv6 that also carries IPv4 where there is IPv6, else IPv4.
+///
+/// # Errors
+/// If neither can be bound.
+pub fn bind_quic_client(network: &dyn Network) -> io::Result<Arc<dyn AsyncUdpSocket>> {
+    network
+        .bind_quic((IpAddr::V6(Ipv6Addr::UNSPECIFIED), 0).into())
+        .or_else(|_| network.bind_quic((IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0).into()))
+}
+
+fn naming(kind: &str, address: SocketAddr, error: &io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("cannot listen on {kind} {address}: {error}"))
+}

@@ -1,0 +1,55 @@
+//! Worker threads: one current-thread runtime each. A flow lives on one worker from end to end, so the data path shares
+//! nothing.
+
+use std::{io, thread};
+
+use tokio::runtime::{Builder, Handle};
+use tokio_util::sync::CancellationToken;
+
+/// The worker threads of a process. Dropping it stops them.
+#[derive(Debug)]
+pub struct Workers {
+    handles: Vec<Handle>,
+    threads: Vec<thread::JoinHandle<()>>,
+    stop: CancellationToken,
+}
+
+impl Workers {
+    /// Starts `count` threads (at least one) named `name-0`, `name-1`, …
+    ///
+    /// # Errors
+    /// If the system gives no thread or no event queue.
+    pub fn start(name: &str, count: usize) -> io::Result<Self> {
+        let mut workers = Self { handles: Vec::new(), threads: Vec::new(), stop: CancellationToken::new() };
+        for index in 0..count.max(1) {
+            let runtime = Builder::new_current_thread().enable_all().build()?;
+            let stop = workers.stop.clone();
+            workers.handles.push(runtime.handle().clone());
+            let run = move || runtime.block_on(stop.cancelled());
+            workers.threads.push(thread::Builder::new().name(format!("{name}-{index}")).spawn(run)?);
+        }
+        Ok(workers)
+    }
+
+    /// How many there are; never 0.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.handles.len()
+    }
+
+    /// A worker, by index modulo their number.
+    #[must_use]
+    pub fn handle(&self, index: usize) -> &Handle {
+        &self.handles[index % self.handles.len()]
+    }
+}
+
+impl Drop for Workers {
+    fn drop(&mut self) {
+        self.stop.cancel();
+        for thread in self.threads.drain(..) {
+            // A worker that panicked has said so already.
+            let _ = thread.join();
+        }
+    }
+}

@@ -1,0 +1,140 @@
+//! Frames over QUIC streams: reads and writes whole messages, and says how it went wrong when it did.
+
+use bytes::BytesMut;
+use quinn::{ReadExactError, RecvStream, SendStream, VarInt, WriteError};
+
+use crate::{
+    codec::{self, CONTROL_HEAD, DecodeError, FrameHead, HEADER_HEAD},
+    control::Message,
+    error::{CloseCode, StreamCode},
+    limits::{CONTROL_BODY_MAX, HEADER_BODY_MAX},
+    stream::{Open, Reply},
+};
+
+/// Why a message could not be read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum WireError {
+    /// The bytes are no message.
+    #[error(transparent)]
+    Decode(#[from] DecodeError),
+    /// A message that must not come here and now.
+    #[error("a {0} message is out of order")]
+    OutOfOrder(&'static str),
+    /// The stream ended before or within a message.
+    #[error("the stream ended within a message")]
+    Ended,
+    /// The peer cut the stream, with this code.
+    #[error("the peer cut the stream (code {0})")]
+    Cut(u64),
+    /// The link is gone.
+    #[error("link lost: {0}")]
+    Lost(quinn::ConnectionError),
+}
+
+impl From<ReadExactError> for WireError {
+    fn from(error: ReadExactError) -> Self {
+        match error {
+            ReadExactError::FinishedEarly(_) => Self::Ended,
+            ReadExactError::ReadError(quinn::ReadError::Reset(code)) => Self::Cut(code.into_inner()),
+            ReadExactError::ReadError(quinn::ReadError::ConnectionLost(e)) => Self::Lost(e),
+            ReadExactError::ReadError(
+                quinn::ReadError::ClosedStream | quinn::ReadError::IllegalOrderedRead | quinn::ReadError::ZeroRttRejected,
+            ) => Self::Ended,
+        }
+    }
+}
+
+impl From<WriteError> for WireError {
+    fn from(error: WriteError) -> Self {
+        match error {
+            WriteError::Stopped(code) => Self::Cut(code.into_inner()),
+            WriteError::ConnectionLost(e) => Self::Lost(e),
+            WriteError::ClosedStream | WriteError::ZeroRttRejected => Self::Ended,
+        }
+    }
+}
+
+/// Reads control messages one after the other. Dropping a pending [`ControlReader::next`] loses nothing.
+#[derive(Debug)]
+pub struct ControlReader {
+    recv: RecvStream,
+    buffer: BytesMut,
+}
+
+impl ControlReader {
+    /// Reads from this stream on.
+    #[must_use]
+    pub fn new(recv: RecvStream) -> Self {
+        Self { recv, buffer: BytesMut::new() }
+    }
+
+    /// The next message; kinds that are unknown and may be ignored come back as [`Message::Ignored`].
+    ///
+    /// # Errors
+    /// [`WireError`]. After [`WireError::Decode`] the link must be closed with [`CloseCode::Protocol`].
+    pub async fn next(&mut self) -> Result<Message, WireError> {
+        loop {
+            if let Some(head) = self.buffer.first_chunk::<CONTROL_HEAD>() {
+                let head = FrameHead::decode(*head)?;
+                if self.buffer.len() >= CONTROL_HEAD + head.length {
+                    let frame = self.buffer.split_to(CONTROL_HEAD + head.length);
+                    return Ok(Message::decode(head.kind, &frame[CONTROL_HEAD..])?);
+                }
+            }
+            let missing = CONTROL_HEAD + CONTROL_BODY_MAX - self.buffer.len();
+            match self.recv.read_chunk(missing, true).await.map_err(ReadExactError::ReadError)? {
+                Some(chunk) => self.buffer.extend_from_slice(&chunk.bytes),
+                None => return Err(WireError::Ended),
+            }
+        }
+    }
+}
+
+/// Writes one control message.
+///
+/// # Errors
+/// [`WireError::Cut`] or [`WireError::Lost`].
+pub async fn write_message(send: &mut SendStream, message: &Message) -> Result<(), WireError> {
+    Ok(send.write_chunk(message.encode()).await?)
+}
+
+/// Reads the header of a stream that an edge opened.
+///
+/// # Errors
+/// [`WireError`]. After [`WireError::Decode`] the stream is cut with [`StreamCode::BadHeader`].
+pub async fn read_open(recv: &mut RecvStream) -> Result<Open, WireError> {
+    let mut body = [0; HEADER_BODY_MAX];
+    let (kind, length) = read_header(recv, &mut body).await?;
+    Ok(Open::decode(kind, &body[..length])?)
+}
+
+/// Reads the connector's reply to an open.
+///
+/// # Errors
+/// [`WireError`].
+pub async fn read_reply(recv: &mut RecvStream) -> Result<Reply, WireError> {
+    let mut body = [0; HEADER_BODY_MAX];
+    let (kind, length) = read_header(recv, &mut body).await?;
+    Ok(Reply::decode(kind, &body[..length])?)
+}
+
+async fn read_header(recv: &mut RecvStream, body: &mut [u8; HEADER_BODY_MAX]) -> Result<(u8, usize), WireError> {
+    let mut head = [0; HEADER_HEAD];
+    recv.read_exact(&mut head).await?;
+    let (kind, length) = codec::header_head(head)?;
+    recv.read_exact(&mut body[..length]).await?;
+    Ok((kind, length))
+}
+
+/// Closes a link with one of our codes and words for the peer's log.
+pub fn close(connection: &quinn::Connection, code: CloseCode, words: &str) {
+    connection.close(VarInt::from_u32(code as u32), words.as_bytes());
+}
+
+/// Cuts both directions of a stream.
+pub fn cut(send: &mut SendStream, recv: &mut RecvStream, code: StreamCode) {
+    let code = VarInt::from_u32(code as u32);
+    // Either direction may have ended already; then there is nothing left to cut.
+    let _ = recv.stop(code);
+    let _ = send.reset(code);
+}
