@@ -12,17 +12,10 @@ const PRODUCTION_LINES_MAX: usize = 400;
 const FUNCTION_LINES_MAX: usize = 70;
 const INLINE_TEST_LINES_MAX: usize = 150;
 
-/// Rooms of the edge from left to right; rooms of one step do not use each other.
-const EDGE_ROOMS: &[&[&str]] = &[
-    &["model", "config", "metrics"],
-    &["store"],
-    &["routing", "tunnel"],
-    &["offramp"],
-    &["health"],
-    &["balancer"],
-    &["listener"],
-    &["admin"],
-    &["edge"],
+/// Rooms of the edge from left to right.
+const EDGE_ROOMS: &[&str] = &[
+    "model", "config", "metrics", "store", "routing", "tunnel", "offramp", "health", "balancer", "listener", "admin",
+    "edge",
 ];
 
 /// The parts of a crate that another crate may use: the order of the workspace.
@@ -152,13 +145,13 @@ fn rooms_of_the_edge_use_only_rooms_to_their_left() {
         if room == "lib" || source.is_test() {
             return;
         }
-        let Some(step) = step_of(room) else {
+        let Some(place) = place_of(room) else {
             complain(1, format!("{room} is no room of the edge: {EDGE_ROOMS:?}"));
             return;
         };
         for (number, used) in used_rooms(source.production()) {
-            match step_of(&used) {
-                Some(other) if other < step || used == room || (step == 0 && other == 0) => {}
+            match place_of(&used) {
+                Some(other) if other <= place => {}
                 Some(_) => complain(number, format!("{room} uses {used}, which is not to its left")),
                 None => complain(number, format!("{used} is no room of the edge")),
             }
@@ -208,8 +201,8 @@ fn is_own_module(krate: &str, name: &str) -> bool {
     source.join(name).is_dir() || source.join(name).with_extension("rs").is_file()
 }
 
-fn step_of(room: &str) -> Option<usize> {
-    EDGE_ROOMS.iter().position(|step| step.contains(&room))
+fn place_of(room: &str) -> Option<usize> {
+    EDGE_ROOMS.iter().position(|known| *known == room)
 }
 
 /// Rooms that come after `crate::`, alone or in braces.

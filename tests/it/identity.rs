@@ -14,6 +14,7 @@ use underpass_tests::harness::{
 /// Exit code for a credential that is refused.
 const REFUSED: i32 = 4;
 
+/// An edge that grants two replicas of `dc1` a VNet with an echo in it. Taken apart whole: what is not named is dropped.
 struct Stand {
     world: World,
     prod: Vnet,
@@ -38,7 +39,7 @@ fn ends_refused(mut connector: Connector, words: &[&str]) {
 
 #[test]
 fn a_token_is_written_for_its_owner_only_and_named_after_nobody_else() {
-    let Stand { world, edge, .. } = stand();
+    let Stand { world, edge, prod: _prod, _origin } = stand();
     let token = edge.token("dc1");
     let mode = fs::metadata(&token).expect("it is there").permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
@@ -51,7 +52,7 @@ fn a_token_is_written_for_its_owner_only_and_named_after_nobody_else() {
 
 #[test]
 fn an_enrolled_connector_needs_no_token_again() {
-    let Stand { world, prod, edge, .. } = stand();
+    let Stand { world, prod, edge, _origin } = stand();
     let mut dc1 = world.connector("dc1").serve(&prod).start(&[&edge]);
     dc1.process.kill();
     wait::soon_true("its links to go", || edge.links("dc1") == 0);
@@ -84,7 +85,7 @@ fn private_files(dir: &std::path::Path) -> Vec<(String, u32)> {
 
 #[test]
 fn a_used_token_is_refused_to_another_replica() {
-    let Stand { world, prod, edge, .. } = stand();
+    let Stand { world, prod, edge, _origin } = stand();
     let token = edge.token("dc1");
     let _first = world.connector("dc1").serve(&prod).token(&token).start_enrolled(&[&edge]);
 
@@ -95,7 +96,7 @@ fn a_used_token_is_refused_to_another_replica() {
 
 #[test]
 fn an_expired_token_is_refused() {
-    let Stand { world, prod, edge, .. } = stand();
+    let Stand { world, prod, edge, _origin } = stand();
     let out = world.path("short.token");
     let created = edge.command(&["token", "create", "dc1", "--expires", "1s", "--out", &out.display().to_string()]);
     let _ = created.ok();
@@ -107,7 +108,7 @@ fn an_expired_token_is_refused() {
 
 #[test]
 fn a_token_of_another_fleet_is_refused() {
-    let Stand { world, prod, edge, .. } = stand();
+    let Stand { world, prod, edge, _origin } = stand();
     let other = world.edge("stranger").grant("dc1", &[&prod]);
     other.write();
     let foreign = edge::token(&other, "dc1");
@@ -118,7 +119,7 @@ fn a_token_of_another_fleet_is_refused() {
 
 #[test]
 fn a_mistyped_token_is_told_at_once() {
-    let Stand { world, prod, edge, .. } = stand();
+    let Stand { world, prod, edge, _origin } = stand();
     let token = edge.token("dc1");
     let text = fs::read_to_string(&token).expect("it is text");
     fs::write(&token, &text.trim_end()[..text.trim_end().len() - 3]).expect("writable");
@@ -131,7 +132,7 @@ fn a_mistyped_token_is_told_at_once() {
 
 #[test]
 fn a_connector_without_identity_and_token_says_so() {
-    let Stand { world, prod, edge, .. } = stand();
+    let Stand { world, prod, edge, _origin } = stand();
     let mut nobody = world.connector("dc1").serve(&prod).dial(&edge.file).launch();
     let status = nobody.process.wait(SOON);
     assert!(matches!(status.code(), Some(3 | 4)), "{status:?}");
@@ -140,7 +141,7 @@ fn a_connector_without_identity_and_token_says_so() {
 
 #[test]
 fn revocation_closes_live_links_at_once_and_a_later_token_readmits() {
-    let Stand { world, prod, edge, .. } = stand();
+    let Stand { world, prod, edge, _origin } = stand();
     let unused = edge.token("dc1");
     let dc1 = world.connector("dc1").serve(&prod).start(&[&edge]);
     let flow = LongFlow::start(edge.listener("echo"), 1).expect("it opens");
@@ -160,7 +161,7 @@ fn revocation_closes_live_links_at_once_and_a_later_token_readmits() {
 
 #[test]
 fn revocation_outlives_a_restart_of_the_edge() {
-    let Stand { world, prod, mut edge, .. } = stand();
+    let Stand { world, prod, mut edge, _origin } = stand();
     let dc1 = world.connector("dc1").serve(&prod).start(&[&edge]);
     let _ = edge.command(&["connector", "revoke", "dc1"]).ok();
     wait::soon_true("its links to be closed", || edge.links("dc1") == 0);
@@ -172,7 +173,7 @@ fn revocation_outlives_a_restart_of_the_edge() {
 
 #[test]
 fn a_connector_without_a_grant_is_kept_out() {
-    let Stand { world, prod, edge, .. } = stand();
+    let Stand { world, prod, edge, _origin } = stand();
     // A token can be made ahead of the grant; or not at all: either way it stays outside, and is told why.
     let out = world.path("dc9.token");
     let made = edge.command(&["token", "create", "dc9", "--out", &out.display().to_string()]);
@@ -220,7 +221,7 @@ fn a_full_disk_is_told_and_leaves_nothing_half_written() {
 
 #[test]
 fn a_connector_with_a_full_disk_says_so_and_enrols_when_there_is_room() {
-    let Stand { world, prod, edge, .. } = stand();
+    let Stand { world, prod, edge, _origin } = stand();
     let disk = SmallDisk::mount(&world, "small");
     disk.fill();
     let token = edge.token("dc1");
