@@ -140,6 +140,9 @@ impl Ca {
         let count = found.len();
         let [certificate] = <[_; 1]>::try_from(found).map_err(|_| wrong(format!("it holds {count}")))?;
         let key = read_key(&files::read(key_path, FILE_MAX)?, key_path)?;
+        if files::is_open_to_others(key_path) {
+            tracing::warn!(file = %key_path.display(), "others than its owner may use the CA's key: set its mode to 0600");
+        }
 
         let x509 = parse(&certificate).map_err(|e| wrong(e.to_string()))?;
         if x509.public_key().raw != key.subject_public_key_info() {
@@ -285,3 +288,6 @@ fn calendar(time: SystemTime) -> Result<OffsetDateTime, IssueError> {
     let seconds = i64::try_from(unix_ms(time) / 1000).map_err(|_| IssueError::Clock)?;
     OffsetDateTime::from_unix_timestamp(seconds).map_err(|_| IssueError::Clock)
 }
+
+#[cfg(test)]
+mod tests;

@@ -123,3 +123,41 @@ impl fmt::Debug for EdgeCertificates {
             .finish()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::fleet::{Fleet, HOUR, now};
+
+    #[test]
+    fn the_certificate_is_replaced_at_two_thirds_of_its_life() {
+        let fleet = Fleet::new();
+        let certificates = EdgeCertificates::new(Arc::clone(fleet.ca()), now()).expect("issued");
+        let first = Arc::clone(&certificates.current.load().certified);
+        assert!(!certificates.rotate_if_due(now() + 16 * HOUR - Duration::from_secs(1)).expect("not due"));
+        assert!(Arc::ptr_eq(&first, &certificates.current.load().certified));
+        assert!(certificates.rotate_if_due(now() + 16 * HOUR).expect("due"));
+        assert_ne!(first.cert, certificates.current.load().certified.cert);
+        assert_eq!(certificates.lifetime().not_after, now() + 40 * HOUR);
+    }
+
+    #[test]
+    fn a_clock_set_back_before_the_certificate_begins_replaces_it() {
+        let fleet = Fleet::new();
+        let certificates = EdgeCertificates::new(Arc::clone(fleet.ca()), now() + 48 * HOUR).expect("issued");
+        assert!(certificates.rotate_if_due(now()).expect("due"));
+        assert_eq!(certificates.lifetime().standing(now()), Standing::Valid);
+    }
+
+    #[test]
+    fn debug_shows_no_key() {
+        let fleet = Fleet::new();
+        let identity = fleet.ca().issue_edge(now()).expect("issued");
+        let certificates = EdgeCertificates::new(Arc::clone(fleet.ca()), now()).expect("issued");
+        for shown in [format!("{identity:?}"), format!("{certificates:?}"), format!("{:?}", fleet.ca())] {
+            assert!(shown.contains("***") && shown.len() < 600, "{shown}");
+        }
+    }
+}

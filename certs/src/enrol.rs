@@ -1,7 +1,11 @@
 //! What an edge answers to those who ask for a certificate: enrolment by join token, renewal by certificate; and whether a
 //! peer is still admitted. The wire and the connection are the caller's.
 
-use std::{path::Path, sync::Arc, time::SystemTime};
+use std::{
+    path::Path,
+    sync::{Arc, Mutex, MutexGuard},
+    time::SystemTime,
+};
 
 use protocol::{
     control::{Enrol, Enrolled, Refusal, RefusalCode, Renew, Renewed},
@@ -27,6 +31,9 @@ pub struct Authority {
     ca: Arc<Ca>,
     tokens: Tokens,
     revocations: Revocations,
+    /// The latest moment of any issue. Held from the look at the revocations to the issue, so that a revocation falls
+    /// either before that look or after that issue.
+    latest_issue: Mutex<SystemTime>,
 }
 
 /// Why an authority cannot be opened.
@@ -46,7 +53,12 @@ impl Authority {
     /// # Errors
     /// [`AuthorityError`].
     pub fn open(state_dir: &Path, ca: Arc<Ca>) -> Result<Self, AuthorityError> {
-        files_of(state_dir).map(|(tokens, revocations)| Self { ca, tokens, revocations })
+        Ok(Self {
+            ca,
+            tokens: Tokens::open(state_dir)?,
+            revocations: Revocations::open(state_dir)?,
+            latest_issue: Mutex::new(SystemTime::UNIX_EPOCH),
+        })
     }
 
     /// The CA.
@@ -61,10 +73,14 @@ impl Authority {
         &self.tokens
     }
 
-    /// The revocations.
-    #[must_use]
-    pub fn revocations(&self) -> &Revocations {
-        &self.revocations
+    /// Voids every certificate and token issued to this name until now, even those of a clock that was ahead. Closing the
+    /// name's live links is the caller's.
+    ///
+    /// # Errors
+    /// [`RevocationError`]; then nothing is revoked.
+    pub fn revoke(&self, name: &Name, now: SystemTime) -> Result<(), RevocationError> {
+        let latest_issue = self.issuing();
+        self.revocations.revoke(name, now.max(*latest_issue))
     }
 
     /// Redeems a join token. `granted` says whether this edge grants the token's connector anything; a request that is
@@ -81,12 +97,13 @@ impl Authority {
         let key = proven(&request.csr)?;
         let replica: Name =
             request.replica.parse().map_err(|e| bad(&format!("the replica's name is not valid: {e}")))?;
+        let mut latest_issue = self.issuing();
         self.reload()?;
         let id = TokenId(request.token);
         let claim = Claim { id, secret: Secret::new(request.secret), key: &key };
         let admissible = |name: &Name, created| self.admit(name, created, granted(name));
         let connector = self.tokens.redeem(&claim, admissible, now)?;
-        let (peer, certificate) = self.issue(&key, &connector, &replica, now)?;
+        let (peer, certificate) = self.issue(&key, (&connector, &replica), now, &mut latest_issue)?;
         let enrolled = Enrolled {
             connector: connector.to_string(),
             certificate: certificate.to_vec(),
@@ -107,6 +124,7 @@ impl Authority {
         granted: bool,
         now: SystemTime,
     ) -> Result<(Peer, Renewed), Refusal> {
+        let mut latest_issue = self.issuing();
         self.check(peer, granted)?;
         match peer.lifetime.standing(now) {
             Standing::Valid | Standing::ExpiredMayRenew => {}
@@ -116,7 +134,7 @@ impl Authority {
             }
         }
         let key = proven(&request.csr)?;
-        let (peer, certificate) = self.issue(&key, &peer.connector, &peer.replica, now)?;
+        let (peer, certificate) = self.issue(&key, (&peer.connector, &peer.replica), now, &mut latest_issue)?;
         Ok((peer, Renewed { certificate: certificate.to_vec() }))
     }
 
@@ -156,18 +174,19 @@ impl Authority {
     fn issue(
         &self,
         key: &ProvenKey,
-        connector: &Name,
-        replica: &Name,
+        (connector, replica): (&Name, &Name),
         now: SystemTime,
+        latest_issue: &mut SystemTime,
     ) -> Result<(Peer, CertificateDer<'static>), Refusal> {
         let certificate = self.ca.issue_connector(key, connector, replica, now).map_err(|e| not_issued(&e))?;
+        *latest_issue = now.max(*latest_issue);
         let peer = Peer::of(&certificate).expect("our CA issues what we read");
         Ok((peer, certificate))
     }
-}
 
-fn files_of(state_dir: &Path) -> Result<(Tokens, Revocations), AuthorityError> {
-    Ok((Tokens::open(state_dir)?, Revocations::open(state_dir)?))
+    fn issuing(&self) -> MutexGuard<'_, SystemTime> {
+        self.latest_issue.lock().expect("nothing panics while it holds this lock")
+    }
 }
 
 fn proven(csr: &[u8]) -> Result<ProvenKey, Refusal> {

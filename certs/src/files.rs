@@ -5,7 +5,7 @@
 use std::{
     fs::{DirBuilder, File, OpenOptions, TryLockError},
     io::{self, ErrorKind, Read, Write},
-    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
 };
 
@@ -57,6 +57,11 @@ pub(crate) fn read_if_there(path: &Path, max: u64) -> Result<Option<Vec<u8>>, Fi
     }
 }
 
+/// Whether others than the owner may read or change the file.
+pub(crate) fn is_open_to_others(path: &Path) -> bool {
+    path.metadata().is_ok_and(|meta| meta.mode() & 0o077 != 0)
+}
+
 /// Writes a file of mode 0600 so that a reader, or the next start after a crash, sees the old content or the new, never a
 /// part. On a full disk the old content stays.
 pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
@@ -64,7 +69,7 @@ pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
     let dir = path.parent().expect("files are written inside a state directory");
     // tempfile makes its files 0600.
     let mut file = Builder::new().prefix(".new-").tempfile_in(dir).map_err(fail())?;
-    file.write_all(bytes).map_err(fail())?;
+    file.write_all(bytes).and_then(|()| full_disk::check()).map_err(fail())?;
     file.as_file().sync_all().map_err(fail())?;
     file.persist(path).map_err(|e| fail()(e.error))?;
     File::open(dir).and_then(|d| d.sync_all()).map_err(fail())
@@ -118,6 +123,33 @@ fn lock_file(path: &Path) -> Result<File, FileError> {
         .map_err(FileError::of("open the lock", path))
 }
 
+#[cfg(not(test))]
+mod full_disk {
+    pub(super) fn check() -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Lets tests fill the disk: a write fails half way, as it would.
+#[cfg(test)]
+pub(crate) mod full_disk {
+    use std::{cell::Cell, io};
+
+    thread_local! { static FULL: Cell<bool> = const { Cell::new(false) } }
+
+    /// Runs something on a disk that takes no more.
+    pub(crate) fn during<T>(run: impl FnOnce() -> T) -> T {
+        FULL.set(true);
+        let result = run();
+        FULL.set(false);
+        result
+    }
+
+    pub(super) fn check() -> io::Result<()> {
+        if FULL.get() { Err(io::ErrorKind::StorageFull.into()) } else { Ok(()) }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::PermissionsExt;
@@ -161,6 +193,13 @@ mod tests {
         let dir = tempfile::tempdir().expect("temporary directory");
         assert!(read_if_there(&dir.path().join("none"), 9).expect("no error").is_none());
         remove(&dir.path().join("none")).expect("gone is fine");
+
+        let kept = dir.path().join("kept");
+        write(&kept, b"old").expect("written");
+        let error = full_disk::during(|| write(&kept, b"new")).expect_err("the disk is full");
+        assert_eq!(error.kind(), ErrorKind::StorageFull);
+        assert_eq!(read(&kept, 9).expect("read"), b"old");
+        remove(&kept).expect("removed");
 
         let target = dir.path().join("is-a-directory");
         std::fs::create_dir(&target).expect("made");

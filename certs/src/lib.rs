@@ -9,8 +9,11 @@ pub mod ca;
 pub mod csr;
 pub mod digest;
 pub mod edge;
+pub mod endpoint;
 pub mod enrol;
 mod files;
+#[cfg(test)]
+mod fleet;
 pub mod identity;
 mod pem;
 pub mod revocation;

@@ -1,6 +1,11 @@
-//! Values that must not be printed. It hides them from Debug and nothing more; whoever exposes one answers for it.
+//! Values that must not be printed. It hides them from Debug and, for those that outlive a process, keeps them in
+//! files of mode 0600. Whoever exposes one answers for it.
 
-use std::fmt;
+use std::{fmt, path::Path};
+
+use data_encoding::HEXLOWER;
+
+use crate::{FileError, files};
 
 /// A value whose Debug is three stars and which has no Display.
 #[derive(Clone, PartialEq, Eq)]
@@ -31,6 +36,23 @@ pub(crate) fn random<const N: usize>() -> [u8; N] {
     let mut bytes = [0; N];
     aws_lc_rs::rand::fill(&mut bytes).expect("the operating system's generator is seeded once the system is up");
     bytes
+}
+
+impl Secret<String> {
+    /// The secret in the file, made if there is no file or it is empty: 32 random bytes in hexadecimal digits.
+    ///
+    /// # Errors
+    /// If the file can be neither read nor written.
+    pub fn kept_in(path: &Path) -> Result<Self, FileError> {
+        const LENGTH_MAX: u64 = 1024;
+        let kept = files::read_if_there(path, LENGTH_MAX)?.and_then(|bytes| String::from_utf8(bytes).ok());
+        if let Some(text) = kept.map(|text| text.trim().to_owned()).filter(|text| !text.is_empty()) {
+            return Ok(Self::new(text));
+        }
+        let text = HEXLOWER.encode(&random::<32>());
+        files::write(path, text.as_bytes())?;
+        Ok(Self::new(text))
+    }
 }
 
 #[cfg(test)]

@@ -358,3 +358,107 @@ impl ServerCertVerifier for EdgeVerifier {
         self.provider.signature_verification_algorithms.supported_schemes()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use rcgen::{
+        BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose as Usage, IsCa, KeyPair, SanType, SerialNumber,
+    };
+
+    use super::*;
+
+    const ISSUED: u64 = 1_800_000_000_000;
+
+    /// A certificate that differs from a connector's by what `change` does.
+    fn forged(change: impl FnOnce(&mut CertificateParams)) -> CertificateDer<'static> {
+        let mut params = CertificateParams::default();
+        params.serial_number = Some(SerialNumber::from_slice(&[ISSUED.to_be_bytes(), [7; 8]].concat()));
+        params.extended_key_usages = vec![Usage::ClientAuth];
+        params.subject_alt_names = vec![uri("underpass://connector/dc1/r-1")];
+        change(&mut params);
+        params.self_signed(&KeyPair::generate().expect("key")).expect("signed").into()
+    }
+
+    fn uri(text: &str) -> SanType {
+        SanType::URI(text.try_into().expect("ASCII"))
+    }
+
+    #[test]
+    fn a_connector_is_read_from_its_one_uri() {
+        let peer = Peer::of(&forged(|_| {})).expect("a connector's");
+        assert_eq!((peer.connector.as_str(), peer.replica.as_str()), ("dc1", "r-1"));
+        assert_eq!(peer.lifetime.issued_at, SystemTime::UNIX_EPOCH + Duration::from_millis(ISSUED));
+    }
+
+    #[test]
+    fn names_of_another_form_are_no_identity() {
+        for bad in [
+            "underpass://connector/dc1",
+            "underpass://connector/dc1/",
+            "underpass://connector//r-1",
+            "underpass://connector/dc1/r-1/x",
+            "underpass://connector/DC1/r-1",
+            "underpass://connector/dc1/r_1",
+            "underpass://edge/dc1/r-1",
+            "Underpass://connector/dc1/r-1",
+            "https://connector/dc1/r-1",
+        ] {
+            let certificate = forged(|p| p.subject_alt_names = vec![uri(bad)]);
+            assert_eq!(Peer::of(&certificate), Err(PeerError::NoIdentity), "{bad}");
+        }
+        let dns = || SanType::DnsName("dc1".try_into().expect("ASCII"));
+        let good = || uri("underpass://connector/dc1/r-1");
+        for names in [vec![], vec![dns()], vec![good(), dns()], vec![good(), good()]] {
+            let certificate = forged(|p| p.subject_alt_names = names);
+            assert_eq!(Peer::of(&certificate), Err(PeerError::NoIdentity));
+        }
+    }
+
+    #[test]
+    fn roles_must_be_exact() {
+        for usages in [
+            vec![],
+            vec![Usage::Any],
+            vec![Usage::ClientAuth, Usage::Any],
+            vec![Usage::ClientAuth, Usage::ServerAuth],
+            vec![Usage::ServerAuth],
+            vec![Usage::CodeSigning],
+        ] {
+            let certificate = forged(|p| p.extended_key_usages.clone_from(&usages));
+            assert_eq!(Peer::of(&certificate), Err(PeerError::WrongRole), "{usages:?}");
+        }
+        let ca = forged(|p| p.is_ca = IsCa::Ca(BasicConstraints::Unconstrained));
+        assert_eq!(Peer::of(&ca), Err(PeerError::WrongRole));
+        assert_eq!(edge_lifetime(&forged(|_| {})), Err(PeerError::WrongRole));
+    }
+
+    #[test]
+    fn a_serial_number_that_tells_no_time_is_foreign() {
+        for serial in [vec![7; 8], vec![7; 16], vec![7; 20], vec![]] {
+            let foreign = forged(|p| p.serial_number = Some(SerialNumber::from_slice(&serial)));
+            assert!(matches!(Peer::of(&foreign), Err(PeerError::Malformed(_))), "{serial:?}");
+        }
+    }
+
+    #[test]
+    fn spans_are_said_in_the_unit_people_use() {
+        for (seconds, want) in
+            [(0, "0 s"), (59, "59 s"), (60, "1 min"), (7199, "119 min"), (7200, "2 h"), (172_800, "2 days")]
+        {
+            assert_eq!(Ago(Duration::from_secs(seconds)).to_string(), want);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_break_the_reader(at in 0..10_000_usize, byte: u8, noise in proptest::collection::vec(any::<u8>(), 0..200)) {
+            let mut certificate = forged(|_| {}).to_vec();
+            let at = at % certificate.len();
+            certificate[at] = byte;
+            let _ = Peer::of(&certificate.into());
+            let _ = Peer::of(&noise.clone().into());
+            let _ = crate::csr::ProvenKey::from_csr(&noise);
+        }
+    }
+}

@@ -1,5 +1,5 @@
-//! Reading settings: a TOML file as a tree in which every value knows its place, typed getters that note each mistake and
-//! go on, and the list of all mistakes at the end.
+//! Reading settings: a TOML file as a tree in which every value knows its place, typed getters that note each mistake
+//! and go on, and the list of all mistakes at the end.
 //!
 //! It knows no setting of any program and no other crate of the workspace: what keys there are, what they mean and how
 //! they fit together is checked by the rooms that own them.
@@ -21,7 +21,7 @@ pub use named::{Named, Seen};
 pub use near::hint;
 pub use path::beside;
 pub use table::Table;
-pub use value::{At, Later, Value, Words, cidr};
+pub use value::{At, Later, Value, Words, cidr, duration, spell};
 
 #[cfg(test)]
 mod tests;

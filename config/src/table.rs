@@ -115,7 +115,8 @@ impl<'a> Table<'a> {
         value
     }
 
-    /// A key that may be absent, with the value it then has. A mistake in it is noted, and the default goes on in its place.
+    /// A key that may be absent, with the value it then has. A mistake in it is noted, and the default goes on in its
+    /// place.
     pub fn or<T>(&self, key: &'static str, default: T, read: impl FnOnce(Value<'a>) -> Option<T>) -> T {
         self.optional(key).and_then(read).unwrap_or(default)
     }
@@ -177,16 +178,19 @@ impl<'a> Table<'a> {
         list
     }
 
-    /// Every key and value, for tables whose keys are the user's own.
+    /// Every key and value in the order of the file, for tables whose keys are the user's own.
     pub fn entries(&self) -> Vec<(usize, &'a str, Value<'a>)> {
         self.open.set(true);
-        self.entries
+        let mut entries: Vec<_> = self
+            .entries
             .iter()
             .map(|(key, value)| {
                 let word: &'a str = key.get_ref();
                 (key.span().start, word, Value::new(self.notes, word, value))
             })
-            .collect()
+            .collect();
+        entries.sort_by_key(|(place, ..)| *place);
+        entries
     }
 
     fn child(&self, key: &str) -> String {

@@ -188,11 +188,8 @@ impl<'a> Value<'a> {
     pub fn duration(&self, range: RangeInclusive<Duration>) -> Option<At<Duration>> {
         let bounds = format!("\"{}\" to \"{}\"", spell(*range.start()), spell(*range.end()));
         let text = self.text(&format!("a duration from {bounds}"))?;
-        let Some(duration) = parse_duration(text) else {
-            let right = "a duration is a whole number and a unit, such as \"250ms\", \"5s\", \"1m\", \"23h\" or \"1d\"";
-            self.wrong(format_args!("cannot be {}: {right}", echo(text)));
-            return None;
-        };
+        let duration =
+            duration(text).map_err(|right| self.wrong(format_args!("cannot be {}: {right}", echo(text)))).ok()?;
         if !range.contains(&duration) {
             self.wrong(format_args!("must be from {bounds}, found {}", echo(text)));
             return None;
@@ -268,15 +265,23 @@ pub fn cidr(text: &str) -> Result<IpNetwork, String> {
     Ok(network)
 }
 
-fn parse_duration(text: &str) -> Option<Duration> {
+/// A duration from text.
+///
+/// # Errors
+/// What would be right.
+pub fn duration(text: &str) -> Result<Duration, &'static str> {
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
     let (number, unit) = text.split_at(digits);
-    let (_, milliseconds) = UNITS.iter().find(|(name, _)| *name == unit)?;
-    let number: u64 = number.parse().ok()?;
-    number.checked_mul(*milliseconds).map(Duration::from_millis)
+    let unit = UNITS.iter().find(|(name, _)| *name == unit);
+    let milliseconds = unit.and_then(|(_, unit)| number.parse::<u64>().ok()?.checked_mul(*unit));
+    milliseconds
+        .map(Duration::from_millis)
+        .ok_or("a duration is a whole number and a unit, such as \"250ms\", \"5s\", \"1m\", \"23h\" or \"1d\"")
 }
 
-fn spell(duration: Duration) -> String {
+/// A duration as text, in the largest unit that leaves a whole number.
+#[must_use]
+pub fn spell(duration: Duration) -> String {
     let milliseconds = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
     let fits = |(_, unit): &&(&str, u64)| milliseconds >= *unit && milliseconds % unit == 0;
     UNITS.iter().find(fits).map_or_else(|| "0s".to_owned(), |(name, unit)| format!("{}{name}", milliseconds / unit))

@@ -128,7 +128,8 @@ fn edges(config: &Config, token: Option<&JoinToken>) -> Result<Vec<Target>, Conn
         Some(_) | None => config.edges.clone(),
     };
     if edges.is_empty() {
-        let text = "no edge to dial: name one by `edges` in the file, by --edge, or give a join token that carries them";
+        let text =
+            "no edge to dial: name one by `edges` in the file, by --edge, or give a join token that carries them";
         return Err(ConnectorError::Settings(text.to_owned()));
     }
     Ok(edges)

@@ -5,9 +5,11 @@
 //! over a network in memory. It knows nothing of tunnels.
 
 pub mod network;
+pub mod resolve;
 pub mod socket;
 pub mod workers;
 
-pub use network::{Listener, Network};
+pub use network::{Listener, Network, Os};
+pub use resolve::Resolver;
 pub use socket::{Parked, Socket};
 pub use workers::Workers;

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use bytes::BytesMut;
+use bytes::BufMut;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::{io::Interest, net::TcpStream};
 
@@ -28,7 +28,8 @@ impl Socket {
     /// What the kernel says of the socket options; usually that the peer is gone already.
     pub fn new(stream: TcpStream) -> io::Result<Self> {
         stream.set_nodelay(true)?;
-        SockRef::from(&stream).set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEP_ALIVE).with_interval(KEEP_ALIVE / 4))?;
+        SockRef::from(&stream)
+            .set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEP_ALIVE).with_interval(KEEP_ALIVE / 4))?;
         Ok(Self(stream))
     }
 
@@ -44,7 +45,7 @@ impl Socket {
     ///
     /// # Errors
     /// `WouldBlock` if nothing is there; else the connection's error.
-    pub fn try_read(&self, buffer: &mut BytesMut) -> io::Result<usize> {
+    pub fn try_read(&self, buffer: &mut impl BufMut) -> io::Result<usize> {
         self.0.try_read_buf(buffer)
     }
 

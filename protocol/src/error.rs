@@ -1,6 +1,6 @@
 //! Codes that cross the wire: why a link closed, why a stream ended, why something was refused. Numbers are never reused.
 
-use std::fmt;
+use std::{fmt, io};
 
 /// Why a link was closed: the application code of a QUIC CONNECTION_CLOSE.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -176,6 +176,25 @@ reasons! {
     PassiveFailures = 19, "passive_failures";
     /// The connector itself ran out of something (descriptors, ports).
     ConnectorOverloaded = 20, "connector_overloaded";
+}
+
+impl Reason {
+    /// Why a TCP dial failed, by the system's error.
+    #[must_use]
+    pub fn of_dial(error: &io::Error) -> Self {
+        // EMFILE and ENFILE have no stable kind of their own.
+        if matches!(error.raw_os_error(), Some(23 | 24)) {
+            return Self::ConnectorOverloaded;
+        }
+        #[expect(clippy::wildcard_enum_match_arm, reason = "the system's errors are many, and most mean no way there")]
+        match error.kind() {
+            io::ErrorKind::ConnectionRefused => Self::ConnectRefused,
+            io::ErrorKind::ConnectionReset | io::ErrorKind::ConnectionAborted => Self::ConnectionReset,
+            io::ErrorKind::TimedOut => Self::ConnectTimeout,
+            io::ErrorKind::AddrNotAvailable | io::ErrorKind::OutOfMemory => Self::ConnectorOverloaded,
+            _ => Self::NetworkUnreachable,
+        }
+    }
 }
 
 impl fmt::Display for Reason {

@@ -43,10 +43,7 @@ impl Traffic {
             + tx.reset_stream
             + tx.retire_connection_id
             + tx.stop_sending;
-        Self {
-            demanding: demanding.saturating_sub(stats.path.sent_plpmtud_probes),
-            acknowledged: stats.frame_rx.acks,
-        }
+        Self { demanding: demanding.saturating_sub(stats.path.sent_plpmtud_probes), acknowledged: stats.frame_rx.acks }
     }
 }
 

@@ -5,10 +5,10 @@
 //! closes hard.
 
 use std::{
-    cell::{Cell, RefCell},
+    cell::RefCell,
     io::{self, IoSlice},
     pin::pin,
-    sync::atomic::{AtomicUsize, Ordering},
+    sync::atomic::{AtomicU64, AtomicUsize, Ordering},
     time::Duration,
 };
 
@@ -147,6 +147,15 @@ pub async fn read_next(socket: &Socket) -> io::Result<Bytes> {
     }
 }
 
+/// Each count has one writer, so nothing need be locked.
+fn add(total: &AtomicU64, bytes: u64) {
+    total.store(count(total) + bytes, Ordering::Relaxed);
+}
+
+fn count(total: &AtomicU64) -> u64 {
+    total.load(Ordering::Relaxed)
+}
+
 /// How one direction came to its end.
 enum End {
     Finished,
@@ -156,12 +165,19 @@ enum End {
     Lost,
 }
 
+/// How to splice.
+#[derive(Debug, Default)]
+pub struct Manner {
+    /// Bytes of the socket that were read already and go first.
+    pub first: Bytes,
+    /// Close when neither direction carries a byte for this long.
+    pub idle: Option<Duration>,
+}
+
 /// Carries until both directions have ended; closes the socket and the stream as their ends demand.
-///
-/// `idle`: close when neither direction carries a byte for this long.
-pub async fn splice(socket: Socket, mut stream: Stream, stuck: &Stuck, idle: Option<Duration>) -> Carried {
-    let (sent, received) = (Cell::new(0), Cell::new(0));
-    let ended = carry(&socket, &mut stream, stuck, idle, (&sent, &received)).await;
+pub async fn splice(socket: Socket, mut stream: Stream, stuck: &Stuck, manner: Manner) -> Carried {
+    let (sent, received) = (AtomicU64::new(0), AtomicU64::new(0));
+    let ended = carry(&socket, &mut stream, stuck, manner, (&sent, &received)).await;
     match ended {
         Ended::Finished => {}
         Ended::LocalReset => tell_reset(&mut stream),
@@ -176,19 +192,19 @@ pub async fn splice(socket: Socket, mut stream: Stream, stuck: &Stuck, idle: Opt
             socket.abort();
         }
     }
-    Carried { sent: sent.get(), received: received.get(), ended }
+    Carried { sent: count(&sent), received: count(&received), ended }
 }
 
 async fn carry(
     socket: &Socket,
     stream: &mut Stream,
     stuck: &Stuck,
-    idle: Option<Duration>,
-    (sent, received): (&Cell<u64>, &Cell<u64>),
+    manner: Manner,
+    (sent, received): (&AtomicU64, &AtomicU64),
 ) -> Ended {
-    let mut up = pin!(upload(socket, &mut stream.send, sent));
+    let mut up = pin!(upload(socket, &mut stream.send, manner.first, sent));
     let mut down = pin!(download(&mut stream.recv, socket, stuck, received));
-    let mut idle = pin!(run_idle(idle, sent, received));
+    let mut idle = pin!(run_idle(manner.idle, sent, received));
     let (mut up_open, mut down_open, mut reset) = (true, true, false);
     while up_open || down_open {
         let end = select! {
@@ -212,15 +228,19 @@ async fn carry(
 }
 
 /// Local to peer.
-async fn upload(socket: &Socket, send: &mut SendStream, sent: &Cell<u64>) -> End {
+async fn upload(socket: &Socket, send: &mut SendStream, mut first: Bytes, sent: &AtomicU64) -> End {
     let mut stopped = pin!(send.stopped());
     loop {
-        let bytes = select! {
-            read = read_next(socket) => match read {
-                Ok(bytes) => bytes,
-                Err(_) => return End::Local,
-            },
-            stop = &mut stopped => return stop_end(stop),
+        let bytes = if first.is_empty() {
+            select! {
+                read = read_next(socket) => match read {
+                    Ok(bytes) => bytes,
+                    Err(_) => return End::Local,
+                },
+                stop = &mut stopped => return stop_end(stop),
+            }
+        } else {
+            std::mem::take(&mut first)
         };
         if bytes.is_empty() {
             let _ = send.finish();
@@ -229,9 +249,11 @@ async fn upload(socket: &Socket, send: &mut SendStream, sent: &Cell<u64>) -> End
         }
         let length = bytes.len() as u64;
         match send.write_chunk(bytes).await {
-            Ok(()) => sent.set(sent.get() + length),
+            Ok(()) => add(sent, length),
             Err(WriteError::Stopped(code)) => return End::Remote(StreamCode::from_wire(code.into_inner())),
-            Err(WriteError::ConnectionLost(_) | WriteError::ClosedStream | WriteError::ZeroRttRejected) => return End::Lost,
+            Err(WriteError::ConnectionLost(_) | WriteError::ClosedStream | WriteError::ZeroRttRejected) => {
+                return End::Lost;
+            }
         }
     }
 }
@@ -245,7 +267,7 @@ fn stop_end(stop: Result<Option<VarInt>, StoppedError>) -> End {
 }
 
 /// Peer to local.
-async fn download(recv: &mut RecvStream, socket: &Socket, stuck: &Stuck, received: &Cell<u64>) -> End {
+async fn download(recv: &mut RecvStream, socket: &Socket, stuck: &Stuck, received: &AtomicU64) -> End {
     let mut chunks: [Bytes; CHUNKS] = Default::default();
     loop {
         let count = match recv.read_chunks(&mut chunks).await {
@@ -256,13 +278,15 @@ async fn download(recv: &mut RecvStream, socket: &Socket, stuck: &Stuck, receive
             }
             Err(ReadError::Reset(code)) => return End::Remote(StreamCode::from_wire(code.into_inner())),
             Err(ReadError::ConnectionLost(_)) => return End::Lost,
-            Err(ReadError::ClosedStream | ReadError::IllegalOrderedRead | ReadError::ZeroRttRejected) => return End::Lost,
+            Err(ReadError::ClosedStream | ReadError::IllegalOrderedRead | ReadError::ZeroRttRejected) => {
+                return End::Lost;
+            }
         };
         let mut first = 0;
         while first < count {
             match write_some(socket, &chunks[first..count]) {
                 Ok(written) => {
-                    received.set(received.get() + written as u64);
+                    add(received, written as u64);
                     first += advance(&mut chunks[first..count], written);
                 }
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
@@ -312,16 +336,80 @@ async fn wait_for_reader(socket: &Socket, stuck: &Stuck) -> Result<(), End> {
     }
 }
 
-async fn run_idle(limit: Option<Duration>, sent: &Cell<u64>, received: &Cell<u64>) {
+async fn run_idle(limit: Option<Duration>, sent: &AtomicU64, received: &AtomicU64) {
     let Some(limit) = limit else { return std::future::pending().await };
-    let mut before = (sent.get(), received.get());
+    let mut before = (count(sent), count(received));
     loop {
         time::sleep(limit).await;
-        let now = (sent.get(), received.get());
+        let now = (count(sent), count(received));
         if now == before {
             return;
         }
         before = now;
+    }
+}
+
+/// Carries between two sockets, without a tunnel: the first is local, the second remote. Ends as [`splice`] does.
+pub async fn relay(local: Socket, remote: Socket, manner: Manner) -> Carried {
+    let (sent, received) = (AtomicU64::new(0), AtomicU64::new(0));
+    let ended = {
+        let mut up = pin!(copy(&local, &remote, manner.first, &sent));
+        let mut down = pin!(copy(&remote, &local, Bytes::new(), &received));
+        let mut idle = pin!(run_idle(manner.idle, &sent, &received));
+        let (mut up_open, mut down_open) = (true, true);
+        loop {
+            let broken = select! {
+                end = &mut up, if up_open => { up_open = false; end.map(|read| if read { Ended::LocalReset } else { Ended::RemoteReset }) }
+                end = &mut down, if down_open => { down_open = false; end.map(|read| if read { Ended::RemoteReset } else { Ended::LocalReset }) }
+                () = local.broken(), if !up_open => Some(Ended::LocalReset),
+                () = remote.broken(), if !down_open => Some(Ended::RemoteReset),
+                () = &mut idle => Some(Ended::Idle),
+            };
+            match broken {
+                Some(ended) => break ended,
+                None if !up_open && !down_open => break Ended::Finished,
+                None => {}
+            }
+        }
+    };
+    match ended {
+        Ended::Finished => {}
+        Ended::LocalReset => remote.abort_when_sent(LAST_BYTES_WAIT).await,
+        Ended::RemoteReset => local.abort_when_sent(LAST_BYTES_WAIT).await,
+        Ended::Stalled | Ended::LinkLost | Ended::Idle => {
+            local.abort();
+            remote.abort();
+        }
+    }
+    Carried { sent: count(&sent), received: count(&received), ended }
+}
+
+/// One direction between two sockets. `None`: it came to its end. Else whether reading (true) or writing broke.
+async fn copy(from: &Socket, to: &Socket, first: Bytes, total: &AtomicU64) -> Option<bool> {
+    let mut bytes = first;
+    loop {
+        while !bytes.is_empty() {
+            match to.try_write(&[IoSlice::new(&bytes)]) {
+                Ok(written) => {
+                    add(total, written as u64);
+                    bytes.advance(written);
+                }
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
+                    if to.writable().await.is_err() {
+                        return Some(false);
+                    }
+                }
+                Err(_) => return Some(false),
+            }
+        }
+        match read_next(from).await {
+            Ok(read) if read.is_empty() => {
+                to.shutdown_write();
+                return None;
+            }
+            Ok(read) => bytes = read,
+            Err(_) => return Some(true),
+        }
     }
 }
 

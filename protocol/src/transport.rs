@@ -3,9 +3,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use quinn::{
-    AckFrequencyConfig, EndpointConfig, IdleTimeout, MtuDiscoveryConfig, TransportConfig, VarInt,
-};
+use quinn::{AckFrequencyConfig, EndpointConfig, IdleTimeout, MtuDiscoveryConfig, TransportConfig, VarInt};
 
 use crate::limits::{
     CONNECTOR_STREAMS_MAX, DEAD_AFTER, KEEP_ALIVE, LINK_WINDOW, SEND_WINDOW, STREAM_WINDOW, STREAMS_MAX,

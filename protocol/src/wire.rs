@@ -38,7 +38,9 @@ impl From<ReadExactError> for WireError {
             ReadExactError::ReadError(quinn::ReadError::Reset(code)) => Self::Cut(code.into_inner()),
             ReadExactError::ReadError(quinn::ReadError::ConnectionLost(e)) => Self::Lost(e),
             ReadExactError::ReadError(
-                quinn::ReadError::ClosedStream | quinn::ReadError::IllegalOrderedRead | quinn::ReadError::ZeroRttRejected,
+                quinn::ReadError::ClosedStream
+                | quinn::ReadError::IllegalOrderedRead
+                | quinn::ReadError::ZeroRttRejected,
             ) => Self::Ended,
         }
     }

@@ -124,7 +124,12 @@ impl Dialler {
     ///
     /// # Errors
     /// [`EnrolError`].
-    pub async fn renew(&self, edge: &Target, crypto: Arc<QuicClientConfig>, csr: Vec<u8>) -> Result<Renewed, EnrolError> {
+    pub async fn renew(
+        &self,
+        edge: &Target,
+        crypto: Arc<QuicClientConfig>,
+        csr: Vec<u8>,
+    ) -> Result<Renewed, EnrolError> {
         match self.ask(edge, crypto, Message::Renew(Renew { csr })).await? {
             Message::Renewed(renewed) => Ok(renewed),
             Message::Refused(refusal) => Err(EnrolError::Refused(refusal)),

@@ -1,11 +1,10 @@
 //! What a connector does with the streams that edges open: permit, dial, carry. It parses nothing that it carries.
 
 mod policy;
-mod resolve;
 mod tcp;
 
-pub use policy::{Denied, Host, Policy, Rules};
-pub use resolve::Resolver;
+pub use net::Resolver;
+pub use policy::{Host, Policy, Rules};
 
 use std::{sync::Arc, time::Duration};
 

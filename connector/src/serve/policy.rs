@@ -150,7 +150,8 @@ impl Policy {
             for (range, what) in self.special.iter().filter(|(range, _)| range.contains(ip)) {
                 // An entry may name the address in the form that is dialled, or in the form it really leads to.
                 let named = |entry: &AllowEntry| {
-                    lies_inside(entry.cidr, *range) && (covers(entry, dialled) || covers(entry, SocketAddr::new(ip, dialled.port())))
+                    lies_inside(entry.cidr, *range)
+                        && (covers(entry, dialled) || covers(entry, SocketAddr::new(ip, dialled.port())))
                 };
                 if !self.allow.iter().flatten().any(named) {
                     return Err(Denied::Special(dialled, what));
@@ -163,7 +164,8 @@ impl Policy {
 
     fn check_own(&self, dialled: SocketAddr) -> Result<(), Denied> {
         let is_own = |own: &&SocketAddr| {
-            own.port() == dialled.port() && (own.ip() == dialled.ip() || (own.ip().is_unspecified() && (self.is_local)(dialled.ip())))
+            own.port() == dialled.port()
+                && (own.ip() == dialled.ip() || (own.ip().is_unspecified() && (self.is_local)(dialled.ip())))
         };
         if !self.own.iter().any(|own| is_own(&own)) {
             return Ok(());

@@ -1,12 +1,12 @@
 //! One TCP stream: permit, dial, reply, splice.
 
-use std::{io, net::SocketAddr, time::Instant};
+use std::{net::SocketAddr, time::Instant};
 
 use net::Socket;
 use protocol::{
     error::{Reason, StreamCode},
     id::Host,
-    splice::{self, Stream, Stuck},
+    splice::{self, Manner, Stream, Stuck},
     stream::{OpenTcp, Reply},
 };
 use tokio::time;
@@ -35,7 +35,7 @@ pub(super) async fn serve(service: &Service, open: OpenTcp, mut stream: Stream, 
                 return socket.abort();
             }
             let _flow = service.metrics.flow();
-            let carried = splice::splice(socket, stream, stuck, None).await;
+            let carried = splice::splice(socket, stream, stuck, Manner::default()).await;
             service.metrics.carried(&carried);
             debug!(
                 vnet = %open.vnet, target = %open.target, from_origin = carried.sent, to_origin = carried.received,
@@ -68,7 +68,7 @@ async fn dial(service: &Service, open: &OpenTcp) -> Result<Socket, Refused> {
     for address in permitted(service, open).await? {
         match service.network.dial(address).await {
             Ok(socket) => return Ok(socket),
-            Err(error) => last = Some(Refused { reason: reason_of(&error), text: format!("{address}: {error}") }),
+            Err(error) => last = Some(Refused { reason: Reason::of_dial(&error), text: format!("{address}: {error}") }),
         }
     }
     Err(last.unwrap_or(Refused { reason: Reason::DnsFailed, text: format!("{} has no address", open.target) }))
@@ -95,20 +95,4 @@ async fn permitted(service: &Service, open: &OpenTcp) -> Result<Vec<SocketAddr>,
         Some(refusal) if allowed.is_empty() => Err(refusal),
         Some(_) | None => Ok(allowed),
     }
-}
-
-fn reason_of(error: &io::Error) -> Reason {
-    match error.kind() {
-        io::ErrorKind::ConnectionRefused => Reason::ConnectRefused,
-        io::ErrorKind::ConnectionReset | io::ErrorKind::ConnectionAborted => Reason::ConnectionReset,
-        io::ErrorKind::TimedOut => Reason::ConnectTimeout,
-        io::ErrorKind::AddrNotAvailable | io::ErrorKind::OutOfMemory => Reason::ConnectorOverloaded,
-        _ if is_out_of_descriptors(error) => Reason::ConnectorOverloaded,
-        _ => Reason::NetworkUnreachable,
-    }
-}
-
-/// EMFILE or ENFILE, which have no stable [`io::ErrorKind`] of their own.
-fn is_out_of_descriptors(error: &io::Error) -> bool {
-    matches!(error.raw_os_error(), Some(23 | 24))
 }

@@ -1,7 +1,7 @@
 //! From an edge file to a checked [`Config`]: every key, every bound, every reference, every mistake at once.
 //!
-//! It decides nothing at run time and opens nothing but the file itself: whether an address can be bound or a certificate
-//! be read is found out by those who need them.
+//! It decides nothing at run time and opens nothing but the file itself: whether an address can be bound or a
+//! certificate be read is found out by those who need them.
 
 mod endpoints;
 mod grants;

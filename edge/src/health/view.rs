@@ -1,13 +1,19 @@
 //! The published view of health: what the balancer, the admin endpoint and status read. One snapshot, whole.
+//!
+//! Data and what can be read off it. How it comes about is the roll-up's business.
 
 use std::{
-    sync::{Arc, atomic::AtomicUsize},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::{Duration, SystemTime},
 };
 
 use protocol::error::Reason;
 
-use crate::model::{Catalog, LinkLoad, Origin, Pool, Via};
+use super::key::{BalancerKey, OriginKey};
+use crate::model::{Catalog, Held, LinkLoad, Origin, Pool, Via};
 
 /// Health of a path or an origin.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -27,9 +33,9 @@ pub enum PoolHealth {
     Healthy,
     /// Enough origins are healthy, not all.
     Degraded,
-    /// Fewer healthy origins than `minimum_origins`.
+    /// Fewer than `minimum_origins` are healthy or may yet turn out to be.
     Critical,
-    /// No monitor, or no result yet.
+    /// No monitor, or it takes origins without a result to reach `minimum_origins`. Serves.
     Unknown,
 }
 
@@ -71,6 +77,8 @@ pub struct PoolView {
 pub struct OriginView {
     /// As configured.
     pub origin: Arc<Origin>,
+    /// Stands for where it is: hashing, and what was tried, go by it.
+    pub key: OriginKey,
     /// Computed from its paths.
     pub health: Health,
     /// Flows open to it from this edge; survives view changes.
@@ -88,7 +96,7 @@ pub struct PathView {
     pub via: Via,
     /// Connector that holds the link; absent for a direct path.
     pub connector: Option<protocol::id::Name>,
-    /// Load and state of the link; a fresh one for a direct path.
+    /// Load and state of the link; of its own for a direct path. Survives view changes.
     pub load: Arc<LinkLoad>,
     /// By its own probes.
     pub health: Health,
@@ -116,8 +124,58 @@ pub struct ProbeTimes {
 /// A load balancer.
 #[derive(Debug)]
 pub struct BalancerView {
+    /// Stands for its name: affinity goes by it.
+    pub key: BalancerKey,
     /// Computed from its pools.
     pub health: BalancerHealth,
     /// Index into [`HealthView::pools`] of the pool a new flow would go to with steering `off`.
     pub serving_pool: Option<usize>,
+}
+
+impl PoolView {
+    /// True if new flows may be placed on it: it is not critical, and an origin that takes new flows is not unhealthy.
+    #[must_use]
+    pub fn serves(&self) -> bool {
+        let can = |origin: &OriginView| origin.origin.weight > 0.0 && origin.health != Health::Unhealthy;
+        self.health != PoolHealth::Critical && self.origins.iter().any(can)
+    }
+
+    /// True if a new flow could at least be sent on its way, as on a fallback pool whatever its health.
+    #[must_use]
+    pub fn can_be_tried(&self) -> bool {
+        let can = |origin: &OriginView| {
+            origin.origin.weight > 0.0 && origin.paths.iter().any(|path| path.load.is_placeable())
+        };
+        self.origins.iter().any(can)
+    }
+
+    /// Flows open to its origins.
+    #[must_use]
+    pub fn flows(&self) -> usize {
+        self.origins.iter().map(OriginView::flows).sum()
+    }
+}
+
+impl OriginView {
+    /// Flows open to it.
+    #[must_use]
+    pub fn flows(&self) -> usize {
+        self.flows.load(Ordering::Relaxed)
+    }
+
+    /// Counts one flow as open until the guard is dropped.
+    #[must_use]
+    pub fn hold(&self) -> Held {
+        Held::new(&self.flows)
+    }
+
+    /// Why it does not serve, as far along the way as anything got; absent while a path is healthy or unknown.
+    #[must_use]
+    pub fn reason(&self) -> Option<Reason> {
+        if self.health != Health::Unhealthy {
+            return None;
+        }
+        // Reasons are numbered along the way: route, tunnel, policy, connect, answer.
+        self.unreachable.or_else(|| self.paths.iter().filter_map(|path| path.reason).max())
+    }
 }

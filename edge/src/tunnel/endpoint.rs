@@ -8,10 +8,11 @@ use std::{
     },
 };
 
+use certs::endpoint::EndpointKeys;
 use net::{Network, Workers, network::Boxed};
 use protocol::transport::{self, Side};
-use quinn::{Endpoint, EndpointConfig, Incoming, ServerConfig, TokioRuntime, crypto::rustls::QuicServerConfig};
-use quinn::{HashedConnectionIdGenerator, VarInt};
+use quinn::{Endpoint, EndpointConfig, Incoming, ServerConfig, TokioRuntime, VarInt, crypto::rustls::QuicServerConfig};
+use quinn_proto::HashedConnectionIdGenerator;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{debug, warn};
 
@@ -21,14 +22,6 @@ use crate::model::Held;
 const HALF_OPEN_FREE: usize = 100;
 /// Handshakes under way beyond which new ones are not answered.
 const HALF_OPEN_MAX: usize = 2_000;
-
-/// Keys that let a restarted edge tell its old links at once that they are gone.
-pub struct EndpointKeys {
-    /// Key of the stateless reset tokens.
-    pub reset: [u8; 64],
-    /// Key that marks our connection IDs.
-    pub connection_id: u64,
-}
 
 /// What an accepted connection is handed to.
 pub(super) trait Serve: Send + Sync + 'static {
@@ -49,9 +42,9 @@ pub(super) fn bind(
     if socket.max_transmit_segments() < 2 {
         warn!("the kernel offers no UDP segmentation offload: tunnels will cost several times the processor time");
     }
-    let reset = aws_lc_rs::hmac::Key::new(aws_lc_rs::hmac::HMAC_SHA256, &keys.reset);
+    let reset = aws_lc_rs::hmac::Key::new(aws_lc_rs::hmac::HMAC_SHA256, keys.reset.expose());
     let mut config = EndpointConfig::new(Arc::new(reset));
-    let connection_id = keys.connection_id;
+    let connection_id = *keys.connection_id.expose();
     config.cid_generator(move || Box::new(HashedConnectionIdGenerator::from_key(connection_id)));
     transport::allow_large_packets(&mut config);
     let mut server = ServerConfig::with_crypto(crypto);

@@ -4,7 +4,7 @@ use std::{
     net::SocketAddr,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
@@ -34,6 +34,8 @@ pub struct Link {
     pub connector: Name,
     /// Which replica of it.
     pub replica: Name,
+    /// Random number of the replica's process.
+    pub run: u64,
     /// Which of the replica's links to this edge.
     pub slot: u16,
     /// How many links the replica keeps to this edge.
@@ -52,6 +54,7 @@ pub struct Link {
     pub worker: usize,
     connection: Connection,
     state: watch::Sender<LinkState>,
+    draining: AtomicBool,
     expires: AtomicU64,
 }
 
@@ -71,6 +74,7 @@ pub enum OpenError {
 pub(super) struct Registration {
     pub(super) connector: Name,
     pub(super) replica: Name,
+    pub(super) run: u64,
     pub(super) slot: u16,
     pub(super) links: u16,
     pub(super) software: String,
@@ -82,11 +86,13 @@ pub(super) struct Registration {
 
 impl Link {
     pub(super) fn new(id: LinkId, registration: Registration) -> Self {
-        let Registration { connector, replica, slot, links, software, claims, expires, worker, connection } = registration;
+        let Registration { connector, replica, run, slot, links, software, claims, expires, worker, connection } =
+            registration;
         let link = Self {
             id,
             connector,
             replica,
+            run,
             slot,
             links,
             software,
@@ -97,6 +103,7 @@ impl Link {
             worker,
             connection,
             state: watch::Sender::new(LinkState::Up),
+            draining: AtomicBool::new(false),
             expires: AtomicU64::new(0),
         };
         link.extend(expires);
@@ -136,8 +143,20 @@ impl Link {
 
     /// Records a state; true if it is a new one.
     pub(super) fn set_state(&self, state: LinkState) -> bool {
-        self.load.set_suspect(state != LinkState::Up);
+        self.load.set_suspect(state != LinkState::Up || self.draining.load(Ordering::Relaxed));
         self.state.send_if_modified(|s| std::mem::replace(s, state) != state)
+    }
+
+    /// Nothing new is placed on the link from now on; what it carries goes on.
+    pub(super) fn drain(&self) {
+        self.draining.store(true, Ordering::Relaxed);
+        self.load.set_suspect(true);
+    }
+
+    /// True once the connector has said that it leaves.
+    #[must_use]
+    pub fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Relaxed)
     }
 
     /// Smoothed round trip of the link.

@@ -102,7 +102,11 @@ impl Registry {
         let mut inner = self.lock();
         inner.last_id += 1;
         let link = Arc::new(Link::new(LinkId(inner.last_id), registration));
-        let same = |old: &Link| (&old.connector, &old.replica, old.slot) == (&link.connector, &link.replica, link.slot);
+        // Another run of the replica is gone for good; within one run, a stand-in has a slot of its own.
+        let same = |old: &Link| {
+            (&old.connector, &old.replica) == (&link.connector, &link.replica)
+                && (old.run != link.run || old.slot == link.slot)
+        };
         inner.links.retain(|_, old| {
             let superseded = same(old);
             if superseded {
@@ -178,8 +182,8 @@ fn close_where(inner: &mut Inner, code: CloseCode, words: &str, which: impl Fn(&
 
 fn judge(grants: &[Grant], connector: &Name, claims: &[RouteClaim]) -> (Vec<Route>, Vec<RefusedRoute>) {
     let (mut accepted, mut refused) = (Vec::new(), Vec::new());
+    let grant = grants.iter().find(|g| g.connector == *connector);
     for claim in claims {
-        let grant = grants.iter().find(|g| g.connector == *connector);
         match routing::permit(grant, claim) {
             Ok(route) => accepted.push(route),
             Err(reason) => refused.push(RefusedRoute { route: claim.clone(), reason }),
@@ -219,9 +223,11 @@ fn view(inner: &Inner) -> LinksView {
         let replicas = inner.grants.iter().find(|g| g.connector == tunnel.connector).map_or(1, |g| g.replicas);
         tunnel.health = tunnel_health(&tunnel.links, replicas, inner.ever_up.contains(&tunnel.connector));
     }
+    // What is granted and not claimed now leads nowhere, but is known: its tunnel is down.
+    let absent = inner.grants.iter().flat_map(|g| g.routes.iter().cloned());
     LinksView {
         links: inner.links.iter().map(|(id, link)| (*id, link.clone())).collect(),
-        routes: RouteTable::build(pairs),
+        routes: RouteTable::build(pairs, absent),
         tunnels: tunnels.into_values().collect(),
     }
 }

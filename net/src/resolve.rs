@@ -1,4 +1,4 @@
-//! Names of origins, resolved inside the private network: the host's own resolver settings and hosts file.
+//! Names, resolved with the host's own settings and hosts file.
 
 use std::{net::IpAddr, sync::Arc};
 

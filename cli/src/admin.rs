@@ -1,0 +1,236 @@
+//! The admin endpoint of a running edge, as commands ask it: where it is, with which token, within which time.
+
+use std::{
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use certs::secret::Secret;
+use http::{Method, Request, StatusCode, Uri, header};
+use http_body_util::{BodyExt, Empty, Limited};
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use tokio::{net::TcpStream, time::timeout};
+
+use crate::{
+    args::{AdminArgs, Common},
+    edge_file,
+    failure::Failure,
+};
+
+/// Limit of one question, from the dial to the last byte of the answer.
+const TIMEOUT: Duration = Duration::from_secs(5);
+/// Largest answer, bytes.
+const ANSWER_MAX: usize = 64 * 1024 * 1024;
+/// Most characters of an edge's refusal that are repeated.
+const ECHO_MAX: usize = 300;
+/// Where an edge's admin endpoint is if nothing says otherwise.
+const PORT: u16 = 7842;
+/// The file in an edge's state directory that holds the admin token.
+const TOKEN_FILE: &str = "admin.token";
+/// Longest admin token, bytes.
+const TOKEN_MAX: usize = 4096;
+
+/// A running edge, found but not yet asked.
+#[derive(Debug)]
+pub(crate) struct AdminEndpoint {
+    /// `HOST:PORT`, to dial and for the Host header.
+    authority: String,
+    token: Token,
+}
+
+/// The admin token, or why there is none.
+#[derive(Debug)]
+enum Token {
+    Known(Secret<String>),
+    Unreadable { file: PathBuf, error: String },
+    Unnamed,
+}
+
+impl AdminEndpoint {
+    /// Finds the edge by `--admin`, else by its file, else where an edge is by default.
+    pub(crate) fn find(common: &Common, args: &AdminArgs) -> Result<Self, Failure> {
+        let config = match (&args.admin, &common.config) {
+            (Some(_), None) => None,
+            (_, file) => file.as_deref().map(|file| edge_file::read(Some(file), &args.over)).transpose()?,
+        };
+        let authority = match (&args.admin, &config) {
+            (Some(url), _) => authority(url).map_err(|why| Failure::Usage(format!("--admin {url}: {why}")))?,
+            (None, Some(config)) => dialled(config.admin.listen)?.to_string(),
+            (None, None) => SocketAddr::from((Ipv4Addr::LOCALHOST, PORT)).to_string(),
+        };
+        let state_dir = config.map(|config| config.state_dir).or_else(|| args.over.state_dir.clone());
+        let file = args.admin_token_file.clone().or_else(|| state_dir.map(|dir| dir.join(TOKEN_FILE)));
+        Ok(Self { authority, token: file.map_or(Token::Unnamed, |file| Token::read(&file)) })
+    }
+
+    /// Reads something.
+    pub(crate) async fn get(&self, path: &str) -> Result<Bytes, Failure> {
+        self.ask(Method::GET, path).await
+    }
+
+    /// Changes something; that needs the token.
+    pub(crate) async fn post(&self, path: &str) -> Result<Bytes, Failure> {
+        match &self.token {
+            Token::Known(_) => self.ask(Method::POST, path).await,
+            Token::Unreadable { .. } | Token::Unnamed => Err(Failure::Refused(self.token.lacking())),
+        }
+    }
+
+    async fn ask(&self, method: Method, path: &str) -> Result<Bytes, Failure> {
+        let at = &self.authority;
+        let late =
+            |_| Failure::Failed(format!("the edge at http://{at} did not answer within {}", config::spell(TIMEOUT)));
+        let (status, body) = timeout(TIMEOUT, self.exchange(method, path)).await.map_err(late)??;
+        if status.is_success() {
+            return Ok(body);
+        }
+        let why = said(&body);
+        if status == StatusCode::UNAUTHORIZED || status == StatusCode::FORBIDDEN {
+            let lacking = if matches!(self.token, Token::Known(_)) { String::new() } else { self.token.lacking() };
+            let why = [why, lacking].into_iter().filter(|text| !text.is_empty()).collect::<Vec<_>>().join("; ");
+            return Err(Failure::Refused(format!("the edge at http://{at} refused: {why}")));
+        }
+        Err(Failure::Failed(format!("the edge at http://{at} answered {}: {why}", status.as_u16())))
+    }
+
+    async fn exchange(&self, method: Method, path: &str) -> Result<(StatusCode, Bytes), Failure> {
+        let at = &self.authority;
+        let unreachable = |e: std::io::Error| {
+            let right = "is it running? name another by --admin URL or -c edge.toml";
+            Failure::Failed(format!("no edge answers at http://{at} ({e}): {right}"))
+        };
+        let broken = |e: &dyn std::fmt::Display| Failure::Failed(format!("no edge speaks at http://{at}: {e}"));
+        let stream = TcpStream::connect(at).await.map_err(unreachable)?;
+        let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(|e| broken(&e))?;
+        let request = self.request(method, path)?;
+        let answer = async {
+            let answer = sender.send_request(request).await.map_err(|e| broken(&e))?;
+            let status = answer.status();
+            let body = Limited::new(answer.into_body(), ANSWER_MAX).collect().await.map_err(|e| broken(&e))?;
+            Ok((status, body.to_bytes()))
+        };
+        let (mut answer, mut connection) = (std::pin::pin!(answer), std::pin::pin!(connection));
+        tokio::select! {
+            answer = &mut answer => answer,
+            // The connection may end before the answer has been looked at; its own error shows there.
+            _ = &mut connection => answer.await,
+        }
+    }
+
+    fn request(&self, method: Method, path: &str) -> Result<Request<Empty<Bytes>>, Failure> {
+        let mut request = Request::builder().method(method).uri(path).header(header::HOST, &self.authority);
+        if let Token::Known(token) = &self.token {
+            request = request.header(header::AUTHORIZATION, format!("Bearer {}", token.expose()));
+        }
+        request
+            .body(Empty::new())
+            .map_err(|_| Failure::Settings("the admin token has characters no token has".to_owned()))
+    }
+}
+
+impl Token {
+    fn read(file: &Path) -> Self {
+        match std::fs::read_to_string(file) {
+            Ok(text) if text.len() <= TOKEN_MAX => Self::Known(Secret::new(text.trim().to_owned())),
+            Ok(_) => Self::Unreadable { file: file.to_owned(), error: "it is too long for a token".to_owned() },
+            Err(error) => Self::Unreadable { file: file.to_owned(), error: error.to_string() },
+        }
+    }
+
+    /// What is missing to be let in.
+    fn lacking(&self) -> String {
+        match self {
+            Self::Known(_) => "the edge's admin token was given".to_owned(),
+            Self::Unreadable { file, error } => {
+                format!("the edge's admin token in {} cannot be read: {error}", file.display())
+            }
+            Self::Unnamed => {
+                "this needs the edge's admin token: give -c edge.toml, or --admin-token-file FILE".to_owned()
+            }
+        }
+    }
+}
+
+/// `HOST:PORT` of an endpoint as users write it.
+fn authority(url: &str) -> Result<String, &'static str> {
+    const RIGHT: &str = "an admin endpoint is http://HOST:PORT, such as http://127.0.0.1:7842";
+    let uri: Uri = url.trim().trim_end_matches('/').parse().map_err(|_| RIGHT)?;
+    match uri.scheme_str() {
+        None | Some("http") => {}
+        Some("https") => return Err("an admin endpoint speaks plain HTTP: write http://"),
+        Some(_) => return Err(RIGHT),
+    }
+    let authority = uri.authority().ok_or(RIGHT)?;
+    let bare = authority.as_str().find('@').is_none() && matches!(uri.path(), "" | "/") && uri.query().is_none();
+    if !bare || authority.host().is_empty() || (authority.port().is_some() && authority.port_u16().is_none()) {
+        return Err(RIGHT);
+    }
+    Ok(format!("{}:{}", authority.host(), authority.port_u16().unwrap_or(PORT)))
+}
+
+/// The address to dial for one that is listened on.
+fn dialled(listen: SocketAddr) -> Result<SocketAddr, Failure> {
+    if listen.port() == 0 {
+        let text = "the edge's file lets it choose its admin port (port 0): name it by --admin URL";
+        return Err(Failure::Settings(text.to_owned()));
+    }
+    let ip = match listen.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        ip @ (IpAddr::V4(_) | IpAddr::V6(_)) => ip,
+    };
+    Ok(SocketAddr::new(ip, listen.port()))
+}
+
+/// What an edge said, fit for one line: the text of a JSON `error`, or the text itself.
+fn said(body: &[u8]) -> String {
+    let json = serde_json::from_slice::<serde_json::Value>(body).ok();
+    let error = json.as_ref().and_then(|json| json.get("error")?.as_str()).map(str::to_owned);
+    let text = error.unwrap_or_else(|| String::from_utf8_lossy(body).into_owned());
+    let text: String = text.trim().chars().take(ECHO_MAX).map(|c| if c.is_control() { ' ' } else { c }).collect();
+    if text.is_empty() { "it gave no reason".to_owned() } else { text }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn endpoints_are_found_as_users_write_them() {
+        for (url, right) in [
+            ("http://127.0.0.1:7842", "127.0.0.1:7842"),
+            ("http://127.0.0.1:7842/", "127.0.0.1:7842"),
+            ("127.0.0.1:1", "127.0.0.1:1"),
+            ("localhost:1", "localhost:1"),
+            ("http://[::1]:9", "[::1]:9"),
+            ("http://edge-1", "edge-1:7842"),
+        ] {
+            assert_eq!(authority(url).as_deref(), Ok(right), "{url}");
+        }
+        for wrong in
+            ["", "https://a:1", "ftp://a:1", "http://a:1/x", "http://u@a:1", "http://a:99999", "/status", "a b"]
+        {
+            assert!(authority(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_wildcard_is_dialled_on_loopback() {
+        let dial = |listen: &str| dialled(listen.parse().expect("an address")).map(|a| a.to_string()).ok();
+        assert_eq!(dial("0.0.0.0:1").as_deref(), Some("127.0.0.1:1"));
+        assert_eq!(dial("[::]:1").as_deref(), Some("[::1]:1"));
+        assert_eq!(dial("10.0.0.1:1").as_deref(), Some("10.0.0.1:1"));
+        assert_eq!(dial("127.0.0.1:0"), None);
+    }
+
+    #[test]
+    fn a_refusal_is_repeated_in_one_short_line() {
+        assert_eq!(said(br#"{"error":"no such connector"}"#), "no such connector");
+        assert_eq!(said(b"no\x1b[2J\nway\n"), "no [2J way");
+        assert_eq!(said(b""), "it gave no reason");
+        assert_eq!(said(&[b'x'; 1000]).len(), ECHO_MAX);
+    }
+}

@@ -1,0 +1,331 @@
+//! The command line: every command, every flag, and the environment variable that stands for each.
+//!
+//! It only reads: what a flag means is checked by the room whose setting it is.
+
+use std::{convert::Infallible, path::PathBuf, time::Duration};
+
+use certs::secret::Secret;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
+use protocol::id::Name;
+
+/// How long flows may take to end, unless told otherwise.
+const GRACE_PERIOD: &str = "30s";
+/// How long a join token lasts, unless told otherwise.
+const TOKEN_LIFETIME: &str = "1h";
+
+/// Load-balances public traffic over origins inside private networks, through tunnels that are dialled from inside.
+#[derive(Debug, Parser)]
+#[command(name = "underpass", version, propagate_version = true, max_term_width = 110)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) common: Common,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// Flags of every command.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Common {
+    /// The configuration file of the edge (or of the connector, for `underpass connector`)
+    #[arg(short, long, global = true, env = "UNDERPASS_CONFIG", value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) log: LogFlags,
+}
+
+/// How to log.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct LogFlags {
+    /// error, warn, info, debug, trace or off; or a filter such as "info,edge=debug,access=off"
+    #[arg(long = "log-level", global = true, env = "UNDERPASS_LOG_LEVEL", value_name = "LEVEL")]
+    pub(crate) level: Option<String>,
+    /// How log lines look
+    #[arg(
+        long = "log-format",
+        global = true,
+        env = "UNDERPASS_LOG_FORMAT",
+        value_name = "FORMAT",
+        default_value = "text"
+    )]
+    pub(crate) format: LogFormat,
+}
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LogFormat {
+    /// For people
+    Text,
+    /// One JSON object a line
+    Json,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run an edge: the public relay that connectors dial and clients connect to
+    Edge(EdgeRun),
+    /// Run a connector inside a private network; or see and revoke connectors at an edge
+    Connector(ConnectorArgs),
+    /// Make join tokens
+    #[command(subcommand)]
+    Token(TokenCommand),
+    /// Validate configuration files without starting anything
+    Check {
+        /// Files of edges or connectors
+        #[arg(required = true, value_name = "FILE")]
+        files: Vec<PathBuf>,
+    },
+    /// Show tunnels, paths, origins, pools and load balancers of a running edge
+    Status(StatusArgs),
+    /// Print shell completion
+    Completion {
+        /// The shell to complete for
+        shell: Shell,
+    },
+}
+
+impl Command {
+    /// Whether it stays until it is told to end, and logs meanwhile.
+    pub(crate) fn runs_on(&self) -> bool {
+        match self {
+            Self::Edge(_) => true,
+            Self::Connector(args) => args.command.is_none(),
+            Self::Token(_) | Self::Check { .. } | Self::Status(_) | Self::Completion { .. } => false,
+        }
+    }
+}
+
+/// Flags of `edge`.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct EdgeRun {
+    #[command(flatten)]
+    pub(crate) over: EdgeOverrides,
+    /// Threads that carry flows; unless told otherwise one a core
+    #[arg(long, env = "UNDERPASS_WORKERS", value_name = "NUMBER")]
+    pub(crate) workers: Option<usize>,
+    #[command(flatten)]
+    pub(crate) grace: Grace,
+}
+
+/// Settings of the edge file that any command which reads it may be told otherwise.
+#[derive(Debug, Clone, Default, Args)]
+pub(crate) struct EdgeOverrides {
+    /// Where the edge keeps its CA, certificates and tokens
+    #[arg(long, env = "UNDERPASS_STATE_DIR", value_name = "DIR")]
+    pub(crate) state_dir: Option<PathBuf>,
+}
+
+/// How a service ends.
+#[derive(Debug, Clone, Copy, Args)]
+pub(crate) struct Grace {
+    /// How long open flows may take to finish when it is told to end
+    #[arg(long, env = "UNDERPASS_GRACE_PERIOD", value_name = "DURATION", default_value = GRACE_PERIOD,
+        value_parser = config::duration)]
+    pub(crate) grace_period: Duration,
+}
+
+/// `connector`, alone or with a command of its own.
+#[derive(Debug, Args)]
+pub(crate) struct ConnectorArgs {
+    #[command(subcommand)]
+    pub(crate) command: Option<ConnectorCommand>,
+    #[command(flatten)]
+    pub(crate) run: ConnectorRun,
+}
+
+/// Flags of `connector`.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct ConnectorRun {
+    /// The join token, as `underpass token create` printed it; needed once
+    #[arg(long, env = "UNDERPASS_TOKEN", value_name = "TOKEN", hide_env_values = true, value_parser = secret)]
+    pub(crate) token: Option<Secret<String>>,
+    /// A file that holds the join token
+    #[arg(long, env = "UNDERPASS_TOKEN_FILE", value_name = "FILE")]
+    pub(crate) token_file: Option<PathBuf>,
+    /// An edge to dial; unless told otherwise those in the join token
+    #[arg(long = "edge", env = "UNDERPASS_EDGE", value_name = "HOST:PORT", value_delimiter = ',')]
+    pub(crate) edges: Vec<String>,
+    /// A network to serve
+    #[arg(long = "route", env = "UNDERPASS_ROUTE", value_name = "VNET=CIDR", value_delimiter = ',')]
+    pub(crate) routes: Vec<String>,
+    /// What may be dialled at most; unless told otherwise the routes
+    #[arg(long, env = "UNDERPASS_ALLOW", value_name = "CIDR:PORTS", value_delimiter = ',')]
+    pub(crate) allow: Vec<String>,
+    /// The connector's name; unless told otherwise the one in its join token
+    #[arg(long, env = "UNDERPASS_NAME", value_name = "NAME")]
+    pub(crate) name: Option<String>,
+    /// Where the connector keeps its identity
+    #[arg(long, env = "UNDERPASS_STATE_DIR", value_name = "DIR")]
+    pub(crate) state_dir: Option<PathBuf>,
+    /// Links to keep to each edge
+    #[arg(long, env = "UNDERPASS_LINKS_PER_EDGE", value_name = "NUMBER")]
+    pub(crate) links_per_edge: Option<usize>,
+    /// Where to serve /metrics, /livez and /readyz
+    #[arg(long, env = "UNDERPASS_ADMIN_LISTEN", value_name = "IP:PORT")]
+    pub(crate) admin_listen: Option<String>,
+    /// Threads that carry flows; unless told otherwise one a core
+    #[arg(long, env = "UNDERPASS_WORKERS", value_name = "NUMBER")]
+    pub(crate) workers: Option<usize>,
+    #[command(flatten)]
+    pub(crate) grace: Grace,
+}
+
+/// What an edge is asked about connectors.
+#[derive(Debug, Subcommand)]
+pub(crate) enum ConnectorCommand {
+    /// List the connectors of a running edge
+    List(AdminArgs),
+    /// Void every certificate and token of a connector and close its links
+    Revoke {
+        /// The connector
+        name: Name,
+        #[command(flatten)]
+        admin: AdminArgs,
+    },
+}
+
+/// What is done with join tokens.
+#[derive(Debug, Subcommand)]
+pub(crate) enum TokenCommand {
+    /// Make a join token; needs the edge's file and state directory, not a running edge
+    Create(TokenCreate),
+}
+
+/// Flags of `token create`.
+#[derive(Debug, Args)]
+pub(crate) struct TokenCreate {
+    /// The connector that may join; the edge's file must grant it something
+    pub(crate) name: Name,
+    /// Write the bare token to this file, for its owner alone, instead of printing it
+    #[arg(long, env = "UNDERPASS_OUT", value_name = "FILE")]
+    pub(crate) out: Option<PathBuf>,
+    /// How long the token may be used, at most 30d
+    #[arg(long, env = "UNDERPASS_EXPIRES", value_name = "DURATION", default_value = TOKEN_LIFETIME,
+        value_parser = config::duration)]
+    pub(crate) expires: Duration,
+    #[command(flatten)]
+    pub(crate) over: EdgeOverrides,
+}
+
+/// Where the running edge is asked.
+#[derive(Debug, Clone, Default, Args)]
+pub(crate) struct AdminArgs {
+    /// The edge's admin endpoint, such as http://127.0.0.1:7842; unless given it is read from the edge's file
+    #[arg(long, env = "UNDERPASS_ADMIN", value_name = "URL")]
+    pub(crate) admin: Option<String>,
+    /// A file that holds the edge's admin token; unless given it is admin.token in the edge's state directory
+    #[arg(long, env = "UNDERPASS_ADMIN_TOKEN_FILE", value_name = "FILE")]
+    pub(crate) admin_token_file: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) over: EdgeOverrides,
+}
+
+/// Flags of `status`.
+#[derive(Debug, Args)]
+pub(crate) struct StatusArgs {
+    #[command(flatten)]
+    pub(crate) admin: AdminArgs,
+    /// Print the edge's answer as it is, in JSON
+    #[arg(long, env = "UNDERPASS_JSON", value_parser = clap::builder::FalseyValueParser::new())]
+    pub(crate) json: bool,
+    /// Print again each second, until interrupted
+    #[arg(long, env = "UNDERPASS_WATCH", value_parser = clap::builder::FalseyValueParser::new())]
+    pub(crate) watch: bool,
+}
+
+/// A secret is not checked here: a parser's message would repeat it.
+fn secret(text: &str) -> Result<Secret<String>, Infallible> {
+    Ok(Secret::new(text.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    fn parse(line: &str) -> Result<Cli, clap::Error> {
+        Cli::try_parse_from(line.split_whitespace())
+    }
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn common_flags_stand_before_or_after_the_command() {
+        for line in [
+            "underpass -c a.toml --log-level debug --log-format json connector list",
+            "underpass connector -c a.toml list --log-level debug --log-format json",
+            "underpass connector list -c a.toml --log-level debug --log-format json",
+        ] {
+            let cli = parse(line).expect(line);
+            assert_eq!(cli.common.config.as_deref(), Some("a.toml".as_ref()), "{line}");
+            assert_eq!(cli.common.log.level.as_deref(), Some("debug"), "{line}");
+            assert_eq!(cli.common.log.format, LogFormat::Json, "{line}");
+        }
+    }
+
+    #[test]
+    fn connector_runs_unless_a_command_follows() {
+        let run = "underpass connector --token upt1_x --edge a:1 --edge b:2 --route v=10.0.0.0/8,w=10.0.0.0/8";
+        let Ok(Cli { command: Command::Connector(args), .. }) = parse(run) else { panic!("{run}") };
+        assert!(args.command.is_none());
+        assert_eq!(args.run.token, Some(Secret::new("upt1_x".to_owned())));
+        assert_eq!(args.run.edges, ["a:1", "b:2"]);
+        assert_eq!(args.run.routes, ["v=10.0.0.0/8", "w=10.0.0.0/8"]);
+        assert_eq!(args.run.grace.grace_period, Duration::from_secs(30));
+
+        let revoke = "underpass connector revoke dc1 --admin http://127.0.0.1:1";
+        let Ok(Cli { command: Command::Connector(args), .. }) = parse(revoke) else { panic!("{revoke}") };
+        let Some(ConnectorCommand::Revoke { name, admin }) = args.command else { panic!("{revoke}") };
+        assert_eq!((name.as_str(), admin.admin.as_deref()), ("dc1", Some("http://127.0.0.1:1")));
+    }
+
+    #[test]
+    fn what_cannot_be_meant_is_refused() {
+        for wrong in [
+            "underpass",
+            "underpass egde",
+            "underpass edge --no-such-flag",
+            "underpass token",
+            "underpass token create",
+            "underpass token create NAME",
+            "underpass token create dc1 --expires soon",
+            "underpass connector revoke",
+            "underpass check",
+            "underpass edge --grace-period 30",
+            "underpass edge --log-format xml",
+            "underpass completion cmd",
+        ] {
+            assert!(parse(wrong).is_err_and(|e| e.exit_code() == 2), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_token_shows_neither_in_debug_nor_in_help() {
+        let cli = parse("underpass connector --token upt1_secret").expect("right");
+        assert!(!format!("{cli:?}").contains("upt1_secret"));
+        let mut command = Cli::command();
+        command.build();
+        let connector = command.find_subcommand("connector").expect("there");
+        let token = connector.get_arguments().find(|a| a.get_id() == "token").expect("there");
+        assert!(token.is_hide_env_values_set());
+    }
+
+    #[test]
+    fn every_flag_has_its_variable() {
+        fn check(command: &clap::Command) {
+            let own = ["help", "version"];
+            for flag in command.get_arguments().filter(|a| !a.is_positional() && !own.contains(&a.get_id().as_str())) {
+                let name = flag.get_long().expect("flags have long names").to_ascii_uppercase().replace('-', "_");
+                let variable = flag.get_env().and_then(|v| v.to_str()).map(str::to_owned);
+                assert_eq!(variable, Some(format!("UNDERPASS_{name}")), "{}", command.get_name());
+            }
+            command.get_subcommands().for_each(check);
+        }
+        check(&Cli::command());
+    }
+}

@@ -1,0 +1,107 @@
+//! `connector`: settings and join token from file and flags, then the connector until it is told to end.
+
+use std::{
+    fs::File,
+    io::{self, Read},
+    path::Path,
+    sync::Arc,
+};
+
+use certs::{
+    identity::ConnectorState,
+    token::{JoinToken, TEXT_MAX},
+};
+use connector::{
+    config::{Config, RawFlags},
+    connector::{ConnectorError, Start},
+};
+use net::network::Os;
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, warn};
+
+use crate::{
+    args::{Common, ConnectorRun},
+    failure::Failure,
+    lifecycle::{self, Signals},
+    limits, notify,
+};
+
+pub(super) fn run(common: &Common, flags: ConnectorRun) -> Result<(), Failure> {
+    let grace = flags.grace.grace_period;
+    let given = flags.token.clone().filter(|token| !token.expose().trim().is_empty());
+    let config = settings(common.config.as_deref(), flags)?;
+    let token = match given {
+        Some(text) => Some(text.expose().parse().map_err(|e| Failure::Settings(format!("--token: {e}")))?),
+        None => token_in_file(&config)?,
+    };
+    limits::raise_open_files();
+    limits::warn_if_few_open_files();
+    let runtime = lifecycle::runtime()?;
+    let ended = runtime.block_on(async {
+        let signals = Signals::take()?;
+        let stop = CancellationToken::new();
+        let start = Start { config, token, network: Arc::new(Os), grace, stop: stop.clone() };
+        let running = async { Box::pin(connector::connector::run(start)).await.map_err(failure) };
+        let reload = async || warn!("a connector does not read its file again while it runs: restart it instead");
+        notify::ready();
+        lifecycle::attend(running, signals, stop, grace, reload).await
+    });
+    runtime.shutdown_background();
+    ended
+}
+
+/// The file, or the defaults, with the flags laid over.
+fn settings(file: Option<&Path>, flags: ConnectorRun) -> Result<Config, Failure> {
+    let below = match file {
+        Some(file) => connector::config::read(file)?,
+        None => Config::default(),
+    };
+    let given = |list: Vec<String>| list.into_iter().filter(|text| !text.trim().is_empty()).collect();
+    let flags = RawFlags {
+        name: flags.name,
+        edges: given(flags.edges),
+        routes: given(flags.routes),
+        allow: given(flags.allow),
+        state_dir: flags.state_dir,
+        token_file: flags.token_file,
+        links_per_edge: flags.links_per_edge,
+        admin_listen: flags.admin_listen,
+        workers: flags.workers,
+    };
+    flags.merge(below).map_err(|e| Failure::Usage(e.to_string()))
+}
+
+/// The join token in the file that the settings name. It is needed once: that it is gone matters only to a connector
+/// without an identity.
+fn token_in_file(config: &Config) -> Result<Option<JoinToken>, Failure> {
+    let Some(file) = &config.token_file else { return Ok(None) };
+    let wrong = match read_token(file) {
+        Ok(token) => return Ok(Some(token)),
+        Err(wrong) => format!("token file {}: {wrong}", file.display()),
+    };
+    let state = ConnectorState::open(&config.state_dir).map_err(Failure::failed)?;
+    if state.identity().map_err(Failure::failed)?.is_none() {
+        return Err(Failure::Settings(wrong));
+    }
+    debug!("{wrong}; it is not needed, since state_dir holds an identity");
+    Ok(None)
+}
+
+fn read_token(file: &Path) -> Result<JoinToken, String> {
+    let read = || -> io::Result<String> {
+        let mut text = String::new();
+        // One byte more than a token has, so that a longer text is not cut into a right one.
+        File::open(file)?.take(TEXT_MAX as u64 + 1).read_to_string(&mut text)?;
+        Ok(text)
+    };
+    let text = read().map_err(|e| format!("cannot be read: {e}"))?;
+    text.parse().map_err(|e: certs::token::TokenTextError| e.to_string())
+}
+
+fn failure(error: ConnectorError) -> Failure {
+    match &error {
+        ConnectorError::TokenRefused(_) => Failure::Refused(error.to_string()),
+        ConnectorError::Settings(_) => Failure::Settings(error.to_string()),
+        ConnectorError::State(_) | ConnectorError::Io(_) | ConnectorError::Identity(_) => Failure::failed(error),
+    }
+}

@@ -1,0 +1,31 @@
+//! One module a command. Each takes its flags and returns when it is done, or says why it failed.
+
+mod check;
+mod completion;
+mod connector;
+mod connectors;
+mod edge;
+mod status;
+mod token;
+
+use crate::{
+    args::{Cli, Command, ConnectorCommand, TokenCommand},
+    failure::Failure,
+};
+
+/// Does what the command line says.
+pub(crate) fn run(cli: Cli) -> Result<(), Failure> {
+    let Cli { common, command } = cli;
+    match command {
+        Command::Edge(flags) => edge::run(common, flags),
+        Command::Connector(args) => match args.command {
+            None => connector::run(&common, args.run),
+            Some(ConnectorCommand::List(admin)) => connectors::list(&common, &admin),
+            Some(ConnectorCommand::Revoke { name, admin }) => connectors::revoke(&common, &admin, &name),
+        },
+        Command::Token(TokenCommand::Create(flags)) => token::create(&common, &flags),
+        Command::Check { files } => check::run(&files),
+        Command::Status(flags) => status::run(&common, &flags),
+        Command::Completion { shell } => completion::run(shell),
+    }
+}

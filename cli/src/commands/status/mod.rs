@@ -1,0 +1,61 @@
+//! `status`: what a running edge says of itself, as tables for people or as its own JSON.
+
+mod report;
+mod table;
+mod tables;
+
+use std::time::Duration;
+
+pub(super) use report::Report;
+
+use crate::{
+    admin::AdminEndpoint,
+    args::{Common, StatusArgs},
+    failure::Failure,
+    lifecycle, output,
+};
+
+/// From one answer to the next of `--watch`.
+const WATCH_INTERVAL: Duration = Duration::from_secs(1);
+/// Where an edge tells everything.
+const PATH: &str = "/api/v1/status";
+/// Clears a terminal: cursor home, then everything below it.
+const CLEAR: &str = "\x1b[H\x1b[J";
+
+pub(super) fn run(common: &Common, flags: &StatusArgs) -> Result<(), Failure> {
+    let edge = AdminEndpoint::find(common, &flags.admin)?;
+    lifecycle::runtime()?.block_on(async {
+        if !flags.watch {
+            return output::print(&answer(&edge, flags.json).await?);
+        }
+        loop {
+            let text = answer(&edge, flags.json).await?;
+            let clear = if output::is_terminal() { CLEAR } else { "" };
+            output::print(&format!("{clear}{text}"))?;
+            tokio::time::sleep(WATCH_INTERVAL).await;
+        }
+    })
+}
+
+async fn answer(edge: &AdminEndpoint, json: bool) -> Result<String, Failure> {
+    if !json {
+        return Ok(Report::ask(edge).await?.tables());
+    }
+    let mut text = String::from_utf8_lossy(&edge.get(PATH).await?).into_owned();
+    if !text.ends_with('\n') {
+        text.push('\n');
+    }
+    Ok(text)
+}
+
+impl Report {
+    /// Asks an edge.
+    pub(in crate::commands) async fn ask(edge: &AdminEndpoint) -> Result<Self, Failure> {
+        let body = edge.get(PATH).await?;
+        serde_json::from_slice(&body)
+            .map_err(|e| Failure::Failed(format!("the edge's status cannot be understood: {e}")))
+    }
+}
+
+#[cfg(test)]
+mod tests;

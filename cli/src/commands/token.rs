@@ -1,0 +1,154 @@
+//! `token create NAME`: a join token, and the command to paste on the private side.
+
+use std::{
+    fmt::Write as _,
+    io::Write as _,
+    path::{Path, PathBuf},
+    time::SystemTime,
+};
+
+use certs::{
+    ca::{Ca, CaError},
+    token::JoinToken,
+    tokens::{NewToken, TokenError, Tokens},
+};
+use edge::model::{Config, Grant};
+use protocol::id::Name;
+use tempfile::NamedTempFile;
+
+use crate::{
+    args::{Common, TokenCreate},
+    edge_file,
+    failure::Failure,
+    output,
+};
+
+pub(super) fn create(common: &Common, flags: &TokenCreate) -> Result<(), Failure> {
+    let config = edge_file::read(common.config.as_deref(), &flags.over)?;
+    let grant = grant(&config, &flags.name, common.config.as_deref())?;
+    // The file comes first: a token that nobody can be given must not be made.
+    let out = flags.out.as_deref().map(Out::open).transpose()?;
+    let token = make(&config, flags)?;
+    let command = command_of(&token, grant, flags.out.as_deref());
+    let name = &flags.name;
+    let lasts = config::spell(flags.expires);
+    let text = match out {
+        Some(out) => {
+            let path = out.write(&token)?;
+            format!(
+                "join token for connector {name} in {}: it lasts {lasts} and lets one replica join\n\n\
+                 take the file to the private network and run there:\n\n  {command}\n",
+                path.display()
+            )
+        }
+        None => format!(
+            "join token for connector {name}: it lasts {lasts}, lets one replica join, and is shown only now\n\n  {}\n\n\
+             run in the private network:\n\n  {command}\n",
+            token.reveal()
+        ),
+    };
+    output::print(&text)
+}
+
+fn grant<'a>(config: &'a Config, name: &Name, file: Option<&Path>) -> Result<&'a Grant, Failure> {
+    config.catalog.grants.iter().find(|grant| grant.connector == *name).ok_or_else(|| {
+        let known = config.catalog.grants.iter().map(|grant| grant.connector.as_str());
+        let hint = config::hint(name.as_str(), known.collect::<Vec<_>>());
+        let file = file.unwrap_or(Path::new("the edge's file")).display();
+        let right = format!("add a [[connector]] with name = \"{name}\" and its routes, then create the token");
+        Failure::Settings(format!("{file} grants nothing to connector \"{name}\"{hint}: {right}"))
+    })
+}
+
+fn make(config: &Config, flags: &TokenCreate) -> Result<JoinToken, Failure> {
+    let now = SystemTime::now();
+    let ca = match &config.ca {
+        Some(files) => Ca::from_files(&files.certificate, &files.key, now),
+        None => Ca::open(&config.state_dir, now),
+    };
+    let ca = ca.map_err(|e| match e {
+        CaError::File(_) | CaError::Issue(_) => Failure::failed(e),
+        CaError::Certificate { .. } | CaError::Key { .. } | CaError::Mismatch { .. } | CaError::KeyLost { .. } => {
+            Failure::Settings(e.to_string())
+        }
+    })?;
+    let tokens = Tokens::open(&config.state_dir).map_err(Failure::failed)?;
+    let edges = config.tunnel.advertise.clone();
+    let new = NewToken { connector: flags.name.clone(), lifetime: flags.expires, edges };
+    tokens.create(new, ca.fingerprint(), now).map_err(|e| match e {
+        TokenError::Lifetime => Failure::Usage(format!("--expires {}: {e}", config::spell(flags.expires))),
+        TokenError::Edges(_) => Failure::Settings(e.to_string()),
+        TokenError::File(_) | TokenError::TooMany(_) => Failure::failed(e),
+    })
+}
+
+/// What to paste on the private side.
+fn command_of(token: &JoinToken, grant: &Grant, out: Option<&Path>) -> String {
+    let mut command = "underpass connector".to_owned();
+    let mut flag = |name: &str, value: &str| {
+        // Writing to a string cannot fail.
+        let _ = write!(command, " {name} {}", quoted(value));
+    };
+    match out {
+        Some(path) => flag("--token-file", &path.display().to_string()),
+        None => flag("--token", &token.reveal()),
+    }
+    for edge in &token.edges {
+        flag("--edge", &edge.to_string());
+    }
+    for route in &grant.routes {
+        flag("--route", &format!("{}={}", route.vnet, route.cidr));
+    }
+    command
+}
+
+/// A word as every shell takes it.
+fn quoted(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "_-+=:,./@".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', r"'\''"))
+    }
+}
+
+/// A file in the making, of mode 0600, that appears whole or not at all.
+struct Out {
+    file: NamedTempFile,
+    path: PathBuf,
+}
+
+impl Out {
+    fn open(path: &Path) -> Result<Self, Failure> {
+        let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let file = tempfile::Builder::new().prefix(".token-").tempfile_in(dir);
+        let file = file.map_err(|e| Failure::Failed(format!("cannot write {}: {e}", path.display())))?;
+        Ok(Self { file, path: path.to_owned() })
+    }
+
+    fn write(mut self, token: &JoinToken) -> Result<PathBuf, Failure> {
+        let fail = |e: std::io::Error| Failure::Failed(format!("cannot write {}: {e}", self.path.display()));
+        writeln!(self.file, "{}", token.reveal()).map_err(fail)?;
+        self.file.as_file().sync_all().map_err(fail)?;
+        self.file.persist(&self.path).map_err(|e| fail(e.error))?;
+        Ok(self.path)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_survive_a_shell() {
+        for (word, right) in [
+            ("prod=10.0.0.0/16", "prod=10.0.0.0/16"),
+            ("[fd00::1]:7843", "'[fd00::1]:7843'"),
+            ("a b", "'a b'"),
+            ("it's", r"'it'\''s'"),
+            ("", "''"),
+        ] {
+            assert_eq!(quoted(word), right);
+        }
+    }
+}

@@ -1,0 +1,157 @@
+//! The admin endpoint: liveness, readiness, metrics, status, and the few writes there are.
+//!
+//! Reads views; writes only through the tunnel's registry and the authority. Decides nothing about traffic.
+
+mod guard;
+mod status;
+mod token;
+
+pub use token::{AdminToken, TokenError};
+
+use std::{
+    io,
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use axum::{
+    Json, Router,
+    extract::{Path, State},
+    http::{StatusCode, header},
+    middleware,
+    response::{IntoResponse, Response},
+    routing::{get, post},
+};
+use certs::enrol::Authority;
+use protocol::{error::CloseCode, id::Name};
+use serde_json::json;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info};
+
+use crate::{
+    health::view::{Health, HealthView},
+    listener::Listeners,
+    metrics::{Metrics, Readings},
+    model::AdminConfig,
+    tunnel::{LinksView, Registry},
+};
+
+/// After an accept that failed, others need time to end.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// What the endpoint reads and writes.
+#[derive(Debug, Clone)]
+pub struct Admin {
+    /// The edge's name.
+    pub name: Name,
+    /// Settings of the endpoint.
+    pub config: AdminConfig,
+    /// What a writer must know.
+    pub token: Arc<AdminToken>,
+    /// Health, with the catalog it belongs to.
+    pub view: watch::Receiver<Arc<HealthView>>,
+    /// Links.
+    pub links: watch::Receiver<Arc<LinksView>>,
+    /// Open listeners.
+    pub listeners: Arc<Listeners>,
+    /// Where links are closed.
+    pub registry: Arc<Registry>,
+    /// Where names are revoked.
+    pub authority: Arc<Authority>,
+    /// Counters.
+    pub metrics: Metrics,
+    /// Why the edge is not ready; empty when it is.
+    pub unready: watch::Receiver<Vec<String>>,
+}
+
+/// Serves until stopped.
+pub async fn serve(listener: Box<dyn net::Listener>, admin: Admin, stop: CancellationToken) {
+    let router = Router::new()
+        .route("/livez", get(|| async { "ok\n" }))
+        .route("/readyz", get(ready))
+        .route("/metrics", get(metrics))
+        .route("/api/v1/status", get(status))
+        .route("/api/v1/connectors/{name}/revoke", post(revoke))
+        .layer(middleware::from_fn_with_state(admin.clone(), guard::guard))
+        .with_state(admin);
+    let served = axum::serve(Accepting(listener), router).with_graceful_shutdown(stop.cancelled_owned());
+    if let Err(error) = served.await {
+        error!(%error, "the admin endpoint ended");
+    }
+}
+
+async fn ready(State(admin): State<Admin>) -> Response {
+    let reasons = admin.unready.borrow().clone();
+    if reasons.is_empty() {
+        return "ok\n".into_response();
+    }
+    (StatusCode::SERVICE_UNAVAILABLE, reasons.join("\n") + "\n").into_response()
+}
+
+async fn metrics(State(admin): State<Admin>) -> Response {
+    let (view, links) = (admin.view.borrow().clone(), admin.links.borrow().clone());
+    let origins = || view.pools.iter().flat_map(|p| &p.origins);
+    let readings = Readings {
+        links: links.links.len(),
+        links_up: links.links.values().filter(|l| l.load.is_placeable()).count(),
+        streams: links.links.values().map(|l| l.load.streams()).sum(),
+        origins: origins().count(),
+        origins_healthy: origins().filter(|o| o.health == Health::Healthy).count(),
+    };
+    match admin.metrics.encode(readings) {
+        Ok(text) => {
+            let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+            ([(header::CONTENT_TYPE, kind)], text).into_response()
+        }
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
+    }
+}
+
+async fn status(State(admin): State<Admin>) -> Json<status::Status> {
+    let (view, links) = (admin.view.borrow().clone(), admin.links.borrow().clone());
+    Json(status::Status::of(&admin.name, &view, &links, &admin.listeners.states()))
+}
+
+async fn revoke(State(admin): State<Admin>, Path(name): Path<String>) -> Response {
+    let Ok(name) = name.parse::<Name>() else {
+        return problem(StatusCode::BAD_REQUEST, "not a connector's name");
+    };
+    let (authority, revoked) = (admin.authority.clone(), name.clone());
+    let recorded = tokio::task::spawn_blocking(move || authority.revoke(&revoked, SystemTime::now())).await;
+    match recorded {
+        Ok(Ok(())) => {
+            let closed = admin.registry.close_all_of(&name, CloseCode::Revoked, "the connector was revoked");
+            info!(connector = %name, links_closed = closed, "connector revoked");
+            Json(json!({ "connector": name.as_str(), "links_closed": closed })).into_response()
+        }
+        Ok(Err(error)) => problem(StatusCode::INTERNAL_SERVER_ERROR, &format!("not revoked: {error}")),
+        Err(error) => problem(StatusCode::INTERNAL_SERVER_ERROR, &format!("not revoked: {error}")),
+    }
+}
+
+fn problem(status: StatusCode, text: &str) -> Response {
+    (status, Json(json!({ "error": text }))).into_response()
+}
+
+/// Our listener, as axum wants it.
+struct Accepting(Box<dyn net::Listener>);
+
+impl axum::serve::Listener for Accepting {
+    type Io = tokio::net::TcpStream;
+    type Addr = SocketAddr;
+
+    async fn accept(&mut self) -> (Self::Io, Self::Addr) {
+        loop {
+            match self.0.accept().await {
+                Ok((socket, source)) => return (socket.into_stream(), source),
+                Err(_) => tokio::time::sleep(PAUSE).await,
+            }
+        }
+    }
+
+    fn local_addr(&self) -> io::Result<Self::Addr> {
+        self.0.local_addr()
+    }
+}

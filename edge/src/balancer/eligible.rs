@@ -1,0 +1,55 @@
+//! Which paths may take one flow: not tried yet, over a link that is not suspect, and well enough.
+
+use super::tried::Tried;
+use crate::health::view::{Health, OriginView, PathView, PoolView};
+
+/// How much ill health is put up with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Tolerance {
+    /// Paths that are healthy, or not known to be unhealthy.
+    Usual,
+    /// Any path: nothing better is left.
+    LastResort,
+}
+
+/// The rule for one flow.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Eligible<'a> {
+    pub(super) tried: &'a Tried,
+    pub(super) tolerance: Tolerance,
+}
+
+impl Eligible<'_> {
+    /// True if the path may take the flow.
+    pub(super) fn allows(&self, origin: &OriginView, path: &PathView) -> bool {
+        let well_enough = self.tolerance == Tolerance::LastResort || path.health != Health::Unhealthy;
+        well_enough && path.load.is_placeable() && !self.tried.rules_out(origin.key, path.via)
+    }
+
+    /// The best health among the origin's paths that may take the flow.
+    pub(super) fn level(&self, origin: &OriginView) -> Option<Health> {
+        best(origin.paths.iter().filter(|path| self.allows(origin, path)).map(|path| path.health))
+    }
+
+    /// The best level among the pool's origins that take new flows: those that have it are the ones to choose among.
+    pub(super) fn pool_level(&self, pool: &PoolView) -> Option<Health> {
+        best(pool.origins.iter().filter(|origin| takes_new(origin)).filter_map(|origin| self.level(origin)))
+    }
+}
+
+/// An origin of weight 0 keeps the sources that are bound to it, and takes no new flow.
+pub(super) fn takes_new(origin: &OriginView) -> bool {
+    origin.origin.weight > 0.0
+}
+
+fn best(found: impl Iterator<Item = Health>) -> Option<Health> {
+    let mut best = None;
+    for health in found {
+        match (health, best) {
+            (Health::Healthy, _) => return Some(health),
+            (Health::Unknown, _) | (Health::Unhealthy, None) => best = Some(health),
+            (Health::Unhealthy, Some(_)) => {}
+        }
+    }
+    best
+}

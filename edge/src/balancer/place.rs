@@ -1,0 +1,224 @@
+//! The decision: affinity → pool → origin → path, or why there is no place.
+
+use std::{sync::Arc, time::Instant};
+
+use protocol::error::Reason;
+use rand::Rng;
+
+use super::{
+    affinity::{BINDINGS_MAX, Bindings, Bound, Life, Source},
+    eligible::{Eligible, Tolerance, takes_new},
+    rotation::Rotations,
+    steering,
+    tried::Tried,
+};
+use crate::{
+    health::view::{Health, HealthView, OriginView, PathView, PoolHealth, PoolView},
+    model::{Affinity, FlowKey, LoadBalancer, PoolSteering, Steering},
+};
+
+/// One flow that needs a place.
+#[derive(Debug, Clone, Copy)]
+pub struct Ask<'v, 'a> {
+    /// The view of this moment, for the whole decision.
+    pub view: &'v HealthView,
+    /// Index into the load balancers of the view's own catalog.
+    pub load_balancer: usize,
+    /// Whose flow it is.
+    pub flow: &'a FlowKey,
+    /// Where it was tried already.
+    pub tried: &'a Tried,
+    /// The time.
+    pub now: Instant,
+}
+
+/// Where a flow goes. Borrowed from the view, so that placing touches no shared counter; clone what must outlive it.
+#[derive(Debug, Clone, Copy)]
+pub struct Placed<'v> {
+    /// Its pool.
+    pub pool: &'v PoolView,
+    /// Its origin.
+    pub origin: &'v OriginView,
+    /// The way there.
+    pub path: &'v PathView,
+    /// Why this pool and origin.
+    pub by: PlacedBy,
+}
+
+/// What led to a place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum PlacedBy {
+    /// The source is bound to the origin.
+    Affinity,
+    /// The load balancer's and the pool's steering.
+    Steering,
+    /// No usable pool had a place for it.
+    Fallback,
+}
+
+/// No origin can take the flow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("no origin can take the flow: {}", reason.map_or("none takes new flows", Reason::as_str))]
+pub struct NoPlace {
+    /// Why the last attempt failed; without one, why the origin that is nearest to serving does not. Absent if origins
+    /// are well but take no new flows: their weight is 0, or their pool is critical.
+    pub reason: Option<Reason>,
+}
+
+/// Places flows, and remembers who is bound where and whose turn it is. One for the whole edge.
+#[derive(Debug)]
+pub struct Balancer {
+    bindings: Bindings,
+    rotations: Rotations,
+}
+
+impl Default for Balancer {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Balancer {
+    /// A balancer that remembers nothing yet.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::with_bindings(BINDINGS_MAX)
+    }
+
+    pub(super) fn with_bindings(max: usize) -> Self {
+        Self { bindings: Bindings::new(max), rotations: Rotations::default() }
+    }
+
+    /// Finds a place for one flow. The same asks with the same dice find the same places.
+    ///
+    /// # Errors
+    /// [`NoPlace`] if every path that is left is tried, suspect, or too ill even for the fallback pool.
+    pub fn place<'v>(&self, ask: &Ask<'v, '_>, dice: &mut impl Rng) -> Result<Placed<'v>, NoPlace> {
+        let lb_view = ask.view.load_balancers.get(ask.load_balancer);
+        let Some((lb, lb_view)) = ask.view.catalog.load_balancers.get(ask.load_balancer).zip(lb_view) else {
+            return Err(NoPlace { reason: None });
+        };
+        if ask.tried.is_full() {
+            return Err(NoPlace { reason: ask.tried.last() });
+        }
+        let Affinity::Source { ttl } = lb.session_affinity else {
+            return self.place_anew(ask, lb, dice);
+        };
+        let life = Life { ttl, now: ask.now };
+        let source = Source { balancer: lb_view.key, address: ask.flow.source_ip() };
+        let bound = self.bindings.find(&source, ask.now);
+        let kept = bound.as_ref().and_then(|bound| placed_as_bound(ask, lb, bound, dice));
+        let placed = kept.map_or_else(|| self.place_anew(ask, lb, dice), Ok)?;
+        if bound.is_some_and(|bound| Arc::ptr_eq(&bound.origin, &placed.origin.origin)) {
+            self.bindings.renew(&source, life);
+        } else {
+            self.bindings.bind(source, bound_to(&placed), life);
+        }
+        Ok(placed)
+    }
+
+    /// Sources bound to an origin now, among them some whose time is over and who have not been missed yet.
+    #[must_use]
+    pub fn bindings(&self) -> usize {
+        self.bindings.len()
+    }
+
+    /// Sources forgotten before their time because [`BINDINGS_MAX`] was reached.
+    #[must_use]
+    pub fn evicted(&self) -> u64 {
+        self.bindings.evicted()
+    }
+
+    fn place_anew<'v>(&self, ask: &Ask<'v, '_>, lb: &LoadBalancer, dice: &mut impl Rng) -> Result<Placed<'v>, NoPlace> {
+        // A link that turns suspect in the middle of the decision can leave nothing of the pool it fell on, so it is made
+        // once more.
+        let placed = self.place_usual(ask, lb, dice).or_else(|| self.place_usual(ask, lb, dice));
+        let placed = placed.or_else(|| self.place_on_fallback(ask, lb, dice));
+        placed.ok_or_else(|| NoPlace { reason: ask.tried.last().or_else(|| why_none_serves(ask.view, lb)) })
+    }
+
+    fn place_usual<'v>(&self, ask: &Ask<'v, '_>, lb: &LoadBalancer, dice: &mut impl Rng) -> Option<Placed<'v>> {
+        let view = ask.view;
+        let eligible = Eligible { tried: ask.tried, tolerance: Tolerance::Usual };
+        let mut usable = lb.pools.iter().map(|index| &view.pools[*index]).filter_map(|pool| {
+            let level = if pool.health == PoolHealth::Critical { None } else { eligible.pool_level(pool) };
+            Some(Choice { pool, level: level?, eligible, by: PlacedBy::Steering })
+        });
+        let choice = match lb.steering {
+            PoolSteering::Off => usable.next(),
+            PoolSteering::Random => steering::any(usable, dice),
+            PoolSteering::LeastConnections => {
+                steering::least(usable.map(|choice| (choice.pool.flows() as f64, choice)), dice)
+            }
+        };
+        self.place_in(ask, &choice?, dice)
+    }
+
+    fn place_on_fallback<'v>(&self, ask: &Ask<'v, '_>, lb: &LoadBalancer, dice: &mut impl Rng) -> Option<Placed<'v>> {
+        let pool = &ask.view.pools[lb.fallback_pool?];
+        let eligible = Eligible { tried: ask.tried, tolerance: Tolerance::LastResort };
+        let level = eligible.pool_level(pool)?;
+        self.place_in(ask, &Choice { pool, level, eligible, by: PlacedBy::Fallback }, dice)
+    }
+
+    fn place_in<'v>(&self, ask: &Ask<'v, '_>, choice: &Choice<'v, '_>, dice: &mut impl Rng) -> Option<Placed<'v>> {
+        let Choice { pool, level, eligible, by } = *choice;
+        let may_take = |origin: &OriginView| takes_new(origin) && eligible.level(origin) == Some(level);
+        let candidates = pool.origins.iter().filter(|origin| may_take(origin));
+        let origin = match pool.pool.steering {
+            Steering::Random => steering::random(candidates, dice),
+            Steering::LeastConnections => steering::least_connections(candidates, dice),
+            Steering::Hash => steering::hash(candidates, ask.flow.source_ip()),
+            Steering::RoundRobin => {
+                let candidates = pool.origins.iter().enumerate().filter(|(_, origin)| may_take(origin));
+                self.rotations.turn(ask.view, pool, candidates)
+            }
+        }?;
+        let path = choose_path(origin, level, eligible, dice)?;
+        Some(Placed { pool, origin, path, by })
+    }
+}
+
+/// A pool to choose in, and what to choose among.
+#[derive(Debug, Clone, Copy)]
+struct Choice<'v, 'a> {
+    pool: &'v PoolView,
+    level: Health,
+    eligible: Eligible<'a>,
+    by: PlacedBy,
+}
+
+/// The place on the origin that the source is bound to, while that can take it: its weight and its pool's health do not
+/// matter to those who are there already.
+fn placed_as_bound<'v>(ask: &Ask<'v, '_>, lb: &LoadBalancer, bound: &Bound, dice: &mut impl Rng) -> Option<Placed<'v>> {
+    let mut pools = lb.pools.iter().chain(&lb.fallback_pool).map(|index| &ask.view.pools[*index]);
+    let pool = pools.find(|pool| pool.pool.name == bound.pool.name)?;
+    let is_it = |origin: &&OriginView| origin.origin.name == bound.origin.name;
+    let origin = pool.origins.get(bound.index).filter(is_it).or_else(|| pool.origins.iter().find(is_it))?;
+    let eligible = Eligible { tried: ask.tried, tolerance: Tolerance::Usual };
+    let path = choose_path(origin, eligible.level(origin)?, eligible, dice)?;
+    Some(Placed { pool, origin, path, by: PlacedBy::Affinity })
+}
+
+fn bound_to(placed: &Placed<'_>) -> Bound {
+    let index = placed.pool.origins.iter().position(|origin| std::ptr::eq(origin, placed.origin)).unwrap_or(0);
+    Bound { pool: placed.pool.pool.clone(), origin: placed.origin.origin.clone(), index }
+}
+
+fn choose_path<'v>(
+    origin: &'v OriginView,
+    level: Health,
+    eligible: Eligible<'_>,
+    dice: &mut impl Rng,
+) -> Option<&'v PathView> {
+    let allowed = |path: &&PathView| path.health == level && eligible.allows(origin, path);
+    steering::two_choices(origin.paths.iter().filter(allowed), dice)
+}
+
+/// The reason of the origin that got furthest along the way.
+fn why_none_serves(view: &HealthView, lb: &LoadBalancer) -> Option<Reason> {
+    let pools = lb.pools.iter().chain(&lb.fallback_pool).map(|index| &view.pools[*index]);
+    let suspect = |origin: &OriginView| !origin.paths.iter().any(|path| path.load.is_placeable());
+    let why = |origin: &OriginView| origin.reason().or_else(|| suspect(origin).then_some(Reason::LinkLost));
+    pools.flat_map(|pool| &pool.origins).filter_map(why).max()
+}

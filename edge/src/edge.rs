@@ -1,0 +1,258 @@
+//! Composition root: builds the rooms in order and owns their lives.
+
+use std::{
+    io,
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use certs::{
+    ca::{Ca, CaError, IssueError},
+    edge::EdgeCertificates,
+    endpoint::EndpointKeys,
+    enrol::{Authority, AuthorityError},
+};
+use net::{Network, Workers};
+use tokio::{
+    sync::{mpsc, watch},
+    time,
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tracing::{error, info, warn};
+
+use crate::{
+    admin::{self, Admin, AdminToken, TokenError},
+    balancer::Balancer,
+    health::{Board, BoardParts},
+    listener::{Listeners, ListenersError, Shared},
+    metrics::Metrics,
+    model::Config,
+    offramp::Offramp,
+    store::Store,
+    tunnel::{self, Registry, TunnelError, TunnelParts},
+};
+
+/// How often the edge asks whether its own certificate is due.
+const ROTATE_EVERY: Duration = Duration::from_secs(60);
+/// After the flows, how long links may take to close.
+const CLOSE_WAIT: Duration = Duration::from_secs(1);
+
+/// What an edge is started with.
+#[derive(Debug)]
+pub struct Start {
+    /// Checked settings.
+    pub config: Config,
+    /// The network.
+    pub network: Arc<dyn Network>,
+    /// How long flows may take to end when it is told to stop.
+    pub grace: Duration,
+    /// Stops it.
+    pub stop: CancellationToken,
+    /// New settings, checked; only their catalog is put in force.
+    pub reloads: mpsc::Receiver<Config>,
+    /// Cancelled once all listeners are bound.
+    pub ready: CancellationToken,
+}
+
+/// Why an edge could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum EdgeError {
+    /// The CA cannot be used.
+    #[error(transparent)]
+    Ca(#[from] CaError),
+    /// No certificate for the edge itself.
+    #[error("the edge's own certificate: {0}")]
+    Issue(#[from] IssueError),
+    /// Tokens or revocations cannot be used.
+    #[error(transparent)]
+    Authority(#[from] AuthorityError),
+    /// A file of `state_dir` cannot be used.
+    #[error(transparent)]
+    File(#[from] certs::FileError),
+    /// The admin token cannot be used.
+    #[error(transparent)]
+    AdminToken(#[from] TokenError),
+    /// The tunnel endpoint cannot be opened.
+    #[error("tunnel: {0}")]
+    Tunnel(#[from] TunnelError),
+    /// A listener cannot be opened.
+    #[error(transparent)]
+    Listeners(#[from] ListenersError),
+    /// The admin endpoint cannot be opened, or no thread can be had.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
+
+/// The rooms of a running edge.
+struct Rooms {
+    store: Store,
+    registry: Arc<Registry>,
+    listeners: Arc<Listeners>,
+    metrics: Metrics,
+    cut: CancellationToken,
+    leave: CancellationToken,
+    tunnel_stop: CancellationToken,
+    tunnel_tasks: TaskTracker,
+}
+
+/// Runs an edge until it is stopped and its flows have ended.
+///
+/// # Errors
+/// [`EdgeError`] if it cannot start.
+pub async fn run(start: Start) -> Result<(), EdgeError> {
+    let Start { config, network, grace, stop, mut reloads, ready } = start;
+    let admin_stop = CancellationToken::new();
+    let (unready, readiness) = watch::channel(vec!["listeners are not bound yet".to_owned()]);
+    let rooms = build(&config, network, grace, readiness, &admin_stop)?;
+    rooms.reload(&config)?;
+    unready.send_replace(Vec::new());
+    ready.cancel();
+    info!(edge = %config.name, "edge is ready");
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => break,
+            Some(next) = reloads.recv() => rooms.try_reload(&config, &next),
+        }
+    }
+    unready.send_replace(vec!["the edge is shutting down".to_owned()]);
+    rooms.end(grace).await;
+    admin_stop.cancel();
+    Ok(())
+}
+
+fn build(
+    config: &Config,
+    network: Arc<dyn Network>,
+    grace: Duration,
+    unready: watch::Receiver<Vec<String>>,
+    admin_stop: &CancellationToken,
+) -> Result<Rooms, EdgeError> {
+    let now = SystemTime::now();
+    let ca = Arc::new(match &config.ca {
+        Some(files) => Ca::from_files(&files.certificate, &files.key, now)?,
+        None => Ca::open(&config.state_dir, now)?,
+    });
+    let certificates = Arc::new(EdgeCertificates::new(ca.clone(), now)?);
+    let keys = EndpointKeys::open(&config.state_dir)?;
+    let authority = Arc::new(Authority::open(&config.state_dir, ca)?);
+    let token = Arc::new(AdminToken::open(&config.state_dir)?);
+    let workers = Arc::new(Workers::start("carry", config.workers)?);
+    let (store, registry, metrics) = (Store::new(), Arc::new(Registry::new()), Metrics::default());
+    let (leave, tunnel_stop, cut) = (CancellationToken::new(), CancellationToken::new(), CancellationToken::new());
+    let tunnel_tasks = TaskTracker::new();
+    let parts = TunnelParts {
+        listen: config.tunnel.listen,
+        name: config.name.clone(),
+        authority: authority.clone(),
+        certificates: certificates.clone(),
+        keys,
+        registry: registry.clone(),
+        workers: workers.clone(),
+        grace,
+        stop: tunnel_stop.clone(),
+        leave: leave.clone(),
+    };
+    let address = tunnel::start(&*network, parts, &tunnel_tasks)?;
+    info!(%address, "connectors may dial in");
+    let admin_listener = network.listen(config.admin.listen)?;
+
+    let offramp = Offramp::new(network.clone(), registry.subscribe());
+    let (board, handles) = Board::new(BoardParts {
+        catalog: store.subscribe(),
+        links: registry.subscribe(),
+        offramp: offramp.clone(),
+        metrics: metrics.clone(),
+    });
+    let shared = Shared {
+        network,
+        workers,
+        offramp,
+        balancer: Balancer::new(),
+        view: handles.view.clone(),
+        reports: handles.reports,
+        metrics: metrics.clone(),
+        cut: cut.clone(),
+    };
+    let listeners = Arc::new(Listeners::new(Arc::new(shared)));
+    tokio::spawn(board.run());
+    tokio::spawn(rotate(certificates));
+    let admin = Admin {
+        name: config.name.clone(),
+        config: config.admin.clone(),
+        token,
+        view: handles.view,
+        links: registry.subscribe(),
+        listeners: listeners.clone(),
+        registry: registry.clone(),
+        authority,
+        metrics: metrics.clone(),
+        unready,
+    };
+    info_admin(&*admin_listener, config);
+    tokio::spawn(admin::serve(admin_listener, admin, admin_stop.clone()));
+    Ok(Rooms { store, registry, listeners, metrics, cut, leave, tunnel_stop, tunnel_tasks })
+}
+
+fn info_admin(listener: &dyn net::Listener, config: &Config) {
+    let address: SocketAddr = listener.local_addr().unwrap_or(config.admin.listen);
+    info!(%address, "admin endpoint");
+}
+
+/// Keeps the edge's own certificate fresh.
+async fn rotate(certificates: Arc<EdgeCertificates>) {
+    let mut ticks = time::interval(ROTATE_EVERY);
+    loop {
+        ticks.tick().await;
+        match certificates.rotate_if_due(SystemTime::now()) {
+            Ok(true) => info!("the edge's certificate was renewed"),
+            Ok(false) => {}
+            Err(error) => error!(%error, "the edge's certificate cannot be renewed"),
+        }
+    }
+}
+
+impl Rooms {
+    /// Puts a catalog in force: listeners first, since only they can fail.
+    fn reload(&self, config: &Config) -> Result<(), ListenersError> {
+        // Flows of new listeners wait for the first view that knows their pools.
+        self.listeners.apply(&config.catalog)?;
+        self.registry.grant(config.catalog.grants.clone());
+        let catalog = self.store.apply(config.catalog.clone());
+        self.metrics.reload("applied");
+        info!(version = catalog.version, "catalog in force");
+        Ok(())
+    }
+
+    fn try_reload(&self, running: &Config, next: &Config) {
+        let fixed = [
+            ("name", running.name == next.name),
+            ("state_dir", running.state_dir == next.state_dir),
+            ("tunnel", running.tunnel == next.tunnel),
+            ("ca", running.ca == next.ca),
+            ("admin", running.admin == next.admin),
+            ("workers", running.workers == next.workers),
+        ];
+        for (key, _) in fixed.iter().filter(|(_, same)| !same) {
+            warn!(key, "this setting changes only with a restart");
+        }
+        if let Err(error) = self.reload(next) {
+            self.metrics.reload("refused");
+            error!(%error, "reload refused: the catalog before stays in force");
+        }
+    }
+
+    /// Lets flows end, then closes what is left.
+    async fn end(&self, grace: Duration) {
+        info!(grace_s = grace.as_secs(), "stopping: nothing new is accepted");
+        self.listeners.close();
+        self.leave.cancel();
+        if time::timeout(grace, self.listeners.ended()).await.is_err() {
+            warn!("the grace period is over: cutting what still flows");
+            self.cut.cancel();
+        }
+        self.tunnel_stop.cancel();
+        self.tunnel_tasks.close();
+        let _ = time::timeout(CLOSE_WAIT, self.tunnel_tasks.wait()).await;
+    }
+}

@@ -1,0 +1,17 @@
+//! What is known of paths, origins, pools and load balancers: when to probe, what a result means, and the published view.
+//!
+//! The deciding half is pure: callers bring the time, the results and the dice. Nothing here places a flow.
+
+mod board;
+mod key;
+mod probe;
+mod rollup;
+mod schedule;
+mod state;
+pub mod view;
+
+pub use board::{Board, BoardHandles, BoardParts, PathKey, Report, Reports};
+pub use key::{BalancerKey, OriginKey};
+pub use rollup::{LinkFacts, PathAt, Sources};
+pub use schedule::{FIRST_SPREAD, PROBES_PER_SECOND_MAX, Ran, first_wait, next_start, stretch, stretched};
+pub use state::{Outcome, PathReport, PathState, Transition};

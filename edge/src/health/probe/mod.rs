@@ -1,0 +1,176 @@
+//! Probes one path at its cadence: through the off-ramp, the very way that traffic takes.
+
+mod http;
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant, SystemTime},
+};
+
+use protocol::{
+    error::{Reason, StreamCode},
+    stream::PRIORITY_PROBE,
+};
+use tokio::{
+    io::AsyncReadExt,
+    sync::mpsc,
+    time::{self, timeout},
+};
+
+use super::{
+    board::PathKey,
+    schedule::{self, Ran},
+    state::Outcome,
+    view::ProbeTimes,
+};
+use crate::{
+    model::{Check, Monitor, Origin},
+    offramp::{Carrier, Failure, First, Offramp, Opened, Opening},
+};
+
+/// After a TCP probe's end of data, how long the origin may take to end its side.
+const FAREWELL: Duration = Duration::from_millis(500);
+
+/// What one probe task is to do.
+#[derive(Debug)]
+pub(super) struct Task {
+    pub(super) id: u64,
+    pub(super) key: PathKey,
+    pub(super) origin: Arc<Origin>,
+    pub(super) monitor: Arc<Monitor>,
+    /// Milliseconds in force; may change at any time.
+    pub(super) interval: Arc<AtomicU64>,
+    pub(super) first_wait: Duration,
+    pub(super) results: mpsc::Sender<Finished>,
+}
+
+/// A probe that is over.
+#[derive(Debug)]
+pub(super) struct Finished {
+    pub(super) id: u64,
+    pub(super) key: PathKey,
+    pub(super) started: Instant,
+    pub(super) outcome: Outcome,
+}
+
+/// What the stages of one attempt took.
+#[derive(Debug, Clone, Copy, Default)]
+struct Stages {
+    connect: Option<Duration>,
+    first_byte: Option<Duration>,
+}
+
+/// Probes; keeps a connection between probes where the protocol allows.
+#[derive(Debug)]
+pub(super) struct Prober {
+    offramp: Offramp,
+    kept: Option<http::Kept>,
+}
+
+impl Prober {
+    pub(super) fn new(offramp: Offramp) -> Self {
+        Self { offramp, kept: None }
+    }
+
+    /// Probes until nobody wants the results.
+    pub(super) async fn run(mut self, task: Task) {
+        time::sleep(task.first_wait).await;
+        loop {
+            let started = Instant::now();
+            let outcome = self.probe(&task).await;
+            let finished = Finished { id: task.id, key: task.key.clone(), started, outcome };
+            if task.results.send(finished).await.is_err() {
+                return;
+            }
+            let interval = Duration::from_millis(task.interval.load(Ordering::Relaxed));
+            let ran = Ran { started, ended: Instant::now(), interval, jitter: task.monitor.jitter };
+            let next = schedule::next_start(&ran, &mut rand::rng());
+            time::sleep_until(next.into()).await;
+        }
+    }
+
+    /// One probe: attempts until one succeeds, at most `retries` more after the first.
+    async fn probe(&mut self, task: &Task) -> Outcome {
+        let mut tries = 0;
+        loop {
+            let (began, mut stages) = (Instant::now(), Stages::default());
+            let attempt = self.attempt(task, &mut stages);
+            let late = |stages: &Stages| match (&task.monitor.check, stages.connect) {
+                (Check::Http(_), Some(_)) => Reason::HttpTimeout,
+                (Check::Http(_) | Check::Tcp, _) => Reason::ConnectTimeout,
+            };
+            let result = timeout(task.monitor.timeout, attempt).await;
+            let times = |stages: Stages| ProbeTimes {
+                checked_at: SystemTime::now(),
+                total: began.elapsed(),
+                connect: stages.connect,
+                first_byte: stages.first_byte,
+            };
+            let reason = match result {
+                Ok(Ok(())) => return Outcome::Success(times(stages)),
+                Ok(Err(reason)) => reason,
+                Err(_) => late(&stages),
+            };
+            self.kept = None;
+            tries += 1;
+            if tries > task.monitor.retries {
+                return Outcome::Failure(reason, times(stages));
+            }
+        }
+    }
+
+    async fn attempt(&mut self, task: &Task, stages: &mut Stages) -> Result<(), Reason> {
+        match &task.monitor.check {
+            Check::Tcp => {
+                let opened = self.open(task, stages).await?;
+                tokio::spawn(part(opened.carrier));
+                Ok(())
+            }
+            Check::Http(check) => {
+                let mut kept = match self.kept.take() {
+                    Some(kept) if kept.is_open() => kept,
+                    Some(_) | None => http::Kept::over(self.open(task, stages).await?.carrier).await?,
+                };
+                // A kept connection has its connect behind it.
+                stages.connect = stages.connect.or(Some(Duration::ZERO));
+                let done = kept.ask(check, &task.origin, &mut stages.first_byte).await;
+                if done.is_ok() && check.keep_alive {
+                    self.kept = Some(kept);
+                }
+                done
+            }
+        }
+    }
+
+    async fn open(&self, task: &Task, stages: &mut Stages) -> Result<Opened, Reason> {
+        let opening =
+            Opening { origin: &task.origin, via: task.key.via, wait: task.monitor.timeout, priority: PRIORITY_PROBE };
+        match self.offramp.open(opening, &mut First::none()).await {
+            Ok(opened) => {
+                stages.connect = Some(opened.connect);
+                Ok(opened)
+            }
+            Err(Failure::Refused(reason, _) | Failure::Unanswered(reason)) => Err(reason),
+            Err(Failure::ClientGone) => Err(Reason::ConnectionReset),
+        }
+    }
+}
+
+/// Ends a connection politely: an origin should not log a reset for every probe.
+async fn part(carrier: Carrier) {
+    match carrier {
+        Carrier::Tunnel(mut stream, _link, _held) => {
+            let _ = stream.send.finish();
+            let _ = timeout(FAREWELL, stream.recv.read_to_end(64 * 1024)).await;
+            stream.cut(StreamCode::Reset);
+        }
+        Carrier::Direct(socket) => {
+            socket.shutdown_write();
+            let mut rest = Vec::new();
+            let _ = timeout(FAREWELL, socket.into_stream().take(64 * 1024).read_to_end(&mut rest)).await;
+        }
+    }
+}

@@ -1,0 +1,206 @@
+//! Makes the view: paths from routes and links, then path → origin → pool → load balancer. Pure.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, atomic::AtomicUsize},
+};
+
+use protocol::{
+    error::Reason,
+    id::{LinkId, Name},
+};
+
+use super::{
+    key::{BalancerKey, OriginKey},
+    state::PathReport,
+    view::{BalancerHealth, BalancerView, Health, HealthView, OriginView, PathView, PoolHealth, PoolView},
+};
+use crate::{
+    model::{Catalog, LinkLoad, LoadBalancer, Origin, Pool, Via},
+    routing::RouteTable,
+};
+
+/// What the view needs to know of a link.
+#[derive(Debug, Clone)]
+pub struct LinkFacts {
+    /// The connector at its other end.
+    pub connector: Name,
+    /// Its state and load, kept current by the tunnel room.
+    pub load: Arc<LinkLoad>,
+}
+
+/// Names a path of the catalog.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct PathAt {
+    /// Index into [`Catalog::pools`].
+    pub pool: usize,
+    /// Index into [`Pool::origins`].
+    pub origin: usize,
+    /// Which way.
+    pub via: Via,
+}
+
+/// Everything a view is made of.
+#[derive(Debug)]
+pub struct Sources<'a, L, P> {
+    /// The view before: open flows are carried over from it, by the names of pool and origin.
+    pub previous: &'a HealthView,
+    /// The catalog in force.
+    pub catalog: &'a Arc<Catalog>,
+    /// Which links lead where.
+    pub routes: &'a RouteTable,
+    /// A link by its number; `None` if it is gone.
+    pub link: L,
+    /// What is known of a path of a monitored pool; `None` if it was not probed yet.
+    pub path: P,
+}
+
+impl HealthView {
+    /// Makes the view of this moment.
+    #[must_use]
+    pub fn build<L, P>(sources: &Sources<'_, L, P>) -> Self
+    where
+        L: Fn(LinkId) -> Option<LinkFacts>,
+        P: Fn(PathAt) -> Option<PathReport>,
+    {
+        let kept = Kept::of(sources.previous, sources.catalog);
+        let pools: Vec<_> =
+            (0..).zip(&sources.catalog.pools).map(|(at, pool)| pool_view(sources, &kept, at, pool)).collect();
+        let load_balancers = sources.catalog.load_balancers.iter().map(|lb| balancer_view(lb, &pools)).collect();
+        Self { catalog: sources.catalog.clone(), pools, load_balancers }
+    }
+}
+
+/// The open flows of the view before, findable by name, or by position while the catalog is the same.
+enum Kept<'a> {
+    SamePlaces(&'a HealthView),
+    ByName(HashMap<(&'a Name, &'a Name), &'a OriginView>),
+}
+
+impl<'a> Kept<'a> {
+    fn of(previous: &'a HealthView, catalog: &Arc<Catalog>) -> Self {
+        if Arc::ptr_eq(&previous.catalog, catalog) {
+            return Self::SamePlaces(previous);
+        }
+        let origins_of = |pool: &'a PoolView| pool.origins.iter().map(move |o| ((&pool.pool.name, &o.origin.name), o));
+        Self::ByName(previous.pools.iter().flat_map(origins_of).collect())
+    }
+
+    fn find(&self, at: (usize, usize), names: (&'a Name, &'a Name)) -> Option<&'a OriginView> {
+        match self {
+            Self::SamePlaces(previous) => previous.pools.get(at.0).and_then(|pool| pool.origins.get(at.1)),
+            Self::ByName(origins) => origins.get(&names).copied(),
+        }
+    }
+}
+
+fn pool_view<'a, L, P>(sources: &Sources<'a, L, P>, kept: &Kept<'a>, at: usize, pool: &'a Arc<Pool>) -> PoolView
+where
+    L: Fn(LinkId) -> Option<LinkFacts>,
+    P: Fn(PathAt) -> Option<PathReport>,
+{
+    let view_of = |(index, origin): (usize, &'a Arc<Origin>)| {
+        let before = kept.find((at, index), (&pool.name, &origin.name));
+        let ways = ways_to(sources, origin, before);
+        let monitored = pool.monitor.is_some();
+        let report = |via| if monitored { (sources.path)(PathAt { pool: at, origin: index, via }) } else { None };
+        let (paths, unreachable) = match ways {
+            Ok(ways) => (ways.into_iter().map(|way| path_view(way, &report)).collect(), None),
+            Err(reason) => (Vec::new(), Some(reason)),
+        };
+        let flows = before.map_or_else(|| Arc::new(AtomicUsize::new(0)), |before| before.flows.clone());
+        let health = origin_health(&paths);
+        OriginView { origin: origin.clone(), key: OriginKey::of(origin), health, flows, paths, unreachable }
+    };
+    let origins: Vec<_> = pool.origins.iter().enumerate().map(view_of).collect();
+    PoolView { pool: pool.clone(), health: pool_health(pool, &origins), origins }
+}
+
+struct Way {
+    via: Via,
+    connector: Option<Name>,
+    load: Arc<LinkLoad>,
+}
+
+/// Every way to the origin; never empty.
+fn ways_to<L, P>(sources: &Sources<'_, L, P>, origin: &Origin, before: Option<&OriginView>) -> Result<Vec<Way>, Reason>
+where
+    L: Fn(LinkId) -> Option<LinkFacts>,
+{
+    let Some(vnet) = &origin.vnet else {
+        let direct = before.and_then(|before| before.paths.iter().find(|path| path.via == Via::Direct));
+        let load = direct.map(|path| path.load.clone()).unwrap_or_default();
+        return Ok(vec![Way { via: Via::Direct, connector: None, load }]);
+    };
+    let links = sources.routes.links_to(vnet, &origin.address.host)?;
+    let way = |id: &LinkId| {
+        let LinkFacts { connector, load } = (sources.link)(*id)?;
+        Some(Way { via: Via::Link(*id), connector: Some(connector), load })
+    };
+    let ways: Vec<_> = links.iter().filter_map(way).collect();
+    // A link may be gone a moment before its routes are.
+    if ways.is_empty() { Err(Reason::TunnelDown) } else { Ok(ways) }
+}
+
+fn path_view(way: Way, report: &impl Fn(Via) -> Option<PathReport>) -> PathView {
+    let Way { via, connector, load } = way;
+    let report = report(via);
+    let (mut health, mut reason) = report.map_or((Health::Unknown, None), |report| (report.health, report.reason));
+    // Also for paths that nobody probes: what cannot be placed on cannot make its origin look well.
+    if !load.is_placeable() {
+        (health, reason) = (Health::Unhealthy, Some(Reason::LinkLost));
+    }
+    let (last, interval) = (report.and_then(|report| report.last), report.map(|report| report.interval));
+    PathView { via, connector, load, health, reason, last, interval }
+}
+
+/// Healthy if any path is, else unknown if any is, else unhealthy, as is an origin without any path.
+fn origin_health(paths: &[PathView]) -> Health {
+    let any = |health| paths.iter().any(|path| path.health == health);
+    if any(Health::Healthy) {
+        Health::Healthy
+    } else if any(Health::Unknown) {
+        Health::Unknown
+    } else {
+        Health::Unhealthy
+    }
+}
+
+/// Unknown origins may turn out well: a pool is critical only when not even they would reach `minimum_origins`, and unknown
+/// while it depends on them (as a pool without a monitor always does).
+fn pool_health(pool: &Pool, origins: &[OriginView]) -> PoolHealth {
+    let count = |health| origins.iter().filter(|origin| origin.health == health).count();
+    let (healthy, unknown) = (count(Health::Healthy), count(Health::Unknown));
+    let enough = pool.minimum_origins.max(1);
+    if healthy + unknown < enough {
+        PoolHealth::Critical
+    } else if healthy < enough {
+        PoolHealth::Unknown
+    } else if healthy < origins.len() {
+        PoolHealth::Degraded
+    } else {
+        PoolHealth::Healthy
+    }
+}
+
+fn balancer_view(lb: &LoadBalancer, pools: &[PoolView]) -> BalancerView {
+    let mut usable = lb.pools.iter().copied().filter(|pool| pools[*pool].serves());
+    let first = usable.next();
+    let is_well = |pool: &PoolView| match pool.health {
+        PoolHealth::Healthy => true,
+        PoolHealth::Unknown => pool.pool.monitor.is_none(),
+        PoolHealth::Degraded | PoolHealth::Critical => false,
+    };
+    let health = if first.is_none() {
+        BalancerHealth::Critical
+    } else if lb.pools.iter().all(|pool| is_well(&pools[*pool])) {
+        BalancerHealth::Healthy
+    } else {
+        BalancerHealth::Degraded
+    };
+    let last_resort = || lb.fallback_pool.filter(|pool| pools[*pool].can_be_tried());
+    BalancerView { key: BalancerKey::of(&lb.name), health, serving_pool: first.or_else(last_resort) }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,246 @@
+use std::time::Duration;
+
+use proptest::prelude::*;
+use protocol::id::Target;
+
+use super::*;
+use crate::model::{Affinity, Check, Monitor, PoolSteering, Route, Steering};
+
+fn name(text: &str) -> Name {
+    text.parse().expect("a name")
+}
+
+fn origin(text: &str, vnet: Option<&str>, address: &str) -> Arc<Origin> {
+    let address: Target = address.parse().expect("a target");
+    Arc::new(Origin { name: name(text), vnet: vnet.map(name), address, weight: 1.0 })
+}
+
+fn monitor() -> Arc<Monitor> {
+    Arc::new(Monitor {
+        name: name("web"),
+        check: Check::Tcp,
+        interval: Duration::from_secs(5),
+        timeout: Duration::from_secs(2),
+        retries: 1,
+        consecutive_up: 2,
+        consecutive_down: 2,
+        passive_failures: 3,
+        jitter: 0.1,
+    })
+}
+
+fn pool(text: &str, monitored: bool, minimum_origins: usize, origins: Vec<Arc<Origin>>) -> Arc<Pool> {
+    Arc::new(Pool {
+        name: name(text),
+        monitor: monitored.then(monitor),
+        steering: Steering::Random,
+        minimum_origins,
+        connect_timeout: Duration::from_secs(5),
+        origins,
+    })
+}
+
+fn balancer(pools: Vec<usize>, fallback_pool: Option<usize>) -> Arc<LoadBalancer> {
+    let steering = PoolSteering::Off;
+    Arc::new(LoadBalancer { name: name("www"), pools, fallback_pool, steering, session_affinity: Affinity::None })
+}
+
+fn catalog(pools: Vec<Arc<Pool>>, load_balancers: Vec<Arc<LoadBalancer>>) -> Arc<Catalog> {
+    Arc::new(Catalog { version: 1, pools, load_balancers, ..Catalog::default() })
+}
+
+fn report(health: Health) -> PathReport {
+    let reason = (health == Health::Unhealthy).then_some(Reason::ConnectRefused);
+    PathReport { health, reason, last: None, interval: Duration::from_secs(5) }
+}
+
+/// Links 1 and 2 lead to 10.0.0.0/8 of `prod`; 172.16.0.0/12 is known and down.
+fn routes() -> RouteTable {
+    let route = |cidr: &str| Route { vnet: name("prod"), cidr: cidr.parse().expect("a CIDR") };
+    RouteTable::build([1, 2].map(|link| (route("10.0.0.0/8"), LinkId(link))), [route("172.16.0.0/12")])
+}
+
+struct World {
+    loads: HashMap<LinkId, Arc<LinkLoad>>,
+    reports: HashMap<PathAt, PathReport>,
+    previous: HealthView,
+}
+
+impl World {
+    fn new() -> Self {
+        let loads = [1, 2].map(|link| (LinkId(link), Arc::default())).into();
+        Self { loads, reports: HashMap::new(), previous: HealthView::default() }
+    }
+
+    fn found(mut self, origin: usize, via: u64, health: Health) -> Self {
+        self.reports.insert(PathAt { pool: 0, origin, via: Via::Link(LinkId(via)) }, report(health));
+        self
+    }
+
+    fn view(&self, catalog: &Arc<Catalog>) -> HealthView {
+        HealthView::build(&Sources {
+            previous: &self.previous,
+            catalog,
+            routes: &routes(),
+            link: |id| Some(LinkFacts { connector: name("dc1"), load: self.loads.get(&id)?.clone() }),
+            path: |at| self.reports.get(&at).copied(),
+        })
+    }
+}
+
+fn one_origin(monitored: bool) -> Arc<Catalog> {
+    let origins = vec![origin("a", Some("prod"), "10.0.0.1:80")];
+    catalog(vec![pool("web", monitored, 1, origins)], vec![balancer(vec![0], None)])
+}
+
+#[test]
+fn an_origin_is_as_well_as_its_best_path() {
+    use Health::{Healthy, Unhealthy, Unknown};
+    for (first, second, expected) in [
+        (Healthy, Unhealthy, Healthy),
+        (Healthy, Unknown, Healthy),
+        (Unknown, Unhealthy, Unknown),
+        (Unhealthy, Unhealthy, Unhealthy),
+    ] {
+        let view = World::new().found(0, 1, first).found(0, 2, second).view(&one_origin(true));
+        assert_eq!(view.pools[0].origins[0].health, expected, "{first:?} {second:?}");
+    }
+    assert_eq!(World::new().view(&one_origin(true)).pools[0].origins[0].health, Unknown, "not probed yet");
+}
+
+#[test]
+fn a_pool_without_a_monitor_is_unknown_and_serves() {
+    let view = World::new().found(0, 1, Health::Unhealthy).view(&one_origin(false));
+    assert_eq!(view.pools[0].health, PoolHealth::Unknown);
+    assert_eq!(view.load_balancers[0].health, BalancerHealth::Healthy);
+    assert_eq!(view.load_balancers[0].serving_pool, Some(0));
+}
+
+#[test]
+fn an_origin_without_a_path_is_unhealthy_and_says_why() {
+    let origins = vec![
+        origin("a", Some("prod"), "192.168.0.1:80"),
+        origin("b", Some("prod"), "172.16.0.1:80"),
+        origin("c", Some("other"), "db.internal:80"),
+    ];
+    for monitored in [true, false] {
+        let catalog = catalog(vec![pool("web", monitored, 1, origins.clone())], vec![balancer(vec![0], None)]);
+        let view = World::new().view(&catalog);
+        let why: Vec<_> = view.pools[0].origins.iter().map(|o| (o.health, o.reason())).collect();
+        let unhealthy = |reason| (Health::Unhealthy, Some(reason));
+        assert_eq!(why, [Reason::NoRoute, Reason::TunnelDown, Reason::NoRoute].map(unhealthy));
+        assert_eq!(view.pools[0].health, PoolHealth::Critical);
+        assert_eq!(view.load_balancers[0].health, BalancerHealth::Critical);
+        assert_eq!(view.load_balancers[0].serving_pool, None);
+    }
+}
+
+#[test]
+fn a_suspect_link_takes_even_unprobed_paths_out() {
+    let world = World::new();
+    for load in world.loads.values() {
+        load.set_suspect(true);
+    }
+    let view = world.view(&one_origin(false));
+    assert_eq!(view.pools[0].origins[0].reason(), Some(Reason::LinkLost));
+    assert_eq!(view.pools[0].health, PoolHealth::Critical);
+}
+
+#[test]
+fn names_are_tried_on_every_link_and_direct_origins_on_none() {
+    let origins = vec![origin("a", Some("prod"), "db.internal:80"), origin("b", None, "192.0.2.1:80")];
+    let view = World::new().view(&catalog(vec![pool("web", true, 1, origins)], vec![]));
+    let vias = |origin: usize| view.pools[0].origins[origin].paths.iter().map(|path| path.via).collect::<Vec<_>>();
+    assert_eq!(vias(0), [Via::Link(LinkId(1)), Via::Link(LinkId(2))]);
+    assert_eq!(vias(1), [Via::Direct]);
+}
+
+#[test]
+fn pools_fail_over_in_order_and_the_fallback_serves_whatever_its_health() {
+    let reachable = |text| vec![origin(text, Some("prod"), "10.0.0.1:80")];
+    let pools = vec![pool("a", true, 1, reachable("a")), pool("b", true, 1, reachable("b"))];
+    let catalog = catalog(pools, vec![balancer(vec![0, 1], Some(0))]);
+    let serving = |first, second| {
+        let mut world = World::new();
+        for link in [1, 2] {
+            for (pool, health) in [(0, first), (1, second)] {
+                world.reports.insert(PathAt { pool, origin: 0, via: Via::Link(LinkId(link)) }, report(health));
+            }
+        }
+        let view = world.view(&catalog);
+        (view.load_balancers[0].health, view.load_balancers[0].serving_pool)
+    };
+    use Health::{Healthy, Unhealthy};
+    assert_eq!(serving(Healthy, Healthy), (BalancerHealth::Healthy, Some(0)));
+    assert_eq!(serving(Unhealthy, Healthy), (BalancerHealth::Degraded, Some(1)));
+    assert_eq!(serving(Healthy, Unhealthy), (BalancerHealth::Degraded, Some(0)));
+    assert_eq!(serving(Unhealthy, Unhealthy), (BalancerHealth::Critical, Some(0)));
+}
+
+#[test]
+fn open_flows_survive_a_new_view_and_a_new_catalog() {
+    let mut world = World::new();
+    let old = catalog(
+        vec![pool("web", true, 1, vec![origin("a", Some("prod"), "10.0.0.1:80"), origin("b", None, "192.0.2.1:80")])],
+        vec![],
+    );
+    world.previous = world.view(&old);
+    let held = [world.previous.pools[0].origins[0].hold(), world.previous.pools[0].origins[1].hold()];
+    let direct = world.previous.pools[0].origins[1].paths[0].load.clone();
+    world.previous = world.view(&old);
+    let new = catalog(
+        vec![
+            pool("other", true, 1, vec![origin("a", Some("prod"), "10.0.0.1:80")]),
+            pool("web", true, 1, vec![origin("b", None, "192.0.2.1:80"), origin("a", Some("prod"), "10.0.0.1:80")]),
+        ],
+        vec![],
+    );
+    let view = world.view(&new);
+    assert_eq!(view.pools[1].origins.iter().map(OriginView::flows).collect::<Vec<_>>(), [1, 1]);
+    assert_eq!(view.pools[0].origins[0].flows(), 0, "another pool counts on its own");
+    assert!(Arc::ptr_eq(&view.pools[1].origins[0].paths[0].load, &direct));
+    drop(held);
+    assert_eq!(view.pools[1].flows(), 0);
+}
+
+#[test]
+fn a_link_that_is_gone_before_its_routes_is_no_path() {
+    let mut world = World::new();
+    world.loads.remove(&LinkId(1));
+    let view = world.view(&one_origin(true));
+    assert_eq!(view.pools[0].origins[0].paths.iter().map(|path| path.via).collect::<Vec<_>>(), [Via::Link(LinkId(2))]);
+    world.loads.clear();
+    assert_eq!(world.view(&one_origin(true)).pools[0].origins[0].unreachable, Some(Reason::TunnelDown));
+}
+
+fn healths() -> impl Strategy<Value = Health> {
+    prop_oneof![Just(Health::Healthy), Just(Health::Unknown), Just(Health::Unhealthy)]
+}
+
+proptest! {
+    #[test]
+    fn a_pool_is_as_well_as_its_origins(
+        paths in prop::collection::vec((healths(), healths()), 1..6),
+        minimum in 0_usize..5,
+    ) {
+        let origins = (0..paths.len()).map(|at| origin(&format!("o{at}"), Some("prod"), "10.0.0.1:80")).collect();
+        let catalog = catalog(vec![pool("web", true, minimum, origins)], vec![balancer(vec![0], None)]);
+        let mut world = World::new();
+        for (at, (first, second)) in paths.iter().enumerate() {
+            world = world.found(at, 1, *first).found(at, 2, *second);
+        }
+        let view = world.view(&catalog);
+        let has = |health, (first, second): &(Health, Health)| *first == health || *second == health;
+        let healthy = paths.iter().filter(|pair| has(Health::Healthy, pair)).count();
+        let hopeless = paths.iter().filter(|pair| **pair == (Health::Unhealthy, Health::Unhealthy)).count();
+        let enough = minimum.max(1);
+        let expected = match () {
+            () if healthy == paths.len() && healthy >= enough => PoolHealth::Healthy,
+            () if healthy >= enough => PoolHealth::Degraded,
+            () if paths.len() - hopeless >= enough => PoolHealth::Unknown,
+            () => PoolHealth::Critical,
+        };
+        prop_assert_eq!(view.pools[0].health, expected);
+        prop_assert_eq!(view.load_balancers[0].serving_pool.is_some(), expected != PoolHealth::Critical);
+    }
+}

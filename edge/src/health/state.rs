@@ -1,0 +1,256 @@
+//! The state of one path of a monitored pool: what its probes, its link and live traffic say of it. Reads no clock.
+//!
+//! Three witnesses, kept apart. The *probes'* verdict: the first probe decides (its retries are spent by then); after that
+//! `consecutive_down` failures in a row make a healthy path unhealthy and `consecutive_up` successes bring it back, except
+//! that the first success ever is enough. The *link*: while it is suspect or dead the path is unhealthy with
+//! `link_lost`, whatever its probes said; after that one good probe re-admits a path that they had found healthy, and
+//! `consecutive_down` bad ones make the outage theirs. *Live traffic*: `passive_failures` failed connects in a row count
+//! as a verdict, which only probes undo.
+
+use std::time::{Duration, Instant};
+
+use protocol::error::Reason;
+
+use super::view::{Health, ProbeTimes};
+use crate::model::Monitor;
+
+/// How a probe ended, retries included.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Outcome {
+    /// The origin answered as expected.
+    Success(ProbeTimes),
+    /// It did not, or was not reached.
+    Failure(Reason, ProbeTimes),
+}
+
+/// A change of a path's health.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Transition {
+    /// What it was.
+    pub from: Health,
+    /// What it is now.
+    pub to: Health,
+    /// Why it is unhealthy.
+    pub reason: Option<Reason>,
+}
+
+/// What the view shows of a path.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct PathReport {
+    /// Its health.
+    pub health: Health,
+    /// Why it is unhealthy.
+    pub reason: Option<Reason>,
+    /// The last probe that counted.
+    pub last: Option<ProbeTimes>,
+    /// The probe interval in force.
+    pub interval: Duration,
+}
+
+/// The state machine of one path.
+#[derive(Debug, Clone)]
+pub struct PathState {
+    verdict: Verdict,
+    link: Link,
+    /// Results in a row that speak against the verdict.
+    run: u32,
+    /// Failed live connects in a row.
+    failed_connects: u32,
+    /// A good probe that began earlier proves nothing any more.
+    good_from: Option<Instant>,
+    /// A bad probe that began earlier proves nothing any more.
+    bad_from: Option<Instant>,
+    last: Option<ProbeTimes>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Verdict {
+    Unknown,
+    Healthy,
+    Unhealthy(Reason),
+    /// Unhealthy since the first probe: one success is enough.
+    NeverHealthy(Reason),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Link {
+    Up,
+    /// Suspect or dead.
+    Out,
+    /// Up again, which no probe has confirmed yet.
+    Back,
+}
+
+impl Default for PathState {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl PathState {
+    /// A path that was never probed, over a link that is up.
+    #[must_use]
+    pub fn new() -> Self {
+        Self {
+            verdict: Verdict::Unknown,
+            link: Link::Up,
+            run: 0,
+            failed_connects: 0,
+            good_from: None,
+            bad_from: None,
+            last: None,
+        }
+    }
+
+    /// Takes in the result of a probe that began at `started`. A probe that began before its link or live traffic took the
+    /// path out says nothing about it now, and is ignored.
+    pub fn observe(&mut self, started: Instant, outcome: Outcome, monitor: &Monitor) -> Option<Transition> {
+        let before = self.health();
+        match outcome {
+            Outcome::Success(times) if !is_stale(started, self.good_from) => {
+                self.last = Some(times);
+                self.succeeded(monitor);
+            }
+            Outcome::Failure(reason, times) if !is_stale(started, self.bad_from) => {
+                self.last = Some(times);
+                self.failed(reason, monitor);
+            }
+            Outcome::Success(_) | Outcome::Failure(..) => {}
+        }
+        self.change_from(before)
+    }
+
+    /// Takes the path out because its link became suspect or died.
+    pub fn link_lost(&mut self, now: Instant) -> Option<Transition> {
+        let before = self.health();
+        self.link = Link::Out;
+        self.run = 0;
+        self.good_from = Some(now);
+        self.bad_from = Some(now);
+        self.change_from(before)
+    }
+
+    /// Notes that the link is up again. A path with a verdict stays out until a good probe, which the caller sends now.
+    pub fn link_back(&mut self, now: Instant) -> Option<Transition> {
+        let before = self.health();
+        if self.link == Link::Out {
+            self.link = Link::Back;
+            self.bad_from = Some(now);
+        }
+        self.change_from(before)
+    }
+
+    /// Takes in how a live connect over the path ended. Failures of the tunnel are its link's, not the path's.
+    pub fn passive(&mut self, now: Instant, connect: Result<(), Reason>, monitor: &Monitor) -> Option<Transition> {
+        let before = self.health();
+        match connect {
+            Ok(()) => self.failed_connects = 0,
+            Err(reason) if is_of_tunnel(reason) || self.link == Link::Out || self.is_down() => {}
+            Err(_) => self.failed_connects = self.failed_connects.saturating_add(1),
+        }
+        if monitor.passive_failures > 0 && self.failed_connects >= monitor.passive_failures {
+            self.condemn(Verdict::Unhealthy(Reason::PassiveFailures));
+            self.good_from = Some(now);
+            self.bad_from = Some(now);
+        }
+        self.change_from(before)
+    }
+
+    /// What the path is now.
+    #[must_use]
+    pub fn health(&self) -> Health {
+        match (self.link, self.verdict) {
+            (Link::Out, _) | (_, Verdict::Unhealthy(_) | Verdict::NeverHealthy(_)) => Health::Unhealthy,
+            (Link::Back, Verdict::Healthy) => Health::Unhealthy,
+            (Link::Up, Verdict::Healthy) => Health::Healthy,
+            (Link::Up | Link::Back, Verdict::Unknown) => Health::Unknown,
+        }
+    }
+
+    /// Why it is unhealthy.
+    #[must_use]
+    pub fn reason(&self) -> Option<Reason> {
+        match (self.link, self.verdict) {
+            (Link::Out, _) | (Link::Back, Verdict::Healthy) => Some(Reason::LinkLost),
+            (_, Verdict::Unhealthy(reason) | Verdict::NeverHealthy(reason)) => Some(reason),
+            (Link::Up, Verdict::Healthy) | (Link::Up | Link::Back, Verdict::Unknown) => None,
+        }
+    }
+
+    /// What the view shows of it.
+    #[must_use]
+    pub fn report(&self, interval: Duration) -> PathReport {
+        PathReport { health: self.health(), reason: self.reason(), last: self.last, interval }
+    }
+
+    fn succeeded(&mut self, monitor: &Monitor) {
+        // Nothing proves a link better than an answer that crossed it.
+        self.link = Link::Up;
+        match self.verdict {
+            Verdict::Healthy => self.run = 0,
+            Verdict::Unknown | Verdict::NeverHealthy(_) => self.admit(),
+            Verdict::Unhealthy(_) => {
+                self.run += 1;
+                if self.run >= monitor.consecutive_up {
+                    self.admit();
+                }
+            }
+        }
+    }
+
+    fn failed(&mut self, reason: Reason, monitor: &Monitor) {
+        if self.link == Link::Out {
+            return;
+        }
+        if is_of_tunnel(reason) {
+            // The probe noticed before the link's keeper did.
+            self.link = Link::Back;
+            self.run = 0;
+            return;
+        }
+        match self.verdict {
+            Verdict::Unknown | Verdict::NeverHealthy(_) => self.condemn(Verdict::NeverHealthy(reason)),
+            Verdict::Unhealthy(_) => self.condemn(Verdict::Unhealthy(reason)),
+            Verdict::Healthy => {
+                self.run += 1;
+                if self.run >= monitor.consecutive_down {
+                    self.condemn(Verdict::Unhealthy(reason));
+                }
+            }
+        }
+    }
+
+    fn admit(&mut self) {
+        self.verdict = Verdict::Healthy;
+        self.run = 0;
+    }
+
+    fn condemn(&mut self, verdict: Verdict) {
+        self.verdict = verdict;
+        self.run = 0;
+        self.failed_connects = 0;
+        if self.link == Link::Back {
+            self.link = Link::Up;
+        }
+    }
+
+    fn is_down(&self) -> bool {
+        matches!(self.verdict, Verdict::Unhealthy(_) | Verdict::NeverHealthy(_))
+    }
+
+    fn change_from(&self, from: Health) -> Option<Transition> {
+        let to = self.health();
+        (from != to).then(|| Transition { from, to, reason: self.reason() })
+    }
+}
+
+fn is_stale(started: Instant, valid_from: Option<Instant>) -> bool {
+    valid_from.is_some_and(|from| started < from)
+}
+
+fn is_of_tunnel(reason: Reason) -> bool {
+    matches!(reason, Reason::LinkLost | Reason::TunnelDown | Reason::NoRoute)
+}
+
+#[cfg(test)]
+mod tests;

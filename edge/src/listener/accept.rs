@@ -1,0 +1,74 @@
+//! Accepts TCP connections of one listener, within its bound.
+
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
+
+use net::{Listener, Socket};
+use tokio_util::task::TaskTracker;
+use tracing::warn;
+
+use super::{Shared, flow, table::ListenerState};
+use crate::{metrics::RefusedFlow, model::Held};
+
+/// After an accept that failed (descriptors used up, most likely), others need time to end.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// Accepts until the listener is closed.
+pub(super) async fn accept(
+    shared: Arc<Shared>,
+    state: Arc<ListenerState>,
+    socket: Box<dyn Listener>,
+    tasks: TaskTracker,
+) {
+    let mut failing = false;
+    loop {
+        let accepted = tokio::select! {
+            accepted = socket.accept() => accepted,
+            () = state.closed() => return,
+        };
+        match accepted {
+            Ok((client, source)) => {
+                failing = false;
+                if state.flows.load(Ordering::Relaxed) >= state.listener.max_connections {
+                    shared.metrics.refused_flow(&state.listener.name, RefusedFlow::MaxConnections);
+                    client.abort();
+                    continue;
+                }
+                begin(&shared, &state, client, source, &tasks);
+            }
+            Err(error) => {
+                shared.metrics.refused_flow(&state.listener.name, RefusedFlow::Accept);
+                if !failing {
+                    warn!(listener = %state.listener.name, %error, "cannot accept: pausing");
+                }
+                failing = true;
+                tokio::time::sleep(PAUSE).await;
+            }
+        }
+    }
+}
+
+fn begin(
+    shared: &Arc<Shared>,
+    state: &Arc<ListenerState>,
+    client: Socket,
+    source: std::net::SocketAddr,
+    tasks: &TaskTracker,
+) {
+    let held = Held::new(&state.flows);
+    let flow = flow::Flow::new(shared.clone(), state.listener.clone(), source, held);
+    let worker = flow.worker();
+    // Accepting runs on worker 0; a flow moves to the worker of the link it is placed on.
+    if worker % shared.workers.count() == 0 {
+        tasks.spawn(flow.run(client));
+    } else if let Ok(parked) = client.park() {
+        let landing = async move {
+            if let Ok(client) = parked.land() {
+                flow.run(client).await;
+            }
+        };
+        tasks.spawn_on(landing, shared.workers.handle(worker));
+    }
+}

@@ -1,0 +1,178 @@
+//! What an edge counts. Every family is moved by a test; labels come from configuration and small closed sets.
+
+use std::{
+    fmt,
+    sync::atomic::{AtomicI64, AtomicU64},
+};
+
+use prometheus_client::{
+    encoding::{EncodeLabelSet, text::encode},
+    metrics::{counter::Counter, family::Family, gauge::Gauge},
+    registry::{Registry, Unit},
+};
+use protocol::{id::Name, splice::Carried};
+
+/// Counters and gauges of an edge; clones share them.
+#[derive(Debug, Clone, Default)]
+pub struct Metrics {
+    flows: Family<ListenerLabel, Gauge<i64, AtomicI64>>,
+    ended: Family<EndLabel, Counter<u64, AtomicU64>>,
+    refused: Family<RefusedLabel, Counter<u64, AtomicU64>>,
+    up: Family<ListenerLabel, Counter<u64, AtomicU64>>,
+    down: Family<ListenerLabel, Counter<u64, AtomicU64>>,
+    probes: Family<ProbeLabel, Counter<u64, AtomicU64>>,
+    reloads: Family<ReloadLabel, Counter<u64, AtomicU64>>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ListenerLabel {
+    listener: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct EndLabel {
+    listener: String,
+    ended: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RefusedLabel {
+    listener: String,
+    why: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ProbeLabel {
+    pool: String,
+    outcome: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ReloadLabel {
+    outcome: &'static str,
+}
+
+/// Why a client's connection was closed without reaching an origin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum RefusedFlow {
+    /// The listener carries as many as it may.
+    MaxConnections,
+    /// The connection could not be accepted.
+    Accept,
+    /// No origin could take it.
+    NoPlace,
+    /// It failed after bytes had left that may not be sent twice.
+    NotReplayable,
+    /// The client left before an origin was reached.
+    ClientGone,
+}
+
+impl RefusedFlow {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::MaxConnections => "max_connections",
+            Self::Accept => "accept",
+            Self::NoPlace => "no_place",
+            Self::NotReplayable => "not_replayable",
+            Self::ClientGone => "client_gone",
+        }
+    }
+}
+
+/// A flow that is over.
+#[derive(Debug)]
+pub struct FlowEnd<'a> {
+    /// Its listener.
+    pub listener: &'a Name,
+    /// How it ended.
+    pub ended: &'static str,
+    /// What it carried.
+    pub carried: &'a Carried,
+}
+
+/// Counts a flow as open until dropped.
+#[derive(Debug)]
+pub struct FlowGuard(Gauge<i64, AtomicI64>);
+
+impl Drop for FlowGuard {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
+/// Gauges that are read from the rooms when metrics are asked for.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Readings {
+    /// Links registered.
+    pub links: usize,
+    /// Of them, links that new flows may be placed on.
+    pub links_up: usize,
+    /// Streams open over all links.
+    pub streams: usize,
+    /// Origins that are healthy.
+    pub origins_healthy: usize,
+    /// Origins configured.
+    pub origins: usize,
+}
+
+impl Metrics {
+    /// A flow has reached its origin.
+    #[must_use]
+    pub fn flow(&self, listener: &Name) -> FlowGuard {
+        let gauge = self.flows.get_or_create_owned(&ListenerLabel { listener: listener.to_string() });
+        gauge.inc();
+        FlowGuard(gauge)
+    }
+
+    /// A flow is over, however it ended.
+    pub fn flow_ended(&self, end: &FlowEnd<'_>) {
+        let listener = end.listener.to_string();
+        self.ended.get_or_create(&EndLabel { listener: listener.clone(), ended: end.ended }).inc();
+        let label = ListenerLabel { listener };
+        self.up.get_or_create(&label).inc_by(end.carried.sent);
+        self.down.get_or_create(&label).inc_by(end.carried.received);
+    }
+
+    /// A client's connection was closed without reaching an origin.
+    pub fn refused_flow(&self, listener: &Name, why: RefusedFlow) {
+        self.refused.get_or_create(&RefusedLabel { listener: listener.to_string(), why: why.as_str() }).inc();
+    }
+
+    /// A probe is over: `healthy`, or its reason.
+    pub fn probe(&self, pool: &Name, outcome: &'static str) {
+        self.probes.get_or_create(&ProbeLabel { pool: pool.to_string(), outcome }).inc();
+    }
+
+    /// A reload was asked for: `applied` or `refused`.
+    pub fn reload(&self, outcome: &'static str) {
+        self.reloads.get_or_create(&ReloadLabel { outcome }).inc();
+    }
+
+    /// Everything in the OpenMetrics text format.
+    ///
+    /// # Errors
+    /// Never in practice: a string takes every write.
+    pub fn encode(&self, readings: Readings) -> Result<String, fmt::Error> {
+        let mut registry = Registry::with_prefix("underpass");
+        registry.register("flows", "Flows open now, by listener", self.flows.clone());
+        registry.register("flows_ended", "Flows ended, by listener and how", self.ended.clone());
+        registry.register("flows_refused", "Connections closed before an origin was reached", self.refused.clone());
+        registry.register_with_unit("up", "Carried from clients to origins", Unit::Bytes, self.up.clone());
+        registry.register_with_unit("down", "Carried from origins to clients", Unit::Bytes, self.down.clone());
+        registry.register("probes", "Probes ended, by pool and outcome", self.probes.clone());
+        registry.register("reloads", "Reloads asked for, by outcome", self.reloads.clone());
+        let mut reading = |name: &str, help: &str, value: usize| {
+            let gauge: Gauge = Gauge::default();
+            gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
+            registry.register(name, help, gauge);
+        };
+        reading("links", "Links registered", readings.links);
+        reading("links_up", "Links that new flows may be placed on", readings.links_up);
+        reading("streams", "Streams open over all links", readings.streams);
+        reading("origins", "Origins configured", readings.origins);
+        reading("origins_healthy", "Origins that are healthy", readings.origins_healthy);
+        let mut text = String::new();
+        encode(&mut text, &registry)?;
+        Ok(text)
+    }
+}

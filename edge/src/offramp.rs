@@ -1,0 +1,312 @@
+//! The seam to origins: opens a stream to an origin over one chosen path, through a tunnel or directly. Flows and probes
+//! take the very same way.
+//!
+//! It chooses nothing and retries nothing.
+
+use std::{
+    io,
+    net::SocketAddr,
+    pin::pin,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use bytes::{BufMut, Bytes, BytesMut};
+use net::{Network, Resolver, Socket};
+use protocol::{
+    error::{Reason, StreamCode},
+    id::{Host, LinkId, Name},
+    limits::FIRST_BYTES_MAX,
+    splice::Stream,
+    stream::{self, OpenTcp, Reply},
+    wire::{self, WireError},
+};
+use quinn::SendStream;
+use tokio::{sync::watch, time};
+
+use crate::{
+    model::{Held, Origin, Via},
+    tunnel::{Link, LinksView},
+};
+
+/// Beyond the connector's own limit and four round trips, how long its reply may take.
+const REPLY_SLACK: Duration = Duration::from_millis(250);
+
+/// Opens streams to origins.
+#[derive(Debug, Clone)]
+pub struct Offramp {
+    network: Arc<dyn Network>,
+    resolver: Resolver,
+    links: watch::Receiver<Arc<LinksView>>,
+}
+
+/// What is to be opened.
+#[derive(Debug, Clone, Copy)]
+pub struct Opening<'a> {
+    /// Which origin.
+    pub origin: &'a Origin,
+    /// Which way.
+    pub via: Via,
+    /// How long the origin may take to accept.
+    pub wait: Duration,
+    /// Before other streams of the link (0 is a flow).
+    pub priority: i32,
+}
+
+/// A way to an origin that has accepted.
+#[derive(Debug)]
+pub struct Opened {
+    /// What bytes go over.
+    pub carrier: Carrier,
+    /// How long the dial took where it was made: at the connector, or here if direct.
+    pub connect: Duration,
+}
+
+/// What bytes go over.
+#[derive(Debug)]
+pub enum Carrier {
+    /// A stream of a link, which counts as open while held.
+    Tunnel(Stream, Arc<Link>, Held),
+    /// A connection of our own.
+    Direct(Socket),
+}
+
+/// Why there is no way to the origin.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Failure {
+    /// Nothing was delivered, and nothing will be.
+    Refused(Reason, String),
+    /// Nobody knows what was delivered: no reply, or the link died.
+    Unanswered(Reason),
+    /// The client is gone; nobody waits any more.
+    ClientGone,
+}
+
+/// The client's first bytes: read while the reply is awaited, sent at once, kept for placing again.
+#[derive(Debug, Default)]
+pub struct First<'a> {
+    client: Option<&'a Socket>,
+    bytes: BytesMut,
+    sent: usize,
+    ended: bool,
+    replay: bool,
+}
+
+impl<'a> First<'a> {
+    /// No client: a probe speaks only once it is connected.
+    #[must_use]
+    pub fn none() -> Self {
+        Self::default()
+    }
+
+    /// The first bytes of this client; `replay`: they may be delivered twice.
+    #[must_use]
+    pub fn of(client: &'a Socket, replay: bool) -> Self {
+        Self { client: Some(client), replay, ..Self::default() }
+    }
+
+    /// Bytes that the origin's stream has not been given yet.
+    #[must_use]
+    pub fn unsent(self) -> Bytes {
+        self.bytes.freeze().split_off(self.sent)
+    }
+
+    /// True if trying elsewhere cannot deliver anything twice that matters.
+    #[must_use]
+    pub fn may_be_placed_again(&self) -> bool {
+        self.replay || self.sent == 0 || is_client_hello(&self.bytes[..self.sent])
+    }
+
+    /// Reads what the client has sent, up to the bound; then reading pauses.
+    fn read(&mut self) -> io::Result<()> {
+        let room = FIRST_BYTES_MAX - self.bytes.len();
+        let (Some(client), false, 1..) = (self.client, self.ended, room) else {
+            return Err(io::ErrorKind::WouldBlock.into());
+        };
+        self.bytes.reserve(room);
+        let read = client.try_read(&mut (&mut self.bytes).limit(room))?;
+        self.ended = read == 0;
+        Ok(())
+    }
+
+    /// Sends what there is and reads more, for ever; ends only when the client is gone or the stream is.
+    async fn pump(&mut self, send: &mut SendStream) -> Failure {
+        loop {
+            while self.sent < self.bytes.len() {
+                // One `write` takes bytes or waits, never both: dropping this future loses no count.
+                match send.write(&self.bytes[self.sent..]).await {
+                    Ok(taken) => self.sent += taken,
+                    // The reply says why.
+                    Err(_) => return std::future::pending().await,
+                }
+            }
+            match self.read() {
+                Ok(()) => {}
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => match self.client {
+                    Some(client) if !self.ended && self.bytes.len() < FIRST_BYTES_MAX => {
+                        if client.readable().await.is_err() {
+                            return Failure::ClientGone;
+                        }
+                    }
+                    Some(_) | None => return std::future::pending().await,
+                },
+                Err(_) => return Failure::ClientGone,
+            }
+        }
+    }
+}
+
+/// True if all these bytes belong to one TLS ClientHello (RFC 8446 section 4.1.2): a record of type handshake whose first
+/// message is a ClientHello, and nothing behind it. Early data behind it would not be idempotent.
+fn is_client_hello(bytes: &[u8]) -> bool {
+    let [0x16, 0x03, _, high, low, 0x01, ..] = bytes else { return false };
+    bytes.len() <= 5 + usize::from(u16::from_be_bytes([*high, *low]))
+}
+
+impl Offramp {
+    /// An off-ramp over these links and this network.
+    #[must_use]
+    pub fn new(network: Arc<dyn Network>, links: watch::Receiver<Arc<LinksView>>) -> Self {
+        Self { network, resolver: Resolver::system(), links }
+    }
+
+    /// Opens a stream to an origin, sending the client's first bytes along.
+    ///
+    /// # Errors
+    /// [`Failure`].
+    pub async fn open(&self, opening: Opening<'_>, first: &mut First<'_>) -> Result<Opened, Failure> {
+        first.sent = 0;
+        match (opening.via, &opening.origin.vnet) {
+            (Via::Link(id), Some(vnet)) => {
+                let link = self.links.borrow().links.get(&id).cloned();
+                let link = link.ok_or_else(|| refused(Reason::LinkLost, "the link is gone"))?;
+                let target = opening.origin.address.clone();
+                let header = stream::Open::Tcp(OpenTcp { vnet: vnet.clone(), target, wait: opening.wait });
+                open_over(link, opening, &header, first).await
+            }
+            (Via::Direct, None) => self.dial(opening).await,
+            (Via::Link(_), None) | (Via::Direct, Some(_)) => Err(refused(Reason::NoRoute, "the origin has moved")),
+        }
+    }
+
+    /// The worker that a link runs on.
+    #[must_use]
+    pub fn worker_of(&self, link: LinkId) -> Option<usize> {
+        self.links.borrow().links.get(&link).map(|l| l.worker)
+    }
+
+    /// The connector that holds a link.
+    #[must_use]
+    pub fn connector_of(&self, link: LinkId) -> Option<Name> {
+        self.links.borrow().links.get(&link).map(|l| l.connector.clone())
+    }
+
+    async fn dial(&self, opening: Opening<'_>) -> Result<Opened, Failure> {
+        let started = Instant::now();
+        let dialled = time::timeout(opening.wait, self.dial_any(opening.origin)).await;
+        let late = || refused(Reason::ConnectTimeout, "no answer in time");
+        let socket = dialled.unwrap_or_else(|_| Err(late()))?;
+        Ok(Opened { carrier: Carrier::Direct(socket), connect: started.elapsed() })
+    }
+
+    async fn dial_any(&self, origin: &Origin) -> Result<Socket, Failure> {
+        let ips = match &origin.address.host {
+            Host::Ip(ip) => vec![*ip],
+            Host::Name(name) => {
+                self.resolver.resolve(name).await.map_err(|text| Failure::Refused(Reason::DnsFailed, text))?
+            }
+        };
+        let mut last = refused(Reason::DnsFailed, "the name has no address");
+        for ip in ips {
+            let address = SocketAddr::new(ip, origin.address.port);
+            match self.network.dial(address).await {
+                Ok(socket) => return Ok(socket),
+                Err(error) => last = Failure::Refused(Reason::of_dial(&error), format!("{address}: {error}")),
+            }
+        }
+        Err(last)
+    }
+}
+
+fn refused(reason: Reason, text: &str) -> Failure {
+    Failure::Refused(reason, text.to_owned())
+}
+
+async fn open_over(
+    link: Arc<Link>,
+    opening: Opening<'_>,
+    header: &stream::Open,
+    first: &mut First<'_>,
+) -> Result<Opened, Failure> {
+    match first.read() {
+        Err(e) if e.kind() != io::ErrorKind::WouldBlock => return Err(Failure::ClientGone),
+        Ok(()) | Err(_) => {}
+    }
+    let wait = opening.wait + link.rtt() * 4 + REPLY_SLACK;
+    let (mut stream, held) = match time::timeout(wait, link.open(header, &first.bytes, opening.priority)).await {
+        Ok(Ok(opened)) => opened,
+        Ok(Err(error)) => return Err(refused(Reason::LinkLost, &error.to_string())),
+        // The header waits for the link's window: it may have left in part, but never whole, so nobody has dialled.
+        Err(_) => return Err(refused(Reason::ConnectTimeout, "the link takes no more bytes")),
+    };
+    first.sent = first.bytes.len();
+    let reply = await_reply(&link, &mut stream, wait, first).await;
+    match reply {
+        Ok(Reply::Connected { connect }) => Ok(Opened { carrier: Carrier::Tunnel(stream, link, held), connect }),
+        Ok(Reply::Refused { reason, text }) => Err(Failure::Refused(reason, text)),
+        Err(failure) => {
+            stream.cut(StreamCode::Cancelled);
+            Err(failure)
+        }
+    }
+}
+
+async fn await_reply(
+    link: &Link,
+    stream: &mut Stream,
+    wait: Duration,
+    first: &mut First<'_>,
+) -> Result<Reply, Failure> {
+    let mut reply = pin!(wire::read_reply(&mut stream.recv));
+    let mut late = pin!(time::sleep(wait));
+    let mut may_suspect = true;
+    loop {
+        tokio::select! {
+            biased;
+            reply = &mut reply => return reply.map_err(|e| match e {
+                WireError::Lost(_) => Failure::Unanswered(Reason::LinkLost),
+                WireError::Cut(_) | WireError::Ended | WireError::Decode(_) | WireError::OutOfOrder(_) => {
+                    Failure::Unanswered(Reason::ConnectionReset)
+                }
+            }),
+            failure = first.pump(&mut stream.send) => return Err(failure),
+            () = link.suspected(), if may_suspect => {
+                if first.may_be_placed_again() {
+                    return Err(Failure::Unanswered(Reason::LinkLost));
+                }
+                // Elsewhere it might be delivered twice: the link may yet recover.
+                may_suspect = false;
+            }
+            () = &mut late => return Err(Failure::Unanswered(Reason::ConnectTimeout)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_bare_client_hello_counts_as_one() {
+        let hello = |length: u16, body: usize| {
+            let [high, low] = length.to_be_bytes();
+            [&[0x16, 3, 1, high, low, 1][..], &vec![0; body]].concat()
+        };
+        assert!(is_client_hello(&hello(512, 511)), "whole");
+        assert!(is_client_hello(&hello(512, 100)), "still arriving");
+        assert!(!is_client_hello(&hello(512, 512)), "with something behind it");
+        assert!(!is_client_hello(&[0x16, 3, 1, 2, 0, 2]), "a ServerHello");
+        assert!(!is_client_hello(b"GET / HTTP/1.1"));
+        assert!(!is_client_hello(&[0x16, 3]), "too short to tell");
+    }
+}

@@ -1,0 +1,68 @@
+//! Links from connectors: the QUIC endpoint, registration, the table of links, and streams over a chosen link.
+//!
+//! It carries no flow and judges no origin.
+
+mod endpoint;
+mod link;
+mod registry;
+mod session;
+
+pub use link::{Link, OpenError};
+pub use registry::{LinksView, Registry, TunnelHealth, TunnelView};
+
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+
+use certs::{edge::EdgeCertificates, endpoint::EndpointKeys, enrol::Authority, tls};
+use net::{Network, Workers};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+/// What the tunnel endpoint is made of.
+#[derive(Debug)]
+pub struct TunnelParts {
+    /// UDP address to listen on.
+    pub listen: SocketAddr,
+    /// The edge's name, told to connectors.
+    pub name: protocol::id::Name,
+    /// Who issues and judges certificates.
+    pub authority: Arc<Authority>,
+    /// The edge's own certificate.
+    pub certificates: Arc<EdgeCertificates>,
+    /// Keys kept over restarts.
+    pub keys: EndpointKeys,
+    /// The table links register in.
+    pub registry: Arc<Registry>,
+    /// Where links run.
+    pub workers: Arc<Workers>,
+    /// How long flows may take to end when the edge leaves.
+    pub grace: Duration,
+    /// Ends the endpoint and all links.
+    pub stop: CancellationToken,
+    /// Announces to connectors that the edge leaves.
+    pub leave: CancellationToken,
+}
+
+/// Why the endpoint could not be started.
+#[derive(Debug, thiserror::Error)]
+pub enum TunnelError {
+    /// The address cannot be had.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    /// The certificate cannot be used.
+    #[error(transparent)]
+    Tls(#[from] tls::TlsError),
+}
+
+/// Binds the endpoint and starts accepting; gives the bound address.
+///
+/// # Errors
+/// [`TunnelError`].
+pub fn start(network: &dyn Network, parts: TunnelParts, tasks: &TaskTracker) -> Result<SocketAddr, TunnelError> {
+    let crypto = tls::server_crypto(parts.certificates.clone())?;
+    let endpoint = endpoint::bind(network, &parts.workers, parts.listen, crypto, &parts.keys)?;
+    let address = endpoint.local_addr()?;
+    let (workers, stop) = (parts.workers.clone(), parts.stop.clone());
+    let service = Arc::new(session::Sessions::new(parts));
+    let accepting = endpoint::accept(endpoint, service, workers.clone(), tasks.clone(), stop);
+    tasks.spawn_on(accepting, workers.handle(0));
+    Ok(address)
+}
