@@ -151,7 +151,7 @@ impl EdgeFile {
     /// If it does not get ready.
     #[must_use]
     pub fn start(self) -> Edge {
-        let edge = self.launch();
+        let mut edge = self.launch();
         edge.wait_ready();
         edge
     }
@@ -182,8 +182,12 @@ pub struct Edge {
 
 impl Edge {
     /// Waits until it says that it is ready.
-    pub fn wait_ready(&self) {
+    ///
+    /// # Panics
+    /// At once, if it has ended instead.
+    pub fn wait_ready(&mut self) {
         wait::soon(&format!("{} to be ready", self.file.name), || {
+            assert!(self.process.is_running(), "{} ended instead of getting ready", self.file.name);
             http::get(self.file.admin, "/readyz").filter(|answer| answer.code == 200)
         });
     }

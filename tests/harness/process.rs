@@ -243,7 +243,7 @@ impl Ran {
 #[must_use]
 pub fn run(mut command: Command, limit: Duration) -> Ran {
     let started = Instant::now();
-    let line = format!("{command:?}").replace('"', "");
+    let line = words(&command);
     let mut child = command
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
@@ -267,6 +267,14 @@ pub fn run(mut command: Command, limit: Duration) -> Ran {
         err,
         took: started.elapsed(),
     }
+}
+
+/// The command as one would type it, without what only the harness adds.
+fn words(command: &Command) -> String {
+    let all = std::iter::once(command.get_program()).chain(command.get_args()).map(|word| word.to_string_lossy());
+    let all: Vec<_> = all.collect();
+    let own = all.iter().position(|word| word == "--").map_or(0, |i| i + 1);
+    all[own..].join(" ")
 }
 
 fn gather(mut pipe: impl Read + Send + 'static) -> thread::JoinHandle<String> {

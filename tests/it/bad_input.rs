@@ -72,11 +72,12 @@ fn overlapping_listeners_are_told() {
     let at = world.free();
     let one = Service::tcp("one").direct(world.free());
     let two = Service::tcp("two").direct(world.free());
-    let file = world.edge("edge-1").service_at(&one, at).service_at(&two, at);
-    let _ = refused_edge(&world, &file.text()).says(&["one", "two"]);
     let wildcard = std::net::SocketAddr::from(([0, 0, 0, 0], at.port()));
-    let file = world.edge("edge-1").service_at(&one, at).service_at(&two, wildcard);
-    let _ = refused_edge(&world, &file.text()).says(&["one", "two"]);
+    for second in [at, wildcard] {
+        let text = world.edge("edge-1").service_at(&one, at).service_at(&two, second).text();
+        let last = text.lines().count() - text.lines().rev().position(|line| line.starts_with("listen")).unwrap_or(0);
+        let _ = refused_edge(&world, &text).says(&[&format!("wrong.toml:{last}:"), "overlaps", "\"one\""]);
+    }
 }
 
 #[test]
