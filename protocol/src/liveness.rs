@@ -67,8 +67,9 @@ impl Liveness {
         self.forgive_own_pause(now);
         let sent_more = traffic.demanding > self.seen.demanding;
         if traffic.acknowledged > self.seen.acknowledged {
-            // Which packets were acknowledged is not known; what went out since the last look may still be under way.
-            self.unanswered_since = sent_more.then_some(now);
+            // Which packets were acknowledged is not known. Should one sent since still be missing, it is sent again within
+            // a few round trips, and counts from then on.
+            self.unanswered_since = None;
         } else if sent_more && self.unanswered_since.is_none() {
             self.unanswered_since = Some(now);
         }
@@ -118,6 +119,11 @@ mod tests {
     fn a_link_that_answers_stays_up() {
         let looks: Vec<_> = (1..100).map(|n| (n, n / 2)).collect();
         assert!(watch(&looks, RTT).iter().all(|s| *s == LinkState::Up));
+    }
+
+    #[test]
+    fn a_question_answered_between_two_looks_leaves_nothing_open() {
+        assert!(watch(&[(1, 1); 100], RTT).iter().all(|s| *s == LinkState::Up));
     }
 
     #[test]
