@@ -109,12 +109,13 @@ fn an_expired_token_is_refused() {
 #[test]
 fn a_token_of_another_fleet_is_refused() {
     let Stand { world, prod, edge, _origin } = stand();
-    let other = world.edge("stranger").grant("dc1", &[&prod]);
+    let mut other = world.edge("stranger").grant("dc1", &[&prod]);
+    other.tunnel = edge.file.tunnel;
     other.write();
     let foreign = edge::token(&other, "dc1");
 
     let lost = world.connector("dc1").serve(&prod).token(&foreign).dial(&edge.file).launch();
-    ends_refused(lost, &["fingerprint"]);
+    ends_refused(lost, &["CA is not the one in the join token"]);
 }
 
 #[test]

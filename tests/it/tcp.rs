@@ -8,9 +8,10 @@ use std::{
 };
 
 use underpass_tests::harness::{
-    Origin, Service, World,
+    Connector, Edge, Origin, Service, Vnet, World,
     client::{self, Pattern},
     origin::{self, Ending, habits},
+    service::any_port,
     wait,
 };
 
@@ -71,21 +72,29 @@ fn an_origin_that_ended_its_side_still_gets_all_the_client_sends() {
     assert!(*got.lock().expect("no panic while held") == sent, "other bytes arrived");
 }
 
+/// One origin under two services: through the tunnel, and from the edge itself.
+fn stand_both(world: &World, prod: &Vnet, origin: &Origin) -> (Edge, Connector) {
+    let tunnelled = Service::tcp("tunnelled").origin(prod, origin.address());
+    let direct = Service::tcp("direct").direct(origin.address());
+    world.stand(prod, &[&tunnelled, &direct])
+}
+
 #[test]
 fn a_client_gets_what_was_sent_before_the_origin_reset() {
     let world = World::new();
     let prod = world.vnet("prod");
     let len = 32 * 1024;
     let origin = habits::sends_then_resets(world.free_in(&prod, 10), len);
-    let (edge, _dc1) = world.stand(&prod, &[&Service::tcp("rude").origin(&prod, origin.address())]);
+    let (edge, _dc1) = stand_both(&world, &prod, &origin);
 
-    for round in 0..10 {
-        let mut stream = client::connect(edge.listener("rude")).expect("the edge listens");
+    for service in ["direct", "tunnelled"].repeat(10) {
+        let mut stream = client::connect(edge.listener(service)).expect("the edge listens");
         stream.write_all(b"x").expect("the flow is open");
         let (got, end) = client::read_all(&stream);
-        assert_eq!(got.len(), len, "round {round}, then {end:?}");
+        assert_eq!(got.len(), len, "{service}, then {end:?}");
         assert!(got == Pattern::new(1).bytes(len));
-        assert_eq!(end.expect_err("no clean end").kind(), ErrorKind::ConnectionReset, "round {round}");
+        let end = end.expect_err(&format!("{service}: a reset must not look like a clean end"));
+        assert_eq!(end.kind(), ErrorKind::ConnectionReset, "{service}");
     }
 }
 
@@ -101,18 +110,42 @@ fn an_origin_gets_what_was_sent_before_the_client_reset() {
         *keep.lock().expect("no panic while held") = all;
         end.map(|()| Ending::Clean)
     });
-    let (edge, _dc1) = world.stand(&prod, &[&Service::tcp("sink").origin(&prod, origin.address())]);
+    let (edge, _dc1) = stand_both(&world, &prod, &origin);
 
     let sent = Pattern::new(5).bytes(32 * 1024);
-    let mut stream = client::connect(edge.listener("sink")).expect("the edge listens");
-    stream.read_exact(&mut [0; 2]).expect("the flow is open from end to end");
-    stream.write_all(&sent).expect("the flow is open");
-    origin::reset(&stream);
-    drop(stream);
+    for (round, service) in ["direct", "tunnelled"].repeat(10).into_iter().enumerate() {
+        let mut stream = client::connect(edge.listener(service)).expect("the edge listens");
+        stream.read_exact(&mut [0; 2]).expect("the flow is open from end to end");
+        stream.write_all(&sent).expect("the flow is open");
+        origin::reset(&stream);
+        drop(stream);
 
-    wait::soon_true("the origin to see the end", || !origin.endings().is_empty());
-    assert_eq!(origin.endings(), [Ending::Reset], "a reset must not look like a clean end");
-    assert!(*got.lock().expect("no panic while held") == sent, "what was sent before the reset is lost");
+        wait::soon_true("the origin to see the end", || origin.endings().len() == round + 1);
+        let end = origin.endings().pop();
+        assert_eq!(end, Some(Ending::Reset), "{service}: a reset must not look like a clean end");
+        let got = std::mem::take(&mut *got.lock().expect("no panic while held"));
+        assert_eq!(got.len(), sent.len(), "{service}: what was sent before the reset is lost");
+        assert!(got == sent, "{service}");
+    }
+}
+
+#[test]
+fn a_reset_after_a_half_close_still_reaches_the_other_side() {
+    let world = World::new();
+    let prod = world.vnet("prod");
+    let origin = habits::pours(world.free_in(&prod, 10), 1 << 30);
+    let (edge, _dc1) = stand_both(&world, &prod, &origin);
+
+    for (round, service) in ["direct", "tunnelled"].into_iter().enumerate() {
+        let mut stream = client::connect(edge.listener(service)).expect("the edge listens");
+        stream.write_all(b"x").expect("the flow is open");
+        stream.shutdown(Shutdown::Write).expect("the flow is open");
+        stream.read_exact(&mut [0; 4096]).expect("it pours");
+        origin::reset(&stream);
+        drop(stream);
+        wait::soon_true(&format!("{service}: the origin to be let off"), || origin.endings().len() == round + 1);
+        assert_eq!(origin.endings().pop(), Some(Ending::Reset), "{service}");
+    }
 }
 
 #[test]
@@ -149,12 +182,13 @@ fn an_origin_without_a_vnet_is_reached_from_the_edge_itself() {
 #[test]
 fn an_origin_may_be_a_name_that_the_connector_resolves() {
     let world = World::new();
-    let prod = world.vnet("prod");
-    let at = std::net::SocketAddr::from(([127, 0, 0, 1], world.free().port()));
-    let origin = habits::names_itself(at, "by name");
+    let origin = habits::names_itself(any_port(), "by name");
+    let at = origin.address();
     let service = Service::tcp("named").target(Some("prod"), &format!("localhost:{}", at.port()));
-    let edge = world.edge("edge-1").grant("dc1", &[&prod]).service(&service).start();
-    let _dc1 = world.connector("dc1").serve(&prod).allow("127.0.0.0/8:*").start(&[&edge]);
+    // What the name stands for must be inside a route, and loopback must be allowed by name of its range.
+    let grant = "[[connector]]\nname = \"dc1\"\nroutes = [{ vnet = \"prod\", cidr = \"127.0.0.0/8\" }]";
+    let edge = world.edge("edge-1").raw(grant).service(&service).start();
+    let _dc1 = world.connector("dc1").route("prod", "127.0.0.0/8").allow("127.0.0.0/8:*").start(&[&edge]);
 
     assert_eq!(client::listen_to(edge.listener("named")).expect("it answers"), "by name");
     assert_eq!(origin.accepted(), 1);

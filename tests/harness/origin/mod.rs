@@ -61,7 +61,7 @@ impl fmt::Debug for Origin {
 }
 
 impl Origin {
-    /// Starts an origin with this habit.
+    /// Starts an origin with this habit; with port 0, on any.
     #[must_use]
     pub fn start(
         address: SocketAddr,
@@ -99,6 +99,7 @@ impl Origin {
     /// If the address is taken.
     pub fn resume(&mut self) {
         let listener = wait::soon("the origin's address to be free", || TcpListener::bind(self.address).ok());
+        self.address = listener.local_addr().expect("a bound socket has an address");
         let stop = Arc::new(AtomicBool::new(false));
         let (habit, seen, stopped) = (self.habit.clone(), self.seen.clone(), stop.clone());
         let thread = thread::spawn(move || accept(&listener, &habit, &seen, &stopped));

@@ -98,6 +98,7 @@ pub fn postgres(world: &World, address: SocketAddr) -> Server {
 pub fn postgres_client(program: &str, at: SocketAddr) -> Command {
     let mut client = command(postgres_programs().join(program));
     client.args(["-h", &at.ip().to_string(), "-p", &at.port().to_string(), "-U", "postgres"]);
+    client.env("PGDATABASE", "postgres");
     client
 }
 
