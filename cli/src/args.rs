@@ -78,6 +78,8 @@ pub(crate) enum Command {
     },
     /// Show tunnels, paths, origins, pools and load balancers of a running edge
     Status(StatusArgs),
+    /// Try everything on this machine: two edges, three connectors and five origins on loopback
+    Lab(crate::lab::Args),
     /// Print shell completion
     Completion {
         /// The shell to complete for
@@ -91,7 +93,7 @@ impl Command {
         match self {
             Self::Edge(_) => true,
             Self::Connector(args) => args.command.is_none(),
-            Self::Token(_) | Self::Check { .. } | Self::Status(_) | Self::Completion { .. } => false,
+            Self::Token(_) | Self::Check { .. } | Self::Status(_) | Self::Lab(_) | Self::Completion { .. } => false,
         }
     }
 }

@@ -144,7 +144,13 @@ impl Dialler {
         match self.ask(edge, crypto, Message::Renew(Renew { csr })).await? {
             Message::Renewed(renewed) => Ok(renewed),
             Message::Refused(refusal) => Err(EnrolError::Refused(refusal)),
-            other => Err(WireError::OutOfOrder(other.name()).into()),
+            other @ (Message::Hello(_)
+            | Message::Welcome(_)
+            | Message::Goodbye(_)
+            | Message::Renew(_)
+            | Message::Enrol(_)
+            | Message::Enrolled(_)
+            | Message::Ignored(_)) => Err(WireError::OutOfOrder(other.name()).into()),
         }
     }
 
@@ -174,6 +180,12 @@ pub async fn enrol(
     match dialler.ask(edge, crypto, Message::Enrol(request)).await? {
         Message::Enrolled(enrolled) => Ok(enrolled),
         Message::Refused(refusal) => Err(EnrolError::Refused(refusal)),
-        other => Err(WireError::OutOfOrder(other.name()).into()),
+        other @ (Message::Hello(_)
+        | Message::Welcome(_)
+        | Message::Goodbye(_)
+        | Message::Renew(_)
+        | Message::Renewed(_)
+        | Message::Enrol(_)
+        | Message::Ignored(_)) => Err(WireError::OutOfOrder(other.name()).into()),
     }
 }

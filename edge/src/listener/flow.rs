@@ -56,6 +56,8 @@ struct Place {
 struct Story {
     attempts: u32,
     connect: Option<Duration>,
+    /// Client bytes that travelled with the open, before anything was spliced.
+    sent_with_open: u64,
     pool: Option<Arc<Pool>>,
     origin: Option<Arc<Origin>>,
     link: Option<String>,
@@ -152,6 +154,7 @@ impl Flow {
                 Ok(opened) => {
                     self.report(&place, Ok(()));
                     story.reason = None;
+                    story.sent_with_open = first.sent() as u64;
                     return Ok((opened, first.unsent(), place.held));
                 }
                 Err(failure) => failure,
@@ -169,7 +172,24 @@ impl Flow {
             match reason {
                 // The origin's own answer: it is the same on every path.
                 Reason::ConnectRefused | Reason::ConnectionReset => tried.origin(place.path.origin, reason),
-                _ => tried.path(place.path.origin, place.path.via, reason),
+                Reason::NoRoute
+                | Reason::TunnelDown
+                | Reason::LinkLost
+                | Reason::PolicyDenied
+                | Reason::ConnectTimeout
+                | Reason::NetworkUnreachable
+                | Reason::TlsUntrusted
+                | Reason::TlsNameMismatch
+                | Reason::TlsHandshake
+                | Reason::HttpTimeout
+                | Reason::HttpInvalid
+                | Reason::CodeMismatch
+                | Reason::BodyMismatch
+                | Reason::UdpNoAnswer
+                | Reason::IcmpTimeout
+                | Reason::DnsFailed
+                | Reason::PassiveFailures
+                | Reason::ConnectorOverloaded => tried.path(place.path.origin, place.path.via, reason),
             }
         }
     }
@@ -207,7 +227,8 @@ impl Flow {
 
     /// One line a flow, and its counters.
     fn tell(&self, story: &Story) {
-        let carried = story.carried.unwrap_or(Carried { sent: 0, received: 0, ended: Ended::LinkLost });
+        let spliced = story.carried.unwrap_or(Carried { sent: 0, received: 0, ended: Ended::LinkLost });
+        let carried = Carried { sent: story.sent_with_open + spliced.sent, ..spliced };
         let ended = match (story.connect, story.carried) {
             (None, _) => "refused",
             (Some(_), None) => "cut",
