@@ -45,7 +45,10 @@ struct Place {
     origin: Arc<Origin>,
     path: PathKey,
     worker: usize,
+    /// The flow counts on its origin for as long as it lives.
     held: Held,
+    /// And on its link from now on, until the stream itself does: flows that arrive together must see each other.
+    _on_link: Held,
 }
 
 /// What is told of a flow when it is over.
@@ -79,9 +82,9 @@ impl Flow {
     }
 
     fn find(&self, view: &HealthView, tried: &Tried) -> Result<Place, Option<Reason>> {
-        // The listener's index belongs to the catalog it came from; the view may be of a newer one.
-        let listeners = &view.catalog.listeners;
-        let current = listeners.iter().find(|l| l.name == self.listener.name).unwrap_or(&self.listener);
+        // The view may be of an older or a newer catalog than the listener: only the name holds in both.
+        let known = view.catalog.listeners.iter().find(|l| l.name == self.listener.name);
+        let current = known.ok_or(Some(Reason::TunnelDown))?;
         let ask = Ask { view, load_balancer: current.load_balancer, flow: &self.key, tried, now: Instant::now() };
         match self.shared.balancer.place(&ask, &mut rand::rng()) {
             Ok(placed) => Ok(self.take(&placed)),
@@ -100,6 +103,7 @@ impl Flow {
             path: PathKey { pool: placed.pool.pool.name.clone(), origin: placed.origin.key, via: placed.path.via },
             worker,
             held: placed.origin.hold(),
+            _on_link: placed.path.load.hold(),
         }
     }
 
