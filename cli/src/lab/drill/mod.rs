@@ -9,7 +9,7 @@ mod report;
 
 use std::{io::Write, time::Duration};
 
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, sleep_until};
 
 use self::{
     judge::{BACK_WITHIN, Fault, Part},
@@ -24,6 +24,8 @@ use super::{
     world::{Addresses, Afterwards, World},
 };
 
+/// A drill is over within 45 s, the orderly end of its processes included; it usually takes half of that.
+const STEPS_END_BY: Duration = Duration::from_secs(39);
 /// Load without a fault, before the first.
 const STEADY: Duration = Duration::from_secs(2);
 /// Longer than a lost link takes to be found dead, so that whoever is cut knows it by then.
@@ -72,6 +74,7 @@ pub(super) async fn drill(
     let done = tokio::select! {
         done = drill.steps() => done,
         () = signals.any() => Err(LabError::Interrupted),
+        () = sleep_until(began + STEPS_END_BY) => Err(LabError::Overtime),
     };
     let Drill { world, load, steps, out, .. } = drill;
     drop(load);
