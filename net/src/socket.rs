@@ -89,6 +89,8 @@ impl Socket {
 
     /// Closes hard once the kernel has sent what it holds, or `wait` has passed.
     pub async fn abort_when_sent(self, wait: Duration) {
+        // From here on every close is a hard one, even if this future is dropped.
+        let _ = SockRef::from(&self.0).set_linger(Some(Duration::ZERO));
         // With a low-water mark of one byte, the kernel calls the socket writable only when nothing is unsent. The
         // socket is registered anew, because the old registration remembers readiness from before the mark was set.
         let marked = SockRef::from(&self.0).set_tcp_notsent_lowat(1);

@@ -228,10 +228,10 @@ fn a_connector_with_a_full_disk_says_so_and_enrols_when_there_is_room() {
     let token = edge.token("dc1");
     let file = world.connector("dc1").state_in(&disk.path.join("state")).serve(&prod).token(&token);
     let mut dc1 = file.dial(&edge.file).launch();
+    assert_eq!(dc1.process.wait(SOON).code(), Some(1), "without room for an identity it cannot go on");
     let _ = dc1.process.wait_log(&["No space left on device"]);
+    assert!(disk.files().iter().all(|(path, _)| !path.ends_with("replica")), "nothing half written");
     disk.empty();
-    if !dc1.process.is_running() {
-        dc1.restart();
-    }
+    dc1.restart();
     edge.wait_links("dc1", 2);
 }

@@ -150,7 +150,7 @@ fn edge_with_a_flow(dir: &Dir, flags: &str) -> (Running, TcpStream, TcpStream) {
     let origin = TcpListener::bind("127.0.0.1:0").expect("free");
     write_edge(dir, "127.0.0.1:0", origin.local_addr().expect("bound"));
     let mut edge = Running::start(dir, &format!("edge -c edge.toml {flags}"));
-    assert_eq!(edge.hear(), "READY=1\n");
+    // A client may come as soon as the listener is bound: it is served once the edge is ready.
     let line = edge.logged("listening");
     let at = line.trim_end().rsplit_once("address=").expect("an address").1;
     let server = thread::spawn(move || {
@@ -163,6 +163,7 @@ fn edge_with_a_flow(dir: &Dir, flags: &str) -> (Running, TcpStream, TcpStream) {
     client.write_all(b"x").expect("writable");
     client.read_exact(&mut [0]).expect("the flow is open");
     let server = server.join().expect("it has answered");
+    assert_eq!(edge.hear(), "READY=1\n");
     (edge, client, server)
 }
 

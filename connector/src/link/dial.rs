@@ -78,6 +78,18 @@ pub enum EnrolError {
     TimedOut,
 }
 
+impl EnrolError {
+    /// True if the edge answered, with a certificate that the token's CA did not issue (RFC 9001 section 4.8: TLS alerts
+    /// are transport errors 0x100 to 0x1ff; this one is our own verdict, not the peer's).
+    #[must_use]
+    pub fn is_other_fleet(&self) -> bool {
+        let Self::Dial(DialError::Handshake { source: quinn::ConnectionError::TransportError(error), .. }) = self else {
+            return false;
+        };
+        (0x100..0x200).contains(&u64::from(error.code))
+    }
+}
+
 impl Dialler {
     /// A client on the current runtime.
     ///

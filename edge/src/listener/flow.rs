@@ -92,6 +92,11 @@ impl Flow {
         }
     }
 
+    /// The flow's listener as a view knows it. A listener accepts before the first view that knows it is published.
+    fn listener_in<'v>(&self, view: &'v HealthView) -> Option<&'v Listener> {
+        view.catalog.listeners.iter().find(|l| l.name == self.listener.name).map(|l| &**l)
+    }
+
     fn take(&self, placed: &Placed<'_>) -> Place {
         let worker = match placed.path.via {
             Via::Link(id) => self.shared.offramp.worker_of(id).unwrap_or(0),
@@ -199,8 +204,10 @@ impl Flow {
                 Ok(place) => return Ok(place),
                 Err(reason) => {
                     story.reason = story.reason.or(reason);
-                    // Links come back; an origin's own refusal is an answer.
-                    if !matches!(story.reason, Some(Reason::TunnelDown | Reason::LinkLost)) {
+                    // Links come back, and so does a view that lags behind; an origin's own refusal is an answer.
+                    let may_change = self.listener_in(&view).is_none()
+                        || matches!(story.reason, Some(Reason::TunnelDown | Reason::LinkLost));
+                    if !may_change {
                         return Err(RefusedFlow::NoPlace);
                     }
                 }

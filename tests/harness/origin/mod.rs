@@ -106,7 +106,7 @@ impl Origin {
         self.listening = Some(Listening { stop, thread });
     }
 
-    /// Stops listening and resets every open connection, as when a server's process is killed.
+    /// Stops listening and ends every open connection, as when a server's process is killed.
     ///
     /// # Panics
     /// If the accepting thread panicked.
@@ -117,7 +117,6 @@ impl Origin {
         let _ = TcpStream::connect_timeout(&self.address, Duration::from_secs(1));
         listening.thread.join().expect("the accepting thread does not panic");
         for stream in self.seen.open.lock().expect("no panic while held").drain(..) {
-            reset(&stream);
             let _ = stream.shutdown(std::net::Shutdown::Both);
         }
     }
