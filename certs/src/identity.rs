@@ -103,6 +103,14 @@ impl ConnectorState {
         Ok(Self { dir: state_dir.to_owned(), replica, _lock: lock })
     }
 
+    /// Whether the identity was had for this very token. A token that was not redeemed yet is worth trying even if there is an
+    /// identity: that may have been revoked.
+    #[must_use]
+    pub fn has_redeemed(&self, token: &JoinToken) -> bool {
+        let kept = files::read_if_there(&self.redeemed_file(), FILE_MAX).ok().flatten();
+        kept.is_some_and(|id| id == token.id.to_hex().as_bytes())
+    }
+
     /// This replica's name for itself.
     #[must_use]
     pub fn replica(&self) -> &Name {
@@ -173,6 +181,7 @@ impl ConnectorState {
         }
         let ca = CertificateDer::from(answer.ca.clone());
         let identity = self.keep(request, &token.connector, answer.certificate.clone(), ca)?;
+        files::write(&self.redeemed_file(), token.id.to_hex().as_bytes())?;
         files::remove(&self.enrolment_file())?;
         Ok(identity)
     }
@@ -210,6 +219,10 @@ impl ConnectorState {
 
     fn identity_file(&self) -> PathBuf {
         self.dir.join("identity.pem")
+    }
+
+    fn redeemed_file(&self) -> PathBuf {
+        self.dir.join("redeemed")
     }
 
     fn enrolment_file(&self) -> PathBuf {

@@ -4,12 +4,11 @@ use std::{
     io,
     net::{IpAddr, UdpSocket},
     sync::Arc,
-    time::{Duration, SystemTime},
+    time::{Duration, Instant},
 };
 
 use certs::{
     identity::{ConnectorState, Identity, StateError},
-    rotation::Standing,
     tls,
     token::JoinToken,
 };
@@ -150,23 +149,30 @@ async fn identify(
     dialler: &Dialler,
 ) -> Result<Identity, ConnectorError> {
     let kept = state.identity()?;
-    if let Some(identity) = kept {
-        let peer = identity.peer();
-        check_name(config, &peer.connector)?;
-        match (peer.lifetime.standing(SystemTime::now()), &token) {
-            // Without a token there is nothing better to do than to keep trying and say why.
-            (Standing::Valid | Standing::ExpiredMayRenew, _) | (_, None) => return Ok(identity),
-            (Standing::Lapsed | Standing::NotYetValid, Some(_)) => {
-                warn!("the certificate in state_dir no longer serves: enrolling anew with the join token");
-            }
-        }
+    if let Some(token) = &token {
+        check_name(config, &token.connector)?;
     }
-    let Some(token) = token else {
+    let Some(kept) = kept else {
         let text = "no identity in state_dir yet: give a join token (made by `underpass token create` at an edge)";
-        return Err(ConnectorError::Settings(text.to_owned()));
+        let token = token.ok_or_else(|| ConnectorError::Settings(text.to_owned()))?;
+        return enrol(state, &token, &config.edges, dialler).await;
     };
-    check_name(config, &token.connector)?;
-    enrol(state, &token, &config.edges, dialler).await
+    check_name(config, &kept.peer().connector)?;
+    match token {
+        // A token that was never redeemed was made after this identity, perhaps because it was revoked.
+        Some(token) if !state.has_redeemed(&token) => match enrol_once(state, &token, &config.edges, dialler).await? {
+            Enrolment::Done(identity) => Ok(*identity),
+            Enrolment::Refused(refusal) => {
+                warn!(%refusal, "the join token was refused: going on with the identity in state_dir");
+                Ok(kept)
+            }
+            Enrolment::Unanswered => {
+                warn!("no edge could redeem the join token: going on with the identity in state_dir");
+                Ok(kept)
+            }
+        },
+        Some(_) | None => Ok(kept),
+    }
 }
 
 fn check_name(config: &Config, name: &Name) -> Result<(), ConnectorError> {
@@ -178,44 +184,69 @@ fn check_name(config: &Config, name: &Name) -> Result<(), ConnectorError> {
     }
 }
 
-/// Redeems the token: at the edges it names, then at those in the settings, until one answers. An edge that has never heard
-/// of the token may not be the one that issued it, so that answer counts only once all edges in the token have answered.
+/// How one round of enrolment went.
+enum Enrolment {
+    Done(Box<Identity>),
+    Refused(Refusal),
+    Unanswered,
+}
+
+/// Redeems the token, for ever unless it is refused.
 async fn enrol(
     state: &Arc<ConnectorState>,
     token: &JoinToken,
     more_edges: &[Target],
     dialler: &Dialler,
 ) -> Result<Identity, ConnectorError> {
-    let request = state.enrolment()?;
-    let mut backoff = link::Backoff::new(std::time::Instant::now());
+    let mut backoff = link::Backoff::new(Instant::now());
     loop {
-        let (mut unknown, mut unanswered) = (None, false);
-        for edge in token.edges.iter().chain(more_edges.iter().filter(|e| !token.edges.contains(e))) {
-            let enrol = Enrol {
-                token: token.id.0,
-                secret: *token.secret.expose(),
-                replica: state.replica().to_string(),
-                csr: request.csr().to_vec(),
-            };
-            match link::enrol(dialler, edge, tls::enrol_client(token.ca), enrol).await {
-                Ok(enrolled) => return Ok(state.finish_enrolment(&request, token, &enrolled)?),
-                Err(EnrolError::Refused(refusal)) => match refusal.code() {
-                    RefusalCode::TokenUnknown => unknown = Some(refusal),
-                    RefusalCode::Unavailable => {
-                        warn!(%edge, %refusal, "cannot enrol here yet");
-                        unanswered = true;
-                    }
-                    _ => return Err(ConnectorError::TokenRefused(refusal)),
-                },
-                Err(error) => {
-                    warn!(%edge, %error, "cannot enrol here yet");
-                    unanswered |= token.edges.contains(edge);
-                }
+        match enrol_once(state, token, more_edges, dialler).await? {
+            Enrolment::Done(identity) => return Ok(*identity),
+            Enrolment::Refused(refusal) => return Err(ConnectorError::TokenRefused(refusal)),
+            Enrolment::Unanswered => tokio::time::sleep(backoff.next(Instant::now(), rand::random())).await,
+        }
+    }
+}
+
+/// Redeems the token: at the edges it names, then at those in the settings, until one answers. An edge that has never heard
+/// of the token may not be the one that issued it, so that answer counts only once all edges in the token have answered.
+async fn enrol_once(
+    state: &Arc<ConnectorState>,
+    token: &JoinToken,
+    more_edges: &[Target],
+    dialler: &Dialler,
+) -> Result<Enrolment, ConnectorError> {
+    let request = state.enrolment()?;
+    let (mut unknown, mut unanswered) = (None, false);
+    for edge in token.edges.iter().chain(more_edges.iter().filter(|e| !token.edges.contains(e))) {
+        let enrol = Enrol {
+            token: token.id.0,
+            secret: *token.secret.expose(),
+            replica: state.replica().to_string(),
+            csr: request.csr().to_vec(),
+        };
+        match link::enrol(dialler, edge, tls::enrol_client(token.ca), enrol).await {
+            Ok(enrolled) => {
+                let identity = state.finish_enrolment(&request, token, &enrolled)?;
+                return Ok(Enrolment::Done(Box::new(identity)));
+            }
+            Err(EnrolError::Refused(refusal)) if refusal.code() == RefusalCode::TokenUnknown => unknown = Some(refusal),
+            Err(EnrolError::Refused(refusal)) if refusal.code() != RefusalCode::Unavailable => {
+                return Ok(Enrolment::Refused(refusal));
+            }
+            Err(error) if error.is_other_fleet() => {
+                warn!(%edge, %error, "this edge is not of the fleet that the join token is for");
+                let text = "the edge proves another CA than the one in the token: the token is for another fleet";
+                unknown = Some(Refusal::new(RefusalCode::TokenUnknown, text));
+            }
+            Err(error) => {
+                warn!(%edge, %error, "cannot enrol here yet");
+                unanswered |= token.edges.contains(edge);
             }
         }
-        if let (Some(refusal), false) = (unknown, unanswered) {
-            return Err(ConnectorError::TokenRefused(refusal));
-        }
-        tokio::time::sleep(backoff.next(std::time::Instant::now(), rand::random())).await;
     }
+    Ok(match unknown {
+        Some(refusal) if !unanswered => Enrolment::Refused(refusal),
+        Some(_) | None => Enrolment::Unanswered,
+    })
 }

@@ -26,7 +26,7 @@ use tokio::{sync::watch, time};
 
 use crate::{
     model::{Held, Origin, Via},
-    tunnel::{Link, LinksView},
+    tunnel::{Link, LinksView, OpenError},
 };
 
 /// Beyond the connector's own limit and four round trips, how long its reply may take.
@@ -103,6 +103,12 @@ impl<'a> First<'a> {
     #[must_use]
     pub fn of(client: &'a Socket, replay: bool) -> Self {
         Self { client: Some(client), replay, ..Self::default() }
+    }
+
+    /// How many bytes the origin's stream has been given.
+    #[must_use]
+    pub fn sent(&self) -> usize {
+        self.sent
     }
 
     /// Bytes that the origin's stream has not been given yet.
@@ -245,7 +251,8 @@ async fn open_over(
     let wait = opening.wait + link.rtt() * 4 + REPLY_SLACK;
     let (mut stream, held) = match time::timeout(wait, link.open(header, &first.bytes, opening.priority)).await {
         Ok(Ok(opened)) => opened,
-        Ok(Err(error)) => return Err(refused(Reason::LinkLost, &error.to_string())),
+        Ok(Err(error @ OpenError::NoCredit)) => return Err(refused(Reason::ConnectorOverloaded, &error.to_string())),
+        Ok(Err(error @ OpenError::Lost)) => return Err(refused(Reason::LinkLost, &error.to_string())),
         // The header waits for the link's window: it may have left in part, but never whole, so nobody has dialled.
         Err(_) => return Err(refused(Reason::ConnectTimeout, "the link takes no more bytes")),
     };

@@ -3,6 +3,7 @@
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use certs::verify::EDGE_NAME;
+use futures_util::{StreamExt, stream::FuturesUnordered};
 use net::{Network, network::bind_quic_client};
 use protocol::{
     control::{Enrol, Enrolled, Message, Refusal, Renew, Renewed},
@@ -19,6 +20,9 @@ use crate::serve::Resolver;
 
 /// A handshake that takes longer has failed.
 const HANDSHAKE_WAIT: Duration = Duration::from_secs(5);
+
+/// From one address of an edge to the next.
+const STAGGER: Duration = Duration::from_millis(250);
 
 /// The QUIC client of one worker.
 #[derive(Debug, Clone)]
@@ -50,8 +54,8 @@ pub enum DialError {
         source: quinn::ConnectError,
     },
     /// No answer.
-    #[error("no answer within {} s", HANDSHAKE_WAIT.as_secs())]
-    TimedOut,
+    #[error("{0}: no answer within 5 s")]
+    TimedOut(SocketAddr),
 }
 
 /// Why a join token or a certificate could not be turned into a certificate.
@@ -74,6 +78,18 @@ pub enum EnrolError {
     TimedOut,
 }
 
+impl EnrolError {
+    /// True if the edge answered, with a certificate that the token's CA did not issue (RFC 9001 section 4.8: TLS alerts
+    /// are transport errors 0x100 to 0x1ff; this one is our own verdict, not the peer's).
+    #[must_use]
+    pub fn is_other_fleet(&self) -> bool {
+        let Self::Dial(DialError::Handshake { source: quinn::ConnectionError::TransportError(error), .. }) = self else {
+            return false;
+        };
+        (0x100..0x200).contains(&u64::from(error.code))
+    }
+}
+
 impl Dialler {
     /// A client on the current runtime.
     ///
@@ -87,29 +103,36 @@ impl Dialler {
         Ok(Self { endpoint, resolver })
     }
 
-    /// Connects to an edge, trying its addresses in turn.
+    /// Connects to an edge: to all its addresses, each a little after the one before; the first to answer wins.
     ///
     /// # Errors
     /// [`DialError`] of the last address tried.
     pub async fn dial(&self, edge: &Target, crypto: Arc<QuicClientConfig>) -> Result<Connection, DialError> {
         let mut config = ClientConfig::new(crypto);
         config.transport_config(transport::link_transport(Side::Connector));
-        let mut last = DialError::TimedOut;
-        for address in self.addresses(edge).await? {
-            let connecting = match self.endpoint.connect_with(config.clone(), address, EDGE_NAME) {
-                Ok(connecting) => connecting,
-                Err(source) => {
-                    last = DialError::Address { address, source };
-                    continue;
-                }
-            };
-            match time::timeout(HANDSHAKE_WAIT, connecting).await {
-                Ok(Ok(connection)) => return Ok(connection),
-                Ok(Err(source)) => last = DialError::Handshake { address, source },
-                Err(_) => last = DialError::TimedOut,
+        let attempt = async |(order, address)| {
+            time::sleep(STAGGER * order).await;
+            self.handshake(config.clone(), address).await
+        };
+        let addresses = (0..).zip(self.addresses(edge).await?);
+        let mut attempts: FuturesUnordered<_> = addresses.map(attempt).collect();
+        let mut last = DialError::Resolve("the name has no address".to_owned());
+        while let Some(attempted) = attempts.next().await {
+            match attempted {
+                Ok(connection) => return Ok(connection),
+                Err(error) => last = error,
             }
         }
         Err(last)
+    }
+
+    async fn handshake(&self, config: ClientConfig, address: SocketAddr) -> Result<Connection, DialError> {
+        let connecting = self.endpoint.connect_with(config, address, EDGE_NAME);
+        let connecting = connecting.map_err(|source| DialError::Address { address, source })?;
+        match time::timeout(HANDSHAKE_WAIT, connecting).await {
+            Ok(done) => done.map_err(|source| DialError::Handshake { address, source }),
+            Err(_) => Err(DialError::TimedOut(address)),
+        }
     }
 
     async fn addresses(&self, edge: &Target) -> Result<Vec<SocketAddr>, DialError> {
@@ -133,7 +156,13 @@ impl Dialler {
         match self.ask(edge, crypto, Message::Renew(Renew { csr })).await? {
             Message::Renewed(renewed) => Ok(renewed),
             Message::Refused(refusal) => Err(EnrolError::Refused(refusal)),
-            other => Err(WireError::OutOfOrder(other.name()).into()),
+            other @ (Message::Hello(_)
+            | Message::Welcome(_)
+            | Message::Goodbye(_)
+            | Message::Renew(_)
+            | Message::Enrol(_)
+            | Message::Enrolled(_)
+            | Message::Ignored(_)) => Err(WireError::OutOfOrder(other.name()).into()),
         }
     }
 
@@ -163,6 +192,12 @@ pub async fn enrol(
     match dialler.ask(edge, crypto, Message::Enrol(request)).await? {
         Message::Enrolled(enrolled) => Ok(enrolled),
         Message::Refused(refusal) => Err(EnrolError::Refused(refusal)),
-        other => Err(WireError::OutOfOrder(other.name()).into()),
+        other @ (Message::Hello(_)
+        | Message::Welcome(_)
+        | Message::Goodbye(_)
+        | Message::Renew(_)
+        | Message::Renewed(_)
+        | Message::Enrol(_)
+        | Message::Ignored(_)) => Err(WireError::OutOfOrder(other.name()).into()),
     }
 }

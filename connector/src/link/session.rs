@@ -27,6 +27,9 @@ use tracing::{debug, info};
 use super::renewal::LinkRenewal;
 use crate::serve::{self, Service};
 
+/// A goodbye needs this long, or four round trips if those are longer, to be heard.
+const FAREWELL: Duration = Duration::from_millis(300);
+
 /// A registered link that is not served yet.
 pub(super) struct Session {
     pub(super) welcome: Welcome,
@@ -92,7 +95,12 @@ pub(super) async fn register(connection: Connection, hello: Hello) -> Result<Ses
                 Message::Welcome(welcome) => return Ok((send, control, welcome)),
                 Message::Refused(refusal) => return Err(RegisterError::Refused(refusal)),
                 Message::Ignored(_) => {}
-                other => return Err(WireError::OutOfOrder(other.name()).into()),
+                other @ (Message::Hello(_)
+                | Message::Goodbye(_)
+                | Message::Renew(_)
+                | Message::Renewed(_)
+                | Message::Enrol(_)
+                | Message::Enrolled(_)) => return Err(WireError::OutOfOrder(other.name()).into()),
             }
         }
     };
@@ -122,7 +130,7 @@ impl Session {
         let mut liveness = Liveness::new(Instant::now(), Traffic::of(&self.connection.stats()));
         let mut looks = time::interval(LOOK_EVERY);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut leave_at = None;
+        let mut leaving = None;
         loop {
             let event = tokio::select! {
                 stream = self.connection.accept_bi() => Event::Stream(stream),
@@ -138,8 +146,8 @@ impl Session {
                 }
                 Event::Stream(Err(error)) => Err(SessionEnd::Closed(error)),
                 Event::Message(message) => self.hear(message, &mut serving).await,
-                Event::Look => self.look(&mut liveness, leave_at, &mut serving).await,
-                Event::Wish => self.obey(&mut leave_at, &mut serving).await,
+                Event::Look => self.look(&mut liveness, leaving, &mut serving).await,
+                Event::Wish => self.obey(&mut leaving, &mut serving).await,
             };
             if let Err(end) = done {
                 return end;
@@ -165,7 +173,7 @@ impl Session {
     async fn look(
         &mut self,
         liveness: &mut Liveness,
-        leave_at: Option<Instant>,
+        leaving: Option<Leaving>,
         serving: &mut Serving,
     ) -> Result<(), SessionEnd> {
         let now = Instant::now();
@@ -175,7 +183,7 @@ impl Session {
             wire::close(&self.connection, CloseCode::Dead, "nothing was acknowledged");
             return Err(SessionEnd::Dead);
         }
-        if leave_at.is_some_and(|until| serving.flows.is_empty() || now >= until) {
+        if leaving.is_some_and(|leaving| now >= leaving.until || (now >= leaving.heard && serving.flows.is_empty())) {
             wire::close(&self.connection, CloseCode::Shutdown, "the connector left");
             return Err(SessionEnd::Drained);
         }
@@ -185,10 +193,12 @@ impl Session {
         Ok(())
     }
 
-    async fn obey(&mut self, leave_at: &mut Option<Instant>, serving: &mut Serving) -> Result<(), SessionEnd> {
+    async fn obey(&mut self, leaving: &mut Option<Leaving>, serving: &mut Serving) -> Result<(), SessionEnd> {
         let wish = *serving.wish.borrow_and_update();
         let Wish::Leave(grace) = wish else { return Ok(()) };
-        *leave_at = Some(Instant::now() + grace);
+        let now = Instant::now();
+        let heard = now + FAREWELL.max(self.connection.rtt() * 4);
+        *leaving = Some(Leaving { heard, until: now + grace.max(FAREWELL) });
         let grace_ms = u32::try_from(grace.as_millis()).unwrap_or(u32::MAX);
         self.say(&Message::Goodbye(Goodbye { grace_ms })).await
     }
@@ -205,6 +215,15 @@ impl Session {
         wire::close(&self.connection, CloseCode::Protocol, &error.to_string());
         SessionEnd::Broken(error)
     }
+}
+
+/// When a leaving link may close.
+#[derive(Debug, Clone, Copy)]
+struct Leaving {
+    /// The edge has heard the goodbye by then: what it opened before has arrived.
+    heard: Instant,
+    /// Then at the latest.
+    until: Instant,
 }
 
 enum Event {

@@ -235,10 +235,11 @@ fn pool(view: &crate::health::view::PoolView) -> Pool {
 }
 
 fn listener(state: &ListenerState) -> Listener {
+    let settings = state.listener();
     Listener {
-        listener: state.listener.name.to_string(),
+        listener: settings.name.to_string(),
         address: state.address.to_string(),
-        protocol: match state.listener.protocol {
+        protocol: match settings.protocol {
             ListenProtocol::Tcp => "tcp",
         },
         flows: state.flows(),

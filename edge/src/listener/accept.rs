@@ -31,17 +31,20 @@ pub(super) async fn accept(
         match accepted {
             Ok((client, source)) => {
                 failing = false;
-                if state.flows.load(Ordering::Relaxed) >= state.listener.max_connections {
-                    shared.metrics.refused_flow(&state.listener.name, RefusedFlow::MaxConnections);
+                let listener = state.listener();
+                if state.flows.load(Ordering::Relaxed) >= listener.max_connections {
+                    shared.metrics.refused_flow(&listener.name, RefusedFlow::MaxConnections);
                     client.abort();
                     continue;
                 }
-                begin(&shared, &state, client, source, &tasks);
+                let held = Held::new(&state.flows);
+                begin(&shared, flow::Flow::new(shared.clone(), listener, source, held), client, &tasks);
             }
             Err(error) => {
-                shared.metrics.refused_flow(&state.listener.name, RefusedFlow::Accept);
+                let name = &state.listener().name;
+                shared.metrics.refused_flow(name, RefusedFlow::Accept);
                 if !failing {
-                    warn!(listener = %state.listener.name, %error, "cannot accept: pausing");
+                    warn!(listener = %name, %error, "cannot accept: pausing");
                 }
                 failing = true;
                 tokio::time::sleep(PAUSE).await;
@@ -50,18 +53,10 @@ pub(super) async fn accept(
     }
 }
 
-fn begin(
-    shared: &Arc<Shared>,
-    state: &Arc<ListenerState>,
-    client: Socket,
-    source: std::net::SocketAddr,
-    tasks: &TaskTracker,
-) {
-    let held = Held::new(&state.flows);
-    let flow = flow::Flow::new(shared.clone(), state.listener.clone(), source, held);
+fn begin(shared: &Shared, flow: flow::Flow, client: Socket, tasks: &TaskTracker) {
     let worker = flow.worker();
     // Accepting runs on worker 0; a flow moves to the worker of the link it is placed on.
-    if worker % shared.workers.count() == 0 {
+    if worker.is_multiple_of(shared.workers.count()) {
         tasks.spawn(flow.run(client));
     } else if let Ok(parked) = client.park() {
         let landing = async move {

@@ -45,7 +45,10 @@ struct Place {
     origin: Arc<Origin>,
     path: PathKey,
     worker: usize,
+    /// The flow counts on its origin for as long as it lives.
     held: Held,
+    /// And on its link from now on, until the stream itself does: flows that arrive together must see each other.
+    _on_link: Held,
 }
 
 /// What is told of a flow when it is over.
@@ -53,6 +56,8 @@ struct Place {
 struct Story {
     attempts: u32,
     connect: Option<Duration>,
+    /// Client bytes that travelled with the open, before anything was spliced.
+    sent_with_open: u64,
     pool: Option<Arc<Pool>>,
     origin: Option<Arc<Origin>>,
     link: Option<String>,
@@ -77,14 +82,19 @@ impl Flow {
     }
 
     fn find(&self, view: &HealthView, tried: &Tried) -> Result<Place, Option<Reason>> {
-        // The listener's index belongs to the catalog it came from; the view may be of a newer one.
-        let listeners = &view.catalog.listeners;
-        let current = listeners.iter().find(|l| l.name == self.listener.name).unwrap_or(&self.listener);
+        // The view may be of an older or a newer catalog than the listener: only the name holds in both.
+        let known = view.catalog.listeners.iter().find(|l| l.name == self.listener.name);
+        let current = known.ok_or(Some(Reason::TunnelDown))?;
         let ask = Ask { view, load_balancer: current.load_balancer, flow: &self.key, tried, now: Instant::now() };
         match self.shared.balancer.place(&ask, &mut rand::rng()) {
             Ok(placed) => Ok(self.take(&placed)),
             Err(no) => Err(no.reason),
         }
+    }
+
+    /// The flow's listener as a view knows it. A listener accepts before the first view that knows it is published.
+    fn listener_in<'v>(&self, view: &'v HealthView) -> Option<&'v Listener> {
+        view.catalog.listeners.iter().find(|l| l.name == self.listener.name).map(|l| &**l)
     }
 
     fn take(&self, placed: &Placed<'_>) -> Place {
@@ -98,6 +108,7 @@ impl Flow {
             path: PathKey { pool: placed.pool.pool.name.clone(), origin: placed.origin.key, via: placed.path.via },
             worker,
             held: placed.origin.hold(),
+            _on_link: placed.path.load.hold(),
         }
     }
 
@@ -143,6 +154,7 @@ impl Flow {
                 Ok(opened) => {
                     self.report(&place, Ok(()));
                     story.reason = None;
+                    story.sent_with_open = first.sent() as u64;
                     return Ok((opened, first.unsent(), place.held));
                 }
                 Err(failure) => failure,
@@ -160,7 +172,24 @@ impl Flow {
             match reason {
                 // The origin's own answer: it is the same on every path.
                 Reason::ConnectRefused | Reason::ConnectionReset => tried.origin(place.path.origin, reason),
-                _ => tried.path(place.path.origin, place.path.via, reason),
+                Reason::NoRoute
+                | Reason::TunnelDown
+                | Reason::LinkLost
+                | Reason::PolicyDenied
+                | Reason::ConnectTimeout
+                | Reason::NetworkUnreachable
+                | Reason::TlsUntrusted
+                | Reason::TlsNameMismatch
+                | Reason::TlsHandshake
+                | Reason::HttpTimeout
+                | Reason::HttpInvalid
+                | Reason::CodeMismatch
+                | Reason::BodyMismatch
+                | Reason::UdpNoAnswer
+                | Reason::IcmpTimeout
+                | Reason::DnsFailed
+                | Reason::PassiveFailures
+                | Reason::ConnectorOverloaded => tried.path(place.path.origin, place.path.via, reason),
             }
         }
     }
@@ -175,8 +204,10 @@ impl Flow {
                 Ok(place) => return Ok(place),
                 Err(reason) => {
                     story.reason = story.reason.or(reason);
-                    // Links come back; an origin's own refusal is an answer.
-                    if !matches!(story.reason, Some(Reason::TunnelDown | Reason::LinkLost)) {
+                    // Links come back, and so does a view that lags behind; an origin's own refusal is an answer.
+                    let may_change = self.listener_in(&view).is_none()
+                        || matches!(story.reason, Some(Reason::TunnelDown | Reason::LinkLost));
+                    if !may_change {
                         return Err(RefusedFlow::NoPlace);
                     }
                 }
@@ -196,7 +227,8 @@ impl Flow {
 
     /// One line a flow, and its counters.
     fn tell(&self, story: &Story) {
-        let carried = story.carried.unwrap_or(Carried { sent: 0, received: 0, ended: Ended::LinkLost });
+        let spliced = story.carried.unwrap_or(Carried { sent: 0, received: 0, ended: Ended::LinkLost });
+        let carried = Carried { sent: story.sent_with_open + spliced.sent, ..spliced };
         let ended = match (story.connect, story.carried) {
             (None, _) => "refused",
             (Some(_), None) => "cut",

@@ -1,7 +1,6 @@
 //! The listeners that are open, kept in step with the catalog.
 
 use std::{
-    collections::BTreeMap,
     io,
     net::SocketAddr,
     sync::{
@@ -10,6 +9,7 @@ use std::{
     },
 };
 
+use arc_swap::ArcSwap;
 use net::Listener as Bound;
 use protocol::id::Name;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -21,8 +21,7 @@ use crate::model::{Catalog, Listener};
 /// A listener that is open.
 #[derive(Debug)]
 pub struct ListenerState {
-    /// As configured.
-    pub listener: Arc<Listener>,
+    settings: ArcSwap<Listener>,
     /// The address really bound.
     pub address: SocketAddr,
     /// Flows open now.
@@ -31,6 +30,12 @@ pub struct ListenerState {
 }
 
 impl ListenerState {
+    /// As configured now.
+    #[must_use]
+    pub fn listener(&self) -> Arc<Listener> {
+        self.settings.load_full()
+    }
+
     /// Flows open now.
     #[must_use]
     pub fn flows(&self) -> usize {
@@ -51,7 +56,7 @@ pub struct ListenersError {
 pub struct Listeners {
     shared: Arc<Shared>,
     tasks: TaskTracker,
-    open: Mutex<BTreeMap<Name, Arc<ListenerState>>>,
+    open: Mutex<Vec<Arc<ListenerState>>>,
 }
 
 impl Listeners {
@@ -61,74 +66,69 @@ impl Listeners {
         Self { shared, tasks: TaskTracker::new(), open: Mutex::default() }
     }
 
-    /// Opens what the catalog adds and closes what it drops. All or nothing: if one address cannot be had, those open before
-    /// stay as they were. Flows of a closed listener go on.
+    /// Opens what the catalog adds, closes what it drops, and lets go on what keeps its address, under its new settings. All or
+    /// nothing: if one address cannot be had, everything stays as it was. Flows of a closed listener go on.
     ///
     /// # Errors
     /// [`ListenersError`] of the first that cannot be opened.
     pub fn apply(&self, catalog: &Catalog) -> Result<(), ListenersError> {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut next = BTreeMap::new();
-        let mut bound = Vec::new();
+        let mut rest: Vec<_> = open.iter().cloned().collect();
+        let mut kept = Vec::new();
+        let mut fresh = Vec::new();
         for listener in &catalog.listeners {
-            let name = listener.name.clone();
-            match open.values().find(|state| state.listener.listen == listener.listen && state.listener.name == name) {
-                Some(same) if same.listener == *listener => {
-                    next.insert(name, same.clone());
-                }
-                kept => bound.push((listener, kept.cloned())),
+            // A socket is kept by its address; of several that let the system choose one, by name.
+            let same = |state: &Arc<ListenerState>| {
+                let old = state.listener();
+                old.listen == listener.listen && (old.listen.port() != 0 || old.name == listener.name)
+            };
+            match rest.iter().position(same) {
+                Some(at) => kept.push((rest.swap_remove(at), listener)),
+                None => fresh.push((self.bind(listener)?, listener)),
             }
         }
-        // An address that only changes its settings is bound anew; SO_REUSEADDR lets nobody else in between, since the
-        // old one is closed first and the error, if any, is ours to tell.
-        for (listener, old) in bound {
-            if let Some(old) = &old {
-                old.closed.cancel();
-            }
-            let socket = self.bind(listener)?;
-            let state = self.start(listener, socket, old.map(|o| o.flows.clone()))?;
-            next.insert(listener.name.clone(), state);
+        // From here on nothing can fail.
+        for dropped in rest {
+            info!(listener = %dropped.listener().name, address = %dropped.address, "listener closed");
+            dropped.closed.cancel();
         }
-        for (name, state) in open.iter() {
-            if !next.get(name).is_some_and(|kept| Arc::ptr_eq(kept, state)) {
-                state.closed.cancel();
-            }
+        *open = Vec::new();
+        for (state, listener) in kept {
+            state.settings.store(listener.clone());
+            open.push(state);
         }
-        *open = next;
+        for ((socket, address), listener) in fresh {
+            open.push(self.start(listener, socket, address));
+        }
         Ok(())
     }
 
-    fn bind(&self, listener: &Listener) -> Result<Box<dyn Bound>, ListenersError> {
+    fn bind(&self, listener: &Listener) -> Result<(Box<dyn Bound>, SocketAddr), ListenersError> {
         let _on_worker = self.shared.workers.handle(0).enter();
-        self.shared
-            .network
-            .listen(listener.listen)
-            .map_err(|source| ListenersError { name: listener.name.clone(), source })
+        let bound = self.shared.network.listen(listener.listen).and_then(|socket| {
+            let address = socket.local_addr()?;
+            Ok((socket, address))
+        });
+        bound.map_err(|source| ListenersError { name: listener.name.clone(), source })
     }
 
-    fn start(
-        &self,
-        listener: &Arc<Listener>,
-        socket: Box<dyn Bound>,
-        flows: Option<Arc<AtomicUsize>>,
-    ) -> Result<Arc<ListenerState>, ListenersError> {
-        let address = socket.local_addr().map_err(|source| ListenersError { name: listener.name.clone(), source })?;
+    fn start(&self, listener: &Arc<Listener>, socket: Box<dyn Bound>, address: SocketAddr) -> Arc<ListenerState> {
         let state = Arc::new(ListenerState {
-            listener: listener.clone(),
+            settings: ArcSwap::new(listener.clone()),
             address,
-            flows: flows.unwrap_or_default(),
+            flows: Arc::default(),
             closed: CancellationToken::new(),
         });
         info!(listener = %listener.name, %address, "listening");
         let accepting = accept::accept(self.shared.clone(), state.clone(), socket, self.tasks.clone());
         self.tasks.spawn_on(accepting, self.shared.workers.handle(0));
-        Ok(state)
+        state
     }
 
     /// Every open listener.
     #[must_use]
     pub fn states(&self) -> Vec<Arc<ListenerState>> {
-        self.open.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+        self.open.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Accepts nothing more; flows go on.

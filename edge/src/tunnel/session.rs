@@ -82,10 +82,9 @@ impl TunnelParts {
             },
             Err(error) => return debug!(%error, "connection not accepted"),
         };
-        drop(handshake);
         let opened = time::timeout(REGISTER_WAIT, open_control(&connection)).await.unwrap_or(Err(Close::TimedOut));
         let done = match (opened, tls::admit_connection(&connection, SystemTime::now())) {
-            (Ok(control), Ok(admission)) => self.admitted(&connection, control, admission, worker).await,
+            (Ok(control), Ok(admission)) => self.admitted(&connection, control, admission, (worker, handshake)).await,
             (Ok(control), Err(refusal)) => Err(Close::Refused(control, refusal)),
             (Err(close), _) => Err(close),
         };
@@ -99,11 +98,15 @@ impl TunnelParts {
         connection: &Connection,
         mut control: Control,
         admission: Admission,
-        worker: usize,
+        // Whoever has not registered yet counts as half open.
+        (worker, half_open): (usize, Held),
     ) -> Result<(), Close> {
         let first = time::timeout(REGISTER_WAIT, control.reader.next()).await.map_err(|_| Close::TimedOut)??;
         match (admission, first) {
-            (Admission::Link(peer), Message::Hello(hello)) => self.link(connection, control, peer, hello, worker).await,
+            (Admission::Link(peer), Message::Hello(hello)) => {
+                drop(half_open);
+                self.link(connection, control, peer, hello, worker).await
+            }
             (Admission::Renew(peer), Message::Renew(renew)) => {
                 let answer = self.blocking(move |this, now| {
                     let granted = this.registry.is_granted(&peer.connector);
