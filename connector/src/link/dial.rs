@@ -83,7 +83,8 @@ impl EnrolError {
     /// are transport errors 0x100 to 0x1ff; this one is our own verdict, not the peer's).
     #[must_use]
     pub fn is_other_fleet(&self) -> bool {
-        let Self::Dial(DialError::Handshake { source: quinn::ConnectionError::TransportError(error), .. }) = self else {
+        let Self::Dial(DialError::Handshake { source: quinn::ConnectionError::TransportError(error), .. }) = self
+        else {
             return false;
         };
         (0x100..0x200).contains(&u64::from(error.code))
