@@ -130,10 +130,12 @@ where
     wincode::serialize(body).expect("plain structs of strings and numbers always encode")
 }
 
+/// What can be read as a body.
+pub(crate) trait Body<'de>: SchemaRead<'de, Configuration<true, CONTROL_BODY_MAX>, Dst = Self> + Sized {}
+
+impl<'de, T: SchemaRead<'de, Configuration<true, CONTROL_BODY_MAX>, Dst = T>> Body<'de> for T {}
+
 /// Reads a body, all of it.
-pub(crate) fn decode<'de, T>(kind: u16, body: &'de [u8]) -> Result<T, DecodeError>
-where
-    T: SchemaRead<'de, Configuration<true, CONTROL_BODY_MAX>, Dst = T>,
-{
+pub(crate) fn decode<'de, T: Body<'de>>(kind: u16, body: &'de [u8]) -> Result<T, DecodeError> {
     wincode::config::deserialize_exact(body, CONFIG).map_err(|e| DecodeError::Malformed { kind, what: e.to_string() })
 }

@@ -8,9 +8,15 @@ pub const CONTROL_BODY_MAX: usize = 64 * 1024;
 pub const HEADER_BODY_MAX: usize = 1024;
 /// Most routes one registration may claim.
 pub const ROUTES_MAX: usize = 512;
+/// Longest VNet name or CIDR of a claim, bytes; no valid one is longer.
+pub const CLAIM_TEXT_MAX: usize = 64;
+/// Most links a replica may keep to one edge, stand-ins not counted.
+pub const LINKS_MAX: u16 = 64;
+/// Longest certificate or request for one, bytes; post-quantum keys and signatures fit.
+pub const DER_MAX: usize = 16 * 1024;
 /// Longest host name of a target, bytes (RFC 1035 section 2.3.4).
 pub const HOST_NAME_MAX: usize = 253;
-/// Longest explanation carried in a refusal, bytes; longer ones are cut.
+/// Longest text for people in a message, bytes; explanations that are longer are cut.
 pub const TEXT_MAX: usize = 256;
 
 /// Client bytes that may travel before the reply to an open, and are kept for placing again.

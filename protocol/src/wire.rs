@@ -140,3 +140,6 @@ pub fn cut(send: &mut SendStream, recv: &mut RecvStream, code: StreamCode) {
     let _ = recv.stop(code);
     let _ = send.reset(code);
 }
+
+#[cfg(test)]
+mod tests;

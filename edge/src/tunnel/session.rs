@@ -200,7 +200,7 @@ impl TunnelParts {
             Welcome { version, edge: self.name.to_string(), link: link.id.0, accepted: accepted.collect(), refused };
         let span = info_span!("link", id = %link.id, connector = %link.connector, replica = %link.replica);
         let registered = Registered { parts: self, link, control, peer };
-        registered.run(&Message::Welcome(welcome)).instrument(span).await;
+        registered.run(&Message::Welcome(welcome.fitting())).instrument(span).await;
         Ok(())
     }
 }
