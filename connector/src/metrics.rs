@@ -16,6 +16,7 @@ use prometheus_client::{
 use protocol::{
     error::Reason,
     splice::{Carried, Ended},
+    switch::Drops,
 };
 
 /// Counters and gauges of a connector.
@@ -27,6 +28,7 @@ pub struct Metrics {
     refused: Family<ReasonLabel, Counter>,
     to_origin: Counter<u64, AtomicU64>,
     from_origin: Counter<u64, AtomicU64>,
+    drops: Drops,
     registry: Arc<std::sync::OnceLock<Registry>>,
 }
 
@@ -37,6 +39,11 @@ struct EndLabel {
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ReasonLabel {
+    reason: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct DroppedLabel {
     reason: &'static str,
 }
 
@@ -77,6 +84,12 @@ impl Metrics {
         self.refused.get_or_create(&ReasonLabel { reason: reason.as_str() }).inc();
     }
 
+    /// Payloads of UDP sessions that were thrown away.
+    #[must_use]
+    pub fn drops(&self) -> &Drops {
+        &self.drops
+    }
+
     /// Prometheus' text format, with the given number of links up.
     #[must_use]
     pub fn encode(&self, links_up: usize) -> String {
@@ -85,8 +98,22 @@ impl Metrics {
         // Writing to a string cannot fail.
         let _ = writeln!(text, "# HELP underpass_links_up Links that are registered and up.");
         let _ = writeln!(text, "# TYPE underpass_links_up gauge\nunderpass_links_up {links_up}");
+        let _ = encode(&mut text, &self.read_drops());
+        let text_end = text.trim_end_matches("# EOF\n").len();
+        text.truncate(text_end);
         let _ = encode(&mut text, registry);
         text
+    }
+
+    /// The counters as they are now.
+    fn read_drops(&self) -> Registry {
+        let dropped: Family<DroppedLabel, Counter> = Family::default();
+        for (why, count) in self.drops.readings().filter(|(_, count)| *count > 0) {
+            dropped.get_or_create(&DroppedLabel { reason: why.as_str() }).inc_by(count);
+        }
+        let mut registry = Registry::with_prefix("underpass");
+        registry.register("datagrams_dropped", "Payloads of UDP sessions thrown away, by reason", dropped);
+        registry
     }
 
     fn register(&self) -> Registry {

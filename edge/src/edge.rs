@@ -140,6 +140,7 @@ fn build(
         certificates: certificates.clone(),
         keys,
         registry: registry.clone(),
+        drops: metrics.drops().clone(),
         workers: workers.clone(),
         grace,
         stop: tunnel_stop.clone(),

@@ -10,7 +10,7 @@ use prometheus_client::{
     metrics::{counter::Counter, family::Family, gauge::Gauge},
     registry::{Registry, Unit},
 };
-use protocol::{id::Name, splice::Carried};
+use protocol::{id::Name, splice::Carried, switch::Drops};
 
 /// Counters and gauges of an edge; clones share them.
 #[derive(Debug, Clone, Default)]
@@ -22,6 +22,8 @@ pub struct Metrics {
     down: Family<ListenerLabel, Counter<u64, AtomicU64>>,
     probes: Family<ProbeLabel, Counter<u64, AtomicU64>>,
     reloads: Family<ReloadLabel, Counter<u64, AtomicU64>>,
+    moved: Family<ListenerLabel, Counter<u64, AtomicU64>>,
+    drops: Drops,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -50,6 +52,11 @@ struct ProbeLabel {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ReloadLabel {
     outcome: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct DroppedLabel {
+    reason: &'static str,
 }
 
 /// Why a client's connection was closed without reaching an origin.
@@ -138,6 +145,17 @@ impl Metrics {
         self.refused.get_or_create(&RefusedLabel { listener: listener.to_string(), why: why.as_str() }).inc();
     }
 
+    /// A UDP session goes on over another path, or at another origin.
+    pub fn session_moved(&self, listener: &Name) {
+        self.moved.get_or_create(&ListenerLabel { listener: listener.to_string() }).inc();
+    }
+
+    /// Payloads of UDP sessions that were thrown away.
+    #[must_use]
+    pub fn drops(&self) -> &Drops {
+        &self.drops
+    }
+
     /// A probe is over: `healthy`, or its reason.
     pub fn probe(&self, pool: &Name, outcome: &'static str) {
         self.probes.get_or_create(&ProbeLabel { pool: pool.to_string(), outcome }).inc();
@@ -161,6 +179,12 @@ impl Metrics {
         registry.register_with_unit("down", "Carried from origins to clients", Unit::Bytes, self.down.clone());
         registry.register("probes", "Probes ended, by pool and outcome", self.probes.clone());
         registry.register("reloads", "Reloads asked for, by outcome", self.reloads.clone());
+        registry.register("sessions_moved", "UDP sessions that went on elsewhere", self.moved.clone());
+        let dropped: Family<DroppedLabel, Counter<u64, AtomicU64>> = Family::default();
+        for (why, count) in self.drops.readings().filter(|(_, count)| *count > 0) {
+            dropped.get_or_create(&DroppedLabel { reason: why.as_str() }).inc_by(count);
+        }
+        registry.register("datagrams_dropped", "Payloads of UDP sessions thrown away, by reason", dropped);
         let mut reading = |name: &str, help: &str, value: usize| {
             let gauge: Gauge = Gauge::default();
             gauge.set(i64::try_from(value).unwrap_or(i64::MAX));

@@ -131,6 +131,17 @@ pub enum Check {
     Tcp,
     /// An HTTP/1.1 answer matches.
     Http(HttpCheck),
+    /// A UDP payload is answered.
+    Udp(UdpCheck),
+}
+
+/// A UDP probe.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UdpCheck {
+    /// What is sent.
+    pub send: Vec<u8>,
+    /// Bytes that must occur in an answer; empty: any answer will do.
+    pub expect: Vec<u8>,
 }
 
 /// An HTTP probe.
@@ -248,7 +259,7 @@ pub struct Listener {
     pub max_connections: usize,
     /// First bytes may be sent again after a time-out or a lost link.
     pub replay: bool,
-    /// A TCP flow that carries nothing for this long is closed; absent: never.
+    /// A flow that carries nothing for this long is closed; absent: never. UDP sessions always have one.
     pub idle_timeout: Option<Duration>,
 }
 
@@ -257,6 +268,8 @@ pub struct Listener {
 pub enum ListenProtocol {
     /// TCP connections.
     Tcp,
+    /// UDP sessions, told apart by their source.
+    Udp,
 }
 
 /// Which way a path leads.

@@ -3,6 +3,10 @@
 //!
 //! It chooses nothing and retries nothing.
 
+mod session;
+
+pub use session::{Early, Path};
+
 use std::{
     io,
     net::SocketAddr,

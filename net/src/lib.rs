@@ -4,11 +4,13 @@
 //! Edge and connector reach listeners, dials and QUIC's UDP socket only through [`Network`], so that the real code can run
 //! over a network in memory. It knows nothing of tunnels.
 
+pub mod datagrams;
 pub mod network;
 pub mod resolve;
 pub mod socket;
 pub mod workers;
 
+pub use datagrams::{Batch, Datagrams, Front, Peer};
 pub use network::{Listener, Network, Os};
 pub use resolve::Resolver;
 pub use socket::{Parked, Socket};

@@ -8,14 +8,17 @@ use std::{
 };
 
 use quinn::{AsyncUdpSocket, Runtime, TokioRuntime};
+use rustix::net::sockopt::{Ipv4PathMtuDiscovery, Ipv6PathMtuDiscovery, set_ip_mtu_discover, set_ipv6_mtu_discover};
 use socket2::{Domain, Protocol, Type};
-use tokio::net::{TcpSocket, TcpStream};
+use tokio::net::{TcpSocket, TcpStream, UdpSocket};
 
-use crate::Socket;
+use crate::{Datagrams, Front, Socket};
 
 /// Connections waiting to be accepted; the kernel caps it at `net.core.somaxconn`.
 const BACKLOG: u32 = 4096;
-/// Bytes of kernel buffer asked for each way on a QUIC socket; the kernel caps it at `net.core.{r,w}mem_max`.
+/// Bytes of kernel buffer asked for each way on a UDP session's socket.
+const SESSION_BUFFER: usize = 1024 * 1024;
+/// Bytes of kernel buffer asked for each way on a socket that many send to; the kernel caps it at `net.core.{r,w}mem_max`.
 const UDP_BUFFER: usize = 8 * 1024 * 1024;
 
 /// A future that can be kept in a table.
@@ -37,6 +40,22 @@ pub trait Network: fmt::Debug + Send + Sync + 'static {
     /// # Errors
     /// The kernel's, with the address in the text.
     fn bind_quic(&self, address: SocketAddr) -> io::Result<Arc<dyn AsyncUdpSocket>>;
+
+    /// Binds a UDP socket for clients.
+    ///
+    /// # Errors
+    /// The kernel's, with the address in the text.
+    fn bind_udp(&self, address: SocketAddr) -> io::Result<Front> {
+        self.bind_quic(address).map(Front::new)
+    }
+
+    /// A UDP socket connected to this address.
+    ///
+    /// # Errors
+    /// The kernel's, or `Unsupported` where a network has none.
+    fn dial_udp(&self, _address: SocketAddr) -> io::Result<Datagrams> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
 }
 
 /// Accepts TCP connections.
@@ -71,19 +90,46 @@ impl Network for Os {
     }
 
     fn bind_quic(&self, address: SocketAddr) -> io::Result<Arc<dyn AsyncUdpSocket>> {
+        let bind = || TokioRuntime.wrap_udp_socket(bound_udp(address)?.into());
+        bind().map_err(|e| naming("UDP", address, &e))
+    }
+
+    fn bind_udp(&self, address: SocketAddr) -> io::Result<Front> {
         let bind = || {
-            let socket = socket2::Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
+            let socket = bound_udp(address)?;
+            let same = socket.try_clone()?;
+            let front = Front::new(TokioRuntime.wrap_udp_socket(socket.into())?);
+            // quinn forbids fragments, but an answer larger than the client's path must reach it all the same.
+            set_ip_mtu_discover(&same, Ipv4PathMtuDiscovery::WANT)?;
             if address.is_ipv6() {
-                socket.set_only_v6(false)?;
+                set_ipv6_mtu_discover(&same, Ipv6PathMtuDiscovery::WANT)?;
             }
-            // Smaller buffers than asked for only cost speed.
-            let _ = socket.set_recv_buffer_size(UDP_BUFFER);
-            let _ = socket.set_send_buffer_size(UDP_BUFFER);
-            socket.bind(&address.into())?;
-            TokioRuntime.wrap_udp_socket(socket.into())
+            Ok(front)
         };
         bind().map_err(|e| naming("UDP", address, &e))
     }
+
+    fn dial_udp(&self, address: SocketAddr) -> io::Result<Datagrams> {
+        let socket = socket2::Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
+        // Smaller buffers than asked for only cost bursts.
+        let _ = socket.set_recv_buffer_size(SESSION_BUFFER);
+        let _ = socket.set_send_buffer_size(SESSION_BUFFER);
+        socket.set_nonblocking(true)?;
+        socket.connect(&address.into())?;
+        Ok(Datagrams::new(UdpSocket::from_std(socket.into())?))
+    }
+}
+
+fn bound_udp(address: SocketAddr) -> io::Result<socket2::Socket> {
+    let socket = socket2::Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
+    if address.is_ipv6() {
+        socket.set_only_v6(false)?;
+    }
+    // Smaller buffers than asked for only cost speed.
+    let _ = socket.set_recv_buffer_size(UDP_BUFFER);
+    let _ = socket.set_send_buffer_size(UDP_BUFFER);
+    socket.bind(&address.into())?;
+    Ok(socket)
 }
 
 #[derive(Debug)]

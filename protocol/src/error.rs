@@ -88,6 +88,8 @@ pub enum StreamCode {
     Cancelled = 3,
     /// The header could not be read.
     BadHeader = 4,
+    /// The origin's host or network says that nobody is there to take a UDP session's payloads.
+    Unreachable = 5,
 }
 
 impl StreamCode {
@@ -98,6 +100,7 @@ impl StreamCode {
             2 => Self::Stalled,
             3 => Self::Cancelled,
             4 => Self::BadHeader,
+            5 => Self::Unreachable,
             _ => Self::Reset,
         }
     }

@@ -56,6 +56,7 @@ mod tests {
             (StreamCode::Stalled, "stalled"),
             (StreamCode::Cancelled, "cancelled"),
             (StreamCode::BadHeader, "bad_header"),
+            (StreamCode::Unreachable, "unreachable"),
         ];
         check("### Stream codes", &streams.map(|(code, word)| (code as u64, word.to_owned())));
         assert!(streams.iter().all(|(code, _)| StreamCode::from_wire(*code as u64) == *code));

@@ -4,6 +4,7 @@
 
 pub mod codec;
 pub mod control;
+pub mod datagram;
 pub mod error;
 #[cfg(test)]
 mod golden;
@@ -12,8 +13,10 @@ pub mod limits;
 pub mod liveness;
 #[cfg(test)]
 mod pair;
+pub mod session;
 pub mod splice;
 pub mod stream;
+pub mod switch;
 pub mod transport;
 pub mod version;
 pub mod wire;

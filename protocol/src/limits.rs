@@ -56,3 +56,14 @@ pub const LAST_BYTES_WAIT: Duration = Duration::from_secs(5);
 pub const RESET_LEAD: Duration = Duration::from_millis(100);
 /// How often a link's liveness is looked at.
 pub const LOOK_EVERY: Duration = Duration::from_millis(100);
+
+/// Datagrams of one UDP session that may wait to be taken.
+pub const SESSION_QUEUE_MAX: usize = 512;
+/// Payloads of a UDP session that may travel before the reply to its open, and are kept for placing again.
+pub const EARLY_PAYLOADS_MAX: usize = 32;
+/// Their bytes, heads included: room for the largest payload.
+pub const EARLY_BYTES_MAX: usize = 64 * 1024;
+/// Bytes of one UDP session that may wait for its stream: payloads too large for a datagram.
+pub const SESSION_BACKLOG_MAX: usize = 1024 * 1024;
+/// Longest silence after which a connector may be asked to end a UDP session.
+pub const SESSION_IDLE_MAX: Duration = Duration::from_secs(30 * 86_400);

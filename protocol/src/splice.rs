@@ -163,13 +163,17 @@ async fn carry(
         match end {
             End::Finished => {}
             // The peer's side was reset. What it sent before must still be delivered.
-            End::Remote(StreamCode::Reset | StreamCode::Cancelled | StreamCode::BadHeader) if down_open => {
+            End::Remote(
+                StreamCode::Reset | StreamCode::Cancelled | StreamCode::BadHeader | StreamCode::Unreachable,
+            ) if down_open => {
                 progress.set_reset();
                 reset = true;
             }
             End::Stalled if reset => return Ended::RemoteReset,
             End::Remote(StreamCode::Stalled) | End::Stalled => return Ended::Stalled,
-            End::Remote(StreamCode::Reset | StreamCode::Cancelled | StreamCode::BadHeader) => {
+            End::Remote(
+                StreamCode::Reset | StreamCode::Cancelled | StreamCode::BadHeader | StreamCode::Unreachable,
+            ) => {
                 return Ended::RemoteReset;
             }
             End::LocalWrite if up_open && !reset => {

@@ -11,10 +11,11 @@ use crate::{
     control::RefusedOpen,
     error::Reason,
     id::{Host, Name, Target},
-    limits::{DIAL_WAIT_MAX, TEXT_MAX},
+    limits::{DIAL_WAIT_MAX, SESSION_IDLE_MAX, TEXT_MAX},
 };
 
 const TCP: u8 = 2;
+const UDP: u8 = 3;
 const CONNECTED: u8 = 1;
 const REFUSED: u8 = 2;
 
@@ -39,6 +40,16 @@ struct WireOpenTcp {
 }
 
 #[derive(SchemaRead, SchemaWrite)]
+struct WireOpenUdp {
+    vnet: String,
+    host: WireHost,
+    port: u16,
+    wait_ms: u32,
+    idle_ms: u32,
+    session: u32,
+}
+
+#[derive(SchemaRead, SchemaWrite)]
 struct WireConnected {
     connect_us: u32,
 }
@@ -54,25 +65,47 @@ pub struct OpenTcp {
     pub wait: Duration,
 }
 
+/// A request to open a UDP session: after the reply, payloads go as datagrams, and those too large for one on the stream.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OpenUdp {
+    /// The VNet the target lives in.
+    pub vnet: Name,
+    /// Where to.
+    pub target: Target,
+    /// How long the connector may take to find the target; at most [`DIAL_WAIT_MAX`].
+    pub wait: Duration,
+    /// Silence in both directions after which the edge ends the session; at most [`SESSION_IDLE_MAX`].
+    pub idle: Duration,
+    /// What its datagrams bear; unique among the live sessions of the link.
+    pub session: u32,
+}
+
 /// First thing on a stream that an edge opens.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Open {
     /// Dial a TCP target and splice.
     Tcp(OpenTcp),
+    /// Carry a UDP session.
+    Udp(OpenUdp),
 }
 
 impl Open {
     /// The whole header frame.
     #[must_use]
     pub fn encode(&self) -> Bytes {
-        let Self::Tcp(open) = self;
-        let host = match &open.target.host {
-            Host::Ip(IpAddr::V4(ip)) => WireHost::V4(ip.octets()),
-            Host::Ip(IpAddr::V6(ip)) => WireHost::V6(ip.octets()),
-            Host::Name(name) => WireHost::Name(name.clone()),
-        };
-        let wait_ms = u32::try_from(open.wait.min(DIAL_WAIT_MAX).as_millis()).expect("a minute fits");
-        codec::header_frame(TCP, &WireOpenTcp { vnet: open.vnet.to_string(), host, port: open.target.port, wait_ms })
+        match self {
+            Self::Tcp(OpenTcp { vnet, target, wait }) => {
+                let (host, port) = (wire_host(&target.host), target.port);
+                let wait_ms = millis(*wait, DIAL_WAIT_MAX);
+                codec::header_frame(TCP, &WireOpenTcp { vnet: vnet.to_string(), host, port, wait_ms })
+            }
+            Self::Udp(OpenUdp { vnet, target, wait, idle, session }) => {
+                let (host, port) = (wire_host(&target.host), target.port);
+                let (wait_ms, idle_ms) = (millis(*wait, DIAL_WAIT_MAX), millis(*idle, SESSION_IDLE_MAX));
+                let vnet = vnet.to_string();
+                codec::header_frame(UDP, &WireOpenUdp { vnet, host, port, wait_ms, idle_ms, session: *session })
+            }
+        }
     }
 
     /// Reads the body of a header frame of this kind.
@@ -81,23 +114,48 @@ impl Open {
     /// [`DecodeError`] for an unknown kind, a malformed body, or a value out of bounds.
     pub fn decode(kind: u8, body: &[u8]) -> Result<Self, DecodeError> {
         let code = u16::from(kind);
-        if kind != TCP {
-            return Err(DecodeError::UnknownKind(code));
+        match kind {
+            TCP => {
+                let WireOpenTcp { vnet, host, port, wait_ms } = codec::decode(code, body)?;
+                let (vnet, target) = target(code, &vnet, host, port)?;
+                Ok(Self::Tcp(OpenTcp { vnet, target, wait: duration(wait_ms, DIAL_WAIT_MAX) }))
+            }
+            UDP => {
+                let WireOpenUdp { vnet, host, port, wait_ms, idle_ms, session } = codec::decode(code, body)?;
+                let (vnet, target) = target(code, &vnet, host, port)?;
+                let (wait, idle) = (duration(wait_ms, DIAL_WAIT_MAX), duration(idle_ms, SESSION_IDLE_MAX));
+                Ok(Self::Udp(OpenUdp { vnet, target, wait, idle, session }))
+            }
+            _ => Err(DecodeError::UnknownKind(code)),
         }
-        let wire: WireOpenTcp = codec::decode(code, body)?;
-        let wrong = |what| DecodeError::OutOfBounds { kind: code, what };
-        let vnet = wire.vnet.parse().map_err(|_| wrong("not a VNet name"))?;
-        let host = match wire.host {
-            WireHost::V4(octets) => Host::Ip(IpAddr::from(octets)),
-            WireHost::V6(octets) => Host::Ip(IpAddr::from(octets)),
-            WireHost::Name(name) => Host::name(&name).map_err(|_| wrong("not a host name"))?,
-        };
-        if wire.port == 0 {
-            return Err(wrong("port 0"));
-        }
-        let wait = Duration::from_millis(u64::from(wire.wait_ms)).min(DIAL_WAIT_MAX);
-        Ok(Self::Tcp(OpenTcp { vnet, target: Target { host, port: wire.port }, wait }))
     }
+}
+
+fn wire_host(host: &Host) -> WireHost {
+    match host {
+        Host::Ip(IpAddr::V4(ip)) => WireHost::V4(ip.octets()),
+        Host::Ip(IpAddr::V6(ip)) => WireHost::V6(ip.octets()),
+        Host::Name(name) => WireHost::Name(name.clone()),
+    }
+}
+
+fn target(kind: u16, vnet: &str, host: WireHost, port: u16) -> Result<(Name, Target), DecodeError> {
+    let wrong = |what| DecodeError::OutOfBounds { kind, what };
+    let vnet = vnet.parse().map_err(|_| wrong("not a VNet name"))?;
+    let host = match host {
+        WireHost::V4(octets) => Host::Ip(IpAddr::from(octets)),
+        WireHost::V6(octets) => Host::Ip(IpAddr::from(octets)),
+        WireHost::Name(name) => Host::name(&name).map_err(|_| wrong("not a host name"))?,
+    };
+    if port == 0 { Err(wrong("port 0")) } else { Ok((vnet, Target { host, port })) }
+}
+
+fn millis(duration: Duration, max: Duration) -> u32 {
+    u32::try_from(duration.min(max).as_millis()).expect("a month of milliseconds fits")
+}
+
+fn duration(millis: u32, max: Duration) -> Duration {
+    Duration::from_millis(u64::from(millis)).min(max)
 }
 
 /// The connector's answer to an [`Open`].

@@ -101,6 +101,12 @@ impl EdgeFile {
         self.raw(&format!("[[monitor]]\nname = \"{name}\"\ntype = \"http\"\n{QUICK}{lines}\n"))
     }
 
+    /// Adds a quick UDP monitor, with further lines.
+    #[must_use]
+    pub fn udp_monitor(self, name: &str, lines: &str) -> Self {
+        self.raw(&format!("[[monitor]]\nname = \"{name}\"\ntype = \"udp\"\n{QUICK}{lines}\n"))
+    }
+
     /// Adds a service on a free address.
     ///
     /// # Panics

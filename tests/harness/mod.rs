@@ -6,6 +6,7 @@
 pub mod address;
 pub mod client;
 pub mod connector;
+pub mod datagrams;
 pub mod disk;
 pub mod edge;
 pub mod http;

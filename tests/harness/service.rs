@@ -7,10 +7,11 @@ use std::{
 
 use super::world::Vnet;
 
-/// A TCP service under one name. What is not said stays out of the file, at the product's default.
+/// A service under one name. What is not said stays out of the file, at the product's default.
 #[derive(Debug, Clone)]
 pub struct Service {
     pub(super) name: String,
+    protocol: &'static str,
     origins: Vec<String>,
     pool: String,
     balancer: String,
@@ -18,11 +19,22 @@ pub struct Service {
 }
 
 impl Service {
-    /// A service without origins yet.
+    /// A TCP service without origins yet.
     #[must_use]
     pub fn tcp(name: &str) -> Self {
+        Self::new(name, "tcp")
+    }
+
+    /// A UDP service without origins yet.
+    #[must_use]
+    pub fn udp(name: &str) -> Self {
+        Self::new(name, "udp")
+    }
+
+    fn new(name: &str, protocol: &'static str) -> Self {
         Self {
             name: name.to_owned(),
+            protocol,
             origins: Vec::new(),
             pool: String::new(),
             balancer: String::new(),
@@ -84,13 +96,13 @@ impl Service {
 
     /// The tables of the file, with this address to listen on.
     pub(super) fn tables(&self, listen: SocketAddr) -> String {
-        let Self { name, origins, pool, balancer, listener } = self;
+        let Self { name, protocol, origins, pool, balancer, listener } = self;
         let mut text = format!("\n[[pool]]\nname = \"{name}\"\n{pool}");
         text.extend(origins.iter().map(String::as_str));
         write!(
             text,
             "\n[[load_balancer]]\nname = \"{name}\"\npools = [\"{name}\"]\n{balancer}\
-             \n[[listener]]\nname = \"{name}\"\nprotocol = \"tcp\"\nlisten = \"{listen}\"\nload_balancer = \"{name}\"\n{listener}"
+             \n[[listener]]\nname = \"{name}\"\nprotocol = \"{protocol}\"\nlisten = \"{listen}\"\nload_balancer = \"{name}\"\n{listener}"
         )
         .expect("writing to a string does not fail");
         text

@@ -11,4 +11,5 @@ mod parts;
 mod running;
 mod software;
 mod tcp;
+mod udp;
 mod vnets;

@@ -25,7 +25,7 @@ use tokio_util::task::TaskTracker;
 use tracing::{debug, info};
 
 use super::renewal::LinkRenewal;
-use crate::serve::{self, Service};
+use crate::serve::{self, LinkSide, Service};
 
 /// A goodbye needs this long, or four round trips if those are longer, to be heard.
 const FAREWELL: Duration = Duration::from_millis(300);
@@ -126,7 +126,10 @@ pub(super) fn describe_close(close: &quinn::ApplicationClose) -> String {
 impl Session {
     /// Serves the link until it ends.
     pub(super) async fn run(mut self, mut serving: Serving) -> SessionEnd {
-        let stuck = Arc::new(Stuck::default());
+        let side =
+            Arc::new(LinkSide { connection: self.connection.clone(), stuck: Stuck::default(), switch: Arc::default() });
+        // Ends with the link.
+        tokio::spawn(side.switch.clone().run(self.connection.clone(), serving.service.metrics.drops().clone()));
         let mut liveness = Liveness::new(Instant::now(), Traffic::of(&self.connection.stats()));
         let mut looks = time::interval(LOOK_EVERY);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -141,7 +144,7 @@ impl Session {
             let done = match event {
                 Event::Stream(Ok((send, recv))) => {
                     let stream = Stream { send, recv };
-                    serving.flows.spawn(serve::serve(serving.service.clone(), stream, stuck.clone()));
+                    serving.flows.spawn(serve::serve(serving.service.clone(), stream, side.clone()));
                     Ok(())
                 }
                 Event::Stream(Err(error)) => Err(SessionEnd::Closed(error)),

@@ -2,6 +2,7 @@
 
 mod policy;
 mod tcp;
+mod udp;
 
 pub use net::Resolver;
 pub use policy::{Denied, Host, Policy, Rules};
@@ -14,8 +15,10 @@ use protocol::{
     limits::HEADER_WAIT,
     splice::{Stream, Stuck},
     stream::Open,
+    switch::Switch,
     wire,
 };
+use quinn::Connection;
 use tokio::time;
 use tracing::debug;
 
@@ -34,8 +37,19 @@ pub struct Service {
     pub metrics: Metrics,
 }
 
+/// What the streams of one link share.
+#[derive(Debug)]
+pub struct LinkSide {
+    /// The link.
+    pub connection: Connection,
+    /// Flows whose reader takes nothing.
+    pub stuck: Stuck,
+    /// Where datagrams go.
+    pub switch: Arc<Switch>,
+}
+
 /// Serves one stream until it has ended.
-pub async fn serve(service: Arc<Service>, mut stream: Stream, stuck: Arc<Stuck>) {
+pub async fn serve(service: Arc<Service>, mut stream: Stream, link: Arc<LinkSide>) {
     let header = match time::timeout(HEADER_WAIT, wire::read_open(&mut stream.recv)).await {
         Ok(Ok(header)) => header,
         Ok(Err(error)) => {
@@ -45,7 +59,8 @@ pub async fn serve(service: Arc<Service>, mut stream: Stream, stuck: Arc<Stuck>)
         Err(_) => return stream.cut(StreamCode::BadHeader),
     };
     match header {
-        Open::Tcp(open) => tcp::serve(&service, open, stream, &stuck).await,
+        Open::Tcp(open) => tcp::serve(&service, open, stream, &link.stuck).await,
+        Open::Udp(open) => udp::serve(&service, open, stream, &link).await,
     }
 }
 

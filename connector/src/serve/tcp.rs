@@ -5,7 +5,7 @@ use std::{net::SocketAddr, time::Instant};
 use net::Socket;
 use protocol::{
     error::{Reason, StreamCode},
-    id::Host,
+    id::{Host, Name, Target},
     splice::{self, Manner, Stream, Stuck},
     stream::{OpenTcp, Reply},
 };
@@ -15,9 +15,9 @@ use tracing::{debug, info};
 use super::{Service, millis};
 
 /// A dial that did not succeed: nothing was delivered.
-struct Refused {
-    reason: Reason,
-    text: String,
+pub(super) struct Refused {
+    pub(super) reason: Reason,
+    pub(super) text: String,
 }
 
 pub(super) async fn serve(service: &Service, open: OpenTcp, mut stream: Stream, stuck: &Stuck) {
@@ -42,17 +42,17 @@ pub(super) async fn serve(service: &Service, open: OpenTcp, mut stream: Stream, 
                 ended = carried.ended.as_str(), ms = millis(started.elapsed()), "flow ended"
             );
         }
-        Err(refused) => refuse(service, &open, stream, refused).await,
+        Err(refused) => refuse(service, (&open.vnet, &open.target), stream, refused).await,
     }
 }
 
-async fn refuse(service: &Service, open: &OpenTcp, mut stream: Stream, refused: Refused) {
+pub(super) async fn refuse(service: &Service, (vnet, target): (&Name, &Target), mut stream: Stream, refused: Refused) {
     let Refused { reason, text } = refused;
     service.metrics.refused(reason);
     if reason == Reason::PolicyDenied {
-        info!(vnet = %open.vnet, target = %open.target, %text, "an edge asked for a target that is not permitted");
+        info!(%vnet, %target, %text, "an edge asked for a target that is not permitted");
     } else {
-        debug!(vnet = %open.vnet, target = %open.target, %reason, %text, "dial failed");
+        debug!(%vnet, %target, %reason, %text, "dial failed");
     }
     // The client's first bytes are not wanted any more; an edge that is gone does not read the reply either.
     let _ = stream.recv.stop((StreamCode::Cancelled as u32).into());
@@ -65,7 +65,7 @@ async fn refuse(service: &Service, open: &OpenTcp, mut stream: Stream, refused: 
 /// Permits and dials; of several permitted addresses the first that accepts.
 async fn dial(service: &Service, open: &OpenTcp) -> Result<Socket, Refused> {
     let mut last = None;
-    for address in permitted(service, open).await? {
+    for address in permitted(service, &open.vnet, &open.target).await? {
         match service.network.dial(address).await {
             Ok(socket) => return Ok(socket),
             Err(error) => last = Some(Refused { reason: Reason::of_dial(&error), text: format!("{address}: {error}") }),
@@ -74,11 +74,11 @@ async fn dial(service: &Service, open: &OpenTcp) -> Result<Socket, Refused> {
     Err(last.unwrap_or(Refused { reason: Reason::DnsFailed, text: format!("{} has no address", open.target) }))
 }
 
-async fn permitted(service: &Service, open: &OpenTcp) -> Result<Vec<SocketAddr>, Refused> {
+pub(super) async fn permitted(service: &Service, vnet: &Name, target: &Target) -> Result<Vec<SocketAddr>, Refused> {
     let denied = |text: String| Refused { reason: Reason::PolicyDenied, text };
-    let name = match &open.target.host {
+    let name = match &target.host {
         Host::Ip(ip) => {
-            let one = service.policy.permit_address(&open.vnet, *ip, open.target.port);
+            let one = service.policy.permit_address(vnet, *ip, target.port);
             return one.map(|address| vec![address]).map_err(|d| denied(d.to_string()));
         }
         Host::Name(name) => name,
@@ -86,7 +86,7 @@ async fn permitted(service: &Service, open: &OpenTcp) -> Result<Vec<SocketAddr>,
     let resolved = service.resolver.resolve(name).await.map_err(|text| Refused { reason: Reason::DnsFailed, text })?;
     let (mut allowed, mut refusal) = (Vec::new(), None);
     for ip in resolved {
-        match service.policy.permit_resolved(&open.vnet, ip, open.target.port) {
+        match service.policy.permit_resolved(vnet, ip, target.port) {
             Ok(address) => allowed.push(address),
             Err(d) => refusal = Some(denied(d.to_string())),
         }

@@ -241,6 +241,7 @@ fn listener(state: &ListenerState) -> Listener {
         address: state.address.to_string(),
         protocol: match settings.protocol {
             ListenProtocol::Tcp => "tcp",
+            ListenProtocol::Udp => "udp",
         },
         flows: state.flows(),
     }

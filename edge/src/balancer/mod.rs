@@ -11,7 +11,7 @@ mod steering;
 mod tried;
 
 pub use affinity::BINDINGS_MAX;
-pub use place::{Ask, Balancer, NoPlace, Placed, PlacedBy};
+pub use place::{Ask, Balancer, Near, NoPlace, Placed, PlacedBy};
 pub use tried::{TRIES_MAX, Tried};
 
 #[cfg(test)]

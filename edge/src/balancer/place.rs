@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     health::view::{Health, HealthView, OriginView, PathView, PoolHealth, PoolView},
-    model::{Affinity, FlowKey, LoadBalancer, PoolSteering, Steering},
+    model::{Affinity, FlowKey, LoadBalancer, Origin, Pool, PoolSteering, Steering},
 };
 
 /// One flow that needs a place.
@@ -30,6 +30,15 @@ pub struct Ask<'v, 'a> {
     pub tried: &'a Tried,
     /// The time.
     pub now: Instant,
+}
+
+/// Where a flow is that has to leave its path, by what it was placed on.
+#[derive(Debug, Clone, Copy)]
+pub struct Near<'a> {
+    /// Its pool.
+    pub pool: &'a Arc<Pool>,
+    /// Its origin.
+    pub origin: &'a Arc<Origin>,
 }
 
 /// Where a flow goes. Borrowed from the view, so that placing touches no shared counter; clone what must outlive it.
@@ -115,6 +124,22 @@ impl Balancer {
             self.bindings.bind(source, bound_to(&placed), life);
         }
         Ok(placed)
+    }
+
+    /// Finds a place for a flow that has to leave its path: on the same origin if another path leads there.
+    ///
+    /// # Errors
+    /// As [`Balancer::place`].
+    pub fn place_near<'v>(
+        &self,
+        ask: &Ask<'v, '_>,
+        near: Near<'_>,
+        dice: &mut impl Rng,
+    ) -> Result<Placed<'v>, NoPlace> {
+        let here = Bound { pool: near.pool.clone(), origin: near.origin.clone(), index: 0 };
+        let lb = ask.view.catalog.load_balancers.get(ask.load_balancer);
+        let kept = lb.and_then(|lb| placed_as_bound(ask, lb, &here, dice));
+        kept.map_or_else(|| self.place(ask, dice), Ok)
     }
 
     /// Sources bound to an origin now, among them some whose time is over and who have not been missed yet.

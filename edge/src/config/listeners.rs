@@ -15,15 +15,35 @@ use super::{
     load_balancers::LoadBalancers,
     words::{LISTENER_LATER, PROTOCOLS},
 };
-use crate::model::Listener;
+use crate::model::{ListenProtocol, Listener};
 
 const CONNECTIONS: usize = 10_000;
 const CONNECTIONS_MAX: u64 = 1_000_000;
 const IDLE_RANGE: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(30 * 86_400);
 
-/// A TCP address that is taken, by whom, and where the file says so.
+/// Silence after which a UDP session is over, unless the file says otherwise.
+const SESSION_IDLE: Duration = Duration::from_secs(60);
+
+/// What a socket is for: one address serves each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Transport {
+    Tcp,
+    Udp,
+}
+
+impl Transport {
+    fn of(protocol: ListenProtocol) -> Self {
+        match protocol {
+            ListenProtocol::Tcp => Self::Tcp,
+            ListenProtocol::Udp => Self::Udp,
+        }
+    }
+}
+
+/// An address that is taken, by whom, and where the file says so.
 #[derive(Debug)]
 struct Taken {
+    transport: Transport,
     address: SocketAddr,
     by: String,
     place: Option<usize>,
@@ -31,15 +51,26 @@ struct Taken {
 
 impl Taken {
     fn by_admin((address, place): (SocketAddr, Option<usize>)) -> Self {
-        Self { address, by: "the admin endpoint".to_owned(), place }
+        Self { transport: Transport::Tcp, address, by: "the admin endpoint".to_owned(), place }
+    }
+
+    fn by_tunnel(address: SocketAddr) -> Self {
+        Self { transport: Transport::Udp, address, by: "the tunnel".to_owned(), place: None }
     }
 }
 
-pub(super) fn read(root: &Table<'_>, load_balancers: &LoadBalancers, admin: &Admin) -> Named<Name, Arc<Listener>> {
-    let mut taken: Vec<Taken> = admin.taken.map(Taken::by_admin).into_iter().collect();
+/// All listeners; `tunnel` is where connectors dial in.
+pub(super) fn read(
+    root: &Table<'_>,
+    load_balancers: &LoadBalancers,
+    admin: &Admin,
+    tunnel: Option<SocketAddr>,
+) -> Named<Name, Arc<Listener>> {
+    let admin = admin.taken.map(Taken::by_admin);
+    let mut taken: Vec<Taken> = admin.into_iter().chain(tunnel.map(Taken::by_tunnel)).collect();
     Named::read(root, "listener", "listener", |t, name: Option<&Name>| {
         t.not_yet(&LISTENER_LATER);
-        let protocol = t.required("protocol", "\"tcp\"").and_then(|v| v.word(&PROTOCOLS));
+        let protocol = t.required("protocol", "\"tcp\" or \"udp\"").and_then(|v| v.word(&PROTOCOLS));
         let listen = t.required("listen", "the public address, such as \"0.0.0.0:5432\"");
         let listen = listen.and_then(|v| v.listen_address());
         let balancer = t.required("load_balancer", "the name of a load balancer").and_then(|v| v.parsed::<Name>());
@@ -47,9 +78,16 @@ pub(super) fn read(root: &Table<'_>, load_balancers: &LoadBalancers, admin: &Adm
         let max_connections = t.or("max_connections", CONNECTIONS, |v| v.integer(1..=CONNECTIONS_MAX));
         let replay = t.or("replay", false, |v| v.boolean());
         let idle_timeout = t.optional("idle_timeout").and_then(|v| v.duration(IDLE_RANGE)).map(|at| at.value);
-        if let (Some(_), Some(listen)) = (protocol, listen) {
+        let idle_timeout = match protocol {
+            Some(ListenProtocol::Udp) => {
+                t.refuse("replay", "is for listeners of protocol \"tcp\": UDP payloads may come twice anyway");
+                idle_timeout.or(Some(SESSION_IDLE))
+            }
+            Some(ListenProtocol::Tcp) | None => idle_timeout,
+        };
+        if let (Some(protocol), Some(listen)) = (protocol, listen) {
             let by = name.map_or_else(|| "a listener".to_owned(), |name| format!("listener \"{name}\""));
-            claim(t, &mut taken, listen, by);
+            claim(t, &mut taken, (Transport::of(protocol), listen), by);
         }
         Some(Arc::new(Listener {
             name: name?.clone(),
@@ -64,17 +102,19 @@ pub(super) fn read(root: &Table<'_>, load_balancers: &LoadBalancers, admin: &Adm
 }
 
 /// Takes an address, or notes who has it.
-fn claim(t: &Table<'_>, taken: &mut Vec<Taken>, At { place, value: address }: At<SocketAddr>, by: String) {
-    if let Some(other) = taken.iter().find(|other| overlap(other.address, address)) {
+fn claim(t: &Table<'_>, taken: &mut Vec<Taken>, (transport, listen): (Transport, At<SocketAddr>), by: String) {
+    let At { place, value: address } = listen;
+    let clashes = |other: &&Taken| other.transport == transport && overlap(other.address, address);
+    if let Some(other) = taken.iter().find(clashes) {
         let line = other.place.map_or_else(String::new, |place| format!(" of line {}", t.line(place)));
         let wide = if other.address.is_ipv4() == address.is_ipv4() { "" } else { "; [::] takes IPv4 too" };
         let message = format!("`listen` {address} overlaps {} of {}{line}{wide}", other.address, other.by);
         t.wrong(place, message);
     }
-    taken.push(Taken { address, by, place: Some(place) });
+    taken.push(Taken { transport, address, by, place: Some(place) });
 }
 
-/// Whether two TCP sockets could not both listen. The IPv6 wildcard takes IPv4 too; port 0 is a free one every time.
+/// Whether two sockets of one transport could not both listen. The IPv6 wildcard takes IPv4 too; port 0 is a free one every time.
 fn overlap(one: SocketAddr, other: SocketAddr) -> bool {
     if one.port() != other.port() || one.port() == 0 {
         return false;

@@ -11,7 +11,7 @@ mod monitors;
 mod pools;
 mod words;
 
-use std::path::Path;
+use std::{net::SocketAddr, path::Path};
 
 use config::{Mistakes, Table, beside, check, read as read_text};
 use protocol::id::Name;
@@ -51,16 +51,16 @@ fn config_of(root: &Table<'_>, path: &Path) -> Option<Config> {
     let workers = root.or("workers", workers_default(), |v| v.integer(1..=WORKERS_MAX as u64));
     let (tunnel, ca) = endpoints::tunnel(root, path);
     let admin = endpoints::admin(root);
-    let catalog = catalog(root, &admin);
+    let catalog = catalog(root, &admin, tunnel.as_ref().map(|t| t.listen));
     Some(Config { name: name?.value, state_dir, tunnel: tunnel?, ca, admin: admin.config, workers, catalog: catalog? })
 }
 
-fn catalog(root: &Table<'_>, admin: &endpoints::Admin) -> Option<Catalog> {
+fn catalog(root: &Table<'_>, admin: &endpoints::Admin, tunnel: Option<SocketAddr>) -> Option<Catalog> {
     let grants = grants::read(root);
     let monitors = monitors::read(root);
     let pools = pools::read(root, &monitors, &grants);
     let load_balancers = load_balancers::read(root, &pools);
-    let listeners = listeners::read(root, &load_balancers, admin);
+    let listeners = listeners::read(root, &load_balancers, admin, tunnel);
     Some(Catalog {
         version: 0,
         grants: grants.all()?,

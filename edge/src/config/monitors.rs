@@ -7,7 +7,7 @@ use http::{HeaderName, HeaderValue, uri::PathAndQuery};
 use protocol::id::Name;
 
 use super::words::{METHODS, MONITOR_TYPES, MonitorType, Probing};
-use crate::model::{Check, HttpCheck, Monitor};
+use crate::model::{Check, HttpCheck, Monitor, UdpCheck};
 
 /// All monitors.
 pub(super) type Monitors = Named<Name, Arc<Monitor>>;
@@ -25,18 +25,30 @@ const EXPECTED_BODY_MAX: usize = 4096;
 
 /// Keys that only an HTTP check has.
 const HTTP_KEYS: [&str; 7] = ["method", "path", "host", "headers", "expected_codes", "expected_body", "keep_alive"];
+/// Keys that only a UDP check has.
+const UDP_KEYS: [&str; 2] = ["send", "expect"];
+/// Longest payload a UDP check sends or expects: what any path carries in one packet.
+const UDP_BYTES_MAX: usize = 1_200;
 /// Fields that belong to the connection, not to the user.
 const OWN_FIELDS: [&str; 6] = ["connection", "content-length", "host", "te", "transfer-encoding", "upgrade"];
 
 pub(super) fn read(root: &Table<'_>) -> Monitors {
     Named::read(root, "monitor", "monitor", |t, name: Option<&Name>| {
-        let kind = t.required("type", "\"tcp\" or \"http\"").and_then(|v| v.word(&MONITOR_TYPES));
+        let kind = t.required("type", "\"tcp\", \"http\" or \"udp\"").and_then(|v| v.word(&MONITOR_TYPES));
         let check = match kind {
+            Some(MonitorType::Udp) => {
+                HTTP_KEYS.iter().for_each(|key| t.refuse(key, "is for monitors of type \"http\""));
+                udp_check(t).map(Check::Udp)
+            }
             Some(MonitorType::Tcp) => {
+                UDP_KEYS.iter().for_each(|key| t.refuse(key, "is for monitors of type \"udp\""));
                 HTTP_KEYS.iter().for_each(|key| t.refuse(key, "is for monitors of type \"http\""));
                 Some(Check::Tcp)
             }
-            Some(MonitorType::Http) => http_check(t).map(Check::Http),
+            Some(MonitorType::Http) => {
+                UDP_KEYS.iter().for_each(|key| t.refuse(key, "is for monitors of type \"udp\""));
+                http_check(t).map(Check::Http)
+            }
             None => http_check(t).and(None),
         };
         let (interval, timeout) = times(t);
@@ -73,6 +85,31 @@ fn times(t: &Table<'_>) -> (Duration, Duration) {
     }
     let interval = known_interval.unwrap_or(INTERVAL);
     (interval, timeout.flatten().map_or(TIMEOUT.min(interval), |at| at.value))
+}
+
+fn udp_check(t: &Table<'_>) -> Option<UdpCheck> {
+    let send = t.required("send", "what is sent, as text or as \"0x…\"").and_then(|v| payload(&v));
+    let expect = t.optional("expect").map_or(Some(Vec::new()), |v| payload(&v));
+    Some(UdpCheck { send: send?, expect: expect? })
+}
+
+/// Bytes as text, or as hexadecimal digits after "0x".
+fn payload(v: &Value<'_>) -> Option<Vec<u8>> {
+    let read = v.read("text, or bytes such as \"0x17f0\"", |text| {
+        let bytes = match text.strip_prefix("0x") {
+            Some(digits) => hex(digits).ok_or("after \"0x\" come pairs of hexadecimal digits")?,
+            None => text.as_bytes().to_vec(),
+        };
+        if bytes.len() > UDP_BYTES_MAX { Err("at most 1,200 bytes fit any path") } else { Ok(bytes) }
+    });
+    read.map(|at| at.value)
+}
+
+fn hex(digits: &str) -> Option<Vec<u8>> {
+    let digits: Option<Vec<u32>> = digits.chars().map(|c| c.to_digit(16)).collect();
+    let (pairs, rest) = digits.as_ref()?.as_chunks::<2>();
+    let byte = |[high, low]: &[u32; 2]| u8::try_from(high * 16 + low).expect("two digits are a byte");
+    rest.is_empty().then(|| pairs.iter().map(byte).collect())
 }
 
 fn http_check(t: &Table<'_>) -> Option<HttpCheck> {

@@ -11,6 +11,7 @@ use crate::model::{ListenProtocol, PoolSteering, Steering};
 pub(super) enum MonitorType {
     Tcp,
     Http,
+    Udp,
 }
 
 /// How a client stays on its origin.
@@ -20,8 +21,10 @@ pub(super) enum AffinityType {
     Source,
 }
 
-pub(super) const MONITOR_TYPES: Words<MonitorType> =
-    Words { now: &[("tcp", MonitorType::Tcp), ("http", MonitorType::Http)], later: &["https", "udp", "icmp"] };
+pub(super) const MONITOR_TYPES: Words<MonitorType> = Words {
+    now: &[("tcp", MonitorType::Tcp), ("http", MonitorType::Http), ("udp", MonitorType::Udp)],
+    later: &["https", "icmp"],
+};
 
 pub(super) const METHODS: Words<Probing> =
     Words { now: &[("GET", Probing::Get), ("HEAD", Probing::Head), ("OPTIONS", Probing::Options)], later: &[] };
@@ -67,7 +70,7 @@ pub(super) const AFFINITY_TYPES: Words<AffinityType> =
     Words { now: &[("none", AffinityType::None), ("source", AffinityType::Source)], later: &["cookie"] };
 
 pub(super) const PROTOCOLS: Words<ListenProtocol> =
-    Words { now: &[("tcp", ListenProtocol::Tcp)], later: &["udp", "http", "https"] };
+    Words { now: &[("tcp", ListenProtocol::Tcp), ("udp", ListenProtocol::Udp)], later: &["http", "https"] };
 
 pub(super) const POOL_LATER: [Later; 1] =
     [Later { key: "upstream", instead: "origins are sent the client's bytes as they are" }];

@@ -3,6 +3,7 @@
 mod accept;
 mod flow;
 mod table;
+mod udp;
 
 pub use table::{ListenerState, Listeners, ListenersError};
 

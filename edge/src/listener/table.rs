@@ -10,13 +10,13 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use net::Listener as Bound;
+use net::Front;
 use protocol::id::Name;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::info;
 
-use super::{Shared, accept};
-use crate::model::{Catalog, Listener};
+use super::{Shared, accept, udp};
+use crate::model::{Catalog, ListenProtocol, Listener};
 
 /// A listener that is open.
 #[derive(Debug)]
@@ -51,6 +51,12 @@ pub struct ListenersError {
     source: io::Error,
 }
 
+/// What a listener accepts on.
+enum Socket {
+    Tcp(Box<dyn net::Listener>),
+    Udp(Front),
+}
+
 /// All open listeners.
 #[derive(Debug)]
 pub struct Listeners {
@@ -80,7 +86,9 @@ impl Listeners {
             // A socket is kept by its address; of several that let the system choose one, by name.
             let same = |state: &Arc<ListenerState>| {
                 let old = state.listener();
-                old.listen == listener.listen && (old.listen.port() != 0 || old.name == listener.name)
+                old.protocol == listener.protocol
+                    && old.listen == listener.listen
+                    && (old.listen.port() != 0 || old.name == listener.name)
             };
             match rest.iter().position(same) {
                 Some(at) => kept.push((rest.swap_remove(at), listener)),
@@ -103,16 +111,23 @@ impl Listeners {
         Ok(())
     }
 
-    fn bind(&self, listener: &Listener) -> Result<(Box<dyn Bound>, SocketAddr), ListenersError> {
+    fn bind(&self, listener: &Listener) -> Result<(Socket, SocketAddr), ListenersError> {
         let _on_worker = self.shared.workers.handle(0).enter();
-        let bound = self.shared.network.listen(listener.listen).and_then(|socket| {
-            let address = socket.local_addr()?;
-            Ok((socket, address))
-        });
+        let network = &self.shared.network;
+        let bound = match listener.protocol {
+            ListenProtocol::Tcp => network.listen(listener.listen).and_then(|socket| {
+                let address = socket.local_addr()?;
+                Ok((Socket::Tcp(socket), address))
+            }),
+            ListenProtocol::Udp => network.bind_udp(listener.listen).and_then(|socket| {
+                let address = socket.local_addr()?;
+                Ok((Socket::Udp(socket), address))
+            }),
+        };
         bound.map_err(|source| ListenersError { name: listener.name.clone(), source })
     }
 
-    fn start(&self, listener: &Arc<Listener>, socket: Box<dyn Bound>, address: SocketAddr) -> Arc<ListenerState> {
+    fn start(&self, listener: &Arc<Listener>, socket: Socket, address: SocketAddr) -> Arc<ListenerState> {
         let state = Arc::new(ListenerState {
             settings: ArcSwap::new(listener.clone()),
             address,
@@ -120,8 +135,15 @@ impl Listeners {
             closed: CancellationToken::new(),
         });
         info!(listener = %listener.name, %address, "listening");
-        let accepting = accept::accept(self.shared.clone(), state.clone(), socket, self.tasks.clone());
-        self.tasks.spawn_on(accepting, self.shared.workers.handle(0));
+        let (shared, tasks, worker) = (self.shared.clone(), self.tasks.clone(), self.shared.workers.handle(0));
+        match socket {
+            Socket::Tcp(socket) => {
+                self.tasks.spawn_on(accept::accept(shared, state.clone(), socket, tasks), worker);
+            }
+            Socket::Udp(socket) => {
+                self.tasks.spawn_on(udp::receive(shared, state.clone(), socket, tasks), worker);
+            }
+        }
         state
     }
 

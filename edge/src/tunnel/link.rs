@@ -18,6 +18,7 @@ use protocol::{
     liveness::LinkState,
     splice::{Stream, Stuck},
     stream::Open,
+    switch::Switch,
     wire,
 };
 use quinn::Connection;
@@ -50,6 +51,8 @@ pub struct Link {
     pub load: Arc<LinkLoad>,
     /// Flows of this link whose reader takes nothing.
     pub stuck: Stuck,
+    /// UDP sessions of this link.
+    pub switch: Arc<Switch>,
     /// The worker that runs it.
     pub worker: usize,
     connection: Connection,
@@ -100,6 +103,7 @@ impl Link {
             since: SystemTime::now(),
             load: Arc::default(),
             stuck: Stuck::default(),
+            switch: Arc::default(),
             worker,
             connection,
             state: watch::Sender::new(LinkState::Up),
@@ -189,7 +193,7 @@ impl Link {
         self.expires.store(u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 
-    pub(super) fn connection(&self) -> &Connection {
+    pub(crate) fn connection(&self) -> &Connection {
         &self.connection
     }
 }

@@ -14,6 +14,7 @@ use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use certs::{edge::EdgeCertificates, endpoint::EndpointKeys, enrol::Authority, tls};
 use net::{Network, Workers};
+use protocol::switch::Drops;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 /// What the tunnel endpoint is made of.
@@ -31,6 +32,8 @@ pub struct TunnelParts {
     pub keys: EndpointKeys,
     /// The table links register in.
     pub registry: Arc<Registry>,
+    /// Where datagrams that nobody takes are counted.
+    pub drops: Drops,
     /// Where links run.
     pub workers: Arc<Workers>,
     /// How long flows may take to end when the edge leaves.

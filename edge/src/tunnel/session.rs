@@ -198,6 +198,8 @@ impl TunnelParts {
         let accepted = accepted.iter().map(|r| RouteClaim { vnet: r.vnet.to_string(), cidr: r.cidr.to_string() });
         let welcome =
             Welcome { version, edge: self.name.to_string(), link: link.id.0, accepted: accepted.collect(), refused };
+        // Ends with the connection.
+        tokio::spawn(link.switch.clone().run(connection.clone(), self.drops.clone()));
         let span = info_span!("link", id = %link.id, connector = %link.connector, replica = %link.replica);
         let registered = Registered { parts: self, link, control, peer };
         registered.run(&Message::Welcome(welcome.fitting())).instrument(span).await;

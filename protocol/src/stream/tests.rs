@@ -32,6 +32,17 @@ fn opens() -> Vec<(&'static str, Open, &'static str)> {
             open("db.internal:5432"),
             "02 0029 0400000000000000 70726f64 02000000 0b00000000000000 64622e696e7465726e616c 3815 88130000",
         ),
+        (
+            "open-udp",
+            Open::Udp(OpenUdp {
+                vnet: "prod".parse().expect("a name"),
+                target: "10.0.1.10:53".parse().expect("a target"),
+                wait: Duration::from_secs(5),
+                idle: Duration::from_secs(60),
+                session: 7,
+            }),
+            "03 0022 0400000000000000 70726f64 00000000 0a00010a 3500 88130000 60ea0000 07000000",
+        ),
     ]
 }
 
@@ -73,6 +84,17 @@ proptest! {
     ) {
         let open = Open::Tcp(OpenTcp {
             vnet: vnet.parse().expect("a name"), target: Target { host, port }, wait: Duration::from_millis(wait),
+        });
+        prop_assert_eq!(read(&open.encode(), Open::decode), Ok(open));
+    }
+
+    #[test]
+    fn a_session_is_read_as_it_was_sent(
+        host in hosts(), port in 1u16.., wait in 0u64..=60_000, idle in 0u64..=2_592_000_000, session: u32,
+    ) {
+        let open = Open::Udp(OpenUdp {
+            vnet: "prod".parse().expect("a name"), target: Target { host, port },
+            wait: Duration::from_millis(wait), idle: Duration::from_millis(idle), session,
         });
         prop_assert_eq!(read(&open.encode(), Open::decode), Ok(open));
     }
@@ -163,7 +185,7 @@ fn values_beyond_their_bounds_are_refused() {
     }
     let unknown = |kind| Err(DecodeError::UnknownKind(kind));
     assert_eq!(Open::decode(1, &[]), unknown(1));
-    assert_eq!(Open::decode(3, &[]), unknown(3));
+    assert_eq!(Open::decode(4, &[]), unknown(4));
     assert_eq!(Reply::decode(0, &[]), unknown(0).map(|_: Open| unreachable!()));
 }
 

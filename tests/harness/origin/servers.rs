@@ -128,6 +128,20 @@ pub fn redis_client(program: &str, at: SocketAddr) -> Command {
     client
 }
 
+/// A DNS server over UDP and TCP that knows all of `.test`: every name there is 192.0.2.7.
+///
+/// # Panics
+/// If it does not start.
+#[must_use]
+pub fn dnsmasq(world: &World, address: SocketAddr) -> Server {
+    let dir = fresh_dir(world, "dnsmasq", address);
+    let mut dnsmasq = command("dnsmasq");
+    dnsmasq.args(["--keep-in-foreground", "--conf-file=/dev/null", "--no-resolv", "--no-hosts", "--bind-interfaces"]);
+    dnsmasq.args(["--user=root", "--pid-file=", "--log-facility=-", "--address=/test/192.0.2.7"]);
+    dnsmasq.arg(format!("--listen-address={}", address.ip())).arg(format!("--port={}", address.port()));
+    Server::start("dnsmasq", dnsmasq, address, dir)
+}
+
 /// An iperf3 server.
 #[must_use]
 pub fn iperf(world: &World, address: SocketAddr) -> Server {

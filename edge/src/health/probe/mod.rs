@@ -1,6 +1,7 @@
 //! Probes one path at its cadence: through the off-ramp, the very way that traffic takes.
 
 mod http;
+mod udp;
 
 use std::{
     sync::{
@@ -100,7 +101,8 @@ impl Prober {
             let attempt = self.attempt(task, &mut stages);
             let late = |stages: &Stages| match (&task.monitor.check, stages.connect) {
                 (Check::Http(_), Some(_)) => Reason::HttpTimeout,
-                (Check::Http(_) | Check::Tcp, _) => Reason::ConnectTimeout,
+                (Check::Udp(_), Some(_)) => Reason::UdpNoAnswer,
+                (Check::Http(_) | Check::Tcp | Check::Udp(_), _) => Reason::ConnectTimeout,
             };
             let result = timeout(task.monitor.timeout, attempt).await;
             let times = |stages: Stages| ProbeTimes {
@@ -129,6 +131,7 @@ impl Prober {
                 tokio::spawn(part(opened.carrier));
                 Ok(())
             }
+            Check::Udp(check) => udp::ask(&self.offramp, task, check, stages).await,
             Check::Http(check) => {
                 let mut kept = match self.kept.take() {
                     Some(kept) if kept.is_open() => kept,

@@ -1,0 +1,187 @@
+//! One UDP session: permit, connect, reply, carry payloads both ways until nobody needs it.
+
+use std::{
+    io,
+    pin::pin,
+    time::{Duration, Instant},
+};
+
+use net::Datagrams;
+use protocol::{
+    datagram::Arena,
+    error::{Reason, StreamCode},
+    session::{Event, Session, SessionEnd},
+    splice::{Carried, Ended, Stream},
+    stream::{OpenUdp, Reply},
+    switch::{Dropped, Inbox},
+};
+use tokio::time;
+use tracing::debug;
+
+use super::{
+    LinkSide, Service, millis,
+    tcp::{Refused, permitted, refuse},
+};
+
+/// The edge ends a session that nobody uses; should its word be lost, the session ends here this much later.
+const IDLE_MARGIN: Duration = Duration::from_secs(5);
+/// Payloads taken from one side before the other has its turn.
+const BATCH: usize = 64;
+
+pub(super) async fn serve(service: &Service, open: OpenUdp, mut stream: Stream, link: &LinkSide) {
+    let started = Instant::now();
+    let Some(inbox) = link.switch.admit(open.session) else { return stream.cut(StreamCode::BadHeader) };
+    let late = || Refused { reason: Reason::ConnectTimeout, text: format!("{} was not found in time", open.target) };
+    let dialled = tokio::select! {
+        dialled = time::timeout(open.wait, dial(service, &open)) => dialled.unwrap_or_else(|_| Err(late())),
+        _ = stream.send.stopped() => return stream.cut(StreamCode::Cancelled),
+    };
+    let socket = match dialled {
+        Ok(socket) => socket,
+        Err(refused) => return refuse(service, (&open.vnet, &open.target), stream, refused).await,
+    };
+    let reply = Reply::Connected { connect: started.elapsed() };
+    if stream.send.write_chunk(reply.encode()).await.is_err() {
+        return;
+    }
+    let _flow = service.metrics.flow();
+    let carrying = Carrying::new(service, socket, &open, (stream, inbox, link));
+    let (carried, missing) = carrying.run().await;
+    service.metrics.carried(&carried);
+    debug!(
+        vnet = %open.vnet, target = %open.target, from_origin = carried.sent, to_origin = carried.received, missing,
+        ended = carried.ended.as_str(), ms = millis(started.elapsed()), "session ended"
+    );
+}
+
+/// Permits and connects; of several permitted addresses the first that there is a way to.
+async fn dial(service: &Service, open: &OpenUdp) -> Result<Datagrams, Refused> {
+    let mut last = None;
+    for address in permitted(service, &open.vnet, &open.target).await? {
+        match service.network.dial_udp(address) {
+            Ok(socket) => return Ok(socket),
+            Err(error) => last = Some(Refused { reason: Reason::of_dial(&error), text: format!("{address}: {error}") }),
+        }
+    }
+    Err(last.unwrap_or(Refused { reason: Reason::DnsFailed, text: format!("{} has no address", open.target) }))
+}
+
+/// A session under way.
+struct Carrying<'a> {
+    service: &'a Service,
+    socket: Datagrams,
+    session: Session,
+    arena: Arena,
+    idle: Duration,
+    sent: u64,
+    received: u64,
+}
+
+/// The origin's host or network says that nobody is there.
+struct Unreachable;
+
+impl<'a> Carrying<'a> {
+    fn new(
+        service: &'a Service,
+        socket: Datagrams,
+        open: &OpenUdp,
+        (stream, inbox, link): (Stream, Inbox, &LinkSide),
+    ) -> Self {
+        let session = Session::new(link.connection.clone(), stream, inbox, []);
+        let idle = open.idle + IDLE_MARGIN;
+        Self { service, socket, session, arena: Arena::default(), idle, sent: 0, received: 0 }
+    }
+
+    async fn run(mut self) -> (Carried, u64) {
+        let ended = self.carry().await;
+        let missing = self.session.missing();
+        let word = match ended {
+            Ok(ended) => {
+                self.session.finish();
+                ended
+            }
+            Err(Unreachable) => {
+                self.session.cut(StreamCode::Unreachable);
+                Ended::LocalReset
+            }
+        };
+        (Carried { sent: self.sent, received: self.received, ended: word }, missing)
+    }
+
+    async fn carry(&mut self) -> Result<Ended, Unreachable> {
+        let mut used = time::Instant::now();
+        let mut idle = pin!(time::sleep_until(used + self.idle));
+        loop {
+            let Self { socket, session, .. } = self;
+            tokio::select! {
+                event = session.next() => match event {
+                    Event::Payload(payload) => {
+                        self.deliver(&payload)?;
+                        for _ in 1..BATCH {
+                            let Some(payload) = self.session.try_next() else { break };
+                            self.deliver(&payload)?;
+                        }
+                    }
+                    Event::Ended(SessionEnd::Finished) => return Ok(Ended::Finished),
+                    Event::Ended(SessionEnd::Cut(_)) => return Ok(Ended::RemoteReset),
+                    Event::Ended(SessionEnd::LinkLost) => return Ok(Ended::LinkLost),
+                },
+                ready = socket.readable() => {
+                    if ready.is_err() {
+                        return Ok(Ended::LinkLost);
+                    }
+                    self.collect()?;
+                }
+                () = &mut idle => {
+                    if used + self.idle <= time::Instant::now() {
+                        return Ok(Ended::Idle);
+                    }
+                    idle.as_mut().reset(used + self.idle);
+                    continue;
+                }
+            }
+            used = time::Instant::now();
+        }
+    }
+
+    /// To the origin.
+    fn deliver(&mut self, payload: &[u8]) -> Result<(), Unreachable> {
+        match self.socket.try_send(payload) {
+            Ok(()) => self.received += payload.len() as u64,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                self.service.metrics.drops().count(Dropped::SocketFull);
+            }
+            Err(error) if is_unreachable(&error) => return Err(Unreachable),
+            Err(_) => self.service.metrics.drops().count(Dropped::NotSent),
+        }
+        Ok(())
+    }
+
+    /// From the origin.
+    fn collect(&mut self) -> Result<(), Unreachable> {
+        for _ in 0..BATCH {
+            let Self { arena, socket, .. } = self;
+            match arena.fill(|buffer| socket.try_recv(buffer)) {
+                Ok(packet) => {
+                    let length = packet.payload().len() as u64;
+                    match self.session.send(packet) {
+                        Ok(()) => self.sent += length,
+                        Err(why) => self.service.metrics.drops().count(why),
+                    }
+                }
+                Err(error) if is_unreachable(&error) => return Err(Unreachable),
+                // Nothing more for now; any other error concerned one payload.
+                Err(_) => return Ok(()),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What an ICMP message has told the kernel.
+fn is_unreachable(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionRefused | io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable
+    )
+}

@@ -1,0 +1,61 @@
+//! The UDP check: sends a payload in a session of its own and waits for the answer.
+
+use std::time::Instant;
+
+use protocol::{
+    datagram::Arena,
+    error::{Reason, StreamCode},
+    session::{Event, SessionEnd},
+    stream::PRIORITY_PROBE,
+};
+
+use super::{Stages, Task};
+use crate::{
+    model::UdpCheck,
+    offramp::{Early, Failure, Offramp, Opening},
+};
+
+/// Asks once; whoever calls limits the wait for an answer.
+pub(super) async fn ask(offramp: &Offramp, task: &Task, check: &UdpCheck, stages: &mut Stages) -> Result<(), Reason> {
+    let wait = task.monitor.timeout;
+    let opening = Opening { origin: &task.origin, via: task.key.via, wait, priority: PRIORITY_PROBE };
+    let mut early = Early::only(Arena::default().copy(&check.send));
+    let mut path = match offramp.open_session(opening, wait, &mut early).await {
+        Ok(path) => path,
+        Err(Failure::Refused(reason, _) | Failure::Unanswered(reason)) => return Err(reason),
+        Err(Failure::ClientGone) => return Err(Reason::ConnectionReset),
+    };
+    stages.connect = Some(path.connect);
+    let asked = Instant::now();
+    loop {
+        match path.next().await {
+            Event::Payload(answer) if is_expected(&answer, &check.expect) => {
+                stages.first_byte = Some(asked.elapsed());
+                path.finish();
+                return Ok(());
+            }
+            // Another answer may follow; if none does, this counts as none.
+            Event::Payload(_) => {}
+            Event::Ended(SessionEnd::Cut(StreamCode::Unreachable)) => return Err(Reason::ConnectRefused),
+            Event::Ended(SessionEnd::LinkLost) => return Err(Reason::LinkLost),
+            Event::Ended(SessionEnd::Finished | SessionEnd::Cut(_)) => return Err(Reason::ConnectionReset),
+        }
+    }
+}
+
+fn is_expected(answer: &[u8], expect: &[u8]) -> bool {
+    expect.is_empty() || answer.windows(expect.len()).any(|part| part == expect)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_expected_bytes_may_stand_anywhere_in_the_answer() {
+        assert!(is_expected(b"an answer", b"answer"));
+        assert!(is_expected(b"", b""), "any answer will do, an empty one too");
+        assert!(!is_expected(b"an ans", b"answer"));
+        assert!(!is_expected(b"", b"answer"));
+    }
+}

@@ -1,0 +1,174 @@
+//! Receives for one UDP listener and hands each payload to its source's session, within bounds.
+
+mod proof;
+mod session;
+mod table;
+
+use std::{
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use net::{Batch, Front, Peer};
+use protocol::{
+    datagram::{Arena, Packet},
+    limits::SESSION_QUEUE_MAX,
+    switch::Dropped,
+};
+use tokio::{
+    sync::mpsc,
+    time::{self, MissedTickBehavior},
+};
+use tokio_util::task::TaskTracker;
+use tracing::warn;
+
+use self::{
+    session::{Beginning, Client, Life, Session},
+    table::Table,
+};
+use super::{Shared, table::ListenerState};
+use crate::{metrics::RefusedFlow, model::Held};
+
+/// How often idle sessions are looked for.
+const LOOK_EVERY: Duration = Duration::from_millis(200);
+/// At its bound, a listener lets go of a session for a new one only if it has been idle for this long.
+const EVICT_IDLE: Duration = Duration::from_secs(1);
+/// Once a listener is closed, a session that is silent for this long is over: nobody says so for UDP.
+const CLOSING_IDLE: Duration = Duration::from_secs(1);
+/// Unless the listener says otherwise.
+const IDLE: Duration = Duration::from_secs(60);
+/// Ends of sessions that wait to be taken in.
+const ENDS_MAX: usize = 1_024;
+/// After a receive that failed.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// Which session is over.
+type Gone = (SocketAddr, u64);
+
+/// Receives until the listener is closed and its sessions are over.
+pub(super) async fn receive(shared: Arc<Shared>, state: Arc<ListenerState>, front: Front, tasks: TaskTracker) {
+    let (ends, mut ended) = mpsc::channel(ENDS_MAX);
+    let cut = shared.cut.clone();
+    let mut door = Door { shared, state, front, tasks, table: Table::new(), arena: Arena::default(), ends, last: 0 };
+    let mut batch = Batch::default();
+    let mut looks = time::interval(LOOK_EVERY);
+    looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut closing = false;
+    let mut failing = false;
+    while !(closing && door.table.is_empty()) {
+        tokio::select! {
+            received = door.front.receive(&mut batch) => match received {
+                Ok(()) => {
+                    failing = false;
+                    door.take_in(&batch, closing);
+                }
+                Err(error) => {
+                    if !failing {
+                        warn!(listener = %door.state.listener().name, %error, "cannot receive: pausing");
+                    }
+                    failing = true;
+                    time::sleep(PAUSE).await;
+                }
+            },
+            Some((source, number)) = ended.recv() => door.forget(source, number),
+            _ = looks.tick(), if !door.table.is_empty() => door.expire(closing),
+            () = door.state.closed(), if !closing => closing = true,
+            () = cut.cancelled() => return,
+        }
+    }
+}
+
+/// A listener's socket and its sessions.
+struct Door {
+    shared: Arc<Shared>,
+    state: Arc<ListenerState>,
+    front: Front,
+    tasks: TaskTracker,
+    table: Table<Client>,
+    arena: Arena,
+    ends: mpsc::Sender<Gone>,
+    last: u64,
+}
+
+impl Door {
+    fn take_in(&mut self, batch: &Batch, closing: bool) {
+        let now = Instant::now();
+        for (peer, payload) in batch.payloads() {
+            let packet = self.arena.copy(payload);
+            let Some(packet) = self.hand(&peer, packet, now) else { continue };
+            if !closing {
+                self.begin(peer, packet, now);
+            }
+        }
+    }
+
+    /// To the source's session; gives the payload back if there is none.
+    fn hand(&mut self, peer: &Peer, packet: Packet, now: Instant) -> Option<Packet> {
+        let client = self.table.touch(&peer.source, now)?;
+        match client.queue.try_send(packet) {
+            Ok(()) => None,
+            Err(mpsc::error::TrySendError::Full(_)) => {
+                self.shared.metrics.drops().count(Dropped::QueueFull);
+                None
+            }
+            // It has just ended, and word of it is on its way.
+            Err(mpsc::error::TrySendError::Closed(packet)) => Some(packet),
+        }
+    }
+
+    fn begin(&mut self, peer: Peer, first: Packet, now: Instant) {
+        let listener = self.state.listener();
+        self.table.remove(&peer.source);
+        if self.table.len() >= listener.max_connections {
+            let Some(evicted) = self.table.take_idle(now, EVICT_IDLE) else {
+                self.shared.metrics.refused_flow(&listener.name, RefusedFlow::MaxConnections);
+                return self.shared.metrics.drops().count(Dropped::TooManySessions);
+            };
+            let_go(evicted, "evicted");
+        }
+        let (queue, receiver) = mpsc::channel(SESSION_QUEUE_MAX);
+        queue.try_send(first).expect("a new queue has room");
+        self.last += 1;
+        let (number, life) = (self.last, Arc::new(Life::new(now)));
+        self.table.insert(peer.source, Client { number, queue, life: life.clone() }, now);
+        let idle = listener.idle_timeout.unwrap_or(IDLE);
+        let session = Session::new(Beginning {
+            shared: self.shared.clone(),
+            listener,
+            front: self.front.clone(),
+            peer,
+            queue: receiver,
+            life,
+            idle,
+            _held: Held::new(&self.state.flows),
+        });
+        let worker = self.shared.workers.handle(session.worker());
+        let ends = self.ends.clone();
+        let running = async move {
+            session.run().await;
+            // A listener that is gone has forgotten it already.
+            let _ = ends.send((peer.source, number)).await;
+        };
+        self.tasks.spawn_on(running, worker);
+    }
+
+    fn forget(&mut self, source: SocketAddr, number: u64) {
+        if self.table.peek(&source).is_some_and(|client| client.number == number) {
+            self.table.remove(&source);
+        }
+    }
+
+    fn expire(&mut self, closing: bool) {
+        let idle = self.state.listener().idle_timeout.unwrap_or(IDLE);
+        let idle = if closing { idle.min(CLOSING_IDLE) } else { idle };
+        while let Some(client) = self.table.take_idle(Instant::now(), idle) {
+            let_go(client, "idle");
+        }
+    }
+}
+
+/// Ends a session: its queue is closed, and it learns why.
+fn let_go(client: Client, why: &'static str) {
+    let _ = client.life.let_go.set(why);
+}

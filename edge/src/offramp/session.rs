@@ -1,0 +1,319 @@
+//! UDP sessions over the off-ramp: opened like streams, over one chosen path; payloads that come before the reply travel
+//! with the open and are kept for placing again.
+
+use std::{
+    io,
+    net::SocketAddr,
+    pin::pin,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use bytes::{Buf, Bytes};
+use net::Datagrams;
+use protocol::{
+    datagram::{Arena, FRAME_HEAD, Packet},
+    error::{Reason, StreamCode},
+    id::{Host, Name},
+    limits::{EARLY_BYTES_MAX, EARLY_PAYLOADS_MAX},
+    session::{Event, Session, SessionEnd},
+    splice::Stream,
+    stream::{self, OpenUdp, Reply},
+    switch::{Dropped, Drops},
+    wire::{self, WireError},
+};
+use quinn::SendStream;
+use tokio::{sync::mpsc, time};
+
+use super::{Failure, Offramp, Opening, REPLY_SLACK, refused};
+use crate::{
+    model::{Held, Origin, Via},
+    tunnel::{Link, OpenError},
+};
+
+/// A session to an origin.
+#[derive(Debug)]
+pub struct Path {
+    way: Way,
+    /// How long it took to find the origin, where that was done.
+    pub connect: Duration,
+}
+
+#[derive(Debug)]
+enum Way {
+    /// Over a link.
+    Tunnel(Box<Session>, OnLink),
+    /// From a socket of our own.
+    Direct(Datagrams, Arena),
+}
+
+/// A link, on which the session counts as open.
+#[derive(Debug)]
+struct OnLink {
+    link: Arc<Link>,
+    _held: Held,
+}
+
+/// The client's payloads before the reply, in order: sent at once, kept for placing again.
+#[derive(Debug)]
+pub struct Early<'a> {
+    queue: Option<&'a mut mpsc::Receiver<Packet>>,
+    drops: Drops,
+    frames: Vec<Bytes>,
+    bytes: usize,
+    sent: usize,
+    /// Bytes of the next frame that have been sent.
+    part: usize,
+}
+
+impl<'a> Early<'a> {
+    /// A probe's only payload.
+    #[must_use]
+    pub fn only(first: Packet) -> Self {
+        let frame = first.into_frame();
+        Self { queue: None, drops: Drops::default(), bytes: frame.len(), frames: vec![frame], sent: 0, part: 0 }
+    }
+
+    /// A client's first payload, and those that follow in the queue; what is too much is dropped and counted.
+    #[must_use]
+    pub fn of(first: Packet, queue: &'a mut mpsc::Receiver<Packet>, drops: Drops) -> Self {
+        Self { queue: Some(queue), drops, ..Self::only(first) }
+    }
+
+    /// Everything that waits, in the shape a socket sends it.
+    pub fn payloads(&self) -> impl Iterator<Item = &[u8]> {
+        self.frames.iter().map(|frame| &frame[FRAME_HEAD..])
+    }
+
+    fn keep(&mut self, packet: Packet) {
+        let frame = packet.into_frame();
+        if self.frames.len() >= EARLY_PAYLOADS_MAX || self.bytes + frame.len() > EARLY_BYTES_MAX {
+            return self.drops.count(Dropped::NotReady);
+        }
+        self.bytes += frame.len();
+        self.frames.push(frame);
+    }
+
+    /// Takes what has come; waits for more; ends only when there is nobody to send any.
+    pub async fn gather(&mut self) {
+        loop {
+            let Some(queue) = &mut self.queue else { return std::future::pending().await };
+            match queue.recv().await {
+                Some(packet) => self.keep(packet),
+                None => return,
+            }
+        }
+    }
+
+    /// Sends what there is and takes more, for ever; ends only when the client is gone.
+    async fn pump(&mut self, send: &mut SendStream) -> Failure {
+        loop {
+            while let Some(frame) = self.frames.get(self.sent) {
+                match send.write(&frame[self.part..]).await {
+                    Ok(taken) if self.part + taken == frame.len() => (self.sent, self.part) = (self.sent + 1, 0),
+                    Ok(taken) => self.part += taken,
+                    // The reply says why.
+                    Err(_) => return std::future::pending().await,
+                }
+            }
+            let Some(queue) = &mut self.queue else { return std::future::pending().await };
+            match queue.recv().await {
+                Some(packet) => self.keep(packet),
+                None => return Failure::ClientGone,
+            }
+        }
+    }
+
+    /// What has not been sent on this stream.
+    fn unsent(&self) -> Vec<Bytes> {
+        let mut frames = self.frames[self.sent..].to_vec();
+        if let Some(first) = frames.first_mut() {
+            first.advance(self.part);
+        }
+        frames
+    }
+}
+
+impl Offramp {
+    /// Opens a UDP session to an origin; the early payloads are sent along. `idle`: after such a silence the caller ends it.
+    ///
+    /// # Errors
+    /// [`Failure`].
+    pub async fn open_session(
+        &self,
+        opening: Opening<'_>,
+        idle: Duration,
+        early: &mut Early<'_>,
+    ) -> Result<Path, Failure> {
+        (early.sent, early.part) = (0, 0);
+        match (opening.via, &opening.origin.vnet) {
+            (Via::Link(id), Some(vnet)) => {
+                let link = self.links.borrow().links.get(&id).cloned();
+                let link = link.ok_or_else(|| refused(Reason::LinkLost, "the link is gone"))?;
+                open_over(link, opening, (vnet, idle), early).await
+            }
+            (Via::Direct, None) => self.dial_session(opening, early).await,
+            (Via::Link(_), None) | (Via::Direct, Some(_)) => Err(refused(Reason::NoRoute, "the origin has moved")),
+        }
+    }
+
+    async fn dial_session(&self, opening: Opening<'_>, early: &mut Early<'_>) -> Result<Path, Failure> {
+        let started = Instant::now();
+        let dialled = time::timeout(opening.wait, self.dial_any_udp(opening.origin)).await;
+        let socket = dialled.unwrap_or_else(|_| Err(refused(Reason::DnsFailed, "no answer in time")))?;
+        for payload in early.payloads() {
+            if socket.try_send(payload).is_err() {
+                early.drops.count(Dropped::SocketFull);
+            }
+        }
+        early.sent = early.frames.len();
+        Ok(Path { way: Way::Direct(socket, Arena::default()), connect: started.elapsed() })
+    }
+
+    async fn dial_any_udp(&self, origin: &Origin) -> Result<Datagrams, Failure> {
+        let ips = match &origin.address.host {
+            Host::Ip(ip) => vec![*ip],
+            Host::Name(name) => {
+                self.resolver.resolve(name).await.map_err(|text| Failure::Refused(Reason::DnsFailed, text))?
+            }
+        };
+        let mut last = refused(Reason::DnsFailed, "the name has no address");
+        for ip in ips {
+            let address = SocketAddr::new(ip, origin.address.port);
+            match self.network.dial_udp(address) {
+                Ok(socket) => return Ok(socket),
+                Err(error) => last = Failure::Refused(Reason::of_dial(&error), format!("{address}: {error}")),
+            }
+        }
+        Err(last)
+    }
+}
+
+impl Path {
+    /// True while nothing speaks against the path: its link is up and does not leave.
+    #[must_use]
+    pub fn is_sound(&self) -> bool {
+        match &self.way {
+            Way::Tunnel(_, on) => on.link.load.is_placeable(),
+            Way::Direct(..) => true,
+        }
+    }
+
+    /// Sends a payload.
+    ///
+    /// # Errors
+    /// Why it was dropped.
+    pub fn send(&mut self, packet: Packet) -> Result<(), Dropped> {
+        match &mut self.way {
+            Way::Tunnel(session, ..) => session.send(packet),
+            // An error that is for good shows on the next event.
+            Way::Direct(socket, _) => socket.try_send(packet.payload()).map_err(|error| {
+                if error.kind() == io::ErrorKind::WouldBlock { Dropped::SocketFull } else { Dropped::NotSent }
+            }),
+        }
+    }
+
+    /// Waits for the next event. Dropping it loses nothing.
+    pub async fn next(&mut self) -> Event {
+        match &mut self.way {
+            Way::Tunnel(session, ..) => session.next().await,
+            Way::Direct(socket, arena) => loop {
+                if socket.readable().await.is_err() {
+                    return Event::Ended(SessionEnd::LinkLost);
+                }
+                match receive(socket, arena) {
+                    Ok(payload) => return Event::Payload(payload),
+                    Err(error) if is_unreachable(&error) => {
+                        return Event::Ended(SessionEnd::Cut(StreamCode::Unreachable));
+                    }
+                    Err(_) => {}
+                }
+            },
+        }
+    }
+
+    /// The next payload, if it is here already.
+    pub fn try_next(&mut self) -> Option<Bytes> {
+        match &mut self.way {
+            Way::Tunnel(session, ..) => session.try_next(),
+            // An error will be there again for `next`, or it concerned one payload.
+            Way::Direct(socket, arena) => receive(socket, arena).ok(),
+        }
+    }
+
+    /// Ends the session.
+    pub fn finish(self) {
+        match self.way {
+            Way::Tunnel(session, ..) => session.finish(),
+            Way::Direct(..) => {}
+        }
+    }
+}
+
+fn receive(socket: &Datagrams, arena: &mut Arena) -> io::Result<Bytes> {
+    let mut frame = arena.fill(|buffer| socket.try_recv(buffer))?.into_frame();
+    frame.advance(FRAME_HEAD);
+    Ok(frame)
+}
+
+fn is_unreachable(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionRefused | io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable
+    )
+}
+
+async fn open_over(
+    link: Arc<Link>,
+    opening: Opening<'_>,
+    (vnet, idle): (&Name, Duration),
+    early: &mut Early<'_>,
+) -> Result<Path, Failure> {
+    // Datagrams may overtake the reply.
+    let inbox = link.switch.open();
+    let header = stream::Open::Udp(OpenUdp {
+        vnet: vnet.clone(),
+        target: opening.origin.address.clone(),
+        wait: opening.wait,
+        idle,
+        session: inbox.session(),
+    });
+    let wait = opening.wait + link.rtt() * 4 + REPLY_SLACK;
+    let (mut stream, held) = match time::timeout(wait, link.open(&header, &[], opening.priority)).await {
+        Ok(Ok(opened)) => opened,
+        Ok(Err(error @ OpenError::NoCredit)) => return Err(refused(Reason::ConnectorOverloaded, &error.to_string())),
+        Ok(Err(error @ OpenError::Lost)) => return Err(refused(Reason::LinkLost, &error.to_string())),
+        Err(_) => return Err(refused(Reason::ConnectTimeout, "the link takes no more bytes")),
+    };
+    match time::timeout(wait, await_reply(&link, &mut stream, early)).await {
+        Ok(Ok(Reply::Connected { connect })) => {
+            let session = Session::new(link.connection().clone(), stream, inbox, early.unsent());
+            Ok(Path { way: Way::Tunnel(Box::new(session), OnLink { link, _held: held }), connect })
+        }
+        Ok(Ok(Reply::Refused { reason, text })) => Err(Failure::Refused(reason, text)),
+        Ok(Err(failure)) => {
+            stream.cut(StreamCode::Cancelled);
+            Err(failure)
+        }
+        Err(_) => {
+            stream.cut(StreamCode::Cancelled);
+            Err(Failure::Unanswered(Reason::ConnectTimeout))
+        }
+    }
+}
+
+async fn await_reply(link: &Link, stream: &mut Stream, early: &mut Early<'_>) -> Result<Reply, Failure> {
+    let mut reply = pin!(wire::read_reply(&mut stream.recv));
+    tokio::select! {
+        biased;
+        reply = &mut reply => reply.map_err(|e| match e {
+            WireError::Lost(_) => Failure::Unanswered(Reason::LinkLost),
+            WireError::Cut(_) | WireError::Ended | WireError::Decode(_) | WireError::OutOfOrder(_) => {
+                Failure::Unanswered(Reason::ConnectionReset)
+            }
+        }),
+        failure = early.pump(&mut stream.send) => Err(failure),
+        // Payloads may come twice, as with UDP itself: there is no harm in going elsewhere.
+        () = link.suspected() => Err(Failure::Unanswered(Reason::LinkLost)),
+    }
+}

@@ -1,0 +1,198 @@
+//! UDP sockets as sessions see them: one towards an origin, and one where clients come in.
+
+use std::{
+    fmt,
+    future::poll_fn,
+    io::{self, IoSliceMut},
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+};
+
+use bytes::BufMut;
+use quinn::{
+    AsyncUdpSocket,
+    udp::{BATCH_SIZE, RecvMeta, Transmit},
+};
+use tokio::net::UdpSocket;
+
+/// Buffers of one receiving call, each for a payload of any size or, where the kernel joins them, many small ones.
+const BATCH: usize = if BATCH_SIZE < 8 { BATCH_SIZE } else { 8 };
+/// Room for the largest payload.
+const BUFFER: usize = 64 * 1024;
+
+/// A UDP socket that is connected to one peer, bound to the runtime it is polled on.
+#[derive(Debug)]
+pub struct Datagrams(UdpSocket);
+
+impl Datagrams {
+    /// Wraps a connected socket.
+    #[must_use]
+    pub fn new(socket: UdpSocket) -> Self {
+        Self(socket)
+    }
+
+    /// Waits until a read may bring a payload or an error.
+    ///
+    /// # Errors
+    /// Only if the runtime is shutting down.
+    pub async fn readable(&self) -> io::Result<()> {
+        self.0.readable().await
+    }
+
+    /// Reads one payload into the spare room of `buffer`; what does not fit is cut off.
+    ///
+    /// # Errors
+    /// `WouldBlock` if there is none; else what was heard from the peer's host: `ConnectionRefused`, most likely.
+    pub fn try_recv(&self, buffer: &mut impl BufMut) -> io::Result<usize> {
+        self.0.try_recv_buf(buffer)
+    }
+
+    /// Sends one payload.
+    ///
+    /// # Errors
+    /// `WouldBlock` if the kernel takes none now; else as [`Datagrams::try_recv`], and then this payload was not sent.
+    pub fn try_send(&self, payload: &[u8]) -> io::Result<()> {
+        self.0.try_send(payload).map(drop)
+    }
+}
+
+/// A UDP socket that many clients send to. Clones share it.
+#[derive(Clone)]
+pub struct Front(Arc<dyn AsyncUdpSocket>);
+
+/// A client, and the address of ours that it knows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Peer {
+    /// Where it sends from.
+    pub source: SocketAddr,
+    /// Where it sent to; answers leave from there.
+    pub local: Option<IpAddr>,
+}
+
+/// What one receiving call brought; kept for the next.
+pub struct Batch {
+    buffers: Vec<u8>,
+    meta: [RecvMeta; BATCH],
+    filled: usize,
+}
+
+impl Front {
+    /// Wraps a socket.
+    #[must_use]
+    pub fn new(socket: Arc<dyn AsyncUdpSocket>) -> Self {
+        Self(socket)
+    }
+
+    /// Waits for payloads, and takes as many as are there and fit the batch.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub async fn receive(&self, batch: &mut Batch) -> io::Result<()> {
+        let Batch { buffers, meta, filled } = batch;
+        let mut chunks = buffers.chunks_exact_mut(BUFFER);
+        let mut slices: [IoSliceMut<'_>; BATCH] =
+            std::array::from_fn(|_| IoSliceMut::new(chunks.next().expect("a batch has a buffer for each")));
+        *filled = poll_fn(|cx| self.0.poll_recv(cx, &mut slices, meta)).await?;
+        Ok(())
+    }
+
+    /// Sends one payload to a client.
+    ///
+    /// # Errors
+    /// `WouldBlock` if the kernel takes none now.
+    pub fn try_send(&self, to: Peer, payload: &[u8]) -> io::Result<()> {
+        let Peer { source: destination, local: src_ip } = to;
+        self.0.try_send(&Transmit { destination, ecn: None, contents: payload, segment_size: None, src_ip })
+    }
+
+    /// The address that is really bound.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.0.local_addr()
+    }
+}
+
+impl fmt::Debug for Front {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Front({:?})", self.0)
+    }
+}
+
+impl Default for Batch {
+    fn default() -> Self {
+        Self { buffers: vec![0; BATCH * BUFFER], meta: [RecvMeta::default(); BATCH], filled: 0 }
+    }
+}
+
+impl Batch {
+    /// Every payload with its sender.
+    pub fn payloads(&self) -> impl Iterator<Item = (Peer, &[u8])> {
+        let filled = self.meta[..self.filled].iter().zip(self.buffers.chunks_exact(BUFFER));
+        filled.flat_map(|(meta, buffer)| {
+            let peer = Peer { source: meta.addr, local: meta.dst_ip };
+            pieces(&buffer[..meta.len], meta.stride).map(move |payload| (peer, payload))
+        })
+    }
+}
+
+impl fmt::Debug for Batch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Batch({} filled)", self.filled)
+    }
+}
+
+/// What the kernel joined, taken apart again. An empty payload is one, too.
+fn pieces(joined: &[u8], stride: usize) -> impl Iterator<Item = &[u8]> {
+    let empty = joined.is_empty().then_some(joined);
+    empty.into_iter().chain(joined.chunks(stride.max(1)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn joined_payloads_are_taken_apart() {
+        let check = |joined: &[u8], stride, expected: &[&[u8]]| {
+            assert_eq!(pieces(joined, stride).collect::<Vec<_>>(), expected);
+        };
+        check(b"abcde", 2, &[b"ab", b"cd", b"e"]);
+        check(b"abcde", 5, &[b"abcde"]);
+        check(b"", 0, &[b""]);
+    }
+
+    #[tokio::test]
+    async fn payloads_of_every_size_come_and_go() {
+        let os = crate::Os;
+        let network: &dyn crate::Network = &os;
+        let front = network.bind_udp(([127, 0, 0, 1], 0).into()).expect("a port of loopback");
+        let client = network.dial_udp(front.local_addr().expect("bound")).expect("loopback");
+        let mut batch = Batch::default();
+        for size in [0, 1, 1_472, 9_000, 65_507] {
+            let payload = vec![7; size];
+            client.try_send(&payload).expect("room");
+            front.receive(&mut batch).await.expect("it comes");
+            let (peer, got) = batch.payloads().next().expect("one payload");
+            assert!(got == payload, "{size} there");
+            front.try_send(peer, got).expect("room");
+            let mut back = Vec::with_capacity(BUFFER);
+            client.readable().await.expect("it comes");
+            assert_eq!(client.try_recv(&mut back).ok(), Some(size), "{size} back");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_peer_that_is_not_there_is_told() {
+        let os = crate::Os;
+        let network: &dyn crate::Network = &os;
+        let gone = network.bind_udp(([127, 0, 0, 1], 0).into()).expect("a port of loopback");
+        let client = network.dial_udp(gone.local_addr().expect("bound")).expect("loopback");
+        drop(gone);
+        client.try_send(b"anyone?").expect("room");
+        client.readable().await.expect("word of it comes");
+        let heard = client.try_recv(&mut Vec::with_capacity(10));
+        assert_eq!(heard.map_err(|e| e.kind()), Err(io::ErrorKind::ConnectionRefused));
+    }
+}

@@ -1,0 +1,372 @@
+//! UDP through an edge and a connector: sizes, sessions, moves, bounds, monitors, and real software.
+
+use std::time::{Duration, Instant};
+
+use underpass_tests::harness::{
+    Edge, Service, World,
+    client::Pattern,
+    datagrams::{SteadyUdp, UdpClient, UdpOrigin},
+    origin::servers,
+    process::{self, Signal, command},
+    wait::{self, SOON},
+};
+
+const LARGEST: usize = 65_507;
+/// A session goes on elsewhere within this time of its path's death.
+const MOVED_WITHIN: Duration = Duration::from_secs(1);
+
+fn flows(edge: &Edge, listener: &str) -> Option<u64> {
+    let status = edge.try_status()?;
+    let found = status["listeners"].as_array()?.iter().find(|l| l["listener"] == listener)?.clone();
+    found["flows"].as_u64()
+}
+
+fn counted(edge: &Edge, metric: &str, part: &str) -> u64 {
+    let metrics = edge.metrics();
+    let line = metrics.lines().find(|line| line.starts_with(metric) && line.contains(part));
+    line.and_then(|line| line.rsplit(' ').next()?.parse().ok()).unwrap_or(0)
+}
+
+#[test]
+fn udp_payloads_of_every_size_come_and_go_unharmed() {
+    let world = World::new();
+    let prod = world.vnet("prod");
+    let origin = UdpOrigin::echo(world.free_in(&prod, 10));
+    let (edge, _dc1) = world.stand(&prod, &[&Service::udp("echo").origin(&prod, origin.address())]);
+    let client = UdpClient::new(edge.listener("echo"));
+
+    let classes = [0, 1, 2, 1_191, 1_192, 1_193, 1_199, 1_200, 1_201, 1_452, 1_472, 1_473, 6_400, 6_500, 8_192, 65_506];
+    let sweep = (0..LARGEST).step_by(1_499);
+    for size in classes.into_iter().chain([LARGEST]).chain(sweep) {
+        let payload = Pattern::new(size as u64).bytes(size);
+        client.send(&payload);
+        let back = client.receive(SOON).unwrap_or_else(|| panic!("{size} bytes do not come back"));
+        assert!(back == payload, "{size} bytes come back changed");
+    }
+    assert_eq!(origin.sources(), 1, "one session is one source at the origin");
+    assert_eq!(flows(&edge, "echo"), Some(1));
+    assert!(!edge.metrics().contains("datagrams_dropped_total{"), "nothing was dropped");
+}
+
+#[test]
+fn udp_the_first_payload_may_be_of_any_size() {
+    let world = World::new();
+    let prod = world.vnet("prod");
+    let origin = UdpOrigin::echo(world.free_in(&prod, 10));
+    let (edge, _dc1) = world.stand(&prod, &[&Service::udp("echo").origin(&prod, origin.address())]);
+    for size in [0, 1, 1_200, 1_201, 9_000, LARGEST] {
+        let payload = Pattern::new(size as u64).bytes(size);
+        let client = UdpClient::new(edge.listener("echo"));
+        client.send(&payload);
+        assert!(client.receive(SOON).is_some_and(|back| back == payload), "{size} bytes");
+    }
+}
+
+#[test]
+fn udp_payloads_that_come_in_a_burst_before_the_reply_are_all_delivered() {
+    let world = World::new();
+    let prod = world.vnet("prod");
+    let origin = UdpOrigin::echo(world.free_in(&prod, 10));
+    let (edge, _dc1) = world.stand(&prod, &[&Service::udp("echo").origin(&prod, origin.address())]);
+    let client = UdpClient::new(edge.listener("echo"));
+    (0..30_u8).for_each(|number| client.send(&[number; 100]));
+    let mut back: Vec<u8> = (0..30).map(|_| client.receive(SOON).expect("each comes back")[0]).collect();
+    back.sort_unstable();
+    assert_eq!(back, (0..30).collect::<Vec<u8>>());
+}
+
+#[test]
+fn udp_a_client_that_changes_its_port_is_a_new_session_and_the_old_one_stays() {
+    let world = World::new();
+    let prod = world.vnet("prod");
+    let origin = UdpOrigin::echo(world.free_in(&prod, 10));
+    let (edge, _dc1) = world.stand(&prod, &[&Service::udp("echo").origin(&prod, origin.address())]);
+    let (before, after) = (UdpClient::new(edge.listener("echo")), UdpClient::new(edge.listener("echo")));
+    assert_eq!(before.ask(b"before"), b"before");
+    assert_eq!(after.ask(b"after"), b"after");
+    assert_eq!(before.ask(b"again"), b"again");
+    assert_eq!(origin.sources(), 2);
+    assert_eq!(flows(&edge, "echo"), Some(2));
+}
+
+#[test]
+fn udp_origins_that_are_reached_directly_work_too() {
+    let world = World::new();
+    let prod = world.vnet("prod");
+    let origin = UdpOrigin::echo(world.free());
+    let (edge, _dc1) = world.stand(&prod, &[&Service::udp("echo").direct(origin.address())]);
+    let client = UdpClient::new(edge.listener("echo"));
+    for size in [0, 1, 1_472, LARGEST] {
+        let payload = Pattern::new(7).bytes(size);
+        client.send(&payload);
+        assert!(client.receive(SOON).is_some_and(|back| back == payload), "{size} bytes");
+    }
+}
+
+#[test]
+fn udp_a_session_moves_to_another_connector_within_a_second_of_a_kill() {
+    let world = World::new();
+    let prod = world.vnet("prod");
+    let origin = UdpOrigin::echo(world.free_in(&prod, 10));
+    let service = Service::udp("echo").origin(&prod, origin.address());
+    let edge = world.edge("edge-1").grant_replicas("dc1", 2, &[&prod]).service(&service).start();
+    let mut victim = world.connector("dc1").serve(&prod).start(&[&edge]);
+    let steady = SteadyUdp::start(UdpClient::new(edge.listener("echo")));
+    steady.wait_for(20);
+    let _survivor = world.connector("dc1").serve(&prod).start(&[&edge]);
+
+    let death = Instant::now();
+    victim.process.kill();
+    steady.wait_for(100);
+
+    let silence = steady.longest_silence(death);
+    assert!(silence < MOVED_WITHIN, "no answer for {silence:?}");
+    assert_eq!(counted(&edge, "underpass_sessions_moved_total", "echo"), 1);
+    assert_eq!(origin.sources(), 2, "the same origin, from another connector");
+}
+
+#[test]
+fn udp_a_session_leaves_a_connector_that_leaves() {
+    let world = World::new();
+    let prod = world.vnet("prod");
+    let origin = UdpOrigin::echo(world.free_in(&prod, 10));
+    let service = Service::udp("echo").origin(&prod, origin.address());
+    let edge = world.edge("edge-1").grant_replicas("dc1", 2, &[&prod]).service(&service).start();
+    let mut leaver = world.connector("dc1").serve(&prod).start(&[&edge]);
+    let steady = SteadyUdp::start(UdpClient::new(edge.listener("echo")));
+    steady.wait_for(20);
+    let _stayer = world.connector("dc1").serve(&prod).start(&[&edge]);
+
+    let leaving = Instant::now();
+    leaver.process.signal(Signal::TERM);
+    assert!(leaver.process.wait(SOON).success(), "it need not wait for its grace period");
+    steady.wait_for(50);
+
+    let silence = steady.longest_silence(leaving);
+    assert!(silence < MOVED_WITHIN, "no answer for {silence:?}");
+}
+
+#[test]
+fn udp_a_session_outlives_its_only_connector() {
+    let world = World::new();
+    let prod = world.vnet("prod");
+    let origin = UdpOrigin::echo(world.free_in(&prod, 10));
+    let (edge, mut dc1) = world.stand(&prod, &[&Service::udp("echo").origin(&prod, origin.address())]);
+    let client = UdpClient::new(edge.listener("echo"));
+    assert_eq!(client.ask(b"before"), b"before");
+    dc1.process.kill();
+    dc1.restart();
+    assert_eq!(client.ask(b"after"), b"after");
+    assert_eq!(client.ask(b"and on"), b"and on");
+}
+
+#[test]
+fn udp_an_idle_session_ends_and_is_told_in_one_line() {
+    let world = World::new();
+    let prod = world.vnet("prod");
+    let origin = UdpOrigin::echo(world.free_in(&prod, 10));
+    let service = Service::udp("echo").listener("idle_timeout = \"1s\"").origin(&prod, origin.address());
+    let (edge, _dc1) = world.stand(&prod, &[&service]);
+    let client = UdpClient::new(edge.listener("echo"));
+    assert_eq!(client.ask(b"hello"), b"hello");
+    let used = Instant::now();
+    assert_eq!(flows(&edge, "echo"), Some(1));
+    wait::soon_true("the session to end", || flows(&edge, "echo") == Some(0));
+    assert!(used.elapsed() >= Duration::from_millis(900), "not before its time: {:?}", used.elapsed());
+    let line = edge.process.wait_log(&["session", "echo", "idle"]);
+    for part in ["packets_up=1", "packets_down=1", "bytes_up=5", "bytes_down=5", "moved=0"] {
+        assert!(line.replace('"', "").contains(part), "{part} is not in {line}");
+    }
+    assert_eq!(client.ask(b"again"), b"again", "the next payload begins a new one");
+    assert_eq!(origin.sources(), 2);
+}
+
+#[test]
+fn udp_a_full_listener_lets_go_of_the_longest_idle_session_only() {
+    let world = World::new();
+    let prod = world.vnet("prod");
+    let origin = UdpOrigin::echo(world.free_in(&prod, 10));
+    let service = Service::udp("echo").listener("max_connections = 2").origin(&prod, origin.address());
+    let (edge, _dc1) = world.stand(&prod, &[&service]);
+    let clients: Vec<UdpClient> = (0..3).map(|_| UdpClient::new(edge.listener("echo"))).collect();
+    assert_eq!(clients[0].ask(b"first"), b"first");
+    assert_eq!(clients[1].ask(b"second"), b"second");
+    clients[2].send(b"third");
+    wait::soon_true("the third to be counted", || counted(&edge, "underpass_datagrams_dropped", "too_many") > 0);
+    let second = SteadyUdp::start(UdpClient::new(edge.listener("echo")));
+    second.wait_for(1);
+    assert_eq!(flows(&edge, "echo"), Some(2), "never more than the bound");
+    drop(second.longest_silence(Instant::now() - SOON));
+    assert_eq!(clients[2].ask(b"third"), b"third", "once another has been idle for a second");
+    assert!(edge.process.wait_log(&["session", "evicted"]).contains("echo"));
+}
+
+#[test]
+fn udp_answers_to_an_unproven_source_are_held_back() {
+    let world = World::new();
+    let prod = world.vnet("prod");
+    let loud = UdpOrigin::start(world.free_in(&prod, 10), |payload| vec![payload.to_vec(); 10]);
+    let (edge, _dc1) = world.stand(&prod, &[&Service::udp("loud").origin(&prod, loud.address())]);
+    let client = UdpClient::new(edge.listener("loud"));
+    client.send(&[1; 100]);
+    for _ in 0..3 {
+        assert_eq!(client.receive(SOON).expect("three times as much is sent"), [1; 100]);
+    }
+    wait::soon_true("the rest to be counted", || counted(&edge, "underpass_datagrams_dropped", "reply_budget") == 7);
+    client.send(&[2; 100]);
+    for _ in 0..10 {
+        assert_eq!(client.receive(SOON).expect("whoever goes on is proven"), [2; 100]);
+    }
+}
+
+#[test]
+fn udp_an_origin_that_is_not_there_ends_the_session_and_counts_against_it() {
+    let world = World::new();
+    let prod = world.vnet("prod");
+    let nobody = world.free_in(&prod, 10);
+    let service = Service::udp("gone").origin(&prod, nobody);
+    let (edge, _dc1) = world.stand(&prod, &[&service]);
+    let client = UdpClient::new(edge.listener("gone"));
+    client.send(b"anyone?");
+    let line = edge.process.wait_log(&["session", "unreachable", "connect_refused"]);
+    assert!(line.contains("gone"), "{line}");
+    wait::soon_true("the session to end", || flows(&edge, "gone") == Some(0));
+}
+
+#[test]
+fn udp_a_monitor_tells_answers_from_silence_from_nobody() {
+    let world = World::new();
+    let prod = world.vnet("prod");
+    let echo = UdpOrigin::echo(world.free_in(&prod, 10));
+    let silent = UdpOrigin::start(world.free_in(&prod, 11), |_| Vec::new());
+    let other = UdpOrigin::names_itself(world.free_in(&prod, 12), "other");
+    let service = Service::udp("echo")
+        .monitor("asks")
+        .origin(&prod, echo.address())
+        .origin(&prod, silent.address())
+        .origin(&prod, other.address())
+        .origin(&prod, world.free_in(&prod, 13));
+    let edge = world
+        .edge("edge-1")
+        .grant("dc1", &[&prod])
+        .udp_monitor("asks", "send = \"0x00ff17\"\nexpect = \"0xff17\"")
+        .service(&service)
+        .start();
+    let _dc1 = world.connector("dc1").serve(&prod).start(&[&edge]);
+    edge.wait_health("echo-1", "healthy");
+    edge.wait_reason("echo-2", "udp_no_answer");
+    edge.wait_reason("echo-3", "udp_no_answer");
+    edge.wait_reason("echo-4", "connect_refused");
+    let client = UdpClient::new(edge.listener("echo"));
+    (0..10).for_each(|_| assert_eq!(client.ask(b"to the healthy one"), b"to the healthy one"));
+}
+
+#[test]
+fn udp_hash_keeps_all_sessions_of_an_address_on_one_origin() {
+    let world = World::new();
+    let prod = world.vnet("prod");
+    let names = ["a", "b", "c", "d"];
+    let host = |n| world.free_in(&prod, 10 + n);
+    let origins: Vec<UdpOrigin> =
+        names.iter().zip(0..).map(|(name, n)| UdpOrigin::names_itself(host(n), name)).collect();
+    let service = origins.iter().fold(Service::udp("who").pool("steering = \"hash\""), |service, origin| {
+        service.origin(&prod, origin.address())
+    });
+    let (edge, _dc1) = world.stand(&prod, &[&service]);
+    let ask = |last: u8| UdpClient::from(([127, 0, 0, last], 0).into(), edge.listener("who")).ask(b"who are you?");
+    let mut seen = std::collections::BTreeSet::new();
+    for last in 1..30 {
+        let first = ask(last);
+        (0..3).for_each(|_| assert_eq!(ask(last), first, "from 127.0.0.{last}"));
+        seen.insert(first);
+    }
+    assert!(seen.len() > 1, "addresses are spread");
+}
+
+#[test]
+fn udp_dig_and_dnsperf_are_answered_by_a_real_dns_server() {
+    let world = World::new();
+    let prod = world.vnet("prod");
+    let server = servers::dnsmasq(&world, world.free_in(&prod, 53));
+    let (edge, _dc1) = world.stand(&prod, &[&Service::udp("dns").origin(&prod, server.address)]);
+    let at = edge.listener("dns");
+    let mut dig = command("dig");
+    dig.args(["+short", "+tries=1", "-p", &at.port().to_string(), &format!("@{}", at.ip()), "www.test"]);
+    assert_eq!(process::run(dig, SOON).ok().out, "192.0.2.7\n");
+
+    let names: String = (0..100).map(|n| format!("host-{n}.test A\n")).collect();
+    let queries = world.write("queries", &names);
+    let mut dnsperf = command("dnsperf");
+    dnsperf.args(["-s", &at.ip().to_string(), "-p", &at.port().to_string(), "-n", "20", "-c", "4", "-q", "50", "-d"]);
+    dnsperf.arg(queries);
+    let _ = process::run(dnsperf, SOON).ok().says(&["2000 (100.00%)", "NOERROR 2000"]);
+}
+
+#[test]
+fn udp_iperf3_sends_through_a_tunnel() {
+    let world = World::new();
+    let prod = world.vnet("prod");
+    let server = servers::iperf(&world, world.free_in(&prod, 10));
+    let at = world.free();
+    let edge = world
+        .edge("edge-1")
+        .grant("dc1", &[&prod])
+        .service_at(&Service::tcp("control").origin(&prod, server.address), at)
+        .service_at(&Service::udp("data").origin(&prod, server.address), at)
+        .start();
+    let _dc1 = world.connector("dc1").serve(&prod).start(&[&edge]);
+    let bytes = servers::iperf_received(at, &["-u", "-b", "20M", "-l", "1200"]);
+    assert!(bytes > 1_500_000, "{bytes} bytes of 2,500,000");
+}
+
+#[tokio::test]
+async fn udp_quic_works_through_a_listener() {
+    use quinn::{ClientConfig, Endpoint, ServerConfig};
+    use rustls::pki_types::PrivatePkcs8KeyDer;
+
+    let world = World::new();
+    let prod = world.vnet("prod");
+    let made = rcgen::generate_simple_self_signed(["origin.test".to_owned()]).expect("a certificate");
+    let key = PrivatePkcs8KeyDer::from(made.signing_key.serialize_der());
+    let config = ServerConfig::with_single_cert(vec![made.cert.der().clone()], key.into()).expect("its own key");
+    let origin = Endpoint::server(config, world.free_in(&prod, 10)).expect("a free address");
+    let at = origin.local_addr().expect("bound");
+    let (edge, _dc1) = world.stand(&prod, &[&Service::udp("quic").origin(&prod, at)]);
+    let serving = tokio::spawn(async move {
+        let connection = origin.accept().await.expect("open").await.expect("a handshake");
+        while let Ok((mut send, mut recv)) = connection.accept_bi().await {
+            let all = recv.read_to_end(8 << 20).await.expect("the client finishes");
+            send.write_all(&all).await.expect("the client reads");
+            send.finish().expect("open");
+        }
+    });
+
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(made.cert.der().clone()).expect("a certificate");
+    let config = ClientConfig::with_root_certificates(std::sync::Arc::new(roots)).expect("TLS 1.3");
+    let client = Endpoint::client(([127, 0, 0, 1], 0).into()).expect("a port of loopback");
+    let connecting = client.connect_with(config, edge.listener("quic"), "origin.test").expect("a good address");
+    let connection = connecting.await.expect("a handshake through the tunnel");
+    let sent = Pattern::new(3).bytes(1 << 20);
+    for _ in 0..2 {
+        let (mut send, mut recv) = connection.open_bi().await.expect("a live connection");
+        let (written, read) = tokio::join!(
+            async {
+                send.write_all(&sent).await.expect("it is read");
+                send.finish().expect("open");
+            },
+            recv.read_to_end(8 << 20),
+        );
+        let ((), back) = (written, read.expect("it comes back"));
+        assert!(back == sent, "other bytes came back");
+    }
+    // The client's address changes under way.
+    let socket = std::net::UdpSocket::bind(("127.0.0.1", 0)).expect("a port of loopback");
+    client.rebind(socket).expect("another port");
+    let (mut send, mut recv) = connection.open_bi().await.expect("a live connection");
+    send.write_all(b"still here").await.expect("it is read");
+    send.finish().expect("open");
+    assert_eq!(recv.read_to_end(100).await.expect("it comes back"), b"still here");
+    connection.close(0_u32.into(), b"");
+    serving.await.expect("the origin does not panic");
+}
