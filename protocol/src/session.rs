@@ -3,7 +3,7 @@
 //!
 //! It waits for nobody: what cannot leave now is dropped, and the caller is told why.
 
-use std::collections::VecDeque;
+use std::{collections::VecDeque, future::ready};
 
 use bytes::{Buf, Bytes, BytesMut};
 use quinn::{Connection, ReadError, SendDatagramError};
@@ -90,9 +90,11 @@ impl Session {
                     gaps.note(datagram.sequence);
                     return Event::Payload(datagram.payload);
                 }
-                frame = next_frame(&mut stream.recv, read) => {
-                    return frame.map_or_else(Event::Ended, Event::Payload);
-                }
+                frame = next_frame(&mut stream.recv, read) => return match frame {
+                    Ok(payload) => Event::Payload(payload),
+                    Err(SessionEnd::Finished) => Event::Ended(why_finished(&mut stream.send).await),
+                    Err(end @ (SessionEnd::Cut(_) | SessionEnd::LinkLost)) => Event::Ended(end),
+                },
                 sent = stream.send.write(backlog.front()), if !backlog.is_empty() => match sent {
                     Ok(sent) => backlog.advance(sent),
                     // How the session ended shows on the other direction.
@@ -122,9 +124,29 @@ impl Session {
         let _ = self.stream.recv.stop((StreamCode::Cancelled as u32).into());
     }
 
-    /// Ends the session and says why.
+    /// Ends the session and says why. What was sent before, the reply above all, still arrives.
     pub fn cut(mut self, code: StreamCode) {
-        self.stream.cut(code);
+        let _ = self.stream.recv.stop((code as u32).into());
+        let _ = self.stream.send.finish();
+    }
+}
+
+/// The code that came ahead of the end of data, if there is one that says more.
+async fn why_finished(send: &mut quinn::SendStream) -> SessionEnd {
+    let stopped = select! {
+        biased;
+        stopped = send.stopped() => stopped,
+        () = ready(()) => return SessionEnd::Finished,
+    };
+    match stopped {
+        Ok(Some(code)) => match StreamCode::from_wire(code.into_inner()) {
+            StreamCode::Cancelled => SessionEnd::Finished,
+            code @ (StreamCode::Reset | StreamCode::Stalled | StreamCode::BadHeader | StreamCode::Unreachable) => {
+                SessionEnd::Cut(code)
+            }
+        },
+        Ok(None) => SessionEnd::Finished,
+        Err(_) => SessionEnd::LinkLost,
     }
 }
 

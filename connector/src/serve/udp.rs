@@ -127,8 +127,8 @@ impl<'a> Carrying<'a> {
                     Event::Ended(SessionEnd::LinkLost) => return Ok(Ended::LinkLost),
                 },
                 ready = socket.readable() => {
-                    if ready.is_err() {
-                        return Ok(Ended::LinkLost);
+                    if ready.is_err_and(|error| is_unreachable(&error)) {
+                        return Err(Unreachable);
                     }
                     self.collect()?;
                 }

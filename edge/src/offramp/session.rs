@@ -218,10 +218,8 @@ impl Path {
         match &mut self.way {
             Way::Tunnel(session, ..) => session.next().await,
             Way::Direct(socket, arena) => loop {
-                if socket.readable().await.is_err() {
-                    return Event::Ended(SessionEnd::LinkLost);
-                }
-                match receive(socket, arena) {
+                let ready = socket.readable().await;
+                match ready.and_then(|()| receive(socket, arena)) {
                     Ok(payload) => return Event::Payload(payload),
                     Err(error) if is_unreachable(&error) => {
                         return Event::Ended(SessionEnd::Cut(StreamCode::Unreachable));

@@ -105,7 +105,7 @@ impl Door {
 
     /// To the source's session; gives the payload back if there is none.
     fn hand(&mut self, peer: &Peer, packet: Packet, now: Instant) -> Option<Packet> {
-        let client = self.table.touch(&peer.source, now)?;
+        let Some(client) = self.table.touch(&peer.source, now) else { return Some(packet) };
         match client.queue.try_send(packet) {
             Ok(()) => None,
             Err(mpsc::error::TrySendError::Full(_)) => {
