@@ -1,4 +1,6 @@
-//! `docs/operating.md` says what the edge has: every setting, metric and reason.
+//! `docs/operating.md` says what the edge has: every setting, metric and reason. `README.md` shows settings that are right.
+
+use std::path::Path;
 
 use edge::metrics::{FlowEnd, Metrics, Readings, RefusedFlow};
 use protocol::{
@@ -7,6 +9,7 @@ use protocol::{
 };
 
 const MANUAL: &str = include_str!("../../docs/operating.md");
+const README: &str = include_str!("../../README.md");
 const EXAMPLE: &str = include_str!("../../examples/edge.toml");
 
 /// Keys and section names of a TOML text, commented-out ones included.
@@ -44,6 +47,14 @@ fn every_setting_is_told() {
         }
     });
     assert_told(told);
+}
+
+#[test]
+fn the_readmes_settings_are_right() {
+    let block =
+        README.split("```toml\n").nth(1).and_then(|rest| rest.split("```").next()).expect("the README shows one");
+    let parsed = edge::config::parse(block, Path::new("edge.toml"));
+    assert_eq!(parsed.map(|config| config.name.to_string()).map_err(|e| e.to_string()), Ok("edge-1".to_owned()));
 }
 
 #[test]

@@ -100,7 +100,8 @@ impl Flow {
     fn take(&self, placed: &Placed<'_>) -> Place {
         let worker = match placed.path.via {
             Via::Link(id) => self.shared.offramp.worker_of(id).unwrap_or(0),
-            Via::Direct => 0,
+            // No link ties it to a worker.
+            Via::Direct => rand::random_range(0..self.shared.workers.count()),
         };
         Place {
             pool: placed.pool.pool.clone(),
