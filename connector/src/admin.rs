@@ -55,14 +55,14 @@ async fn metrics(State(view): State<View>) -> impl IntoResponse {
 struct Accepting(Box<dyn net::Listener>);
 
 impl axum::serve::Listener for Accepting {
-    type Io = tokio::net::TcpStream;
+    type Io = net::Socket;
     type Addr = SocketAddr;
 
     fn accept(&mut self) -> impl Future<Output = (Self::Io, Self::Addr)> + Send {
         async {
             loop {
                 match self.0.accept().await {
-                    Ok((socket, source)) => return (socket.into_stream(), source),
+                    Ok(accepted) => return accepted,
                     // Out of descriptors, most likely: others must end first.
                     Err(_) => tokio::time::sleep(std::time::Duration::from_millis(100)).await,
                 }
