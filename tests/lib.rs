@@ -1,1 +1,4 @@
-//! Whole-system tests.
+//! Whole-system tests: the harness that starts the real binary beside real servers. The tests are in `it/`, the rules
+//! about the source itself in `tidy.rs`.
+
+pub mod harness;

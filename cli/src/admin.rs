@@ -44,7 +44,7 @@ pub(crate) struct AdminEndpoint {
 /// The admin token, or why there is none.
 #[derive(Debug)]
 enum Token {
-    Known(Secret<String>),
+    Known { file: PathBuf, token: Secret<String> },
     Unreadable { file: PathBuf, error: String },
     Unnamed,
 }
@@ -74,7 +74,7 @@ impl AdminEndpoint {
     /// Changes something; that needs the token.
     pub(crate) async fn post(&self, path: &str) -> Result<Bytes, Failure> {
         match &self.token {
-            Token::Known(_) => self.ask(Method::POST, path).await,
+            Token::Known { .. } => self.ask(Method::POST, path).await,
             Token::Unreadable { .. } | Token::Unnamed => Err(Failure::Refused(self.token.lacking())),
         }
     }
@@ -89,9 +89,8 @@ impl AdminEndpoint {
         }
         let why = said(&body);
         if status == StatusCode::UNAUTHORIZED || status == StatusCode::FORBIDDEN {
-            let lacking = if matches!(self.token, Token::Known(_)) { String::new() } else { self.token.lacking() };
-            let why = [why, lacking].into_iter().filter(|text| !text.is_empty()).collect::<Vec<_>>().join("; ");
-            return Err(Failure::Refused(format!("the edge at http://{at} refused: {why}")));
+            let lacking = if status == StatusCode::UNAUTHORIZED { self.token.lacking() } else { why };
+            return Err(Failure::Refused(format!("the edge at http://{at} refused: {lacking}")));
         }
         Err(Failure::Failed(format!("the edge at http://{at} answered {}: {why}", status.as_u16())))
     }
@@ -122,7 +121,7 @@ impl AdminEndpoint {
 
     fn request(&self, method: Method, path: &str) -> Result<Request<Empty<Bytes>>, Failure> {
         let mut request = Request::builder().method(method).uri(path).header(header::HOST, &self.authority);
-        if let Token::Known(token) = &self.token {
+        if let Token::Known { token, .. } = &self.token {
             request = request.header(header::AUTHORIZATION, format!("Bearer {}", token.expose()));
         }
         request
@@ -134,18 +133,21 @@ impl AdminEndpoint {
 impl Token {
     fn read(file: &Path) -> Self {
         match std::fs::read_to_string(file) {
-            Ok(text) if text.len() <= TOKEN_MAX => Self::Known(Secret::new(text.trim().to_owned())),
+            Ok(text) if text.len() <= TOKEN_MAX => {
+                Self::Known { file: file.to_owned(), token: Secret::new(text.trim().to_owned()) }
+            }
             Ok(_) => Self::Unreadable { file: file.to_owned(), error: "it is too long for a token".to_owned() },
             Err(error) => Self::Unreadable { file: file.to_owned(), error: error.to_string() },
         }
     }
 
-    /// What is missing to be let in.
+    /// Why the edge does not let us in.
     fn lacking(&self) -> String {
         match self {
-            Self::Known(_) => "the edge's admin token was given".to_owned(),
+            Self::Known { file, .. } => format!("the admin token in {} is not this edge's", file.display()),
             Self::Unreadable { file, error } => {
-                format!("the edge's admin token in {} cannot be read: {error}", file.display())
+                let right = "the edge makes it when it first starts, for its own user";
+                format!("the edge's admin token in {} cannot be read ({error}): {right}", file.display())
             }
             Self::Unnamed => {
                 "this needs the edge's admin token: give -c edge.toml, or --admin-token-file FILE".to_owned()
@@ -165,10 +167,13 @@ fn authority(url: &str) -> Result<String, &'static str> {
     }
     let authority = uri.authority().ok_or(RIGHT)?;
     let bare = authority.as_str().find('@').is_none() && matches!(uri.path(), "" | "/") && uri.query().is_none();
-    if !bare || authority.host().is_empty() || (authority.port().is_some() && authority.port_u16().is_none()) {
-        return Err(RIGHT);
-    }
-    Ok(format!("{}:{}", authority.host(), authority.port_u16().unwrap_or(PORT)))
+    let host = authority.host();
+    let port = match authority.as_str().strip_prefix(host) {
+        Some("") => Some(PORT),
+        Some(_) | None => authority.port_u16(),
+    };
+    let port = port.filter(|port| bare && *port != 0 && !host.is_empty()).ok_or(RIGHT)?;
+    Ok(format!("{host}:{port}"))
 }
 
 /// The address to dial for one that is listened on.

@@ -66,7 +66,7 @@ pub(crate) enum Command {
     /// Run an edge: the public relay that connectors dial and clients connect to
     Edge(EdgeRun),
     /// Run a connector inside a private network; or see and revoke connectors at an edge
-    Connector(ConnectorArgs),
+    Connector(Box<ConnectorArgs>),
     /// Make join tokens
     #[command(subcommand)]
     Token(TokenCommand),
@@ -78,6 +78,8 @@ pub(crate) enum Command {
     },
     /// Show tunnels, paths, origins, pools and load balancers of a running edge
     Status(StatusArgs),
+    /// Try everything on this machine: two edges, three connectors and five origins on loopback
+    Lab(crate::lab::Args),
     /// Print shell completion
     Completion {
         /// The shell to complete for
@@ -91,7 +93,7 @@ impl Command {
         match self {
             Self::Edge(_) => true,
             Self::Connector(args) => args.command.is_none(),
-            Self::Token(_) | Self::Check { .. } | Self::Status(_) | Self::Completion { .. } => false,
+            Self::Token(_) | Self::Check { .. } | Self::Status(_) | Self::Lab(_) | Self::Completion { .. } => false,
         }
     }
 }
@@ -324,7 +326,8 @@ mod tests {
                 let variable = flag.get_env().and_then(|v| v.to_str()).map(str::to_owned);
                 assert_eq!(variable, Some(format!("UNDERPASS_{name}")), "{}", command.get_name());
             }
-            command.get_subcommands().for_each(check);
+            // What a lab is told is said once, on the spot.
+            command.get_subcommands().filter(|command| command.get_name() != "lab").for_each(check);
         }
         check(&Cli::command());
     }

@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use certs::ca::CaError;
 use config::Mistakes;
 
 /// Why a command failed. Each line of its text is one mistake.
@@ -52,6 +53,18 @@ impl Failure {
             Self::Usage(_) => {
                 let hint = "for more information, try '--help'".to_owned();
                 lines.map(|line| format!("error: {line}")).chain([hint]).collect()
+            }
+        }
+    }
+}
+
+impl From<CaError> for Failure {
+    /// A CA named by wrong files is a wrong setting; one that cannot be read or used is what went wrong.
+    fn from(error: CaError) -> Self {
+        match error {
+            CaError::File(_) | CaError::Issue(_) => Self::failed(error),
+            CaError::Certificate { .. } | CaError::Key { .. } | CaError::Mismatch { .. } | CaError::KeyLost { .. } => {
+                Self::Settings(error.to_string())
             }
         }
     }

@@ -95,6 +95,8 @@ pub(crate) async fn attend<T>(
         sleep(grace.saturating_add(OVERTIME)).await;
     };
     tokio::select! {
+        // What runs starts before the first signal is looked at.
+        biased;
         ended = running => ended,
         never = signals.obey(&stop, reload) => match never {},
         () = overdue => Err(Failure::Failed(format!("did not end within {} of being told to", config::spell(grace)))),

@@ -1,6 +1,6 @@
 //! The connector's own HTTP endpoint: liveness, readiness, metrics. It reads and never changes anything.
 
-use std::{future::Future, io, net::SocketAddr, sync::Arc};
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::{Router, extract::State, http::StatusCode, response::IntoResponse, routing::get};
 use tokio_util::sync::CancellationToken;
@@ -10,6 +10,9 @@ use crate::{
     link::{LinkStatus, Links},
     metrics::Metrics,
 };
+
+/// After an accept that failed (descriptors used up, most likely), others need time to end.
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// What the endpoint shows.
 #[derive(Debug, Clone)]
@@ -58,14 +61,11 @@ impl axum::serve::Listener for Accepting {
     type Io = net::Socket;
     type Addr = SocketAddr;
 
-    fn accept(&mut self) -> impl Future<Output = (Self::Io, Self::Addr)> + Send {
-        async {
-            loop {
-                match self.0.accept().await {
-                    Ok(accepted) => return accepted,
-                    // Out of descriptors, most likely: others must end first.
-                    Err(_) => tokio::time::sleep(std::time::Duration::from_millis(100)).await,
-                }
+    async fn accept(&mut self) -> (Self::Io, Self::Addr) {
+        loop {
+            match self.0.accept().await {
+                Ok(accepted) => return accepted,
+                Err(_) => tokio::time::sleep(PAUSE).await,
             }
         }
     }

@@ -234,6 +234,11 @@ async fn enrol_once(
             Err(EnrolError::Refused(refusal)) if refusal.code() != RefusalCode::Unavailable => {
                 return Ok(Enrolment::Refused(refusal));
             }
+            Err(error) if error.is_other_fleet() => {
+                warn!(%edge, %error, "this edge is not of the fleet that the join token is for");
+                let text = "the edge proves another CA than the one in the token: the token is for another fleet";
+                unknown = Some(Refusal::new(RefusalCode::TokenUnknown, text));
+            }
             Err(error) => {
                 warn!(%edge, %error, "cannot enrol here yet");
                 unanswered |= token.edges.contains(edge);

@@ -128,15 +128,7 @@ fn build(
     unready: watch::Receiver<Vec<String>>,
     admin_stop: &CancellationToken,
 ) -> Result<Rooms, EdgeError> {
-    let now = SystemTime::now();
-    let ca = Arc::new(match &config.ca {
-        Some(files) => Ca::from_files(&files.certificate, &files.key, now)?,
-        None => Ca::open(&config.state_dir, now)?,
-    });
-    let certificates = Arc::new(EdgeCertificates::new(ca.clone(), now)?);
-    let keys = EndpointKeys::open(&config.state_dir)?;
-    let authority = Arc::new(Authority::open(&config.state_dir, ca)?);
-    let token = Arc::new(AdminToken::open(&config.state_dir)?);
+    let Credentials { authority, certificates, keys, token } = credentials(config)?;
     let workers = Arc::new(Workers::start("carry", config.workers)?);
     let (store, registry, metrics) = (Store::new(), Arc::new(Registry::new()), Metrics::default());
     let (leave, tunnel_stop, cut) = (CancellationToken::new(), CancellationToken::new(), CancellationToken::new());
@@ -192,6 +184,28 @@ fn build(
     info_admin(&*admin_listener, config);
     tokio::spawn(admin::serve(admin_listener, admin, admin_stop.clone()));
     Ok(Rooms { store, registry, listeners, metrics, cut, leave, tunnel_stop, tunnel_tasks })
+}
+
+/// What an edge keeps in `state_dir`.
+struct Credentials {
+    authority: Arc<Authority>,
+    certificates: Arc<EdgeCertificates>,
+    keys: EndpointKeys,
+    token: Arc<AdminToken>,
+}
+
+fn credentials(config: &Config) -> Result<Credentials, EdgeError> {
+    let now = SystemTime::now();
+    let ca = Arc::new(match &config.ca {
+        Some(files) => Ca::from_files(&files.certificate, &files.key, now)?,
+        None => Ca::open(&config.state_dir, now)?,
+    });
+    Ok(Credentials {
+        certificates: Arc::new(EdgeCertificates::new(ca.clone(), now)?),
+        keys: EndpointKeys::open(&config.state_dir)?,
+        authority: Arc::new(Authority::open(&config.state_dir, ca)?),
+        token: Arc::new(AdminToken::open(&config.state_dir)?),
+    })
 }
 
 fn info_admin(listener: &dyn net::Listener, config: &Config) {

@@ -3,6 +3,7 @@
 //! Data only. Nothing here acts, waits or reads a clock.
 
 use std::{
+    fmt,
     net::{IpAddr, SocketAddr},
     path::PathBuf,
     sync::{
@@ -265,6 +266,15 @@ pub enum Via {
     Direct,
     /// Through this link.
     Link(LinkId),
+}
+
+impl fmt::Display for Via {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Direct => f.write_str("direct"),
+            Self::Link(id) => write!(f, "{id}"),
+        }
+    }
 }
 
 /// What the balancer may know of a link: whether to place on it, and how much it carries. Written by the tunnel room.

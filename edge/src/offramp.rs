@@ -105,6 +105,12 @@ impl<'a> First<'a> {
         Self { client: Some(client), replay, ..Self::default() }
     }
 
+    /// How many bytes the origin's stream has been given.
+    #[must_use]
+    pub fn sent(&self) -> usize {
+        self.sent
+    }
+
     /// Bytes that the origin's stream has not been given yet.
     #[must_use]
     pub fn unsent(self) -> Bytes {

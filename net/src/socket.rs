@@ -138,6 +138,8 @@ impl Socket {
             Kind::Os(stream) => stream,
             Kind::Memory(stream) => return stream.abort_when_sent(wait).await,
         };
+        // From here on every close is a hard one, even if this future is dropped.
+        let _ = SockRef::from(&stream).set_linger(Some(Duration::ZERO));
         // With a low-water mark of one byte, the kernel calls the socket writable only when nothing is unsent. The
         // socket is registered anew, because the old registration remembers readiness from before the mark was set.
         let marked = SockRef::from(&stream).set_tcp_notsent_lowat(1);

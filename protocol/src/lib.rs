@@ -8,6 +8,8 @@ pub mod error;
 pub mod id;
 pub mod limits;
 pub mod liveness;
+#[cfg(test)]
+mod pair;
 pub mod splice;
 pub mod stream;
 pub mod transport;

@@ -44,7 +44,9 @@ pub const REGISTER_WAIT: Duration = Duration::from_secs(5);
 pub const DIAL_WAIT_MAX: Duration = Duration::from_secs(60);
 /// This many flows with a stuck reader may hold more than half of a link's window; from there on the stalled are reset.
 pub const STUCK_MAX: usize = (LINK_WINDOW / STREAM_WINDOW / 2) as usize;
-/// After a reset by the peer, how long the kernel may take to send what it holds before the hard close.
+/// After a reset, how long the last bytes may take where the reader takes nothing; a link uses [`STALL_AFTER`].
 pub const LAST_BYTES_WAIT: Duration = Duration::from_secs(5);
+/// After a reset, how far the stop code is sent ahead of the end of data.
+pub const RESET_LEAD: Duration = Duration::from_millis(100);
 /// How often a link's liveness is looked at.
 pub const LOOK_EVERY: Duration = Duration::from_millis(100);

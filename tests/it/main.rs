@@ -1,1 +1,14 @@
+//! The whole system, run as a user runs it: real processes, real servers, real clients. Test names state behaviour.
+//!
+//! `heavy` holds the tests that load the machine; the runner gives them the machine for themselves.
 
+mod bad_input;
+mod failover;
+mod health;
+mod heavy;
+mod identity;
+mod parts;
+mod running;
+mod software;
+mod tcp;
+mod vnets;

@@ -17,7 +17,7 @@ use connector::{
 };
 use net::network::Os;
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, warn};
+use tracing::{debug, info, warn};
 
 use crate::{
     args::{Common, ConnectorRun},
@@ -46,7 +46,11 @@ pub(super) fn run(common: &Common, flags: ConnectorRun) -> Result<(), Failure> {
         notify::ready();
         lifecycle::attend(running, signals, stop, grace, reload).await
     });
+    // What is left reads or writes a file, or resolves a name; nobody waits for it any more.
     runtime.shutdown_background();
+    if ended.is_ok() {
+        info!("connector has ended");
+    }
     ended
 }
 

@@ -11,13 +11,14 @@ mod token;
 use crate::{
     args::{Cli, Command, ConnectorCommand, TokenCommand},
     failure::Failure,
+    lab::{self, Ended},
 };
 
 /// Does what the command line says.
 pub(crate) fn run(cli: Cli) -> Result<(), Failure> {
     let Cli { common, command } = cli;
     match command {
-        Command::Edge(flags) => edge::run(common, flags),
+        Command::Edge(flags) => edge::run(&common, &flags),
         Command::Connector(args) => match args.command {
             None => connector::run(&common, args.run),
             Some(ConnectorCommand::List(admin)) => connectors::list(&common, &admin),
@@ -26,6 +27,14 @@ pub(crate) fn run(cli: Cli) -> Result<(), Failure> {
         Command::Token(TokenCommand::Create(flags)) => token::create(&common, &flags),
         Command::Check { files } => check::run(&files),
         Command::Status(flags) => status::run(&common, &flags),
+        Command::Lab(args) => lab(args),
         Command::Completion { shell } => completion::run(shell),
+    }
+}
+
+fn lab(args: lab::Args) -> Result<(), Failure> {
+    match lab::run(args).map_err(Failure::failed)? {
+        Ended::Well => Ok(()),
+        Ended::PromiseBroken => Err(Failure::Failed("a promise was broken".to_owned())),
     }
 }

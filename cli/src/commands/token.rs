@@ -1,14 +1,15 @@
 //! `token create NAME`: a join token, and the command to paste on the private side.
 
 use std::{
+    error::Error,
     fmt::Write as _,
-    io::Write as _,
+    io::{self, Write as _},
     path::{Path, PathBuf},
     time::SystemTime,
 };
 
 use certs::{
-    ca::{Ca, CaError},
+    ca::Ca,
     token::JoinToken,
     tokens::{NewToken, TokenError, Tokens},
 };
@@ -56,22 +57,16 @@ fn grant<'a>(config: &'a Config, name: &Name, file: Option<&Path>) -> Result<&'a
         let hint = config::hint(name.as_str(), known.collect::<Vec<_>>());
         let file = file.unwrap_or(Path::new("the edge's file")).display();
         let right = format!("add a [[connector]] with name = \"{name}\" and its routes, then create the token");
-        Failure::Settings(format!("{file} grants nothing to connector \"{name}\"{hint}: {right}"))
+        Failure::Settings(format!("{file} grants nothing to connector \"{name}\"{hint}; {right}"))
     })
 }
 
 fn make(config: &Config, flags: &TokenCreate) -> Result<JoinToken, Failure> {
     let now = SystemTime::now();
     let ca = match &config.ca {
-        Some(files) => Ca::from_files(&files.certificate, &files.key, now),
-        None => Ca::open(&config.state_dir, now),
+        Some(files) => Ca::from_files(&files.certificate, &files.key, now)?,
+        None => Ca::open(&config.state_dir, now)?,
     };
-    let ca = ca.map_err(|e| match e {
-        CaError::File(_) | CaError::Issue(_) => Failure::failed(e),
-        CaError::Certificate { .. } | CaError::Key { .. } | CaError::Mismatch { .. } | CaError::KeyLost { .. } => {
-            Failure::Settings(e.to_string())
-        }
-    })?;
     let tokens = Tokens::open(&config.state_dir).map_err(Failure::failed)?;
     let edges = config.tunnel.advertise.clone();
     let new = NewToken { connector: flags.name.clone(), lifetime: flags.expires, edges };
@@ -122,17 +117,23 @@ impl Out {
     fn open(path: &Path) -> Result<Self, Failure> {
         let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let file = tempfile::Builder::new().prefix(".token-").tempfile_in(dir);
-        let file = file.map_err(|e| Failure::Failed(format!("cannot write {}: {e}", path.display())))?;
+        let file = file.map_err(|e| Failure::Failed(format!("cannot write {}: {}", path.display(), cause(&e))))?;
         Ok(Self { file, path: path.to_owned() })
     }
 
     fn write(mut self, token: &JoinToken) -> Result<PathBuf, Failure> {
-        let fail = |e: std::io::Error| Failure::Failed(format!("cannot write {}: {e}", self.path.display()));
+        let fail = |e: io::Error| Failure::Failed(format!("cannot write {}: {}", self.path.display(), cause(&e)));
         writeln!(self.file, "{}", token.reveal()).map_err(fail)?;
         self.file.as_file().sync_all().map_err(fail)?;
         self.file.persist(&self.path).map_err(|e| fail(e.error))?;
         Ok(self.path)
     }
+}
+
+/// The system's words alone: tempfile adds the name of a file that nobody asked for.
+fn cause(error: &io::Error) -> String {
+    let inner = error.get_ref().and_then(Error::source);
+    inner.map_or_else(|| error.to_string(), ToString::to_string)
 }
 
 #[cfg(test)]

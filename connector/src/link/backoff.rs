@@ -31,8 +31,8 @@ impl Backoff {
         if now.duration_since(self.began) < YOUNG { CAP_YOUNG } else { CAP_OLD }
     }
 
-    /// The next wait; `dice` is in 0.0..1.0. Doubles from [`FIRST`] to the cap, then any share of it from a half to the
-    /// whole, so that many connectors do not knock together. The first is any share of [`FIRST`].
+    /// The next wait; `dice` is in 0.0..1.0. Doubles from `FIRST` to the cap, then any share of it from a half to the
+    /// whole, so that many connectors do not knock together. The first is any share of `FIRST`.
     pub fn next(&mut self, now: Instant, dice: f64) -> Duration {
         let bound = FIRST.saturating_mul(1 << self.tries.min(16)).min(self.cap(now));
         let share = if self.tries == 0 { dice } else { 0.5 + dice / 2.0 };

@@ -78,6 +78,19 @@ pub enum EnrolError {
     TimedOut,
 }
 
+impl EnrolError {
+    /// True if the edge answered, with a certificate that the token's CA did not issue (RFC 9001 section 4.8: TLS alerts
+    /// are transport errors 0x100 to 0x1ff; this one is our own verdict, not the peer's).
+    #[must_use]
+    pub fn is_other_fleet(&self) -> bool {
+        let Self::Dial(DialError::Handshake { source: quinn::ConnectionError::TransportError(error), .. }) = self
+        else {
+            return false;
+        };
+        (0x100..0x200).contains(&u64::from(error.code))
+    }
+}
+
 impl Dialler {
     /// A client on the current runtime.
     ///
@@ -144,7 +157,13 @@ impl Dialler {
         match self.ask(edge, crypto, Message::Renew(Renew { csr })).await? {
             Message::Renewed(renewed) => Ok(renewed),
             Message::Refused(refusal) => Err(EnrolError::Refused(refusal)),
-            other => Err(WireError::OutOfOrder(other.name()).into()),
+            other @ (Message::Hello(_)
+            | Message::Welcome(_)
+            | Message::Goodbye(_)
+            | Message::Renew(_)
+            | Message::Enrol(_)
+            | Message::Enrolled(_)
+            | Message::Ignored(_)) => Err(WireError::OutOfOrder(other.name()).into()),
         }
     }
 
@@ -174,6 +193,12 @@ pub async fn enrol(
     match dialler.ask(edge, crypto, Message::Enrol(request)).await? {
         Message::Enrolled(enrolled) => Ok(enrolled),
         Message::Refused(refusal) => Err(EnrolError::Refused(refusal)),
-        other => Err(WireError::OutOfOrder(other.name()).into()),
+        other @ (Message::Hello(_)
+        | Message::Welcome(_)
+        | Message::Goodbye(_)
+        | Message::Renew(_)
+        | Message::Renewed(_)
+        | Message::Enrol(_)
+        | Message::Ignored(_)) => Err(WireError::OutOfOrder(other.name()).into()),
     }
 }

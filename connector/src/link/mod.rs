@@ -8,7 +8,7 @@ mod status;
 mod supervisor;
 
 pub use backoff::Backoff;
-pub use dial::{Dialler, EnrolError, enrol};
+pub use dial::{DialError, Dialler, EnrolError, enrol};
 pub use renewal::Renewal;
 pub use status::{LinkStatus, Links};
 pub use supervisor::{Supervisor, supervise};

@@ -24,6 +24,9 @@ use super::dial::{Dialler, EnrolError};
 /// A request without an answer is sent again after this.
 const ANSWER_WAIT: Duration = Duration::from_secs(30);
 
+/// A link renews at most once in this time.
+const RENEWED_AT_MOST: Duration = Duration::from_mins(10);
+
 /// The identity of this replica, and how it is renewed. Shared by all links.
 #[derive(Debug)]
 pub struct Renewal {
@@ -111,7 +114,11 @@ impl LinkRenewal {
     pub(super) async fn granted(&mut self, renewed: Renewed) {
         let Some(request) = self.asked.take() else { return };
         match self.renewal.keep(request, renewed).await {
-            Ok(()) => *self = Self::new(self.renewal.clone()),
+            // A clock that runs far ahead of the edge's must not make it renew without end.
+            Ok(()) => {
+                let next = Self::new(self.renewal.clone());
+                *self = Self { due_at: next.due_at.max(SystemTime::now() + RENEWED_AT_MOST), ..next };
+            }
             Err(error) => self.failed(&error),
         }
     }

@@ -95,7 +95,12 @@ pub(super) async fn register(connection: Connection, hello: Hello) -> Result<Ses
                 Message::Welcome(welcome) => return Ok((send, control, welcome)),
                 Message::Refused(refusal) => return Err(RegisterError::Refused(refusal)),
                 Message::Ignored(_) => {}
-                other => return Err(WireError::OutOfOrder(other.name()).into()),
+                other @ (Message::Hello(_)
+                | Message::Goodbye(_)
+                | Message::Renew(_)
+                | Message::Renewed(_)
+                | Message::Enrol(_)
+                | Message::Enrolled(_)) => return Err(WireError::OutOfOrder(other.name()).into()),
             }
         }
     };

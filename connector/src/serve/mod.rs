@@ -4,7 +4,7 @@ mod policy;
 mod tcp;
 
 pub use net::Resolver;
-pub use policy::{Host, Policy, Rules};
+pub use policy::{Denied, Host, Policy, Rules};
 
 use std::{sync::Arc, time::Duration};
 

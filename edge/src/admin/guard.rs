@@ -54,7 +54,7 @@ fn without_port(host: &str) -> &str {
         Some((name, port))
             if !name.ends_with(':')
                 && port.bytes().all(|b| b.is_ascii_digit())
-                && !(name.contains(':') && !name.ends_with(']')) =>
+                && (name.ends_with(']') || !name.contains(':')) =>
         {
             name
         }

@@ -327,12 +327,12 @@ fn tell(key: &PathKey, path: &Path, change: Option<Transition>) {
     let (pool, origin, via) = (&key.pool, &path.origin.name, key.via);
     let connector = path.connector.as_ref().map(Name::as_str);
     match change.to {
-        Health::Healthy => info!(%pool, %origin, ?via, connector, "path is healthy"),
+        Health::Healthy => info!(%pool, %origin, %via, connector, "path is healthy"),
         Health::Unhealthy => {
             let reason = change.reason.map(Reason::as_str);
-            warn!(%pool, %origin, ?via, connector, reason, "path is unhealthy");
+            warn!(%pool, %origin, %via, connector, reason, "path is unhealthy");
         }
-        Health::Unknown => info!(%pool, %origin, ?via, connector, "path is unknown"),
+        Health::Unknown => info!(%pool, %origin, %via, connector, "path is unknown"),
     }
 }
 

@@ -56,7 +56,7 @@ pub(super) async fn accept(
 fn begin(shared: &Shared, flow: flow::Flow, client: Socket, tasks: &TaskTracker) {
     let worker = flow.worker();
     // Accepting runs on worker 0; a flow moves to the worker of the link it is placed on.
-    if worker % shared.workers.count() == 0 {
+    if worker.is_multiple_of(shared.workers.count()) {
         tasks.spawn(flow.run(client));
     } else if let Ok(parked) = client.park() {
         let landing = async move {

@@ -56,6 +56,8 @@ struct Place {
 struct Story {
     attempts: u32,
     connect: Option<Duration>,
+    /// Client bytes that travelled with the open, before anything was spliced.
+    sent_with_open: u64,
     pool: Option<Arc<Pool>>,
     origin: Option<Arc<Origin>>,
     link: Option<String>,
@@ -88,6 +90,11 @@ impl Flow {
             Ok(placed) => Ok(self.take(&placed)),
             Err(no) => Err(no.reason),
         }
+    }
+
+    /// The flow's listener as a view knows it. A listener accepts before the first view that knows it is published.
+    fn listener_in<'v>(&self, view: &'v HealthView) -> Option<&'v Listener> {
+        view.catalog.listeners.iter().find(|l| l.name == self.listener.name).map(|l| &**l)
     }
 
     fn take(&self, placed: &Placed<'_>) -> Place {
@@ -147,6 +154,7 @@ impl Flow {
                 Ok(opened) => {
                     self.report(&place, Ok(()));
                     story.reason = None;
+                    story.sent_with_open = first.sent() as u64;
                     return Ok((opened, first.unsent(), place.held));
                 }
                 Err(failure) => failure,
@@ -164,7 +172,24 @@ impl Flow {
             match reason {
                 // The origin's own answer: it is the same on every path.
                 Reason::ConnectRefused | Reason::ConnectionReset => tried.origin(place.path.origin, reason),
-                _ => tried.path(place.path.origin, place.path.via, reason),
+                Reason::NoRoute
+                | Reason::TunnelDown
+                | Reason::LinkLost
+                | Reason::PolicyDenied
+                | Reason::ConnectTimeout
+                | Reason::NetworkUnreachable
+                | Reason::TlsUntrusted
+                | Reason::TlsNameMismatch
+                | Reason::TlsHandshake
+                | Reason::HttpTimeout
+                | Reason::HttpInvalid
+                | Reason::CodeMismatch
+                | Reason::BodyMismatch
+                | Reason::UdpNoAnswer
+                | Reason::IcmpTimeout
+                | Reason::DnsFailed
+                | Reason::PassiveFailures
+                | Reason::ConnectorOverloaded => tried.path(place.path.origin, place.path.via, reason),
             }
         }
     }
@@ -179,8 +204,10 @@ impl Flow {
                 Ok(place) => return Ok(place),
                 Err(reason) => {
                     story.reason = story.reason.or(reason);
-                    // Links come back; an origin's own refusal is an answer.
-                    if !matches!(story.reason, Some(Reason::TunnelDown | Reason::LinkLost)) {
+                    // Links come back, and so does a view that lags behind; an origin's own refusal is an answer.
+                    let may_change = self.listener_in(&view).is_none()
+                        || matches!(story.reason, Some(Reason::TunnelDown | Reason::LinkLost));
+                    if !may_change {
                         return Err(RefusedFlow::NoPlace);
                     }
                 }
@@ -200,7 +227,8 @@ impl Flow {
 
     /// One line a flow, and its counters.
     fn tell(&self, story: &Story) {
-        let carried = story.carried.unwrap_or(Carried { sent: 0, received: 0, ended: Ended::LinkLost });
+        let spliced = story.carried.unwrap_or(Carried { sent: 0, received: 0, ended: Ended::LinkLost });
+        let carried = Carried { sent: story.sent_with_open + spliced.sent, ..spliced };
         let ended = match (story.connect, story.carried) {
             (None, _) => "refused",
             (Some(_), None) => "cut",

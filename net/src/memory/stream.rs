@@ -112,8 +112,9 @@ impl Stream {
     }
 
     pub(crate) async fn abort_when_sent(self, wait: Duration) {
-        let _ = time::timeout(wait, self.ready(|r| r.sent)).await;
-        self.abort();
+        // However this ends, and even if this future is dropped, the close is a hard one.
+        let held = HardClose(self);
+        let _ = time::timeout(wait, held.0.ready(|r| r.sent)).await;
     }
 
     pub(crate) fn peer_addr(&self) -> SocketAddr {
@@ -144,6 +145,15 @@ impl Stream {
 impl Drop for Stream {
     fn drop(&mut self) {
         self.shared.change(|c| c.close(self.side));
+    }
+}
+
+/// Aborts its stream when it is dropped.
+struct HardClose(Stream);
+
+impl Drop for HardClose {
+    fn drop(&mut self) {
+        self.0.shared.change(|c| c.abort(self.0.side));
     }
 }
 

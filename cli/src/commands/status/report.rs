@@ -59,6 +59,7 @@ pub(super) struct Origin {
     pub(super) address: String,
     pub(super) health: String,
     pub(super) reason: Option<String>,
+    pub(super) flows: u64,
     pub(super) paths: Vec<Path>,
 }
 

@@ -57,7 +57,8 @@ impl Report {
     }
 
     fn origins(&self) -> Option<Table> {
-        let mut table = Table::new("origins", &["POOL", "ORIGIN", "VNET", "ADDRESS", "HEALTH", "PATHS", "REASON"]);
+        let mut table =
+            Table::new("origins", &["POOL", "ORIGIN", "VNET", "ADDRESS", "HEALTH", "PATHS", "FLOWS", "REASON"]);
         for origin in &self.origins {
             let healthy = origin.paths.iter().filter(|path| path.health == "healthy").count();
             table.row([
@@ -67,6 +68,7 @@ impl Report {
                 origin.address.clone(),
                 origin.health.clone(),
                 format!("{healthy} of {}", origin.paths.len()),
+                origin.flows.to_string(),
                 origin.reason.clone().unwrap_or_default(),
             ]);
         }

@@ -1,0 +1,179 @@
+//! Which failures a fault excuses, and whether a step's promise held. Pure: samples and faults in, findings out.
+//!
+//! What was on the killed part when it was killed may break: that is counted as *cut*. Every other failure breaks the
+//! promise, and so does every wrong byte, cut or not.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use serde::Serialize;
+
+use crate::lab::{
+    load::{Kind, Outcome, Placed, Sample},
+    plan::{Replica, Server, Vnet},
+};
+
+/// Within this a new connection is served, and a surviving flow goes on, whatever was killed.
+pub(super) const SERVED_WITHIN: Duration = Duration::from_secs(1);
+/// Within this of its restart an edge serves again.
+pub(super) const BACK_WITHIN: Duration = Duration::from_secs(2);
+/// A client that waits longer than this felt the fault.
+const FELT: Duration = Duration::from_millis(250);
+/// Failures that are told in full.
+const EXAMPLES_MAX: usize = 5;
+
+/// A part of the lab that is killed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Part {
+    /// A connector process.
+    Connector(&'static Replica),
+    Origin(&'static Server),
+    /// An edge, by index.
+    Edge(usize),
+}
+
+/// What was killed and when, in the load's time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Fault {
+    pub(super) part: Part,
+    /// The moment before the kill.
+    pub(super) at: Duration,
+    /// When it was started again; absent: not yet.
+    pub(super) back: Option<Duration>,
+}
+
+/// What became of one sample, in the light of the faults so far.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Verdict {
+    Fine,
+    /// It broke or stalled with the killed part, as it may.
+    Cut,
+    Failed,
+    Late,
+    Wrong,
+}
+
+impl Fault {
+    /// Whether a client may have trouble with this sample because of the fault.
+    fn excuses(&self, sample: &Sample) -> bool {
+        if sample.ended < self.at {
+            return false;
+        }
+        // A connection that nobody had answered yet may have been on any part of its VNet.
+        let may_be_on = |on: fn(&Placed) -> &str, killed: &str, vnet: Vnet| {
+            let can = sample.opened <= self.at && sample.service.vnet == vnet;
+            can && sample.placed.as_ref().is_none_or(|placed| on(placed) == killed)
+        };
+        match self.part {
+            Part::Connector(killed) => may_be_on(|placed| &placed.via, killed.name, killed.vnet),
+            Part::Origin(killed) => may_be_on(|placed| &placed.origin, killed.name, killed.vnet),
+            // Nor may a client hang on an edge that has to be back.
+            Part::Edge(killed) => {
+                let in_time = |from: Duration| sample.began < from && sample.ended <= from + SERVED_WITHIN;
+                sample.edge == killed && self.serves_from().is_none_or(in_time)
+            }
+        }
+    }
+
+    /// From when an edge has to serve again.
+    fn serves_from(&self) -> Option<Duration> {
+        self.back.map(|back| back + BACK_WITHIN)
+    }
+
+    /// Whether new connections like this one show how long recovery took.
+    fn disturbs(&self, sample: &Sample) -> bool {
+        match self.part {
+            Part::Connector(_) | Part::Origin(_) => sample.opened >= self.at,
+            Part::Edge(killed) => sample.edge == killed && self.back.is_some_and(|back| sample.opened >= back),
+        }
+    }
+}
+
+fn verdict(sample: &Sample, faults: &[Fault]) -> Verdict {
+    let excused = || faults.iter().any(|fault| fault.excuses(sample));
+    match &sample.outcome {
+        Outcome::Wrong(_) => Verdict::Wrong,
+        Outcome::Failed(_) if excused() => Verdict::Cut,
+        Outcome::Failed(_) => Verdict::Failed,
+        Outcome::Served if sample.took() <= SERVED_WITHIN => Verdict::Fine,
+        Outcome::Served if excused() => Verdict::Fine,
+        Outcome::Served => Verdict::Late,
+    }
+}
+
+/// What clients saw in one step.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub(super) struct Findings {
+    /// New connections and requests on kept ones.
+    pub(super) requests: usize,
+    /// Blocks through long flows.
+    pub(super) blocks: usize,
+    /// Failed without excuse.
+    pub(super) failed: usize,
+    /// Served, and too late, without excuse.
+    pub(super) late: usize,
+    /// Wrong bytes or a wrong answerer.
+    pub(super) wrong: usize,
+    /// Exchanges that broke with the killed part.
+    pub(super) cut: usize,
+    /// Established connections that broke with it.
+    pub(super) connections_cut: usize,
+    /// Established connections that were open when it was killed and went on.
+    pub(super) connections_unharmed: usize,
+    /// Until no new connection failed or waited any more; from the kill, of an edge from its restart.
+    pub(super) recovered_ms: u64,
+    /// The first of what failed, was late or wrong, in words.
+    pub(super) examples: Vec<String>,
+}
+
+/// Judges the samples of a step. The last of `faults` is the step's own; the earlier ones still excuse what took long to
+/// end.
+pub(super) fn judge(samples: &[Sample], faults: &[Fault]) -> Findings {
+    let mut findings = Findings::default();
+    for sample in samples {
+        match sample.kind {
+            Kind::New | Kind::Kept => findings.requests += 1,
+            Kind::Block => findings.blocks += 1,
+        }
+        let count = match verdict(sample, faults) {
+            Verdict::Fine => continue,
+            Verdict::Cut => {
+                findings.cut += 1;
+                continue;
+            }
+            Verdict::Failed => &mut findings.failed,
+            Verdict::Late => &mut findings.late,
+            Verdict::Wrong => &mut findings.wrong,
+        };
+        *count += 1;
+        if findings.examples.len() < EXAMPLES_MAX {
+            findings.examples.push(sample.to_string());
+        }
+    }
+    if let Some(own) = faults.last() {
+        count_connections(&mut findings, samples, own);
+        findings.recovered_ms = recovered_ms(samples, own);
+    }
+    findings
+}
+
+fn count_connections(findings: &mut Findings, samples: &[Sample], own: &Fault) {
+    let mut unharmed: BTreeMap<u64, bool> = BTreeMap::new();
+    let further = |sample: &&Sample| sample.kind != Kind::New && sample.opened <= own.at && sample.ended > own.at;
+    for sample in samples.iter().filter(further) {
+        *unharmed.entry(sample.connection).or_insert(true) &= sample.outcome == Outcome::Served;
+    }
+    findings.connections_unharmed = unharmed.values().filter(|unharmed| **unharmed).count();
+    findings.connections_cut = unharmed.len() - findings.connections_unharmed;
+}
+
+fn recovered_ms(samples: &[Sample], own: &Fault) -> u64 {
+    let from = own.back.filter(|_| matches!(own.part, Part::Edge(_))).unwrap_or(own.at);
+    let felt = |sample: &&Sample| {
+        sample.kind == Kind::New && own.disturbs(sample) && (sample.outcome != Outcome::Served || sample.took() > FELT)
+    };
+    let last = samples.iter().filter(felt).map(|sample| sample.ended).max();
+    last.map_or(0, |last| u64::try_from(last.saturating_sub(from).as_millis()).unwrap_or(u64::MAX))
+}
+
+#[cfg(test)]
+mod tests;

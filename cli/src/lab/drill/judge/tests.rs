@@ -1,0 +1,207 @@
+use proptest::prelude::*;
+
+use super::*;
+use crate::lab::plan::{REPLICAS, SERVERS, SERVICES};
+
+fn ms(ms: u64) -> Duration {
+    Duration::from_millis(ms)
+}
+
+/// Edge 0, `red-1` via `connector-1`, new, opened and begun at 900, ended at 1,100, served.
+fn sample() -> Sample {
+    Sample {
+        edge: 0,
+        service: &SERVICES[0],
+        kind: Kind::New,
+        connection: 1,
+        opened: ms(900),
+        began: ms(900),
+        ended: ms(1100),
+        placed: placed("red-1", "connector-1"),
+        outcome: Outcome::Served,
+    }
+}
+
+fn placed(origin: &str, via: &str) -> Option<Placed> {
+    Some(Placed { origin: origin.to_owned(), via: via.to_owned() })
+}
+
+fn failed() -> Outcome {
+    Outcome::Failed("connection reset".to_owned())
+}
+
+fn wrong() -> Outcome {
+    Outcome::Wrong("red was answered by blue".to_owned())
+}
+
+fn killed(part: Part) -> Fault {
+    Fault { part, at: ms(1000), back: None }
+}
+
+fn connector() -> Fault {
+    killed(Part::Connector(&REPLICAS[0]))
+}
+
+fn check(sample: &Sample, fault: Fault, expected: Verdict) {
+    assert_eq!(verdict(sample, std::slice::from_ref(&fault)), expected, "{fault:?} and {sample}");
+}
+
+#[test]
+fn what_was_on_the_killed_connector_is_cut() {
+    let on_it = Sample { outcome: failed(), ..sample() };
+    check(&on_it, connector(), Verdict::Cut);
+    let idle = Sample { kind: Kind::Kept, began: ms(2000), ended: ms(4000), ..on_it.clone() };
+    check(&idle, connector(), Verdict::Cut);
+    let unanswered = Sample { placed: None, ..on_it };
+    check(&unanswered, connector(), Verdict::Cut);
+    let of_another_vnet = Sample { service: &SERVICES[1], ..unanswered };
+    check(&of_another_vnet, connector(), Verdict::Failed);
+}
+
+#[test]
+fn what_was_elsewhere_or_came_later_is_not_cut() {
+    let elsewhere = Sample { placed: placed("red-1", "connector-2"), outcome: failed(), ..sample() };
+    check(&elsewhere, connector(), Verdict::Failed);
+    let later = Sample { opened: ms(1001), began: ms(1001), outcome: failed(), ..sample() };
+    check(&later, connector(), Verdict::Failed);
+    let unanswered = Sample { placed: None, ..later };
+    check(&unanswered, connector(), Verdict::Failed);
+    let before = Sample { ended: ms(999), outcome: failed(), ..sample() };
+    check(&before, connector(), Verdict::Failed);
+}
+
+#[test]
+fn an_origins_death_excuses_its_own_connections_only() {
+    let origin = |server| killed(Part::Origin(&SERVERS[server]));
+    let broken = Sample { outcome: failed(), ..sample() };
+    check(&broken, origin(0), Verdict::Cut);
+    check(&broken, origin(1), Verdict::Failed);
+}
+
+#[test]
+fn an_edge_may_fail_its_own_clients_until_it_has_to_be_back() {
+    let edge = |back| Fault { back, ..killed(Part::Edge(0)) };
+    let refused = |opened| Sample {
+        opened: ms(opened),
+        began: ms(opened),
+        ended: ms(opened + 300),
+        placed: None,
+        outcome: failed(),
+        ..sample()
+    };
+    check(&refused(5000), edge(None), Verdict::Cut);
+    check(&refused(4999), edge(Some(ms(3000))), Verdict::Cut);
+    check(&refused(5000), edge(Some(ms(3000))), Verdict::Failed);
+    let hung = Sample { ended: ms(6001), ..refused(3100) };
+    check(&hung, edge(Some(ms(3000))), Verdict::Failed);
+    check(&Sample { edge: 1, ..refused(1500) }, edge(None), Verdict::Failed);
+}
+
+#[test]
+fn late_is_a_failure_unless_excused() {
+    let late = |via| Sample { ended: ms(1901), placed: placed("red-1", via), ..sample() };
+    check(&Sample { ended: ms(1900), ..late("connector-2") }, connector(), Verdict::Fine);
+    check(&late("connector-2"), connector(), Verdict::Late);
+    check(&late("connector-1"), connector(), Verdict::Fine);
+}
+
+#[test]
+fn findings_count_what_was_sent_and_what_became_of_it() {
+    let block = |connection, via, outcome| Sample {
+        kind: Kind::Block,
+        connection,
+        placed: placed("red-1", via),
+        outcome,
+        ..sample()
+    };
+    let samples = [
+        sample(),
+        Sample { kind: Kind::Kept, connection: 2, placed: placed("red-1", "connector-2"), ..sample() },
+        block(3, "connector-1", Outcome::Served),
+        block(3, "connector-1", failed()),
+        block(4, "connector-2", Outcome::Served),
+        block(5, "connector-2", failed()),
+        Sample { outcome: wrong(), ..sample() },
+    ];
+    let findings = judge(&samples, &[connector()]);
+    let counts = (findings.requests, findings.blocks, findings.failed, findings.late, findings.wrong, findings.cut);
+    assert_eq!(counts, (3, 4, 1, 0, 1, 1));
+    assert_eq!((findings.connections_cut, findings.connections_unharmed), (2, 2));
+    assert_eq!(findings.examples.len(), 2);
+}
+
+#[test]
+fn recovery_lasts_until_the_last_new_connection_that_felt_it() {
+    let new = |opened, ended, outcome| Sample {
+        opened: ms(opened),
+        began: ms(opened),
+        ended: ms(ended),
+        outcome,
+        ..sample()
+    };
+    let check = |samples: &[Sample], fault: &Fault, expected| {
+        assert_eq!(judge(samples, std::slice::from_ref(fault)).recovered_ms, expected, "{samples:#?}");
+    };
+    check(&[new(1010, 1020, Outcome::Served)], &connector(), 0);
+    check(&[new(1010, 1400, Outcome::Served), new(1100, 1110, Outcome::Served)], &connector(), 400);
+    check(&[new(1010, 1400, Outcome::Served), new(1500, 1510, failed())], &connector(), 510);
+    check(&[Sample { kind: Kind::Block, ..new(1010, 1900, failed()) }], &connector(), 0);
+    let edge = Fault { back: Some(ms(2000)), ..killed(Part::Edge(0)) };
+    check(&[new(1500, 1501, failed()), new(2100, 2101, failed())], &edge, 101);
+    check(&[Sample { edge: 1, ..new(2100, 2900, failed()) }], &edge, 0);
+}
+
+fn any_sample() -> impl Strategy<Value = Sample> {
+    let kind = prop_oneof![Just(Kind::New), Just(Kind::Kept), Just(Kind::Block)];
+    let outcome = prop_oneof![3 => Just(Outcome::Served), 1 => Just(failed()), 1 => Just(wrong())];
+    let who = (0..2_usize, 0..3_u8, 0..4_u8, 0..9_u64);
+    (kind, outcome, who, 0..3000_u64, 0..500_u64, 0..2000_u64).prop_map(
+        |(kind, outcome, (edge, via, origin, connection), opened, wait, took)| Sample {
+            edge,
+            kind,
+            connection,
+            opened: ms(opened),
+            began: ms(opened + wait),
+            ended: ms(opened + wait + took),
+            placed: (origin > 0).then(|| placed(&format!("red-{origin}"), &format!("connector-{via}"))).flatten(),
+            outcome,
+            ..sample()
+        },
+    )
+}
+
+fn any_fault() -> impl Strategy<Value = Fault> {
+    let part = prop_oneof![Just(Part::Connector(&REPLICAS[0])), Just(Part::Origin(&SERVERS[0])), Just(Part::Edge(0))];
+    (part, 0..3000_u64, proptest::option::of(0..1000_u64)).prop_map(|(part, at, back)| Fault {
+        part,
+        at: ms(at),
+        back: back.map(|back| ms(at + back)),
+    })
+}
+
+proptest! {
+    #[test]
+    fn every_failure_is_either_cut_or_told(
+        samples in proptest::collection::vec(any_sample(), 0..40),
+        faults in proptest::collection::vec(any_fault(), 0..3),
+    ) {
+        let findings = judge(&samples, &faults);
+        let of = |outcome: fn(&Outcome) -> bool| samples.iter().filter(|s| outcome(&s.outcome)).count();
+        prop_assert_eq!(findings.failed + findings.cut, of(|o| matches!(o, Outcome::Failed(_))));
+        prop_assert_eq!(findings.wrong, of(|o| matches!(o, Outcome::Wrong(_))), "no fault excuses a wrong byte");
+        prop_assert_eq!(findings.requests + findings.blocks, samples.len());
+        if faults.is_empty() {
+            prop_assert_eq!(findings.cut, 0);
+        }
+    }
+
+    #[test]
+    fn a_survivor_is_never_excused(sample in any_sample(), fault in any_fault()) {
+        let on_it = match fault.part {
+            Part::Connector(killed) => sample.placed.as_ref().is_none_or(|placed| placed.via == killed.name),
+            Part::Origin(killed) => sample.placed.as_ref().is_none_or(|placed| placed.origin == killed.name),
+            Part::Edge(edge) => sample.edge == edge,
+        };
+        prop_assert!(on_it || verdict(&sample, &[fault]) != Verdict::Cut);
+    }
+}

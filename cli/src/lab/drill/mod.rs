@@ -1,0 +1,186 @@
+//! `underpass lab --drill`: kills parts of the lab one after the other while clients are at work, and holds what they saw
+//! against what is promised.
+//!
+//! It acts and waits; what counts as harm is [`judge`]'s, what is said is [`report`]'s.
+
+mod judge;
+mod report;
+
+use std::{io::Write, time::Duration};
+
+use tokio::time::{Instant, sleep};
+
+use self::{
+    judge::{BACK_WITHIN, Fault, Part},
+    report::{Report, Step, Subject},
+};
+use super::{
+    Ended, LabError,
+    load::Load,
+    plan::{REPLICAS, SERVERS},
+    print, start,
+    stay::Signals,
+    world::{Addresses, Afterwards, World},
+};
+
+/// Load without a fault, before the first.
+const STEADY: Duration = Duration::from_secs(2);
+/// Longer than a lost link takes to be found dead, so that whoever is cut knows it by then.
+const CONNECTOR_AWAY: Duration = Duration::from_secs(4);
+const ORIGIN_AWAY: Duration = Duration::from_secs(3);
+const EDGE_AWAY: Duration = Duration::from_secs(2);
+/// Everything is found healthy again within this.
+const WHOLE_WITHIN: Duration = Duration::from_secs(5);
+/// Load after everything is back, before the next fault.
+const SETTLED: Duration = Duration::from_millis(1500);
+
+/// Which parts are killed.
+const CONNECTOR: usize = 0;
+const ORIGIN: usize = 0;
+const EDGE: usize = 0;
+
+/// A drill on its way.
+struct Drill<'a> {
+    world: World,
+    load: Load,
+    faults: Vec<Fault>,
+    steps: Vec<Step>,
+    out: &'a mut (dyn Write + Send),
+}
+
+/// Runs a drill; people read `out`, programs `json`.
+///
+/// # Errors
+/// If the lab does not come up, falls apart, or a signal ends it.
+pub(super) async fn drill(
+    afterwards: Afterwards,
+    signals: &mut Signals,
+    out: &mut (dyn Write + Send),
+    json: Option<&mut (dyn Write + Send)>,
+) -> Result<Ended, LabError> {
+    let began = Instant::now();
+    print(out, "starting two edges, three connectors and five origins on loopback …\n")?;
+    let world = tokio::select! {
+        world = start(Addresses::Remote, afterwards) => world?,
+        () = signals.any() => return Err(LabError::Interrupted),
+    };
+    let load = Load::start(&world.plan);
+    let mut drill = Drill { world, load, faults: Vec::new(), steps: Vec::new(), out };
+    let done = tokio::select! {
+        done = drill.steps() => done,
+        () = signals.any() => Err(LabError::Interrupted),
+    };
+    let Drill { world, load, steps, out, .. } = drill;
+    drop(load);
+    world.stop().await;
+    done?;
+    let held = steps.iter().all(|step| step.held);
+    let report = Report { held, seconds: began.elapsed().as_secs_f64(), steps };
+    print(out, &report.table())?;
+    if let Some(json) = json {
+        print(json, &report.json())?;
+    }
+    Ok(if held { Ended::Well } else { Ended::PromiseBroken })
+}
+
+impl Drill<'_> {
+    async fn steps(&mut self) -> Result<(), LabError> {
+        self.steady().await?;
+        self.connector().await?;
+        self.origin().await?;
+        self.edge().await
+    }
+
+    async fn steady(&mut self) -> Result<(), LabError> {
+        let subject = self.announce("nothing".to_owned(), "every request is served, every byte right", false)?;
+        sleep(STEADY).await;
+        self.conclude(subject, None, Vec::new())
+    }
+
+    async fn connector(&mut self) -> Result<(), LabError> {
+        let name = REPLICAS[CONNECTOR].name;
+        let broke = format!("kill -9 {name}, one of two replicas of {}", REPLICAS[CONNECTOR].vnet.connector());
+        let promise = "flows through the other replica go on unharmed, new connections are served within 1 s";
+        let subject = self.announce(broke, promise, true)?;
+        self.fault(Part::Connector(&REPLICAS[CONNECTOR]));
+        self.world.connectors[CONNECTOR].kill().await.map_err(|source| LabError::Kill { name, source })?;
+        sleep(CONNECTOR_AWAY).await;
+        let back = Instant::now();
+        self.world.connectors[CONNECTOR].restart()?;
+        let (back_ms, amiss) = self.healed(back).await;
+        sleep(SETTLED).await;
+        self.conclude(subject, back_ms, amiss)
+    }
+
+    async fn origin(&mut self) -> Result<(), LabError> {
+        let name = SERVERS[ORIGIN].name;
+        let promise = "every new connection is served within 1 s by another origin, none by a wrong one";
+        let subject = self.announce(format!("origin {name} dies with all its connections"), promise, true)?;
+        self.fault(Part::Origin(&SERVERS[ORIGIN]));
+        self.world.origins[ORIGIN].kill().await;
+        sleep(ORIGIN_AWAY).await;
+        let back = Instant::now();
+        let revived = self.world.origins[ORIGIN].revive().await;
+        let (back_ms, mut amiss) = self.healed(back).await;
+        amiss.extend(revived.err().map(|error| format!("{name} could not come back: {error}")));
+        sleep(SETTLED).await;
+        self.conclude(subject, back_ms, amiss)
+    }
+
+    async fn edge(&mut self) -> Result<(), LabError> {
+        let name = self.world.plan.edges[EDGE].name;
+        let promise = "the other edge's traffic is unharmed; restarted, it has its links and serves within 2 s";
+        let subject = self.announce(format!("kill -9 {name}, one of two edges"), promise, true)?;
+        self.fault(Part::Edge(EDGE));
+        self.world.edges[EDGE].kill().await.map_err(|source| LabError::Kill { name, source })?;
+        sleep(EDGE_AWAY).await;
+        let back = Instant::now();
+        self.faults.last_mut().expect("the fault was just noted").back = Some(self.load.now());
+        self.world.edges[EDGE].restart()?;
+        let linked = self.world.linked(EDGE, BACK_WITHIN).await;
+        let mut amiss: Vec<String> = linked.err().into_iter().flatten().collect();
+        amiss.iter_mut().for_each(|lacking| lacking.insert_str(0, "after 2 s: "));
+        let (back_ms, lacking) = self.healed(back).await;
+        amiss.extend(lacking);
+        sleep((BACK_WITHIN + SETTLED).saturating_sub(back.elapsed())).await;
+        self.load.stop().await;
+        self.conclude(subject, back_ms, amiss)
+    }
+
+    /// Says what is going to be broken, and what is promised for it.
+    fn announce(&mut self, broke: String, promise: &'static str, kills: bool) -> Result<Subject, LabError> {
+        let number = self.steps.len();
+        print(self.out, &format!("{number}  broken: {broke}\n   promise: {promise}\n"))?;
+        Ok(Subject { broke, promise, kills })
+    }
+
+    /// Notes the moment before a kill.
+    fn fault(&mut self, part: Part) {
+        self.faults.push(Fault { part, at: self.load.now(), back: None });
+    }
+
+    /// Waits until every edge finds everything healthy; how long that took since the return, and what is lacking.
+    async fn healed(&self, back: Instant) -> (Option<u64>, Vec<String>) {
+        match self.world.healed(WHOLE_WITHIN).await {
+            Ok(()) => (u64::try_from(back.elapsed().as_millis()).ok(), Vec::new()),
+            Err(mut lacking) => {
+                lacking.iter_mut().for_each(|what| what.insert_str(0, "not healed in 5 s: "));
+                (None, lacking)
+            }
+        }
+    }
+
+    /// Judges what clients saw since the last step.
+    fn conclude(&mut self, subject: Subject, back_ms: Option<u64>, mut amiss: Vec<String>) -> Result<(), LabError> {
+        let (samples, lost) = self.load.take();
+        if lost > 0 {
+            amiss.push(format!("{lost} samples were lost for want of room"));
+        }
+        amiss.extend(self.world.fallen());
+        let findings = judge::judge(&samples, &self.faults);
+        let step = Step::new(subject, findings, back_ms, amiss);
+        print(self.out, &step.to_string())?;
+        self.steps.push(step);
+        Ok(())
+    }
+}

@@ -1,0 +1,268 @@
+//! The clients themselves: one exchange each, checked and written down.
+
+use std::{io, time::Duration};
+
+use hyper::StatusCode;
+use tokio::{
+    io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
+    net::TcpStream,
+    time::timeout,
+};
+
+use super::{Books, Goal, Kind, Outcome, Placed, Sample};
+use crate::lab::{
+    plan::{Saying, Speech},
+    request::Connection,
+};
+
+/// How long a client waits for anything. Longer than a link takes to be found dead, so it sees what the edge does then.
+const PATIENCE: Duration = Duration::from_secs(6);
+/// Bytes of a block that is sent and has to come back.
+const BLOCK: usize = 4096;
+/// Longest line an origin says.
+const LINE_MAX: u64 = 512;
+
+/// Opens a connection, makes one exchange, and closes.
+pub(super) async fn visit(goal: &Goal, books: &Books) {
+    let visit = Exchange::begin(goal, books, Kind::New);
+    match goal.service.speech {
+        Speech::Http => {
+            let answer = patient(async { Connection::open(goal.at).await?.get_last("/").await.map_err(Trouble::from) });
+            let (said, outcome) = judge(goal, answer.await);
+            visit.end(said.as_ref(), outcome);
+        }
+        Speech::Echo => {
+            let mut said = None;
+            let done = patient(async {
+                let (mut stream, line) = greeted(goal).await?;
+                said = Some(line);
+                block(&mut stream, visit.connection).await?;
+                hang_up(stream).await
+            });
+            let outcome = outcome(done.await);
+            visit.end(said.as_ref(), outcome);
+        }
+    }
+}
+
+/// A connection that is kept for further exchanges, and who is at its other end.
+#[derive(Debug)]
+pub(super) struct Kept {
+    speaking: Speaking,
+    opened: Duration,
+    connection: u64,
+    said: Saying,
+    blocks: u64,
+}
+
+#[derive(Debug)]
+enum Speaking {
+    Http(Connection),
+    Echo(BufReader<TcpStream>),
+}
+
+impl Kept {
+    /// Opens a connection and makes the first exchange; none if that fails.
+    pub(super) async fn open(goal: &Goal, books: &Books) -> Option<Self> {
+        let opening = Exchange::begin(goal, books, Kind::New);
+        let (opened, connection) = (opening.opened, opening.connection);
+        let (speaking, said, outcome) = match goal.service.speech {
+            Speech::Http => open_http(goal).await,
+            Speech::Echo => open_echo(goal).await,
+        };
+        let served = outcome == Outcome::Served;
+        opening.end(said.as_ref(), outcome);
+        let (speaking, said) = (speaking?, said?);
+        served.then_some(Self { speaking, opened, connection, said, blocks: 0 })
+    }
+
+    /// Makes a further exchange; the connection comes back if it went well.
+    pub(super) async fn exchange(mut self, goal: &Goal, books: &Books) -> Option<Self> {
+        let kind = match self.speaking {
+            Speaking::Http(_) => Kind::Kept,
+            Speaking::Echo(_) => Kind::Block,
+        };
+        let exchange = Exchange::begin(goal, books, kind).on(&self);
+        let outcome = match &mut self.speaking {
+            Speaking::Http(connection) => {
+                let answer = patient(async { connection.get("/").await.map_err(Trouble::from) }).await;
+                let (said, outcome) = judge(goal, answer);
+                match said {
+                    // The edge carries bytes: who answers does not change within a connection.
+                    Some(said) if said != self.said => Outcome::Wrong(format!("{} became {said}", self.said)),
+                    Some(_) | None => outcome,
+                }
+            }
+            Speaking::Echo(stream) => {
+                self.blocks += 1;
+                outcome(patient(block(stream, self.connection << 32 | self.blocks)).await)
+            }
+        };
+        let served = outcome == Outcome::Served;
+        exchange.end(Some(&self.said), outcome);
+        served.then_some(self)
+    }
+}
+
+async fn open_http(goal: &Goal) -> (Option<Speaking>, Option<Saying>, Outcome) {
+    let opened = patient(async {
+        let mut connection = Connection::open(goal.at).await?;
+        let answer = connection.get("/").await?;
+        Ok((connection, answer))
+    });
+    match opened.await {
+        Ok((connection, answer)) => {
+            let (said, outcome) = judge(goal, Ok(answer));
+            (Some(Speaking::Http(connection)), said, outcome)
+        }
+        Err(trouble) => (None, None, trouble.into()),
+    }
+}
+
+async fn open_echo(goal: &Goal) -> (Option<Speaking>, Option<Saying>, Outcome) {
+    match patient(greeted(goal)).await {
+        Ok((stream, said)) => (Some(Speaking::Echo(stream)), Some(said), Outcome::Served),
+        Err(trouble) => (None, None, trouble.into()),
+    }
+}
+
+/// Why an exchange did not go well.
+#[derive(Debug)]
+enum Trouble {
+    Failed(String),
+    Wrong(String),
+}
+
+impl From<Trouble> for Outcome {
+    fn from(trouble: Trouble) -> Self {
+        match trouble {
+            Trouble::Failed(why) => Self::Failed(why),
+            Trouble::Wrong(what) => Self::Wrong(what),
+        }
+    }
+}
+
+impl From<io::Error> for Trouble {
+    fn from(error: io::Error) -> Self {
+        Self::Failed(error.to_string())
+    }
+}
+
+impl From<crate::lab::request::GetError> for Trouble {
+    fn from(error: crate::lab::request::GetError) -> Self {
+        Self::Failed(error.to_string())
+    }
+}
+
+async fn patient<T>(exchange: impl Future<Output = Result<T, Trouble>>) -> Result<T, Trouble> {
+    let silent = |_| Trouble::Failed(format!("no answer in {} s", PATIENCE.as_secs()));
+    timeout(PATIENCE, exchange).await.map_err(silent)?
+}
+
+fn outcome(result: Result<(), Trouble>) -> Outcome {
+    match result {
+        Ok(()) => Outcome::Served,
+        Err(trouble) => trouble.into(),
+    }
+}
+
+fn judge(goal: &Goal, answer: Result<(StatusCode, hyper::body::Bytes), Trouble>) -> (Option<Saying>, Outcome) {
+    match answer {
+        Ok((StatusCode::OK, body)) => match true_saying(goal, &String::from_utf8_lossy(&body)) {
+            Ok(said) => (Some(said), Outcome::Served),
+            Err(trouble) => (None, trouble.into()),
+        },
+        Ok((status, _)) => (None, Outcome::Failed(format!("HTTP {status}"))),
+        Err(trouble) => (None, trouble.into()),
+    }
+}
+
+fn true_saying(goal: &Goal, line: &str) -> Result<Saying, Trouble> {
+    let said = Saying::parse(line).filter(|said| said.is_true(goal.ground, goal.service));
+    said.ok_or_else(|| Trouble::Wrong(format!("{} was answered {}", goal.service.name, line.escape_debug())))
+}
+
+async fn greeted(goal: &Goal) -> Result<(BufReader<TcpStream>, Saying), Trouble> {
+    let stream = TcpStream::connect(goal.at).await.map_err(|e| Trouble::Failed(format!("connect: {e}")))?;
+    stream.set_nodelay(true)?;
+    let mut stream = BufReader::new(stream);
+    let mut line = String::new();
+    (&mut stream).take(LINE_MAX).read_line(&mut line).await?;
+    if !line.ends_with('\n') && (line.len() as u64) < LINE_MAX {
+        return Err(Trouble::Failed("ended before the greeting did".to_owned()));
+    }
+    let said = true_saying(goal, &line)?;
+    Ok((stream, said))
+}
+
+/// Sends a block that is like no other and reads it back.
+async fn block(stream: &mut BufReader<TcpStream>, seed: u64) -> Result<(), Trouble> {
+    let sent = pattern(seed);
+    stream.get_mut().write_all(&sent).await?;
+    let mut back = vec![0; BLOCK];
+    stream.read_exact(&mut back).await?;
+    if let Some(at) = sent.iter().zip(&back).position(|(sent, back)| sent != back) {
+        return Err(Trouble::Wrong(format!("byte {at} of {BLOCK} came back changed")));
+    }
+    Ok(())
+}
+
+/// Ends this side and expects the other's end, and nothing before it.
+async fn hang_up(mut stream: BufReader<TcpStream>) -> Result<(), Trouble> {
+    stream.get_mut().shutdown().await?;
+    let mut rest = Vec::new();
+    stream.take(LINE_MAX).read_to_end(&mut rest).await?;
+    if rest.is_empty() { Ok(()) } else { Err(Trouble::Wrong(format!("{} bytes too many", rest.len()))) }
+}
+
+/// A sequence that tells a lost, doubled or swapped piece: xorshift64* from a scrambled seed.
+fn pattern(seed: u64) -> Vec<u8> {
+    let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
+    let mut bytes = Vec::with_capacity(BLOCK);
+    while bytes.len() < BLOCK {
+        state ^= state >> 12;
+        state ^= state << 25;
+        state ^= state >> 27;
+        bytes.extend_from_slice(&state.wrapping_mul(0x2545_F491_4F6C_DD1D).to_le_bytes());
+    }
+    bytes
+}
+
+/// An exchange on its way.
+#[derive(Debug)]
+struct Exchange<'a> {
+    goal: &'a Goal,
+    books: &'a Books,
+    kind: Kind,
+    connection: u64,
+    opened: Duration,
+    began: Duration,
+}
+
+impl<'a> Exchange<'a> {
+    /// Begins, on a connection of its own.
+    fn begin(goal: &'a Goal, books: &'a Books, kind: Kind) -> Self {
+        let now = books.now();
+        Self { goal, books, kind, connection: books.connection(), opened: now, began: now }
+    }
+
+    /// The same on a connection that is open.
+    fn on(self, kept: &Kept) -> Self {
+        Self { connection: kept.connection, opened: kept.opened, ..self }
+    }
+
+    fn end(self, said: Option<&Saying>, outcome: Outcome) {
+        let Goal { edge, service, .. } = *self.goal;
+        self.books.write(Sample {
+            edge,
+            service,
+            kind: self.kind,
+            connection: self.connection,
+            opened: self.opened,
+            began: self.began,
+            ended: self.books.now(),
+            placed: said.map(|said| Placed { origin: said.origin.clone(), via: said.via.clone() }),
+            outcome,
+        });
+    }
+}

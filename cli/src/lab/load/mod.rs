@@ -1,0 +1,192 @@
+//! Steady load from honest clients: new connections at a fixed pace whatever becomes of the earlier ones, kept
+//! connections, and long flows. Every byte that comes back is checked.
+//!
+//! It judges nothing: it hands out samples.
+
+mod client;
+mod sample;
+
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use tokio::{sync::Semaphore, time::MissedTickBehavior};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use super::plan::{Ground, Plan, SERVICES, Service, Speech};
+pub(super) use sample::{Kind, Outcome, Placed, Sample};
+
+/// Connections of one listener whose opening has not ended yet; a client that would be one more waits its turn.
+const OPENING_MAX: usize = 256;
+/// Samples kept until they are taken; more are counted as lost, which fails whoever relies on them.
+const SAMPLES_MAX: usize = 200_000;
+
+/// How much is asked of each listener.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Pace {
+    /// From one new connection to the next.
+    new_every: Duration,
+    /// Kept connections or long flows.
+    kept: usize,
+    /// From one exchange on each of those to the next.
+    kept_every: Duration,
+}
+
+/// About 190 exchanges a second through two edges, and 240 blocks.
+fn pace(service: &Service) -> Pace {
+    let pace = |new_ms, kept, kept_ms| Pace {
+        new_every: Duration::from_millis(new_ms),
+        kept,
+        kept_every: Duration::from_millis(kept_ms),
+    };
+    match service.speech {
+        Speech::Http => pace(40, 4, 200),
+        Speech::Echo => pace(200, 6, 50),
+    }
+}
+
+/// Clients at work; dropping it stops them.
+#[derive(Debug)]
+pub(super) struct Load {
+    books: Arc<Books>,
+    stop: CancellationToken,
+    tasks: TaskTracker,
+}
+
+/// What all clients write into.
+#[derive(Debug)]
+struct Books {
+    epoch: Instant,
+    connections: AtomicU64,
+    lost: AtomicU64,
+    samples: Mutex<Vec<Sample>>,
+}
+
+impl Books {
+    fn now(&self) -> Duration {
+        self.epoch.elapsed()
+    }
+
+    fn connection(&self) -> u64 {
+        self.connections.fetch_add(1, Ordering::Relaxed)
+    }
+
+    fn write(&self, sample: Sample) {
+        let mut samples = self.samples.lock().unwrap_or_else(PoisonError::into_inner);
+        if samples.len() < SAMPLES_MAX {
+            samples.push(sample);
+        } else {
+            self.lost.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+/// A listener of an edge, as its clients know it.
+#[derive(Debug, Clone, Copy)]
+struct Goal {
+    at: SocketAddr,
+    edge: usize,
+    service: &'static Service,
+    ground: Ground,
+}
+
+impl Load {
+    /// Sets clients upon every listener of every edge.
+    pub(super) fn start(plan: &Plan) -> Self {
+        let goals = plan.edges.iter().enumerate().flat_map(|(edge, own)| {
+            let goal = move |(service, at)| Goal { at, edge, service, ground: plan.ground };
+            SERVICES.iter().zip(own.listeners).map(goal)
+        });
+        Self::upon(goals)
+    }
+
+    fn upon(goals: impl IntoIterator<Item = Goal>) -> Self {
+        let books = Arc::new(Books {
+            epoch: Instant::now(),
+            connections: AtomicU64::new(0),
+            lost: AtomicU64::new(0),
+            samples: Mutex::default(),
+        });
+        let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
+        for goal in goals {
+            let pace = pace(goal.service);
+            tasks.spawn(open_steadily(goal, pace, books.clone(), stop.clone(), tasks.clone()));
+            for number in 0..pace.kept {
+                // Spread over the interval, so that something is always on its way.
+                let first = pace.kept_every.mul_f64(number as f64 / pace.kept as f64);
+                tasks.spawn(keep(goal, first, pace.kept_every, books.clone(), stop.clone()));
+            }
+        }
+        tasks.close();
+        Self { books, stop, tasks }
+    }
+
+    /// Time since the beginning, as samples have it.
+    pub(super) fn now(&self) -> Duration {
+        self.books.now()
+    }
+
+    /// The samples that ended since the last call, and how many were lost for want of room.
+    pub(super) fn take(&self) -> (Vec<Sample>, u64) {
+        let samples = std::mem::take(&mut *self.books.samples.lock().unwrap_or_else(PoisonError::into_inner));
+        (samples, self.books.lost.swap(0, Ordering::Relaxed))
+    }
+
+    /// Begins nothing new and waits for what is on its way.
+    pub(super) async fn stop(&self) {
+        self.stop.cancel();
+        self.tasks.wait().await;
+    }
+}
+
+impl Drop for Load {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+async fn open_steadily(goal: Goal, pace: Pace, books: Arc<Books>, stop: CancellationToken, tasks: TaskTracker) {
+    let room = Arc::new(Semaphore::new(OPENING_MAX));
+    let mut ticks = tokio::time::interval(pace.new_every);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        let next = async {
+            ticks.tick().await;
+            room.clone().acquire_owned().await.expect("the semaphore is never closed")
+        };
+        let permit = tokio::select! {
+            permit = next => permit,
+            () = stop.cancelled() => return,
+        };
+        let books = books.clone();
+        tasks.spawn(async move {
+            client::visit(&goal, &books).await;
+            drop(permit);
+        });
+    }
+}
+
+/// Keeps one connection busy, and opens another when it is lost.
+async fn keep(goal: Goal, first: Duration, every: Duration, books: Arc<Books>, stop: CancellationToken) {
+    let mut ticks = tokio::time::interval_at(tokio::time::Instant::now() + first, every);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut kept = None;
+    loop {
+        tokio::select! {
+            _ = ticks.tick() => (),
+            () = stop.cancelled() => return,
+        }
+        kept = match kept.take() {
+            None => client::Kept::open(&goal, &books).await,
+            Some(open) => client::Kept::exchange(open, &goal, &books).await,
+        };
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,122 @@
+use std::collections::BTreeSet;
+
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpListener,
+};
+
+use super::*;
+use crate::lab::{
+    origin::Origin,
+    plan::{REPLICAS, SERVERS, Speech},
+};
+
+/// The servers on the first ground that is free, and where `red-1` is reached by this speech.
+async fn servers(speech: Speech) -> (Vec<Origin>, Ground, SocketAddr) {
+    for ground in Ground::all() {
+        let mut origins = Vec::new();
+        for server in &SERVERS {
+            origins.extend(Origin::start(ground, server).await.ok());
+        }
+        if origins.len() == SERVERS.len() {
+            return (origins, ground, ground.real(&SERVERS[0], &REPLICAS[0], speech));
+        }
+    }
+    panic!("some ground is free");
+}
+
+/// Runs clients upon one address until enough has happened.
+async fn samples(goal: Goal, enough: impl Fn(&[Sample]) -> bool) -> Vec<Sample> {
+    let load = Load::upon([goal]);
+    let mut all = Vec::new();
+    let mut ticks = tokio::time::interval(Duration::from_millis(5));
+    let limit = async {
+        while !enough(&all) {
+            ticks.tick().await;
+            all.extend(load.take().0);
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), limit).await.expect("enough happens in time");
+    load.stop().await;
+    let (rest, lost) = load.take();
+    assert_eq!(lost, 0);
+    all.extend(rest);
+    all
+}
+
+fn goal(service: usize, ground: Ground, at: SocketAddr) -> Goal {
+    Goal { at, edge: 0, service: &SERVICES[service], ground }
+}
+
+fn has(kind: Kind, outcome: fn(&Outcome) -> bool) -> impl Fn(&[Sample]) -> bool {
+    move |samples| samples.iter().filter(|s| s.kind == kind && outcome(&s.outcome)).count() >= 3
+}
+
+fn is_served(outcome: &Outcome) -> bool {
+    *outcome == Outcome::Served
+}
+
+fn is_wrong(outcome: &Outcome) -> bool {
+    matches!(outcome, Outcome::Wrong(_))
+}
+
+fn is_failed(outcome: &Outcome) -> bool {
+    matches!(outcome, Outcome::Failed(_))
+}
+
+#[tokio::test]
+async fn honest_origins_give_served_samples_of_every_kind() {
+    for (service, speech, further) in [(0, Speech::Http, Kind::Kept), (2, Speech::Echo, Kind::Block)] {
+        let (_origins, ground, at) = servers(speech).await;
+        let (new, kept) = (has(Kind::New, is_served), has(further, is_served));
+        let samples = samples(goal(service, ground, at), |s| new(s) && kept(s)).await;
+        for sample in &samples {
+            assert_eq!(sample.outcome, Outcome::Served, "{sample}");
+            assert_eq!(sample.placed, Some(Placed { origin: "red-1".to_owned(), via: "connector-1".to_owned() }));
+            assert!(sample.opened <= sample.began && sample.began <= sample.ended);
+        }
+        let new = samples.iter().filter(|s| s.kind == Kind::New);
+        let connections: BTreeSet<u64> = new.clone().map(|s| s.connection).collect();
+        assert_eq!(connections.len(), new.count(), "a new connection is new");
+    }
+}
+
+#[tokio::test]
+async fn another_vnets_answer_is_wrong() {
+    let (_origins, ground, at) = servers(Speech::Http).await;
+    let samples = samples(goal(1, ground, at), has(Kind::New, is_wrong)).await;
+    assert!(samples.iter().all(|s| is_wrong(&s.outcome)), "red answered for blue");
+}
+
+#[tokio::test]
+async fn a_refused_connection_is_a_failure() {
+    let (origins, ground, at) = servers(Speech::Echo).await;
+    origins[0].kill().await;
+    let samples = samples(goal(2, ground, at), has(Kind::New, is_failed)).await;
+    assert!(samples.iter().all(|s| is_failed(&s.outcome) && s.placed.is_none()));
+}
+
+#[tokio::test]
+async fn a_changed_byte_is_wrong() {
+    let ground = Ground::all().next().expect("there are grounds");
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("some port is free");
+    let at = listener.local_addr().expect("it is bound");
+    let says = crate::lab::plan::Saying::of(ground, &SERVERS[0], &REPLICAS[0], Speech::Echo).to_string();
+    let bad = tokio::spawn(async move {
+        loop {
+            let Ok((mut stream, _)) = listener.accept().await else { continue };
+            let says = says.clone();
+            tokio::spawn(async move {
+                let mut block = vec![0; 4096];
+                stream.write_all(says.as_bytes()).await?;
+                stream.read_exact(&mut block).await?;
+                block[17] ^= 1;
+                stream.write_all(&block).await
+            });
+        }
+    });
+    let samples = samples(goal(2, ground, at), has(Kind::Block, is_wrong)).await;
+    bad.abort();
+    let says = |s: &Sample| s.outcome == Outcome::Wrong("byte 17 of 4096 came back changed".to_owned());
+    assert!(samples.iter().any(says));
+}

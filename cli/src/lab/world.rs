@@ -1,0 +1,287 @@
+//! The running lab: its files, its processes and its origins, from the first to the last.
+
+use std::{
+    fs::{self, Permissions},
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use hyper::StatusCode;
+use tempfile::TempDir;
+use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
+
+use super::{
+    LabError, files,
+    guard::Guard,
+    origin::Origin,
+    plan::{Ground, Plan, REPLICAS, SERVERS},
+    ports::Ports,
+    process::{self, Process, Program},
+    request::Connection,
+    status::Status,
+};
+
+/// Everything is up and healthy within this, on a slow machine too.
+const READY_WITHIN: Duration = Duration::from_secs(20);
+const TOKEN_WITHIN: Duration = Duration::from_secs(10);
+/// How often is looked whether a process has ended while everything is waited for.
+const PATIENCE_STEP: Duration = Duration::from_millis(500);
+/// What the standard library prints when a thread panics.
+const PANIC: &str = "panicked at";
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+/// Longest wait for an answer of an admin endpoint.
+const ADMIN_PATIENCE: Duration = Duration::from_secs(2);
+
+/// Where the lab listens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Addresses {
+    /// At 127.0.0.1, unless another lab is there.
+    Friendly,
+    /// Where the next lab will not look first.
+    Remote,
+}
+
+/// Whether the lab's files outlive it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Afterwards {
+    Keep,
+    Remove,
+}
+
+/// A lab that runs. Dropping it kills what it started.
+#[derive(Debug)]
+pub(super) struct World {
+    pub(super) plan: Plan,
+    /// In the order of the plan.
+    pub(super) edges: Vec<Process>,
+    /// In the order of [`REPLICAS`].
+    pub(super) connectors: Vec<Process>,
+    /// In the order of [`SERVERS`].
+    pub(super) origins: Vec<Origin>,
+    guard: Guard,
+    dir: Dir,
+}
+
+#[derive(Debug)]
+enum Dir {
+    Kept(PathBuf),
+    Removed(TempDir),
+}
+
+impl Dir {
+    fn make(afterwards: Afterwards) -> Result<Self, LabError> {
+        // Keys and tokens will lie in it.
+        let own = Permissions::from_mode(0o700);
+        let dir =
+            tempfile::Builder::new().prefix("underpass-lab-").permissions(own).tempdir().map_err(LabError::Dir)?;
+        Ok(match afterwards {
+            Afterwards::Keep => Self::Kept(dir.keep()),
+            Afterwards::Remove => Self::Removed(dir),
+        })
+    }
+
+    fn path(&self) -> &Path {
+        match self {
+            Self::Kept(path) => path,
+            Self::Removed(dir) => dir.path(),
+        }
+    }
+
+    /// What a guard has to remove.
+    fn doomed(&self) -> Option<&Path> {
+        match self {
+            Self::Kept(_) => None,
+            Self::Removed(dir) => Some(dir.path()),
+        }
+    }
+}
+
+impl World {
+    /// Starts everything. Nothing is waited for but the join tokens.
+    ///
+    /// # Errors
+    /// If something cannot be started at all.
+    pub(super) async fn start(addresses: Addresses, afterwards: Afterwards) -> Result<Self, LabError> {
+        // The origins go first: whoever has a ground has its addresses too.
+        let (origins, ground) = settle(addresses).await?;
+        let plan = plan(ground)?;
+        let dir = Dir::make(afterwards)?;
+        write_files(&plan, dir.path())?;
+        let guard = Guard::post(dir.doomed())?;
+        let program = |name, args: &[&str]| Program {
+            name,
+            args: args.iter().map(Into::into).collect(),
+            dir: dir.path().to_owned(),
+            group: guard.group(),
+        };
+        let first = files::file_name(plan.edges[files::FIRST_EDGE].name);
+        for replica in &REPLICAS {
+            let args =
+                ["token", "create", replica.vnet.connector(), "-c", &first, "--out", &files::token_name(replica)];
+            process::run(&program("token", &args), TOKEN_WITHIN).await?;
+        }
+        let edge = |name| program(name, &["edge", "-c", &files::file_name(name)]).start();
+        let connector = |name| program(name, &["connector", "-c", &files::file_name(name)]).start();
+        let edges = plan.edges.iter().map(|own| edge(own.name)).collect::<Result<_, _>>()?;
+        let connectors = REPLICAS.iter().map(|replica| connector(replica.name)).collect::<Result<_, _>>()?;
+        Ok(Self { plan, edges, connectors, origins, guard, dir })
+    }
+
+    /// Where its files are.
+    pub(super) fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// Every process of the lab.
+    pub(super) fn processes(&mut self) -> impl Iterator<Item = &mut Process> {
+        self.edges.iter_mut().chain(&mut self.connectors)
+    }
+
+    /// Waits until every edge is ready and finds every origin healthy over every link.
+    ///
+    /// # Errors
+    /// If a process ends instead, or it takes too long: with the last lines of the logs.
+    pub(super) async fn whole(&mut self) -> Result<(), LabError> {
+        let deadline = Instant::now() + READY_WITHIN;
+        loop {
+            let Err(what) = self.healed(PATIENCE_STEP).await else { return Ok(()) };
+            for process in self.processes() {
+                let ended = process.ended().map_err(|source| LabError::Spawn { name: process.program.name, source })?;
+                if let Some(status) = ended {
+                    return Err(LabError::ended(&process.program, status));
+                }
+            }
+            if Instant::now() >= deadline {
+                let tails = self.processes().map(|p| format!("{}:\n{}", p.program.name, p.program.tail()));
+                let tail = tails.collect::<Vec<_>>().join("\n\n");
+                return Err(LabError::Slow { what, tail });
+            }
+        }
+    }
+
+    /// Waits until every edge finds every origin healthy over every link.
+    ///
+    /// # Errors
+    /// What is lacking when the time is up.
+    pub(super) async fn healed(&self, within: Duration) -> Result<(), Vec<String>> {
+        let all: Vec<usize> = (0..self.edges.len()).collect();
+        self.until(&all, Status::lacking, within).await
+    }
+
+    /// Waits until an edge has every link.
+    ///
+    /// # Errors
+    /// What is lacking when the time is up.
+    pub(super) async fn linked(&self, edge: usize, within: Duration) -> Result<(), Vec<String>> {
+        self.until(&[edge], Status::lacking_links, within).await
+    }
+
+    async fn until(
+        &self,
+        edges: &[usize],
+        lacking: fn(&Status) -> Vec<String>,
+        within: Duration,
+    ) -> Result<(), Vec<String>> {
+        let deadline = Instant::now() + within;
+        let mut ticks = interval(LOOK_EVERY);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            let mut all = Vec::new();
+            for edge in edges {
+                let of_edge = self.status(*edge).await.map_or_else(|why| vec![why], |status| lacking(&status));
+                all.extend(of_edge.into_iter().map(|what| format!("{}: {what}", self.plan.edges[*edge].name)));
+            }
+            if all.is_empty() {
+                return Ok(());
+            }
+            if Instant::now() >= deadline {
+                return Err(all);
+            }
+        }
+    }
+
+    /// Processes that ended by themselves or panicked, in words.
+    pub(super) fn fallen(&mut self) -> Vec<String> {
+        let fallen = self.processes().flat_map(|process| {
+            let ended = process.ended().ok().flatten().map(|status| format!("ended ({status})"));
+            let panicked = process.program.has_logged(PANIC).then(|| "panicked".to_owned());
+            let name = process.program.name;
+            ended.into_iter().chain(panicked).map(move |what| format!("{name} {what}")).collect::<Vec<_>>()
+        });
+        fallen.collect()
+    }
+
+    async fn status(&self, edge: usize) -> Result<Status, String> {
+        let at = self.plan.edges[edge].admin;
+        let look = async {
+            let mut connection = Connection::open(at).await?;
+            let ready = connection.get("/readyz").await?;
+            Ok((ready, connection.get_last("/api/v1/status").await?))
+        };
+        let looked = timeout(ADMIN_PATIENCE, look).await.map_err(|_| format!("{at} is silent"))?;
+        let (ready, (status, body)) = looked.map_err(|e: super::request::GetError| e.to_string())?;
+        if ready.0 != StatusCode::OK {
+            return Err(format!("not ready: {}", String::from_utf8_lossy(&ready.1).trim()));
+        }
+        if status != StatusCode::OK {
+            return Err(format!("its status is HTTP {status}"));
+        }
+        serde_json::from_slice(&body).map_err(|error| format!("its status cannot be read: {error}"))
+    }
+
+    /// Ends every process, politely at first, and removes the files.
+    pub(super) async fn stop(mut self) {
+        for process in self.processes() {
+            process.terminate();
+        }
+        for process in self.processes() {
+            process.ends().await;
+        }
+        self.guard.dismiss().await;
+        // Left behind if it cannot be removed, as other files in the directory for such files are.
+        drop(self.dir);
+    }
+}
+
+/// Starts the origins on the first ground that is free.
+async fn settle(addresses: Addresses) -> Result<(Vec<Origin>, Ground), LabError> {
+    let mut last = None;
+    for ground in Ground::all().filter(|ground| addresses == Addresses::Friendly || !ground.is_friendly()) {
+        match origins(ground).await {
+            Ok(origins) => return Ok((origins, ground)),
+            Err(error) => last = Some(error),
+        }
+    }
+    Err(LabError::NoGround(last.expect("there are grounds")))
+}
+
+async fn origins(ground: Ground) -> std::io::Result<Vec<Origin>> {
+    let mut origins = Vec::with_capacity(SERVERS.len());
+    for server in &SERVERS {
+        origins.push(Origin::start(ground, server).await?);
+    }
+    Ok(origins)
+}
+
+fn plan(ground: Ground) -> Result<Plan, LabError> {
+    let mut ports = Ports::new(ground.host(), rand::rng());
+    let mut full = false;
+    let plan = Plan::new(ground, |port| {
+        let found = ports.friendly(port);
+        full |= found.is_none();
+        found.unwrap_or((ground.host(), port).into())
+    });
+    if full { Err(LabError::NoPort) } else { Ok(plan) }
+}
+
+fn write_files(plan: &Plan, dir: &Path) -> Result<(), LabError> {
+    let edges = plan.edges.iter().enumerate().map(|(i, own)| (own.name, files::edge(plan, i)));
+    let connectors = REPLICAS.iter().enumerate().map(|(i, replica)| (replica.name, files::connector(plan, i)));
+    for (name, text) in edges.chain(connectors) {
+        let path = dir.join(files::file_name(name));
+        fs::write(&path, text).map_err(|source| LabError::Write { path, source })?;
+    }
+    Ok(())
+}

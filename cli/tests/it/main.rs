@@ -1,0 +1,5 @@
+//! The binary as its users meet it, by running it.
+
+mod commands;
+mod dir;
+mod services;

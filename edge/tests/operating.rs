@@ -1,0 +1,83 @@
+//! `docs/operating.md` says what the edge has: every setting, metric and reason. `README.md` shows settings that are right.
+
+use std::path::Path;
+
+use edge::metrics::{FlowEnd, Metrics, Readings, RefusedFlow};
+use protocol::{
+    error::Reason,
+    splice::{Carried, Ended},
+};
+
+const MANUAL: &str = include_str!("../../docs/operating.md");
+const README: &str = include_str!("../../README.md");
+const EXAMPLE: &str = include_str!("../../examples/edge.toml");
+
+/// Keys and section names of a TOML text, commented-out ones included.
+fn keys(text: &str) -> impl Iterator<Item = &str> {
+    text.lines().filter_map(|line| {
+        let line = line.trim_start_matches("# ");
+        let word = match line.strip_prefix('[') {
+            Some(section) => section.trim_matches(['[', ']']),
+            None => line.split_once(" = ")?.0,
+        };
+        let is_key = !word.is_empty() && word.bytes().all(|b| b.is_ascii_lowercase() || matches!(b, b'_' | b'.'));
+        is_key.then_some(word)
+    })
+}
+
+fn assert_told<'a>(things: impl IntoIterator<Item = &'a str>) {
+    let missing: Vec<_> = things.into_iter().filter(|thing| !MANUAL.contains(thing)).collect();
+    assert!(missing.is_empty(), "docs/operating.md does not tell of {missing:?}");
+}
+
+#[test]
+fn every_setting_is_told() {
+    let quoted: Vec<_> = keys(EXAMPLE).map(|key| format!("`{key}`")).collect();
+    assert!(quoted.len() > 60, "the example shows every setting");
+    let sections = [("`tunnel`", "`[tunnel]`"), ("`admin`", "`[admin]`")];
+    let told = quoted.iter().map(|key| {
+        let section = sections.iter().find(|(name, _)| key == name);
+        let section = section.map_or(key.as_str(), |(_, section)| section);
+        match section.trim_matches('`') {
+            list @ ("connector" | "monitor" | "pool" | "pool.origin" | "load_balancer" | "listener") => {
+                assert!(MANUAL.contains(&format!("`[[{list}]]`")), "docs/operating.md does not tell of [[{list}]]");
+                list
+            }
+            _ => section,
+        }
+    });
+    assert_told(told);
+}
+
+#[test]
+fn the_readmes_settings_are_right() {
+    let block =
+        README.split("```toml\n").nth(1).and_then(|rest| rest.split("```").next()).expect("the README shows one");
+    let parsed = edge::config::parse(block, Path::new("edge.toml"));
+    assert_eq!(parsed.map(|config| config.name.to_string()).map_err(|e| e.to_string()), Ok("edge-1".to_owned()));
+}
+
+#[test]
+fn every_reason_is_told() {
+    let quoted: Vec<_> = Reason::ALL.iter().map(|reason| format!("`{reason}`")).collect();
+    assert_told(quoted.iter().map(String::as_str));
+}
+
+#[test]
+fn every_metric_moves_and_is_told() {
+    let metrics = Metrics::default();
+    let listener = "www".parse().expect("a name");
+    let _open = metrics.flow(&listener);
+    let carried = Carried { sent: 1, received: 2, ended: Ended::Finished };
+    metrics.flow_ended(&FlowEnd { listener: &listener, ended: carried.ended.as_str(), carried: &carried });
+    metrics.refused_flow(&listener, RefusedFlow::NoPlace);
+    metrics.probe(&listener, "healthy");
+    metrics.reload("applied");
+    let readings = Readings { links: 1, links_up: 1, streams: 1, origins: 1, origins_healthy: 1 };
+    let text = metrics.encode(readings).expect("a string takes every write");
+    let samples = text.lines().filter(|line| !line.starts_with('#'));
+    let (names, values): (Vec<_>, Vec<_>) = samples.filter_map(|line| line.rsplit_once(' ')).unzip();
+    assert_eq!(names.len(), 12, "one sample a family: {names:?}");
+    assert!(values.iter().all(|value| *value != "0"), "every metric has moved:\n{text}");
+    assert_told(names.iter().map(|name| name.split_once('{').map_or(*name, |(name, _)| name)));
+}

@@ -1,0 +1,80 @@
+//! A real link over loopback for tests: both ends in one process, with a certificate of its own.
+
+use std::{net::Ipv4Addr, sync::Arc};
+
+use quinn::{
+    ClientConfig, Connection, Endpoint, EndpointConfig, ServerConfig, TokioRuntime,
+    crypto::rustls::{QuicClientConfig, QuicServerConfig},
+};
+use rustls::{RootCertStore, crypto::aws_lc_rs, pki_types::PrivatePkcs8KeyDer, version::TLS13};
+
+use crate::{
+    splice::Stream,
+    transport::{Side, allow_large_packets, link_transport},
+    version::ALPN_LINK,
+};
+
+const NAME: &str = "edge.test";
+
+pub(crate) struct Pair {
+    pub(crate) edge: Connection,
+    pub(crate) connector: Connection,
+    _endpoints: [Endpoint; 2],
+}
+
+impl Pair {
+    pub(crate) async fn new() -> Self {
+        let (server, client) = configs();
+        let edge = endpoint(Some(server));
+        let connector = endpoint(None);
+        let address = edge.local_addr().expect("bound");
+        let connecting = connector.connect_with(client, address, NAME).expect("a good configuration");
+        let accepting = async { edge.accept().await.expect("open").await.expect("a handshake") };
+        let (dialled, accepted) = tokio::join!(connecting, accepting);
+        Self { edge: accepted, connector: dialled.expect("a handshake"), _endpoints: [edge, connector] }
+    }
+
+    /// A stream that the edge opens: the edge's end first, then the connector's.
+    pub(crate) async fn stream(&self) -> (Stream, Stream) {
+        let (send, recv) = self.edge.open_bi().await.expect("a live link");
+        let mut edge = Stream { send, recv };
+        // The peer hears of a stream with its first byte.
+        edge.send.write_all(&[7]).await.expect("a live link");
+        let (send, recv) = self.connector.accept_bi().await.expect("a live link");
+        let mut connector = Stream { send, recv };
+        connector.recv.read_exact(&mut [0]).await.expect("the byte above");
+        (edge, connector)
+    }
+}
+
+fn endpoint(server: Option<ServerConfig>) -> Endpoint {
+    let mut config = EndpointConfig::default();
+    allow_large_packets(&mut config);
+    let socket = std::net::UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port of loopback");
+    Endpoint::new(config, server, socket, Arc::new(TokioRuntime)).expect("an endpoint")
+}
+
+fn configs() -> (ServerConfig, ClientConfig) {
+    let made = rcgen::generate_simple_self_signed([NAME.to_owned()]).expect("a certificate");
+    let key = PrivatePkcs8KeyDer::from(made.signing_key.serialize_der());
+    let provider = Arc::new(aws_lc_rs::default_provider());
+
+    let builder = rustls::ServerConfig::builder_with_provider(provider.clone()).with_protocol_versions(&[&TLS13]);
+    let builder = builder.expect("TLS 1.3 is known").with_no_client_auth();
+    let mut tls = builder.with_single_cert(vec![made.cert.der().clone()], key.into()).expect("its own key");
+    tls.alpn_protocols = vec![ALPN_LINK.to_vec()];
+    let crypto = QuicServerConfig::try_from(tls).expect("TLS 1.3 suites");
+    let mut server = ServerConfig::with_crypto(Arc::new(crypto));
+    server.transport_config(link_transport(Side::Edge));
+
+    let mut roots = RootCertStore::empty();
+    roots.add(made.cert.der().clone()).expect("a certificate");
+    let builder = rustls::ClientConfig::builder_with_provider(provider).with_protocol_versions(&[&TLS13]);
+    let builder = builder.expect("TLS 1.3 is known").with_root_certificates(roots);
+    let mut tls = builder.with_no_client_auth();
+    tls.alpn_protocols = vec![ALPN_LINK.to_vec()];
+    let crypto = QuicClientConfig::try_from(tls).expect("TLS 1.3 suites");
+    let mut client = ClientConfig::new(Arc::new(crypto));
+    client.transport_config(link_transport(Side::Connector));
+    (server, client)
+}

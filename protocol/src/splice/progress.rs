@@ -1,0 +1,64 @@
+//! What a splice has carried so far, shared by its directions, and the limit on carrying nothing.
+
+use std::{
+    sync::atomic::{AtomicBool, AtomicU64, Ordering},
+    time::Duration,
+};
+
+use tokio::time;
+
+use super::{Carried, Ended};
+
+/// Each count has one writer, so nothing need be locked.
+#[derive(Debug, Default)]
+pub(super) struct Progress {
+    sent: AtomicU64,
+    received: AtomicU64,
+    reset: AtomicBool,
+}
+
+impl Progress {
+    pub(super) fn add_sent(&self, bytes: usize) {
+        add(&self.sent, bytes);
+    }
+
+    pub(super) fn add_received(&self, bytes: usize) {
+        add(&self.received, bytes);
+    }
+
+    /// One side was reset; the rest is carried for the sake of what was sent before.
+    pub(super) fn set_reset(&self) {
+        self.reset.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn is_reset(&self) -> bool {
+        self.reset.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn carried(&self, ended: Ended) -> Carried {
+        let (sent, received) = self.counts();
+        Carried { sent, received, ended }
+    }
+
+    /// Completes when nothing was carried for the limit, if there is one.
+    pub(super) async fn idle(&self, limit: Option<Duration>) {
+        let Some(limit) = limit else { return std::future::pending().await };
+        let mut before = self.counts();
+        loop {
+            time::sleep(limit).await;
+            let now = self.counts();
+            if now == before {
+                return;
+            }
+            before = now;
+        }
+    }
+
+    fn counts(&self) -> (u64, u64) {
+        (self.sent.load(Ordering::Relaxed), self.received.load(Ordering::Relaxed))
+    }
+}
+
+fn add(total: &AtomicU64, bytes: usize) {
+    total.store(total.load(Ordering::Relaxed) + bytes as u64, Ordering::Relaxed);
+}

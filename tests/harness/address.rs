@@ -1,0 +1,79 @@
+//! Loopback addresses that belong to one world alone, so that tests running side by side never meet.
+//!
+//! A world claims 16 networks 127.B.C.0/24 by holding an abstract socket name, which the kernel frees with the process.
+//! Ports are handed out below the ephemeral range: no client's port, however it is bound, can take one between its
+//! being handed out and its being bound by the process it is for.
+
+use std::{
+    collections::BTreeSet,
+    net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket},
+    os::{
+        linux::net::SocketAddrExt,
+        unix::net::{SocketAddr as UnixAddr, UnixListener},
+    },
+    process,
+    sync::Mutex,
+};
+
+const NETWORKS: u8 = 16;
+const BLOCKS: u32 = 200 * 16;
+const PORTS: std::ops::Range<u16> = 10_000..30_000;
+
+/// 16 loopback networks.
+#[derive(Debug)]
+pub struct Block {
+    second: u8,
+    third: u8,
+    given: Mutex<BTreeSet<SocketAddr>>,
+    _claim: UnixListener,
+}
+
+impl Block {
+    /// Claims a block that nobody has.
+    ///
+    /// # Panics
+    /// If there is none, which takes thousands of worlds at once.
+    #[must_use]
+    pub fn claim() -> Self {
+        let first = process::id().wrapping_mul(37);
+        (0..BLOCKS)
+            .find_map(|n| Self::try_claim(first.wrapping_add(n) % BLOCKS))
+            .expect("some block of loopback addresses is free")
+    }
+
+    fn try_claim(number: u32) -> Option<Self> {
+        let second = u8::try_from(20 + number / 16).expect("200 blocks from 20 on fit");
+        let third = u8::try_from(number % 16 * u32::from(NETWORKS)).expect("16 times 16 networks fit");
+        let name = UnixAddr::from_abstract_name(format!("underpass-tests/127.{second}.{third}")).expect("a short name");
+        let claim = UnixListener::bind_addr(&name).ok()?;
+        Some(Self { second, third, given: Mutex::default(), _claim: claim })
+    }
+
+    /// Host `host` of the block's network `network`.
+    ///
+    /// # Panics
+    /// If there is no such network.
+    #[must_use]
+    pub fn host(&self, network: u8, host: u8) -> Ipv4Addr {
+        assert!(network < NETWORKS, "a block has {NETWORKS} networks");
+        Ipv4Addr::new(127, self.second, self.third + network, host)
+    }
+
+    /// A port of `host` that is free for TCP and UDP and is not handed out again.
+    ///
+    /// # Panics
+    /// If every port is taken.
+    #[must_use]
+    pub fn free(&self, host: Ipv4Addr) -> SocketAddr {
+        let mut given = self.given.lock().expect("no panic while held");
+        let free = |at: &SocketAddr| TcpListener::bind(at).is_ok() && UdpSocket::bind(at).is_ok();
+        let skip = usize::from(self.third) * 50;
+        let ports = PORTS.cycle().skip(skip).take(PORTS.len());
+        let at = ports
+            .map(|port| SocketAddr::from((host, port)))
+            .find(|at| !given.contains(at) && free(at))
+            .expect("some port is free");
+        given.insert(at);
+        at
+    }
+}

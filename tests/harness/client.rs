@@ -1,0 +1,135 @@
+//! Plain TCP clients that know which bytes to expect.
+
+use std::{
+    io::{self, Read, Write},
+    net::{Shutdown, SocketAddr, TcpStream},
+    thread,
+    time::Duration,
+};
+
+use socket2::{Domain, SockAddr, Socket, Type};
+
+/// Longest silence any test's client bears.
+pub const PATIENCE: Duration = Duration::from_secs(15);
+
+/// An endless sequence of bytes that tells a lost, doubled or swapped block.
+#[derive(Debug, Clone)]
+pub struct Pattern(u64);
+
+impl Pattern {
+    /// The sequence of this seed.
+    #[must_use]
+    pub fn new(seed: u64) -> Self {
+        Self(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1)
+    }
+
+    /// The next number of the sequence (xorshift64*).
+    pub fn number(&mut self) -> u64 {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        self.0.wrapping_mul(0x2545_F491_4F6C_DD1D)
+    }
+
+    /// The next `len` bytes. Take multiples of 8 to go on without a gap.
+    pub fn bytes(&mut self, len: usize) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(len + 7);
+        while bytes.len() < len {
+            bytes.extend_from_slice(&self.number().to_le_bytes());
+        }
+        bytes.truncate(len);
+        bytes
+    }
+
+    /// Writes `len` bytes.
+    ///
+    /// # Errors
+    /// What the writer says.
+    pub fn write_to(&mut self, mut to: impl Write, len: usize) -> io::Result<()> {
+        let mut left = len;
+        while left > 0 {
+            let chunk = self.bytes(left.min(64 * 1024));
+            to.write_all(&chunk)?;
+            left -= chunk.len();
+        }
+        Ok(())
+    }
+}
+
+/// Connects, with [`PATIENCE`] on every later read and write.
+///
+/// # Errors
+/// What the connect says.
+pub fn connect(at: SocketAddr) -> io::Result<TcpStream> {
+    let stream = TcpStream::connect_timeout(&at, PATIENCE)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_write_timeout(Some(PATIENCE))?;
+    stream.set_nodelay(true)?;
+    Ok(stream)
+}
+
+/// [`connect`] from this source address, port 0.
+///
+/// # Errors
+/// What the connect says.
+pub fn connect_from(source: SocketAddr, at: SocketAddr) -> io::Result<TcpStream> {
+    let socket = Socket::new(Domain::for_address(at), Type::STREAM, None)?;
+    socket.bind(&SockAddr::from(source))?;
+    socket.connect_timeout(&SockAddr::from(at), PATIENCE)?;
+    let stream = TcpStream::from(socket);
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_write_timeout(Some(PATIENCE))?;
+    Ok(stream)
+}
+
+/// Connects, says nothing, and reads to the end.
+///
+/// # Errors
+/// If the connection is refused, reset or silent.
+pub fn listen_to(at: SocketAddr) -> io::Result<String> {
+    let mut text = String::new();
+    connect(at)?.read_to_string(&mut text)?;
+    Ok(text)
+}
+
+/// Sends `bytes`, ends its own side, and returns all that comes back.
+///
+/// # Errors
+/// If the connection is refused, reset or silent.
+pub fn exchange(at: SocketAddr, bytes: &[u8]) -> io::Result<Vec<u8>> {
+    let stream = connect(at)?;
+    thread::scope(|scope| {
+        let sender = scope.spawn(|| {
+            (&stream).write_all(bytes)?;
+            stream.shutdown(Shutdown::Write)
+        });
+        let mut back = Vec::new();
+        (&stream).read_to_end(&mut back)?;
+        sender.join().expect("sending does not panic")?;
+        Ok(back)
+    })
+}
+
+/// Sends a few bytes and waits until they are back: the flow is open from end to end.
+///
+/// # Errors
+/// If they do not come back.
+pub fn ping(mut stream: &TcpStream, bytes: &[u8]) -> io::Result<()> {
+    stream.write_all(bytes)?;
+    let mut back = vec![0; bytes.len()];
+    stream.read_exact(&mut back)?;
+    if back == bytes { Ok(()) } else { Err(io::Error::other("other bytes came back")) }
+}
+
+/// Reads until the end or an error, and returns what came with how it ended.
+pub fn read_all(mut stream: &TcpStream) -> (Vec<u8>, io::Result<()>) {
+    let mut got = Vec::new();
+    let mut buffer = vec![0; 64 * 1024];
+    loop {
+        match stream.read(&mut buffer) {
+            Ok(0) => return (got, Ok(())),
+            Ok(n) => got.extend_from_slice(&buffer[..n]),
+            Err(error) => return (got, Err(error)),
+        }
+    }
+}

@@ -1,0 +1,215 @@
+//! A connector: its file, its process, and what its admin endpoint says.
+
+use std::{
+    fmt::Write,
+    fs,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::atomic::{AtomicU32, Ordering},
+};
+
+use super::{
+    edge::{Edge, EdgeFile},
+    http,
+    process::Process,
+    wait,
+    world::{Vnet, World, underpass},
+};
+
+/// Counts the connectors of this process, so that replicas get files of their own.
+static STARTED: AtomicU32 = AtomicU32::new(1);
+
+/// A connector's configuration file in the making.
+#[derive(Debug, Clone)]
+pub struct ConnectorFile {
+    name: String,
+    /// The file.
+    pub path: PathBuf,
+    /// Its `state_dir`.
+    pub state_dir: PathBuf,
+    /// Its admin endpoint.
+    pub admin: SocketAddr,
+    log: PathBuf,
+    edges: Vec<SocketAddr>,
+    token: Option<PathBuf>,
+    links_per_edge: usize,
+    routes: String,
+    allow: Vec<String>,
+}
+
+impl ConnectorFile {
+    pub(super) fn new(world: &World, name: &str) -> Self {
+        let number = STARTED.fetch_add(1, Ordering::Relaxed);
+        Self {
+            name: name.to_owned(),
+            path: world.path(&format!("{name}-{number}.toml")),
+            state_dir: world.path(&format!("{name}-{number}-state")),
+            admin: world.free(),
+            log: world.path(&format!("{name}-{number}.log")),
+            edges: Vec::new(),
+            token: None,
+            links_per_edge: 2,
+            routes: String::new(),
+            allow: Vec::new(),
+        }
+    }
+
+    /// Serves a VNet from the loopback network that stands for it.
+    #[must_use]
+    pub fn serve(self, vnet: &Vnet) -> Self {
+        let (name, cidr, real) = (&vnet.name, Vnet::CIDR, vnet.real_cidr());
+        let map = format!("[[map]]\nvnet = \"{name}\"\nfrom = \"{cidr}\"\nto = \"{real}\"");
+        self.route(name, cidr).raw(&map).allow(&format!("{real}:*"))
+    }
+
+    /// Claims a route.
+    #[must_use]
+    pub fn route(self, vnet: &str, cidr: &str) -> Self {
+        self.raw(&format!("[[route]]\nvnet = \"{vnet}\"\ncidr = \"{cidr}\""))
+    }
+
+    /// Adds tables as they are.
+    #[must_use]
+    pub fn raw(mut self, text: &str) -> Self {
+        writeln!(self.routes, "\n{text}").expect("writing to a string does not fail");
+        self
+    }
+
+    /// Permits targets.
+    #[must_use]
+    pub fn allow(mut self, target: &str) -> Self {
+        self.allow.push(format!("\"{target}\""));
+        self
+    }
+
+    /// Permits only what is named after this.
+    #[must_use]
+    pub fn allow_nothing_yet(mut self) -> Self {
+        self.allow.clear();
+        self
+    }
+
+    /// Dials this edge.
+    #[must_use]
+    pub fn dial(mut self, edge: &EdgeFile) -> Self {
+        self.edges.push(edge.tunnel);
+        self
+    }
+
+    /// Dials this address.
+    #[must_use]
+    pub fn dial_at(mut self, address: SocketAddr) -> Self {
+        self.edges.push(address);
+        self
+    }
+
+    /// Keeps that many links to each edge.
+    #[must_use]
+    pub fn links_per_edge(mut self, links: usize) -> Self {
+        self.links_per_edge = links;
+        self
+    }
+
+    /// Redeems this token when it has no identity.
+    #[must_use]
+    pub fn token(mut self, file: &Path) -> Self {
+        self.token = Some(file.to_owned());
+        self
+    }
+
+    /// Keeps its state somewhere else.
+    #[must_use]
+    pub fn state_in(mut self, dir: &Path) -> Self {
+        dir.clone_into(&mut self.state_dir);
+        self
+    }
+
+    /// The whole text of the file.
+    #[must_use]
+    pub fn text(&self) -> String {
+        let Self { name, admin, links_per_edge, routes, .. } = self;
+        let state_dir = self.state_dir.display();
+        let edges: Vec<String> = self.edges.iter().map(|edge| format!("\"{edge}\"")).collect();
+        let edges = edges.join(", ");
+        let token = self.token.as_ref().map(|file| format!("token_file = \"{}\"\n", file.display()));
+        let token = token.unwrap_or_default();
+        let allow = if self.allow.is_empty() {
+            String::new()
+        } else {
+            format!("\n[allow]\ntargets = [{}]\n", self.allow.join(", "))
+        };
+        format!(
+            "name = \"{name}\"\nedges = [{edges}]\nstate_dir = \"{state_dir}\"\n{token}\
+             links_per_edge = {links_per_edge}\n{routes}{allow}\n[admin]\nlisten = \"{admin}\"\n"
+        )
+    }
+
+    /// Gets a token from the first of these edges, dials all of them, and waits until every link is up.
+    ///
+    /// # Panics
+    /// If there is no edge, or some link does not come up.
+    #[must_use]
+    pub fn start(self, edges: &[&Edge]) -> Connector {
+        let first = edges.first().expect("a connector is started towards some edge");
+        let token = first.token(&self.name);
+        let connector = self.token(&token).start_enrolled(edges);
+        let _ = fs::remove_file(token);
+        connector
+    }
+
+    /// Dials these edges, and waits until every link is up.
+    #[must_use]
+    pub fn start_enrolled(self, edges: &[&Edge]) -> Connector {
+        let before: Vec<usize> = edges.iter().map(|edge| edge.links(&self.name)).collect();
+        let file = edges.iter().fold(self, |file, edge| file.dial(&edge.file));
+        let connector = file.launch();
+        for (edge, before) in edges.iter().zip(before) {
+            edge.wait_links(&connector.file.name, before + connector.file.links_per_edge);
+        }
+        connector
+    }
+
+    /// Writes the file and starts the connector.
+    ///
+    /// # Panics
+    /// If the file cannot be written.
+    #[must_use]
+    pub fn launch(self) -> Connector {
+        fs::write(&self.path, self.text()).expect("the world's directory is writable");
+        let process = self.spawn();
+        Connector { file: self, process }
+    }
+
+    fn spawn(&self) -> Process {
+        let mut command = underpass();
+        command.arg("connector").arg("-c").arg(&self.path);
+        Process::start(&self.name, command, &self.log)
+    }
+}
+
+/// A running connector.
+#[derive(Debug)]
+pub struct Connector {
+    /// Its file.
+    pub file: ConnectorFile,
+    /// Its process.
+    pub process: Process,
+}
+
+impl Connector {
+    /// What its readiness says: the code, or `None` while it does not answer.
+    #[must_use]
+    pub fn ready_code(&self) -> Option<u16> {
+        http::get(self.file.admin, "/readyz").map(|answer| answer.code)
+    }
+
+    /// Waits until it says that it is ready.
+    pub fn wait_ready(&self) {
+        wait::soon_true(&format!("{} to be ready", self.file.name), || self.ready_code() == Some(200));
+    }
+
+    /// Starts it again from the same file, after it has ended.
+    pub fn restart(&mut self) {
+        self.process = self.file.spawn();
+    }
+}

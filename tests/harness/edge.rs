@@ -1,0 +1,307 @@
+//! An edge: its file, its process, and what its admin endpoint says.
+
+use std::{
+    collections::BTreeMap,
+    fmt::Write,
+    fs,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use serde_json::Value;
+
+use super::{
+    http,
+    process::{self, Process, Ran},
+    service::Service,
+    wait,
+    world::{Vnet, World, underpass},
+};
+
+/// A monitor that finds out within a second.
+const QUICK: &str =
+    "interval = \"200ms\"\ntimeout = \"180ms\"\nretries = 0\nconsecutive_up = 2\nconsecutive_down = 2\n";
+
+/// An edge's configuration file in the making.
+#[derive(Debug, Clone)]
+pub struct EdgeFile {
+    name: String,
+    /// The file.
+    pub path: PathBuf,
+    /// Its `state_dir`.
+    pub state_dir: PathBuf,
+    /// Its admin endpoint.
+    pub admin: SocketAddr,
+    /// Where connectors dial.
+    pub tunnel: SocketAddr,
+    log: PathBuf,
+    head: String,
+    body: String,
+    listeners: BTreeMap<String, SocketAddr>,
+    free: Vec<SocketAddr>,
+}
+
+impl EdgeFile {
+    pub(super) fn new(world: &World, name: &str) -> Self {
+        let free = std::iter::repeat_with(|| world.free()).take(12).collect();
+        Self {
+            name: name.to_owned(),
+            path: world.path(&format!("{name}.toml")),
+            state_dir: world.path(&format!("{name}-state")),
+            admin: world.free(),
+            tunnel: world.free(),
+            log: world.path(&format!("{name}.log")),
+            head: String::new(),
+            body: String::new(),
+            listeners: BTreeMap::new(),
+            free,
+        }
+    }
+
+    /// Uses the CA of another edge, as the edges of one fleet do.
+    #[must_use]
+    pub fn fleet_of(mut self, other: &Self) -> Self {
+        let ca = |file: &str| other.state_dir.join(file).display().to_string();
+        self.head = format!("ca = {{ certificate = \"{}\", key = \"{}\" }}\n", ca("ca.pem"), ca("ca.key"));
+        self
+    }
+
+    /// Keeps its state somewhere else.
+    #[must_use]
+    pub fn state_in(mut self, dir: &Path) -> Self {
+        dir.clone_into(&mut self.state_dir);
+        self
+    }
+
+    /// Grants a connector with one replica these VNets.
+    #[must_use]
+    pub fn grant(self, connector: &str, vnets: &[&Vnet]) -> Self {
+        self.grant_replicas(connector, 1, vnets)
+    }
+
+    /// Grants a connector with several replicas these VNets.
+    #[must_use]
+    pub fn grant_replicas(self, connector: &str, replicas: usize, vnets: &[&Vnet]) -> Self {
+        let routes: Vec<String> =
+            vnets.iter().map(|v| format!("{{ vnet = \"{}\", cidr = \"{}\" }}", v.name, Vnet::CIDR)).collect();
+        let routes = routes.join(", ");
+        self.raw(&format!("[[connector]]\nname = \"{connector}\"\nreplicas = {replicas}\nroutes = [{routes}]"))
+    }
+
+    /// Adds a quick TCP monitor.
+    #[must_use]
+    pub fn tcp_monitor(self, name: &str) -> Self {
+        self.raw(&format!("[[monitor]]\nname = \"{name}\"\ntype = \"tcp\"\n{QUICK}"))
+    }
+
+    /// Adds a quick HTTP monitor, with further lines.
+    #[must_use]
+    pub fn http_monitor(self, name: &str, lines: &str) -> Self {
+        self.raw(&format!("[[monitor]]\nname = \"{name}\"\ntype = \"http\"\n{QUICK}{lines}\n"))
+    }
+
+    /// Adds a service on a free address.
+    ///
+    /// # Panics
+    /// If the file has a dozen services already.
+    #[must_use]
+    pub fn service(mut self, service: &Service) -> Self {
+        let listen = self.free.pop().expect("an edge file has at most a dozen services");
+        self.service_at(service, listen)
+    }
+
+    /// Adds a service on this address.
+    #[must_use]
+    pub fn service_at(mut self, service: &Service, listen: SocketAddr) -> Self {
+        self.listeners.insert(service.name.clone(), listen);
+        let tables = service.tables(listen);
+        self.raw(&tables)
+    }
+
+    /// Adds text as it is.
+    #[must_use]
+    pub fn raw(mut self, text: &str) -> Self {
+        writeln!(self.body, "\n{text}").expect("writing to a string does not fail");
+        self
+    }
+
+    /// The whole text of the file.
+    #[must_use]
+    pub fn text(&self) -> String {
+        let Self { name, state_dir, admin, tunnel, head, body, .. } = self;
+        let state_dir = state_dir.display();
+        format!(
+            "name = \"{name}\"\nstate_dir = \"{state_dir}\"\n{head}\n\
+             [tunnel]\nlisten = \"{tunnel}\"\nadvertise = [\"{tunnel}\"]\n\n[admin]\nlisten = \"{admin}\"\n{body}"
+        )
+    }
+
+    /// Writes the file.
+    ///
+    /// # Panics
+    /// If it cannot be written.
+    pub fn write(&self) {
+        fs::write(&self.path, self.text()).expect("the world's directory is writable");
+    }
+
+    /// Writes the file, starts the edge and waits until it is ready.
+    ///
+    /// # Panics
+    /// If it does not get ready.
+    #[must_use]
+    pub fn start(self) -> Edge {
+        let mut edge = self.launch();
+        edge.wait_ready();
+        edge
+    }
+
+    /// Writes the file and starts the edge.
+    #[must_use]
+    pub fn launch(self) -> Edge {
+        self.write();
+        let process = self.spawn();
+        Edge { file: self, process }
+    }
+
+    fn spawn(&self) -> Process {
+        let mut command = underpass();
+        command.arg("edge").arg("-c").arg(&self.path);
+        Process::start(&self.name, command, &self.log)
+    }
+}
+
+/// A running edge.
+#[derive(Debug)]
+pub struct Edge {
+    /// Its file.
+    pub file: EdgeFile,
+    /// Its process.
+    pub process: Process,
+}
+
+impl Edge {
+    /// Waits until it says that it is ready.
+    ///
+    /// # Panics
+    /// At once, if it has ended instead.
+    pub fn wait_ready(&mut self) {
+        wait::soon(&format!("{} to be ready", self.file.name), || {
+            assert!(self.process.is_running(), "{} ended instead of getting ready", self.file.name);
+            http::get(self.file.admin, "/readyz").filter(|answer| answer.code == 200)
+        });
+    }
+
+    /// Where a service of the file listens.
+    ///
+    /// # Panics
+    /// If the file has no such service.
+    #[must_use]
+    pub fn listener(&self, service: &str) -> SocketAddr {
+        *self.file.listeners.get(service).unwrap_or_else(|| panic!("the file has no service {service}"))
+    }
+
+    /// Its status.
+    ///
+    /// # Panics
+    /// If it does not answer with one.
+    #[must_use]
+    pub fn status(&self) -> Value {
+        self.try_status().unwrap_or_else(|| panic!("{} answers no status", self.file.name))
+    }
+
+    /// Its status, if it answers.
+    #[must_use]
+    pub fn try_status(&self) -> Option<Value> {
+        let answer = http::get(self.file.admin, "/api/v1/status")?;
+        serde_json::from_str(&answer.body).ok()
+    }
+
+    /// The tunnel of a connector, if the status shows one.
+    #[must_use]
+    pub fn tunnel(&self, connector: &str) -> Option<Value> {
+        find(&self.try_status()?["tunnels"], "connector", connector)
+    }
+
+    /// How many links of a connector are up.
+    #[must_use]
+    pub fn links(&self, connector: &str) -> usize {
+        self.tunnel(connector).and_then(|tunnel| tunnel["links"].as_array().map(Vec::len)).unwrap_or(0)
+    }
+
+    /// Waits until that many links of a connector are up.
+    pub fn wait_links(&self, connector: &str, count: usize) {
+        wait::soon_true(&format!("{count} links of {connector} at {}", self.file.name), || {
+            self.links(connector) == count
+        });
+    }
+
+    /// An origin, by its name.
+    #[must_use]
+    pub fn origin(&self, origin: &str) -> Option<Value> {
+        find(&self.try_status()?["origins"], "origin", origin)
+    }
+
+    /// Waits until an origin has this health.
+    pub fn wait_health(&self, origin: &str, health: &str) {
+        wait::soon_true(&format!("{origin} to be {health}"), || {
+            self.origin(origin).is_some_and(|found| found["health"] == health)
+        });
+    }
+
+    /// Waits until every path of an origin (and there is one) is unhealthy for this reason.
+    pub fn wait_reason(&self, origin: &str, reason: &str) {
+        wait::soon_true(&format!("every path to {origin} to be unhealthy: {reason}"), || {
+            let found = self.origin(origin);
+            let paths = found.as_ref().and_then(|found| found["paths"].as_array());
+            paths.is_some_and(|paths| {
+                !paths.is_empty() && paths.iter().all(|p| p["health"] == "unhealthy" && p["reason"] == reason)
+            })
+        });
+    }
+
+    /// Its metrics, as text.
+    ///
+    /// # Panics
+    /// If it does not answer.
+    #[must_use]
+    pub fn metrics(&self) -> String {
+        http::get(self.file.admin, "/metrics").expect("a running edge answers /metrics").body
+    }
+
+    /// Creates a join token with the product's own command and returns the file that holds it.
+    #[must_use]
+    pub fn token(&self, connector: &str) -> PathBuf {
+        token(&self.file, connector)
+    }
+
+    /// Runs `underpass` with these arguments and `-c` of this edge.
+    #[must_use]
+    pub fn command(&self, arguments: &[&str]) -> Ran {
+        let mut command = underpass();
+        command.args(arguments).arg("-c").arg(&self.file.path);
+        process::run(command, Duration::from_secs(20))
+    }
+
+    /// Kills it with SIGKILL, starts it again and does not wait.
+    pub fn crash_and_restart(&mut self) {
+        self.process.kill();
+        self.process = self.file.spawn();
+    }
+}
+
+/// Creates a join token for a connector at an edge, whether or not it runs.
+#[must_use]
+pub fn token(edge: &EdgeFile, connector: &str) -> PathBuf {
+    let free = |n: &u32| !edge.path.with_extension(format!("{connector}.token-{n}")).exists();
+    let number = (1..).find(free).expect("numbers do not end");
+    let out = edge.path.with_extension(format!("{connector}.token-{number}"));
+    let mut command = underpass();
+    command.args(["token", "create", connector, "-c"]).arg(&edge.path).arg("--out").arg(&out);
+    let _ = process::run(command, Duration::from_secs(20)).ok();
+    out
+}
+
+fn find(list: &Value, key: &str, wanted: &str) -> Option<Value> {
+    list.as_array()?.iter().find(|item| item[key] == wanted).cloned()
+}

@@ -1,0 +1,163 @@
+//! Real servers: nginx, PostgreSQL, Redis, iperf3, each in a directory of its own.
+
+use std::{
+    fs,
+    net::{SocketAddr, TcpStream},
+    path::{Path, PathBuf},
+    process::Command,
+    time::Duration,
+};
+
+use crate::harness::{
+    process::{self, Process, command, command_as},
+    wait,
+    world::World,
+};
+
+/// A real server.
+#[derive(Debug)]
+pub struct Server {
+    /// Its process.
+    pub process: Process,
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// Its directory.
+    pub dir: PathBuf,
+}
+
+impl Server {
+    fn start(name: &str, command: Command, address: SocketAddr, dir: PathBuf) -> Self {
+        let mut process = Process::start(name, command, &dir.join("log"));
+        wait::until(&format!("{name} to listen on {address}"), Duration::from_secs(20), || {
+            assert!(process.is_running(), "{name} ended by itself");
+            TcpStream::connect_timeout(&address, Duration::from_millis(200)).ok()
+        });
+        Self { process, address, dir }
+    }
+
+    /// The host it listens on.
+    #[must_use]
+    pub fn host(&self) -> String {
+        self.address.ip().to_string()
+    }
+}
+
+fn fresh_dir(world: &World, name: &str, address: SocketAddr) -> PathBuf {
+    let dir = world.path(&format!("{name}-{}-{}", address.ip(), address.port()));
+    fs::create_dir_all(&dir).expect("the world's directory is writable");
+    dir
+}
+
+/// nginx, serving the files of `DIR/www`; `/fail` answers 503 and `/who` answers `name`.
+///
+/// # Panics
+/// If it does not start.
+#[must_use]
+pub fn nginx(world: &World, address: SocketAddr, name: &str) -> Server {
+    let dir = fresh_dir(world, "nginx", address);
+    fs::create_dir_all(dir.join("www")).expect("the world's directory is writable");
+    let temporary: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
+        .iter()
+        .map(|kind| format!("  {kind}_temp_path {kind}_temp;\n"))
+        .collect();
+    let config = format!(
+        "user root;\ndaemon off;\nmaster_process off;\npid pid;\nerror_log stderr;\n\
+         events {{ worker_connections 1024; }}\n\
+         http {{\n{temporary}  access_log off;\n  keepalive_requests 100000;\n  server {{\n    listen {address};\n\
+         \u{20}   root www;\n    location /fail {{ return 503; }}\n    location /who {{ return 200 {name}; }}\n  }}\n}}\n"
+    );
+    fs::write(dir.join("nginx.conf"), config).expect("the world's directory is writable");
+    let mut nginx = command("nginx");
+    nginx.arg("-p").arg(&dir).args(["-c", "nginx.conf", "-e", "stderr"]);
+    Server::start("nginx", nginx, address, dir)
+}
+
+/// A PostgreSQL cluster of its own, superuser `postgres`, no password, TLS off.
+///
+/// # Panics
+/// If it does not start.
+#[must_use]
+pub fn postgres(world: &World, address: SocketAddr) -> Server {
+    let dir = fresh_dir(world, "postgres", address);
+    let _ = run(Command::new("chown"), &[Path::new("postgres:postgres"), &dir]);
+    let programs = postgres_programs();
+    let data = dir.join("data");
+    let mut initdb = command_as("postgres", programs.join("initdb"));
+    initdb.args(["--no-sync", "--auth=trust", "--username=postgres", "--encoding=UTF8", "--no-locale", "-D"]);
+    let _ = process::run(with(initdb, &[&data]), Duration::from_secs(60)).ok();
+    let mut postgres = command_as("postgres", programs.join("postgres"));
+    postgres.arg("-D").arg(&data).arg("-k").arg(&dir).args(["-h", &address.ip().to_string()]);
+    postgres.args(["-p", &address.port().to_string(), "-c", "fsync=off", "-c", "max_connections=60"]);
+    let server = Server::start("postgres", postgres, address, dir);
+    server.process.wait_log(&["ready to accept connections"]);
+    server
+}
+
+/// A PostgreSQL client program (`psql`, `pgbench`) that connects to `at`.
+#[must_use]
+pub fn postgres_client(program: &str, at: SocketAddr) -> Command {
+    let mut client = command(postgres_programs().join(program));
+    client.args(["-h", &at.ip().to_string(), "-p", &at.port().to_string(), "-U", "postgres"]);
+    client.env("PGDATABASE", "postgres");
+    client
+}
+
+fn postgres_programs() -> PathBuf {
+    let versions = fs::read_dir("/usr/lib/postgresql").expect("PostgreSQL is installed; ./test does that");
+    let mut found: Vec<PathBuf> =
+        versions.flatten().map(|v| v.path().join("bin")).filter(|bin| bin.join("initdb").exists()).collect();
+    found.sort();
+    found.pop().expect("PostgreSQL is installed; ./test does that")
+}
+
+/// Redis, keeping nothing, for up to 12,000 clients.
+#[must_use]
+pub fn redis(world: &World, address: SocketAddr) -> Server {
+    let dir = fresh_dir(world, "redis", address);
+    let mut redis = command("redis-server");
+    redis.args(["--bind", &address.ip().to_string(), "--port", &address.port().to_string()]);
+    redis.args(["--save", "", "--appendonly", "no", "--maxclients", "12000", "--tcp-backlog", "4096", "--dir"]);
+    Server::start("redis", with(redis, &[&dir]), address, dir)
+}
+
+/// A Redis client program that connects to `at`.
+#[must_use]
+pub fn redis_client(program: &str, at: SocketAddr) -> Command {
+    let mut client = command(program);
+    client.args(["-h", &at.ip().to_string(), "-p", &at.port().to_string()]);
+    client
+}
+
+/// An iperf3 server.
+#[must_use]
+pub fn iperf(world: &World, address: SocketAddr) -> Server {
+    let dir = fresh_dir(world, "iperf", address);
+    let mut iperf = command("iperf3");
+    iperf.args(["-s", "--forceflush", "-B", &address.ip().to_string(), "-p", &address.port().to_string()]);
+    // A bare connect would count as a test of its own and hold the server up: its log tells when it listens.
+    let process = Process::start("iperf3", iperf, &dir.join("log"));
+    process.wait_log(&["Server listening"]);
+    Server { process, address, dir }
+}
+
+/// Runs an iperf3 client for a second and returns the bytes the receiving side got.
+///
+/// # Panics
+/// If it fails.
+#[must_use]
+pub fn iperf_received(at: SocketAddr, arguments: &[&str]) -> u64 {
+    let mut client = command("iperf3");
+    client.args(["-J", "-t", "1", "-c", &at.ip().to_string(), "-p", &at.port().to_string()]).args(arguments);
+    let ran = process::run(client, Duration::from_secs(30)).ok();
+    let report: serde_json::Value = serde_json::from_str(&ran.out).expect("iperf3 -J prints JSON");
+    report["end"]["sum_received"]["bytes"].as_u64().expect("a finished test has a sum")
+}
+
+fn with(mut command: Command, arguments: &[&Path]) -> Command {
+    command.args(arguments);
+    command
+}
+
+fn run(command: Command, arguments: &[&Path]) -> process::Ran {
+    process::run(with(command, arguments), Duration::from_secs(10)).ok()
+}

@@ -1,0 +1,286 @@
+//! Child processes: a server with its log in a file, a client run to its end. None outlives the thread that started it.
+
+use std::{
+    fs::{self, File},
+    io::Read,
+    os::unix::process::{CommandExt, ExitStatusExt},
+    path::{Path, PathBuf},
+    process::{Child, Command, ExitStatus, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+pub use rustix::process::Signal;
+use rustix::process::{Pid, Resource, Rlimit, getrlimit, kill_process, kill_process_group, setrlimit};
+
+use super::wait;
+
+/// Most lines of a log that a failing test prints.
+const LOG_LINES_SHOWN: usize = 150;
+
+/// A command that the kernel kills when the thread that starts it ends, however it ends.
+#[must_use]
+pub fn command(program: impl AsRef<Path>) -> Command {
+    let mut command = Command::new("setpriv");
+    command.args(["--pdeathsig", "KILL", "--"]).arg(program.as_ref());
+    strip(&mut command);
+    command
+}
+
+/// The same, as another user.
+#[must_use]
+pub fn command_as(user: &str, program: impl AsRef<Path>) -> Command {
+    let mut command = Command::new("setpriv");
+    command.args(["--reuid", user, "--regid", user, "--clear-groups", "--pdeathsig", "KILL", "--"]);
+    command.arg(program.as_ref());
+    strip(&mut command);
+    command
+}
+
+/// Nothing of the caller's own settings reaches a child.
+fn strip(command: &mut Command) {
+    for (name, _) in std::env::vars_os() {
+        let name = name.to_string_lossy();
+        if ["UNDERPASS_", "PG", "RUST_LOG", "http_proxy", "HTTP_PROXY", "NOTIFY_"].iter().any(|p| name.starts_with(p)) {
+            command.env_remove(name.as_ref());
+        }
+    }
+    let path = std::env::var("PATH").unwrap_or_default();
+    command.env("PATH", format!("{path}:/usr/sbin:/sbin")).env("LC_ALL", "C");
+}
+
+/// Lets this process and those it starts open as many files as it may, and returns how many that is.
+#[must_use]
+pub fn raise_file_limit() -> u64 {
+    let limit = getrlimit(Resource::Nofile);
+    let hard = limit.maximum.unwrap_or(1 << 20);
+    let raised = Rlimit { current: Some(hard), maximum: limit.maximum };
+    if setrlimit(Resource::Nofile, raised).is_ok() { hard } else { limit.current.unwrap_or(1024) }
+}
+
+/// A running server.
+#[derive(Debug)]
+pub struct Process {
+    name: String,
+    child: Child,
+    log: PathBuf,
+    ended: Option<ExitStatus>,
+}
+
+impl Process {
+    /// Starts it in a process group of its own, with what it prints appended to `log`.
+    ///
+    /// # Panics
+    /// If it cannot be started.
+    #[must_use]
+    pub fn start(name: &str, mut command: Command, log: &Path) -> Self {
+        let file = File::options().create(true).append(true).open(log).expect("the world's directory is writable");
+        let child = command
+            .stdin(Stdio::null())
+            .stdout(file.try_clone().expect("a file handle can be cloned"))
+            .stderr(file)
+            .process_group(0)
+            .spawn()
+            .unwrap_or_else(|error| panic!("{name} does not start: {error}: {command:?}"));
+        Self { name: name.to_owned(), child, log: log.to_owned(), ended: None }
+    }
+
+    /// Its process id.
+    #[must_use]
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Everything it printed so far.
+    #[must_use]
+    pub fn log(&self) -> String {
+        String::from_utf8_lossy(&fs::read(&self.log).unwrap_or_default()).into_owned()
+    }
+
+    /// Waits for a line of its log that holds all of `parts`.
+    pub fn wait_log(&self, parts: &[&str]) -> String {
+        wait::soon(&format!("{} to log {parts:?}", self.name), || self.find_log(parts))
+    }
+
+    /// The first line of its log that holds all of `parts`.
+    #[must_use]
+    pub fn find_log(&self, parts: &[&str]) -> Option<String> {
+        let log = self.log();
+        log.lines().find(|line| parts.iter().all(|part| line.contains(part))).map(str::to_owned)
+    }
+
+    /// Whether it still runs.
+    pub fn is_running(&mut self) -> bool {
+        self.ended = self.ended.or_else(|| self.child.try_wait().expect("it is our child"));
+        self.ended.is_none()
+    }
+
+    /// Sends a signal to the process alone, as `kill` does.
+    pub fn signal(&self, signal: Signal) {
+        if self.ended.is_none() {
+            // A process that is gone already needs no signal.
+            let _ = kill_process(self.pid(), signal);
+        }
+    }
+
+    /// Ends it and all it started at once, and waits until it is gone.
+    pub fn kill(&mut self) {
+        if self.is_running() {
+            let _ = kill_process_group(self.pid(), Signal::KILL);
+            self.ended = self.child.wait().ok();
+        }
+    }
+
+    /// Waits until it ends by itself.
+    pub fn wait(&mut self, limit: Duration) -> ExitStatus {
+        let what = format!("{} to end", self.name);
+        wait::until(&what, limit, || if self.is_running() { None } else { self.ended })
+    }
+
+    /// Asks it to end with SIGTERM and waits for it.
+    pub fn terminate(&mut self, limit: Duration) -> ExitStatus {
+        self.signal(Signal::TERM);
+        self.wait(limit)
+    }
+
+    /// Memory it holds, in KiB.
+    ///
+    /// # Panics
+    /// If it does not run.
+    #[must_use]
+    pub fn memory_kib(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.id())).expect("the process runs");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("a running process has an RSS");
+        line.trim().trim_end_matches(" kB").parse().expect("the kernel prints a number")
+    }
+
+    fn pid(&self) -> Pid {
+        Pid::from_child(&self.child)
+    }
+}
+
+impl Drop for Process {
+    #[expect(clippy::print_stderr, reason = "the logs of a failed test belong beside its message")]
+    fn drop(&mut self) {
+        let how = if self.is_running() { "running".to_owned() } else { format!("{:?}", self.ended) };
+        self.kill();
+        if thread::panicking() {
+            let log = self.log();
+            let lines: Vec<&str> = log.lines().collect();
+            let shown = &lines[lines.len().saturating_sub(LOG_LINES_SHOWN)..];
+            eprintln!("---- {} ({how}), last {} of {} lines", self.name, shown.len(), lines.len());
+            eprintln!("{}", shown.join("\n"));
+        }
+    }
+}
+
+/// How a client program ended.
+#[derive(Debug, Clone)]
+pub struct Ran {
+    /// The command, for messages.
+    pub command: String,
+    /// Its exit code; 128 and the signal if a signal ended it.
+    pub code: i32,
+    /// Its standard output.
+    pub out: String,
+    /// Its standard error.
+    pub err: String,
+    /// How long it ran.
+    pub took: Duration,
+}
+
+impl Ran {
+    /// Passes on what succeeded.
+    ///
+    /// # Panics
+    /// With everything the program printed, if it did not succeed.
+    #[must_use]
+    pub fn ok(self) -> Self {
+        self.exited(0)
+    }
+
+    /// Passes on what ended with this code.
+    ///
+    /// # Panics
+    /// With everything the program printed, if it ended otherwise.
+    #[must_use]
+    pub fn exited(self, code: i32) -> Self {
+        assert!(
+            self.code == code,
+            "{} ended with {} after {:?}, expected {code}\n{}\n{}",
+            self.command,
+            self.code,
+            self.took,
+            self.out,
+            self.err
+        );
+        self
+    }
+
+    /// Everything it printed.
+    #[must_use]
+    pub fn text(&self) -> String {
+        format!("{}{}", self.out, self.err)
+    }
+
+    /// Passes on what printed all of `parts`.
+    ///
+    /// # Panics
+    /// With everything the program printed, if a part is missing.
+    #[must_use]
+    pub fn says(self, parts: &[&str]) -> Self {
+        for part in parts {
+            assert!(self.text().contains(part), "{} does not say {part:?}:\n{}", self.command, self.text());
+        }
+        self
+    }
+}
+
+/// Runs a client program to its end.
+///
+/// # Panics
+/// If it cannot be started or does not end within `limit`.
+#[must_use]
+pub fn run(mut command: Command, limit: Duration) -> Ran {
+    let started = Instant::now();
+    let line = words(&command);
+    let mut child = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .process_group(0)
+        .spawn()
+        .unwrap_or_else(|error| panic!("{line}: {error}"));
+    let out = gather(child.stdout.take().expect("piped"));
+    let err = gather(child.stderr.take().expect("piped"));
+    let ended = wait::poll(limit, || child.try_wait().expect("it is our child"));
+    if ended.is_none() {
+        let _ = kill_process_group(Pid::from_child(&child), Signal::KILL);
+        let _ = child.wait();
+    }
+    let (out, err) = (out.join().expect("reading does not panic"), err.join().expect("reading does not panic"));
+    let status = ended.unwrap_or_else(|| panic!("{line}: not done within {limit:?}\n{out}\n{err}"));
+    Ran {
+        command: line,
+        code: status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or_default()),
+        out,
+        err,
+        took: started.elapsed(),
+    }
+}
+
+/// The command as one would type it, without what only the harness adds.
+fn words(command: &Command) -> String {
+    let all = std::iter::once(command.get_program()).chain(command.get_args()).map(|word| word.to_string_lossy());
+    let all: Vec<_> = all.collect();
+    let own = all.iter().position(|word| word == "--").map_or(0, |i| i + 1);
+    all[own..].join(" ")
+}
+
+fn gather(mut pipe: impl Read + Send + 'static) -> thread::JoinHandle<String> {
+    thread::spawn(move || {
+        let mut bytes = Vec::new();
+        let _ = pipe.read_to_end(&mut bytes);
+        String::from_utf8_lossy(&bytes).into_owned()
+    })
+}
