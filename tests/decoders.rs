@@ -12,8 +12,11 @@ use protocol::{
     stream::{Open, Reply},
 };
 
+/// Takes any bytes and must not panic.
+pub type Decoder = fn(&[u8]);
+
 /// Each decoder by the name of its fuzz target and corpus.
-pub const DECODERS: &[(&str, fn(&[u8]))] = &[
+pub const DECODERS: &[(&str, Decoder)] = &[
     ("control_frames", control_frames),
     ("headers", headers),
     ("join_token", join_token),
