@@ -1,8 +1,8 @@
 //! Replays the fuzz corpora, whole and damaged, so that what was found once stays found without a fuzzer.
 
-use std::{fs, path::PathBuf};
+use std::{fs, panic::catch_unwind, path::PathBuf};
 
-use underpass_tests::decoders::DECODERS;
+use underpass_tests::decoders::{DECODERS, Decoder};
 
 /// Inputs up to this size are damaged too.
 const DAMAGED_MAX: usize = 512;
@@ -19,14 +19,17 @@ fn inputs(target: &str) -> Vec<(PathBuf, Vec<u8>)> {
     paths.into_iter().map(|path| (path.clone(), fs::read(path).expect("a readable file"))).collect()
 }
 
+fn bears(decode: Decoder, bytes: &[u8], what: impl Fn() -> String) {
+    assert!(catch_unwind(|| decode(bytes)).is_ok(), "{}", what());
+}
+
 #[test]
 fn every_saved_input_is_borne() {
     for (target, decode) in DECODERS {
         let inputs = inputs(target);
         assert!(inputs.len() >= 3, "{target} has a corpus");
         for (path, bytes) in inputs {
-            println!("{}", path.display());
-            decode(&bytes);
+            bears(*decode, &bytes, || path.display().to_string());
         }
     }
 }
@@ -35,14 +38,13 @@ fn every_saved_input_is_borne() {
 fn every_small_input_is_borne_cut_anywhere_and_with_any_bit_flipped() {
     for (target, decode) in DECODERS {
         for (path, bytes) in inputs(target).into_iter().filter(|(_, bytes)| bytes.len() <= DAMAGED_MAX) {
-            println!("{}", path.display());
             for end in 0..bytes.len() {
-                decode(&bytes[..end]);
+                bears(*decode, &bytes[..end], || format!("{} cut at {end}", path.display()));
             }
             for bit in 0..bytes.len() * 8 {
                 let mut damaged = bytes.clone();
                 damaged[bit / 8] ^= 1 << (bit % 8);
-                decode(&damaged);
+                bears(*decode, &damaged, || format!("{} with bit {bit} flipped", path.display()));
             }
         }
     }
