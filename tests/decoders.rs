@@ -12,7 +12,7 @@ use protocol::{
     stream::{Open, Reply},
 };
 
-/// Takes any bytes.
+/// Takes any bytes and must not panic.
 pub type Decoder = fn(&[u8]);
 
 /// Each decoder by the name of its fuzz target and corpus.
