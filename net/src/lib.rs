@@ -5,6 +5,7 @@
 //! over a network in memory. It knows nothing of tunnels.
 
 pub mod datagrams;
+pub mod memory;
 pub mod network;
 pub mod resolve;
 pub mod socket;

@@ -15,7 +15,7 @@ use tokio::net::{TcpSocket, TcpStream, UdpSocket};
 use crate::{Datagrams, Front, Socket};
 
 /// Connections waiting to be accepted; the kernel caps it at `net.core.somaxconn`.
-const BACKLOG: u32 = 4096;
+pub(crate) const BACKLOG: u32 = 4096;
 /// Bytes of kernel buffer asked for each way on a UDP session's socket.
 const SESSION_BUFFER: usize = 1024 * 1024;
 /// Bytes of kernel buffer asked for each way on a socket that many send to; the kernel caps it at `net.core.{r,w}mem_max`.
@@ -158,6 +158,6 @@ pub fn bind_quic_client(network: &dyn Network) -> io::Result<Arc<dyn AsyncUdpSoc
         .or_else(|_| network.bind_quic((IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0).into()))
 }
 
-fn naming(kind: &str, address: SocketAddr, error: &io::Error) -> io::Error {
+pub(crate) fn naming(kind: &str, address: SocketAddr, error: &io::Error) -> io::Error {
     io::Error::new(error.kind(), format!("cannot listen on {kind} {address}: {error}"))
 }

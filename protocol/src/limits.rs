@@ -55,7 +55,10 @@ pub const LAST_BYTES_WAIT: Duration = Duration::from_secs(5);
 /// After a reset, how far the stop code is sent ahead of the end of data.
 pub const RESET_LEAD: Duration = Duration::from_millis(100);
 /// How often a link's liveness is looked at.
-pub const LOOK_EVERY: Duration = Duration::from_millis(100);
+pub const LOOK_EVERY: Duration = Duration::from_millis(50);
+/// An open without a reply for this long, or four round trips, makes the edge ask the link for a sign of life: the
+/// connector may have died after it acknowledged the open.
+pub const NUDGE_AFTER: Duration = Duration::from_millis(100);
 
 /// Datagrams of one UDP session that may wait to be taken.
 pub const SESSION_QUEUE_MAX: usize = 512;

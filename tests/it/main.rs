@@ -8,6 +8,7 @@ mod health;
 mod heavy;
 mod identity;
 mod parts;
+mod renewal;
 mod running;
 mod software;
 mod tcp;

@@ -15,7 +15,7 @@ use protocol::{
     datagram::{Arena, FRAME_HEAD, Packet},
     error::{Reason, StreamCode},
     id::{Host, Name},
-    limits::{EARLY_BYTES_MAX, EARLY_PAYLOADS_MAX},
+    limits::{EARLY_BYTES_MAX, EARLY_PAYLOADS_MAX, NUDGE_AFTER},
     session::{Event, Session, SessionEnd},
     splice::Stream,
     stream::{self, OpenUdp, Reply},
@@ -302,16 +302,24 @@ async fn open_over(
 
 async fn await_reply(link: &Link, stream: &mut Stream, early: &mut Early<'_>) -> Result<Reply, Failure> {
     let mut reply = pin!(wire::read_reply(&mut stream.recv));
-    tokio::select! {
-        biased;
-        reply = &mut reply => reply.map_err(|e| match e {
-            WireError::Lost(_) => Failure::Unanswered(Reason::LinkLost),
-            WireError::Cut(_) | WireError::Ended | WireError::Decode(_) | WireError::OutOfOrder(_) => {
-                Failure::Unanswered(Reason::ConnectionReset)
+    let mut quiet = pin!(time::sleep(NUDGE_AFTER.max(link.rtt() * 4)));
+    let mut may_nudge = true;
+    loop {
+        tokio::select! {
+            biased;
+            reply = &mut reply => return reply.map_err(|e| match e {
+                WireError::Lost(_) => Failure::Unanswered(Reason::LinkLost),
+                WireError::Cut(_) | WireError::Ended | WireError::Decode(_) | WireError::OutOfOrder(_) => {
+                    Failure::Unanswered(Reason::ConnectionReset)
+                }
+            }),
+            failure = early.pump(&mut stream.send) => return Err(failure),
+            // Payloads may come twice, as with UDP itself: there is no harm in going elsewhere.
+            () = link.suspected() => return Err(Failure::Unanswered(Reason::LinkLost)),
+            () = &mut quiet, if may_nudge => {
+                may_nudge = false;
+                link.nudge();
             }
-        }),
-        failure = early.pump(&mut stream.send) => Err(failure),
-        // Payloads may come twice, as with UDP itself: there is no harm in going elsewhere.
-        () = link.suspected() => Err(Failure::Unanswered(Reason::LinkLost)),
+        }
     }
 }

@@ -13,7 +13,7 @@ use protocol::{
     datagram::Packet,
     error::{Reason, StreamCode},
     session::{Event, SessionEnd},
-    splice::{Carried, Ended},
+    splice::Totals,
     switch::Dropped,
 };
 use tokio::{sync::mpsc, time};
@@ -92,6 +92,7 @@ pub(super) struct Session {
     key: FlowKey,
     place: Option<Place>,
     proof: Proof,
+    totals: Totals,
     story: Story,
 }
 
@@ -137,7 +138,8 @@ impl Session {
     /// A session that begins; it is placed at once, so that it can run where its link is.
     pub(super) fn new(with: Beginning) -> Self {
         let key = FlowKey { source: with.peer.source };
-        let mut session = Self { with, key, place: None, proof: Proof::default(), story: Story::default() };
+        let totals = with.shared.metrics.totals(&with.listener.name);
+        let mut session = Self { with, key, place: None, proof: Proof::default(), totals, story: Story::default() };
         let view = session.with.shared.view.borrow().clone();
         session.place = session.find(&view, &Tried::default(), None).ok();
         session
@@ -357,6 +359,7 @@ impl Session {
         self.proof.heard(bytes);
         self.story.packets[UP] += 1;
         self.story.bytes[UP] += bytes as u64;
+        self.totals.sent.fetch_add(bytes as u64, Ordering::Relaxed);
     }
 
     /// To the client.
@@ -370,6 +373,7 @@ impl Session {
         }
         self.story.packets[DOWN] += 1;
         self.story.bytes[DOWN] += payload.len() as u64;
+        self.totals.received.fetch_add(payload.len() as u64, Ordering::Relaxed);
     }
 
     fn report(&self, place: &Place, connect: Result<(), Reason>) {
@@ -381,8 +385,7 @@ impl Session {
     /// One line a session, and its counters.
     fn tell(&self, ended: &'static str) {
         let (story, listener) = (&self.story, &self.with.listener.name);
-        let carried = Carried { sent: story.bytes[UP], received: story.bytes[DOWN], ended: Ended::Finished };
-        self.with.shared.metrics.flow_ended(&FlowEnd { listener, ended, carried: &carried });
+        self.with.shared.metrics.flow_ended(&FlowEnd { listener, ended });
         info!(
             target: "access",
             %listener,
