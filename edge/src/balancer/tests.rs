@@ -195,6 +195,29 @@ impl Player {
 }
 
 /// The chi-square statistic stays below a bound that a right distribution passes all but once in a thousand times.
+#[test]
+fn a_flow_that_leaves_its_path_stays_on_its_origin_while_another_path_leads_there() {
+    let origins = (0..8).map(|number| at(number, 1.0, &[Healthy, Healthy])).collect();
+    let view = world(vec![group(Steering::Random, origins)]).view();
+    let mut player = Player::new();
+    let mut left_for_another = 0;
+    for number in 0..50 {
+        let before = player.place(&view, number).expect("a place");
+        let near = Near { pool: &before.pool.pool, origin: &before.origin.origin };
+        let (flow, mut tried) = (source(number), Tried::default());
+        let mut again = |tried: &Tried| {
+            let ask = Ask { view: &view, load_balancer: 0, flow: &flow, tried, now: player.now };
+            player.balancer.place_near(&ask, near, &mut player.dice).expect("a place")
+        };
+        tried.path(before.origin.key, before.path.via, Reason::LinkLost);
+        let after = again(&tried);
+        assert!(names(&after) == names(&before) && after.path.via != before.path.via, "another path");
+        tried.path(after.origin.key, after.path.via, Reason::LinkLost);
+        left_for_another += u32::from(names(&again(&tried)) != names(&before));
+    }
+    assert_eq!(left_for_another, 50, "no path is left there");
+}
+
 fn check_shares(counts: &[u32], weights: &[f64]) {
     let (flows, total) = (f64::from(counts.iter().sum::<u32>()), weights.iter().sum::<f64>());
     let expected = weights.iter().map(|weight| flows * weight / total);

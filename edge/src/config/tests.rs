@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use protocol::id::{Host, Target};
 
 use super::*;
-use crate::model::{Affinity, Check, ListenProtocol, PoolSteering, Steering};
+use crate::model::{Affinity, Check, ListenProtocol, PoolSteering, Steering, UdpCheck};
 
 /// Three lines that make what follows a whole file.
 const HEAD: &str = "name = \"edge-1\"\ntunnel.listen = \"127.0.0.1:7843\"\n\n";
@@ -225,7 +225,7 @@ fn mistakes_of_monitors() {
     check_all(&[
         (
             "[[monitor]]\nname = \"m\"\ntype = \"https\"\npath = \"/\"",
-            &["6:8: `type` \"https\" is not supported by this version; supported: \"tcp\", \"http\""],
+            &["6:8: `type` \"https\" is not supported by this version; supported: \"tcp\", \"http\", \"udp\""],
         ),
         ("[[monitor]]\nname = \"m\"\ntype = \"htpp\"", &["6:8: `type` cannot be \"htpp\"; did you mean \"http\""]),
         (
@@ -308,7 +308,7 @@ fn mistakes_of_pools() {
         // A monitor with a mistake of its own is still there.
         (
             &format!("monitor = [{{ name = \"web\", type = 1 }}]\n[[pool]]\nname = \"p\"\nmonitor = \"web\"\n{origin}"),
-            &["4:35: `type` must be one of \"tcp\", \"http\", found the integer 1"],
+            &["4:35: `type` must be one of \"tcp\", \"http\", \"udp\", found the integer 1"],
         ),
         (
             &format!(
@@ -413,7 +413,7 @@ fn mistakes_of_listeners() {
             &[
                 "6:1: `listen` is missing in `listener`: the public address, such as \"0.0.0.0:5432\"",
                 "6:1: `load_balancer` is missing in `listener`: the name of a load balancer",
-                "6:1: `protocol` is missing in `listener`: \"tcp\"",
+                "6:1: `protocol` is missing in `listener`: \"tcp\" or \"udp\"",
             ],
         ),
         (
@@ -423,7 +423,7 @@ fn mistakes_of_listeners() {
                  [[listener.rule]]\nhost = \"h\"\n"
             ),
             &[
-                "8:12: `protocol` \"https\" is not supported by this version; supported: \"tcp\"",
+                "8:12: `protocol` \"https\" is not supported by this version; supported: \"tcp\", \"udp\"",
                 "9:10: `listen` cannot be \"80\": an address to listen on is IP:PORT, such as \"0.0.0.0:80\" or \"[::]:80\"",
                 "10:17: no load balancer is named \"ww\"; did you mean \"www\"",
                 "11:1: `certificates` is not supported by this version; supported: TLS is passed on to the origin as it is",
@@ -478,6 +478,53 @@ fn no_two_listeners_take_one_address() {
     ] {
         assert_eq!(with(first, second), expected, "{first} and {second}");
     }
+}
+
+#[test]
+fn udp_listeners_have_addresses_of_their_own_and_share_those_of_the_tunnel_with_nobody() {
+    let with = |protocols: [&str; 2], listen: &str| {
+        let listener = |name: &str, protocol: &str| {
+            format!(
+                "[[listener]]\nname = \"{name}\"\nprotocol = \"{protocol}\"\nlisten = \"{listen}\"\nload_balancer = \"www\"\n"
+            )
+        };
+        let balancer = "load_balancer = [{ name = \"www\", pools = [\"web\"] }]\n";
+        let two = listener("one", protocols[0]) + &listener("two", protocols[1]);
+        mistakes(&format!("{HEAD}{TWO_POOLS}{balancer}{two}"))
+    };
+    assert_eq!(with(["udp", "tcp"], "10.0.0.1:53"), Vec::<String>::new());
+    let twice = "14:10: `listen` 10.0.0.1:53 overlaps 10.0.0.1:53 of listener \"one\" of line 9";
+    assert_eq!(with(["udp", "udp"], "10.0.0.1:53"), [twice]);
+    let tunnel = "9:10: `listen` 10.0.0.1:7843 overlaps 0.0.0.0:7843 of the tunnel";
+    assert_eq!(with(["udp", "tcp"], "10.0.0.1:7843"), [tunnel]);
+    assert_eq!(with(["udp", "tcp"], "10.0.0.1:7842"), Vec::<String>::new(), "the admin endpoint is TCP");
+}
+
+#[test]
+fn mistakes_of_udp_monitors() {
+    check_all(&[
+        (
+            "[[monitor]]\nname = \"m\"\ntype = \"udp\"\nexpect = \"0x1\"\npath = \"/\"",
+            &[
+                "4:1: `send` is missing in `monitor`: what is sent, as text or as \"0x…\"",
+                "7:10: `expect` cannot be \"0x1\": after \"0x\" come pairs of hexadecimal digits",
+                "8:1: `path` is for monitors of type \"http\"",
+            ],
+        ),
+    ]);
+}
+
+#[test]
+fn udp_objects_have_their_documented_defaults() {
+    let text = "monitor = [{ name = \"u\", type = \"udp\", send = \"0x00fF\" }, \
+                { name = \"t\", type = \"udp\", send = \"ping\", expect = \"pong\" }]\n\
+                load_balancer = [{ name = \"lb\", pools = [\"web\"] }]\n\
+                listener = [{ name = \"l\", protocol = \"udp\", listen = \"[::]:0\", load_balancer = \"lb\" }]\n";
+    let catalog = config(&format!("{text}{TWO_POOLS}")).catalog;
+    assert_eq!(catalog.monitors[0].check, Check::Udp(UdpCheck { send: vec![0, 255], expect: Vec::new() }));
+    assert_eq!(catalog.monitors[1].check, Check::Udp(UdpCheck { send: b"ping".to_vec(), expect: b"pong".to_vec() }));
+    let listener = &catalog.listeners[0];
+    assert_eq!((listener.protocol, listener.idle_timeout), (ListenProtocol::Udp, Some(Duration::from_secs(60))));
 }
 
 #[test]

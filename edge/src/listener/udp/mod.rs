@@ -1,5 +1,6 @@
 //! Receives for one UDP listener and hands each payload to its source's session, within bounds.
 
+mod client;
 mod proof;
 mod session;
 mod table;
@@ -24,7 +25,8 @@ use tokio_util::task::TaskTracker;
 use tracing::warn;
 
 use self::{
-    session::{Beginning, Client, Life, Session},
+    client::{Client, Life},
+    session::{Beginning, Session},
     table::Table,
 };
 use super::{Shared, table::ListenerState};

@@ -1,10 +1,7 @@
 //! One UDP session: placed and opened as a flow, carried, and placed again with the next payload when its path dies.
 
 use std::{
-    sync::{
-        Arc, OnceLock,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Arc, atomic::Ordering},
     time::{Duration, Instant},
 };
 
@@ -19,7 +16,7 @@ use protocol::{
 use tokio::{sync::mpsc, time};
 use tracing::info;
 
-use super::{proof::Proof, table::InUse};
+use super::{client::Life, proof::Proof};
 use crate::{
     balancer::{Ask, Near, Placed, Tried},
     health::{PathKey, Report, view::HealthView},
@@ -33,42 +30,6 @@ use crate::{
 const PATIENCE: Duration = Duration::from_secs(3);
 /// Payloads taken from one side before the other has its turn.
 const BATCH: usize = 64;
-
-/// What the table knows of a session.
-#[derive(Debug)]
-pub(super) struct Client {
-    /// Tells this session from an earlier one of the same source.
-    pub(super) number: u64,
-    /// Where its payloads go; dropping it ends the session.
-    pub(super) queue: mpsc::Sender<Packet>,
-    pub(super) life: Arc<Life>,
-}
-
-/// What a session and its listener tell each other.
-#[derive(Debug)]
-pub(super) struct Life {
-    began: Instant,
-    answered_ms: AtomicU64,
-    /// Why the listener let go of it.
-    pub(super) let_go: OnceLock<&'static str>,
-}
-
-impl Life {
-    pub(super) fn new(began: Instant) -> Self {
-        Self { began, answered_ms: AtomicU64::new(0), let_go: OnceLock::new() }
-    }
-
-    fn answered(&self) {
-        let since = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
-        self.answered_ms.store(since, Ordering::Relaxed);
-    }
-}
-
-impl InUse for Client {
-    fn last_used(&self) -> Instant {
-        self.life.began + Duration::from_millis(self.life.answered_ms.load(Ordering::Relaxed))
-    }
-}
 
 /// What a session begins with.
 #[derive(Debug)]
@@ -397,7 +358,7 @@ impl Session {
             attempts = story.attempts,
             moved = story.moved,
             connect_ms = story.connect.map(millis),
-            duration_ms = millis(self.with.life.began.elapsed()),
+            duration_ms = millis(self.with.life.age()),
             packets_up = story.packets[UP],
             packets_down = story.packets[DOWN],
             bytes_up = story.bytes[UP],
