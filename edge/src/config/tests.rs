@@ -495,23 +495,24 @@ fn udp_listeners_have_addresses_of_their_own_and_share_those_of_the_tunnel_with_
     assert_eq!(with(["udp", "tcp"], "10.0.0.1:53"), Vec::<String>::new());
     let twice = "14:10: `listen` 10.0.0.1:53 overlaps 10.0.0.1:53 of listener \"one\" of line 9";
     assert_eq!(with(["udp", "udp"], "10.0.0.1:53"), [twice]);
-    let tunnel = "9:10: `listen` 10.0.0.1:7843 overlaps 0.0.0.0:7843 of the tunnel";
-    assert_eq!(with(["udp", "tcp"], "10.0.0.1:7843"), [tunnel]);
-    assert_eq!(with(["udp", "tcp"], "10.0.0.1:7842"), Vec::<String>::new(), "the admin endpoint is TCP");
+    let tunnel = "9:10: `listen` 0.0.0.0:7843 overlaps 127.0.0.1:7843 of the tunnel";
+    assert_eq!(with(["udp", "tcp"], "0.0.0.0:7843"), [tunnel]);
+    assert_eq!(with(["udp", "tcp"], "127.0.0.1:7844"), Vec::<String>::new());
+    let admin = "14:10: `listen` 127.0.0.1:7842 overlaps 127.0.0.1:7842 of the admin endpoint";
+    assert_eq!(with(["udp", "tcp"], "127.0.0.1:7842"), [admin]);
+    assert_eq!(with(["udp", "udp"], "0.0.0.0:0"), Vec::<String>::new(), "the system chooses");
 }
 
 #[test]
 fn mistakes_of_udp_monitors() {
-    check_all(&[
-        (
-            "[[monitor]]\nname = \"m\"\ntype = \"udp\"\nexpect = \"0x1\"\npath = \"/\"",
-            &[
-                "4:1: `send` is missing in `monitor`: what is sent, as text or as \"0x…\"",
-                "7:10: `expect` cannot be \"0x1\": after \"0x\" come pairs of hexadecimal digits",
-                "8:1: `path` is for monitors of type \"http\"",
-            ],
-        ),
-    ]);
+    check_all(&[(
+        "[[monitor]]\nname = \"m\"\ntype = \"udp\"\nexpect = \"0x1\"\npath = \"/\"",
+        &[
+            "4:1: `send` is missing in `monitor`: what is sent, as text or as \"0x…\"",
+            "7:10: `expect` cannot be \"0x1\": after \"0x\" come pairs of hexadecimal digits",
+            "8:1: `path` is for monitors of type \"http\"",
+        ],
+    )]);
 }
 
 #[test]
