@@ -221,7 +221,7 @@ fn udp_answers_to_an_unproven_source_are_held_back() {
 }
 
 #[test]
-fn udp_an_origin_that_is_not_there_ends_the_session_and_counts_against_it() {
+fn udp_an_origin_that_is_not_there_ends_the_session() {
     let world = World::new();
     let prod = world.vnet("prod");
     let nobody = world.free_in(&prod, 10);
