@@ -25,7 +25,7 @@ use crate::{
     admin::{self, Admin, AdminToken, TokenError},
     balancer::Balancer,
     health::{Board, BoardParts},
-    listener::{Listeners, ListenersError, Shared},
+    listener::{Http, Listeners, ListenersError, Shared},
     metrics::Metrics,
     model::Config,
     offramp::Offramp,
@@ -156,6 +156,7 @@ fn build(
         offramp: offramp.clone(),
         metrics: metrics.clone(),
     });
+    let http = Arc::new(Http::new(workers.count()));
     let shared = Shared {
         network,
         workers,
@@ -164,10 +165,12 @@ fn build(
         view: handles.view.clone(),
         reports: handles.reports,
         metrics: metrics.clone(),
+        http: http.clone(),
         cut: cut.clone(),
     };
     let listeners = Arc::new(Listeners::new(Arc::new(shared)));
     tokio::spawn(board.run());
+    tokio::spawn(Http::sweep(Arc::downgrade(&http)));
     tokio::spawn(rotate(certificates));
     let admin = Admin {
         name: config.name.clone(),

@@ -7,10 +7,11 @@ use std::{
 
 use super::world::Vnet;
 
-/// A TCP service under one name. What is not said stays out of the file, at the product's default.
+/// A service under one name. What is not said stays out of the file, at the product's default.
 #[derive(Debug, Clone)]
 pub struct Service {
     pub(super) name: String,
+    protocol: &'static str,
     origins: Vec<String>,
     pool: String,
     balancer: String,
@@ -23,11 +24,18 @@ impl Service {
     pub fn tcp(name: &str) -> Self {
         Self {
             name: name.to_owned(),
+            protocol: "tcp",
             origins: Vec::new(),
             pool: String::new(),
             balancer: String::new(),
             listener: String::new(),
         }
+    }
+
+    /// An HTTP service without origins yet.
+    #[must_use]
+    pub fn http(name: &str) -> Self {
+        Self { protocol: "http", ..Self::tcp(name) }
     }
 
     /// Adds an origin behind a VNet, by the real address it listens on.
@@ -84,13 +92,13 @@ impl Service {
 
     /// The tables of the file, with this address to listen on.
     pub(super) fn tables(&self, listen: SocketAddr) -> String {
-        let Self { name, origins, pool, balancer, listener } = self;
+        let Self { name, protocol, origins, pool, balancer, listener } = self;
         let mut text = format!("\n[[pool]]\nname = \"{name}\"\n{pool}");
         text.extend(origins.iter().map(String::as_str));
         write!(
             text,
             "\n[[load_balancer]]\nname = \"{name}\"\npools = [\"{name}\"]\n{balancer}\
-             \n[[listener]]\nname = \"{name}\"\nprotocol = \"tcp\"\nlisten = \"{listen}\"\nload_balancer = \"{name}\"\n{listener}"
+             \n[[listener]]\nname = \"{name}\"\nprotocol = \"{protocol}\"\nlisten = \"{listen}\"\nload_balancer = \"{name}\"\n{listener}"
         )
         .expect("writing to a string does not fail");
         text

@@ -241,6 +241,8 @@ fn listener(state: &ListenerState) -> Listener {
         address: state.address.to_string(),
         protocol: match settings.protocol {
             ListenProtocol::Tcp => "tcp",
+            ListenProtocol::Http => "http",
+            ListenProtocol::Https => "https",
         },
         flows: state.flows(),
     }

@@ -5,6 +5,7 @@
 
 mod endpoints;
 mod grants;
+mod http;
 mod listeners;
 mod load_balancers;
 mod monitors;

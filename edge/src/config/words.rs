@@ -4,7 +4,7 @@
 use config::{Later, Words};
 use http::Method;
 
-use crate::model::{ListenProtocol, PoolSteering, Steering};
+use crate::model::{ListenProtocol, PoolSteering, Steering, Upstream};
 
 /// What a monitor speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,8 +50,10 @@ pub(super) const STEERINGS: Words<Steering> = Words {
         ("round_robin", Steering::RoundRobin),
         ("hash", Steering::Hash),
         ("least_connections", Steering::LeastConnections),
+        // Flows of an HTTP listener are its requests.
+        ("least_outstanding_requests", Steering::LeastConnections),
     ],
-    later: &["least_outstanding_requests", "peak_ewma"],
+    later: &["peak_ewma"],
 };
 
 pub(super) const POOL_STEERINGS: Words<PoolSteering> = Words {
@@ -59,21 +61,19 @@ pub(super) const POOL_STEERINGS: Words<PoolSteering> = Words {
         ("off", PoolSteering::Off),
         ("random", PoolSteering::Random),
         ("least_connections", PoolSteering::LeastConnections),
+        ("least_outstanding_requests", PoolSteering::LeastConnections),
     ],
-    later: &["least_outstanding_requests", "dynamic_latency"],
+    later: &["dynamic_latency"],
 };
 
 pub(super) const AFFINITY_TYPES: Words<AffinityType> =
     Words { now: &[("none", AffinityType::None), ("source", AffinityType::Source)], later: &["cookie"] };
 
 pub(super) const PROTOCOLS: Words<ListenProtocol> =
-    Words { now: &[("tcp", ListenProtocol::Tcp)], later: &["udp", "http", "https"] };
+    Words { now: &[("tcp", ListenProtocol::Tcp), ("http", ListenProtocol::Http)], later: &["udp", "https"] };
 
-pub(super) const POOL_LATER: [Later; 1] =
-    [Later { key: "upstream", instead: "origins are sent the client's bytes as they are" }];
+pub(super) const UPSTREAMS: Words<Upstream> = Words { now: &[("http1", Upstream::Http1)], later: &["h2c", "https"] };
 
-pub(super) const LISTENER_LATER: [Later; 3] = [
-    Later { key: "rule", instead: "one `load_balancer` for each listener" },
-    Later { key: "certificates", instead: "TLS is passed on to the origin as it is" },
-    Later { key: "trusted_proxies", instead: "the client is the address that connects" },
-];
+/// Keys of HTTP listeners that are not served yet.
+pub(super) const LISTENER_LATER: [Later; 1] =
+    [Later { key: "certificates", instead: "TLS is passed on to the origin as it is" }];

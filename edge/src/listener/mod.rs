@@ -2,11 +2,13 @@
 
 mod accept;
 mod flow;
+mod http;
 mod table;
 
+pub use http::Http;
 pub use table::{ListenerState, Listeners, ListenersError};
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use net::{Network, Workers};
 use tokio::sync::watch;
@@ -18,6 +20,10 @@ use crate::{
     metrics::Metrics,
     offramp::Offramp,
 };
+
+/// How long a flow that no origin can take waits for one: long enough for links to come back after an edge's restart or a
+/// connector's, short enough that clients do not pile up.
+const PATIENCE: Duration = Duration::from_secs(3);
 
 /// What every listener shares.
 #[derive(Debug)]
@@ -36,6 +42,8 @@ pub struct Shared {
     pub reports: Reports,
     /// What is counted.
     pub metrics: Metrics,
+    /// What HTTP listeners keep.
+    pub http: Arc<Http>,
     /// Cuts every flow.
     pub cut: CancellationToken,
 }
