@@ -169,6 +169,7 @@ fn build(
         cut: cut.clone(),
     };
     let listeners = Arc::new(Listeners::new(Arc::new(shared)));
+    tokio::spawn(Listeners::watch_certificates(Arc::downgrade(&listeners)));
     tokio::spawn(board.run());
     tokio::spawn(Http::sweep(Arc::downgrade(&http)));
     tokio::spawn(rotate(certificates));

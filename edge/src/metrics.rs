@@ -75,6 +75,8 @@ pub enum RefusedFlow {
     NotReplayable,
     /// The client left before an origin was reached.
     ClientGone,
+    /// The TLS handshake failed.
+    Handshake,
 }
 
 impl RefusedFlow {
@@ -85,6 +87,7 @@ impl RefusedFlow {
             Self::NoPlace => "no_place",
             Self::NotReplayable => "not_replayable",
             Self::ClientGone => "client_gone",
+            Self::Handshake => "tls_handshake",
         }
     }
 }

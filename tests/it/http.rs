@@ -15,7 +15,7 @@ use underpass_tests::harness::{
         web,
     },
     process::{self, command},
-    wait::SOON,
+    wait::{self, SOON},
 };
 
 fn nginx(world: &World, vnet: &Vnet) -> Server {
@@ -424,4 +424,69 @@ fn an_edge_that_stops_ends_idle_connections() {
     let _ = answer(&stream);
     let _ = edge.process.terminate(SOON);
     assert_eq!(stream.read(&mut [0]).expect("a clean end"), 0);
+}
+
+/// Makes a certificate for a name, `NAME.pem` and `NAME.key` in the world's directory.
+fn certificate(world: &World, file: &str, name: &str) {
+    let mut openssl = command("openssl");
+    openssl.args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "30"]);
+    openssl.args(["-subj", &format!("/CN={name}"), "-addext", &format!("subjectAltName=DNS:{name}")]);
+    openssl.arg("-keyout").arg(world.path(&format!("{file}.key"))).arg("-out").arg(world.path(&format!("{file}.pem")));
+    let _ = process::run(openssl, SOON).ok();
+}
+
+#[test]
+fn certificates_are_chosen_by_name_and_read_again_when_they_change() {
+    let world = World::new();
+    let server = servers::nginx(&world, world.free(), "web-1");
+    certificate(&world, "a", "a.example");
+    certificate(&world, "b", "b.example");
+    let files =
+        "certificates = [{ certificate = \"a.pem\", key = \"a.key\" }, { certificate = \"b.pem\", key = \"b.key\" }]";
+    let edge = world.edge("edge-1").service(&Service::https("web").direct(server.address).listener(files)).start();
+    let at = edge.listener("web");
+    let ask = |name: &str, ca: &str, more: &[&str]| {
+        let mut curl = command("curl");
+        curl.args(["-sS", "--resolve", &format!("{name}:{}:{}", at.port(), at.ip())]).args(more);
+        curl.arg("--cacert").arg(world.path(ca)).args(["-w", " %{http_version}"]);
+        curl.arg(format!("https://{name}:{}/who", at.port()));
+        process::run(curl, SOON)
+    };
+    assert_eq!(ask("a.example", "a.pem", &["--http1.1"]).ok().out, "web-1 1.1");
+    assert_eq!(ask("b.example", "b.pem", &["--http2"]).ok().out, "web-1 2");
+    assert_eq!(ask("b.example", "b.pem", &["--tls-max", "1.2"]).ok().out, "web-1 2");
+    assert_ne!(ask("c.example", "b.pem", &[]).code, 0, "another name is not vouched for");
+
+    certificate(&world, "a", "a.example");
+    wait::soon_true("the new certificate to be shown", || ask("a.example", "a.pem", &[]).code == 0);
+}
+
+#[test]
+fn a_missing_certificate_is_told_at_the_start() {
+    let world = World::new();
+    let file = world.edge("edge-1");
+    let lines = "certificates = [{ certificate = \"none.pem\", key = \"none.key\" }]";
+    let mut edge = file.service(&Service::https("web").direct(world.free()).listener(lines)).launch();
+    assert!(!edge.process.wait(SOON).success());
+    assert!(edge.process.log().contains("none.pem"), "{}", edge.process.log());
+}
+
+#[test]
+fn origins_may_speak_http_2_without_tls() {
+    let world = World::new();
+    let prod = world.vnet("prod");
+    let server = servers::nginx_h2c(&world, world.free_in(&prod, 10), "web-1");
+    let (edge, _dc1) =
+        world.stand(&prod, &[&Service::http("web").origin(&prod, server.address).pool("upstream = \"h2c\"")]);
+    let body = Pattern::new(3).bytes(3 << 20);
+    fs::write(server.dir.join("www/big"), &body).expect("writable");
+    for version in ["--http1.1", "--http2-prior-knowledge"] {
+        assert_eq!(out(curl(&edge, "/who", &[version])), "web-1");
+        let got = server.dir.join("got");
+        let _ = out(curl(&edge, "/big", &[version, "-o", &got.display().to_string()]));
+        assert!(fs::read(&got).expect("curl wrote it") == body, "{version}: other bytes arrived");
+    }
+    let mut h2load = command("h2load");
+    h2load.args(["-n", "2000", "-c", "4", "-m", "16"]).arg(format!("http://{}/who", edge.listener("web")));
+    let _ = process::run(h2load, SOON).ok().says(&["2000 succeeded, 0 failed", "2000 2xx"]);
 }

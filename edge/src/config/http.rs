@@ -1,17 +1,25 @@
-//! What only HTTP listeners know: `[[listener.rule]]` and `trusted_proxies`.
+//! What only HTTP listeners know: `[[listener.rule]]`, `trusted_proxies` and `certificates`.
 
-use config::Table;
+use std::path::Path;
+
+use config::{Table, beside};
 use ipnetwork::IpNetwork;
 use protocol::id::{Host, Name};
 
 use super::load_balancers::LoadBalancers;
-use crate::model::{HttpSettings, ListenProtocol, Rule};
+use crate::model::{CertificateFiles, HttpSettings, ListenProtocol, Rule};
 
 /// Settings of an HTTP listener; for others, a mistake for each that is there.
-pub(super) fn read(t: &Table<'_>, load_balancers: &LoadBalancers, protocol: Option<ListenProtocol>) -> HttpSettings {
+pub(super) fn read(
+    t: &Table<'_>,
+    load_balancers: &LoadBalancers,
+    protocol: Option<ListenProtocol>,
+    path: &Path,
+) -> HttpSettings {
     if protocol == Some(ListenProtocol::Tcp) {
-        t.refuse("rule", "is for listeners with `protocol` \"http\"");
-        t.refuse("trusted_proxies", "is for listeners with `protocol` \"http\"");
+        for key in ["rule", "trusted_proxies", "certificates"] {
+            t.refuse(key, "is for listeners with `protocol` \"http\" or \"https\"");
+        }
         return HttpSettings::default();
     }
     let rules = t.tables("rule", |r| rule(r, load_balancers)).into_iter().flatten().collect();
@@ -19,7 +27,25 @@ pub(super) fn read(t: &Table<'_>, load_balancers: &LoadBalancers, protocol: Opti
         let networks: Vec<IpNetwork> = v.items()?.iter().filter_map(|item| item.network().map(|at| at.value)).collect();
         Some(networks)
     });
-    HttpSettings { rules, trusted_proxies, certificates: Vec::new() }
+    HttpSettings { rules, trusted_proxies, certificates: certificates(t, protocol, path) }
+}
+
+fn certificates(t: &Table<'_>, protocol: Option<ListenProtocol>, path: &Path) -> Vec<CertificateFiles> {
+    if protocol == Some(ListenProtocol::Http) {
+        t.refuse("certificates", "is for listeners with `protocol` \"https\"");
+        return Vec::new();
+    }
+    let all = t.tables("certificates", |c| {
+        let file = |key, what: &str| c.required(key, what).and_then(|v| v.string()).map(|at| beside(path, at.value));
+        let certificate = file("certificate", "the PEM file of the server's certificate and its chain");
+        let key = file("key", "the PEM file of its key");
+        Some(CertificateFiles { certificate: certificate?, key: key? })
+    });
+    if protocol.is_some() && all.is_empty() {
+        let right = "such as [{ certificate = \"www.pem\", key = \"www.key\" }]";
+        t.lacking(t.place(), format!("`certificates` is missing in `listener`: what the server shows, {right}"));
+    }
+    all.into_iter().flatten().collect()
 }
 
 fn rule(r: &Table<'_>, load_balancers: &LoadBalancers) -> Option<Rule> {

@@ -3,6 +3,7 @@
 use std::{
     net::{IpAddr, SocketAddr},
     ops::RangeInclusive,
+    path::Path,
     sync::Arc,
     time::Duration,
 };
@@ -10,12 +11,7 @@ use std::{
 use config::{At, Named, Table};
 use protocol::id::Name;
 
-use super::{
-    endpoints::Admin,
-    http,
-    load_balancers::LoadBalancers,
-    words::{LISTENER_LATER, PROTOCOLS},
-};
+use super::{endpoints::Admin, http, load_balancers::LoadBalancers, words::PROTOCOLS};
 use crate::model::Listener;
 
 const CONNECTIONS: usize = 10_000;
@@ -36,11 +32,15 @@ impl Taken {
     }
 }
 
-pub(super) fn read(root: &Table<'_>, load_balancers: &LoadBalancers, admin: &Admin) -> Named<Name, Arc<Listener>> {
+pub(super) fn read(
+    root: &Table<'_>,
+    load_balancers: &LoadBalancers,
+    admin: &Admin,
+    path: &Path,
+) -> Named<Name, Arc<Listener>> {
     let mut taken: Vec<Taken> = admin.taken.map(Taken::by_admin).into_iter().collect();
     Named::read(root, "listener", "listener", |t, name: Option<&Name>| {
-        t.not_yet(&LISTENER_LATER);
-        let protocol = t.required("protocol", "\"tcp\" or \"http\"").and_then(|v| v.word(&PROTOCOLS));
+        let protocol = t.required("protocol", "\"tcp\", \"http\" or \"https\"").and_then(|v| v.word(&PROTOCOLS));
         let listen = t.required("listen", "the public address, such as \"0.0.0.0:5432\"");
         let listen = listen.and_then(|v| v.listen_address());
         let balancer = t.required("load_balancer", "the name of a load balancer").and_then(|v| v.parsed::<Name>());
@@ -48,7 +48,7 @@ pub(super) fn read(root: &Table<'_>, load_balancers: &LoadBalancers, admin: &Adm
         let max_connections = t.or("max_connections", CONNECTIONS, |v| v.integer(1..=CONNECTIONS_MAX));
         let replay = t.or("replay", false, |v| v.boolean());
         let idle_timeout = t.optional("idle_timeout").and_then(|v| v.duration(IDLE_RANGE)).map(|at| at.value);
-        let http = http::read(t, load_balancers, protocol);
+        let http = http::read(t, load_balancers, protocol, path);
         if let (Some(_), Some(listen)) = (protocol, listen) {
             let by = name.map_or_else(|| "a listener".to_owned(), |name| format!("listener \"{name}\""));
             claim(t, &mut taken, listen, by);

@@ -52,16 +52,16 @@ fn config_of(root: &Table<'_>, path: &Path) -> Option<Config> {
     let workers = root.or("workers", workers_default(), |v| v.integer(1..=WORKERS_MAX as u64));
     let (tunnel, ca) = endpoints::tunnel(root, path);
     let admin = endpoints::admin(root);
-    let catalog = catalog(root, &admin);
+    let catalog = catalog(root, &admin, path);
     Some(Config { name: name?.value, state_dir, tunnel: tunnel?, ca, admin: admin.config, workers, catalog: catalog? })
 }
 
-fn catalog(root: &Table<'_>, admin: &endpoints::Admin) -> Option<Catalog> {
+fn catalog(root: &Table<'_>, admin: &endpoints::Admin, path: &Path) -> Option<Catalog> {
     let grants = grants::read(root);
     let monitors = monitors::read(root);
     let pools = pools::read(root, &monitors, &grants);
     let load_balancers = load_balancers::read(root, &pools);
-    let listeners = listeners::read(root, &load_balancers, admin);
+    let listeners = listeners::read(root, &load_balancers, admin, path);
     Some(Catalog {
         version: 0,
         grants: grants.all()?,

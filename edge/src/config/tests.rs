@@ -312,13 +312,13 @@ fn mistakes_of_pools() {
         ),
         (
             &format!(
-                "[[pool]]\nname = \"p\"\nsteering = \"peak_ewma\"\nminimum_origins = 2\nupstream = \"h2c\"\n{origin}"
+                "[[pool]]\nname = \"p\"\nsteering = \"peak_ewma\"\nminimum_origins = 2\nupstream = \"https\"\n{origin}"
             ),
             &[
                 "6:12: `steering` \"peak_ewma\" is not supported by this version; supported: \"random\", \"round_robin\", \
              \"hash\", \"least_connections\", \"least_outstanding_requests\"",
                 "7:19: `minimum_origins` is 2, and the pool has 1 in all",
-                "8:12: `upstream` \"h2c\" is not supported by this version; supported: \"http1\"",
+                "8:12: `upstream` \"https\" is not supported by this version; supported: \"http1\", \"h2c\"",
             ],
         ),
         (
@@ -413,7 +413,7 @@ fn mistakes_of_listeners() {
             &[
                 "6:1: `listen` is missing in `listener`: the public address, such as \"0.0.0.0:5432\"",
                 "6:1: `load_balancer` is missing in `listener`: the name of a load balancer",
-                "6:1: `protocol` is missing in `listener`: \"tcp\" or \"http\"",
+                "6:1: `protocol` is missing in `listener`: \"tcp\", \"http\" or \"https\"",
             ],
         ),
         (
@@ -423,10 +423,10 @@ fn mistakes_of_listeners() {
                  [[listener.rule]]\nhost = \"h\"\n"
             ),
             &[
-                "8:12: `protocol` \"https\" is not supported by this version; supported: \"tcp\", \"http\"",
+                "6:1: `certificates` is missing in `listener`: what the server shows, such as \
+                 [{ certificate = \"www.pem\", key = \"www.key\" }]",
                 "9:10: `listen` cannot be \"80\": an address to listen on is IP:PORT, such as \"0.0.0.0:80\" or \"[::]:80\"",
                 "10:17: no load balancer is named \"ww\"; did you mean \"www\"",
-                "11:1: `certificates` is not supported by this version; supported: TLS is passed on to the origin as it is",
                 "13:19: `max_connections` must be a whole number from 1 to 1000000, found the integer 0",
                 "14:10: `replay` must be true or false, found the integer 1",
                 "15:16: `idle_timeout` must be from \"1s\" to \"30d\", found \"1ms\"",
@@ -461,8 +461,8 @@ fn rules_and_trusted_proxies_belong_to_http_listeners() {
     assert_eq!(
         misplaced,
         [
-            "11:1: `trusted_proxies` is for listeners with `protocol` \"http\"",
-            "12:12: `rule` is for listeners with `protocol` \"http\"",
+            "11:1: `trusted_proxies` is for listeners with `protocol` \"http\" or \"https\"",
+            "12:12: `rule` is for listeners with `protocol` \"http\" or \"https\"",
         ]
     );
 }

@@ -1,7 +1,7 @@
 //! What each word of a setting means, and the words and keys that this version does not serve yet. Lifting one is a
 //! matter of this file and the model.
 
-use config::{Later, Words};
+use config::Words;
 use http::Method;
 
 use crate::model::{ListenProtocol, PoolSteering, Steering, Upstream};
@@ -69,11 +69,10 @@ pub(super) const POOL_STEERINGS: Words<PoolSteering> = Words {
 pub(super) const AFFINITY_TYPES: Words<AffinityType> =
     Words { now: &[("none", AffinityType::None), ("source", AffinityType::Source)], later: &["cookie"] };
 
-pub(super) const PROTOCOLS: Words<ListenProtocol> =
-    Words { now: &[("tcp", ListenProtocol::Tcp), ("http", ListenProtocol::Http)], later: &["udp", "https"] };
+pub(super) const PROTOCOLS: Words<ListenProtocol> = Words {
+    now: &[("tcp", ListenProtocol::Tcp), ("http", ListenProtocol::Http), ("https", ListenProtocol::Https)],
+    later: &["udp"],
+};
 
-pub(super) const UPSTREAMS: Words<Upstream> = Words { now: &[("http1", Upstream::Http1)], later: &["h2c", "https"] };
-
-/// Keys of HTTP listeners that are not served yet.
-pub(super) const LISTENER_LATER: [Later; 1] =
-    [Later { key: "certificates", instead: "TLS is passed on to the origin as it is" }];
+pub(super) const UPSTREAMS: Words<Upstream> =
+    Words { now: &[("http1", Upstream::Http1), ("h2c", Upstream::H2c)], later: &["https"] };

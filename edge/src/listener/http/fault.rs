@@ -62,6 +62,8 @@ faults! {
     METHOD = METHOD_NOT_ALLOWED, "method_refused";
     /// An expectation other than `100-continue`.
     EXPECTATION = EXPECTATION_FAILED, "unknown_expectation";
+    /// The origin's protocol cannot be changed to another.
+    UPGRADE = BAD_GATEWAY, "upgrade_unsupported";
     /// The origin's answer is not HTTP to the letter.
     ORIGIN_INVALID = BAD_GATEWAY, "http_invalid";
     /// The origin did not answer in time.

@@ -233,12 +233,21 @@ impl Forward<'_> {
         place: &Place,
         sending: &mut Sending,
     ) -> Result<(Response<Incoming>, Upstream, Key), Failed> {
-        let key = Key { origin: place.path.origin, address: place.origin.address.clone(), via: place.path.via };
+        let key = Key {
+            origin: place.path.origin,
+            address: place.origin.address.clone(),
+            via: place.path.via,
+            speaks: place.pool.upstream,
+        };
         loop {
             let kept = self.connection.worker.idle.take(&key, Instant::now());
             let mut upstream = match kept {
                 Some(kept) => kept,
-                None => self.open(placing, place).await?,
+                None => {
+                    let opened = self.open(placing, place).await?;
+                    self.connection.worker.idle.offer(&key, &opened);
+                    opened
+                }
             };
             self.record.reused = upstream.reused;
             match self.exchange(&mut upstream, place, sending).await {
@@ -271,11 +280,8 @@ impl Forward<'_> {
             Failure::ClientGone => Failed::Final(Fault::BODY),
         })?;
         placing.opened(place);
-        match place.pool.upstream {
-            Speaks::Http1 | Speaks::H2c => {
-                Upstream::over(opened.carrier).await.map_err(|_| Failed::Unsent(Reason::ConnectionReset))
-            }
-        }
+        let speaking = Upstream::over(opened.carrier, place.pool.upstream).await;
+        speaking.map_err(|_| Failed::Unsent(Reason::ConnectionReset))
     }
 
     /// Sends the request over one connection and waits for the head of the answer.
@@ -301,6 +307,9 @@ impl Forward<'_> {
             Sending::Gone => return Err(Failed::Final(Fault::BODY)),
         };
         let mut request = self.head.clone().map(|()| body);
+        if place.pool.upstream == Speaks::H2c {
+            as_http2(&mut request)?;
+        }
         self.hear_interim(&mut request, word);
         let asking = upstream.send(request);
         let suspected = upstream.suspected();
@@ -355,6 +364,20 @@ impl Forward<'_> {
             }
         }
     }
+}
+
+/// Moves Host to where HTTP/2 has it.
+fn as_http2<B>(request: &mut Request<B>) -> Result<(), Failed> {
+    if request.headers().contains_key(header::UPGRADE) {
+        return Err(Failed::Final(Fault::UPGRADE));
+    }
+    let host = request.headers_mut().remove(header::HOST);
+    let authority = host.as_ref().and_then(|h| h.to_str().ok()).unwrap_or("localhost");
+    let target = request.uri().path_and_query().map_or("/", |target| target.as_str());
+    let uri = Uri::builder().scheme("http").authority(authority).path_and_query(target).build();
+    *request.uri_mut() = uri.map_err(|_| Failed::Final(Fault::TARGET))?;
+    *request.version_mut() = Version::HTTP_2;
+    Ok(())
 }
 
 fn failed_of(error: &hyper::Error) -> Failed {

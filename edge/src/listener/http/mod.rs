@@ -19,6 +19,7 @@ mod place;
 mod record;
 mod request;
 mod serve;
+mod tls;
 mod upgrade;
 mod upstream;
 
@@ -35,9 +36,11 @@ use http::Version;
 use net::Socket;
 use tokio_util::task::TaskTracker;
 
+pub(super) use tls::Tls;
+
 use self::{budget::Budget, guard::Talk, serve::ClientIo, upstream::Idle};
 use super::{Shared, table::ListenerState};
-use crate::model::{Held, ListenProtocol};
+use crate::{metrics::RefusedFlow, model::Held};
 
 /// How often idle connections to origins are looked through.
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
@@ -128,8 +131,17 @@ pub(super) struct Accepted {
 /// Serves a client's connection to its end.
 pub(super) async fn serve(accepted: Accepted, client: Socket) {
     let Accepted { shared, state, source, held, worker, tasks } = accepted;
-    let tls = state.listener().protocol == ListenProtocol::Https;
+    let tls = state.tls();
     let worker = shared.http.workers[worker].clone();
-    let connection = Connection { shared, state, worker, talk: Arc::default(), source, tls, tasks, _held: held };
-    Box::pin(serve::serve(Arc::new(connection), ClientIo::Plain(client.into_stream()))).await;
+    let connection =
+        Connection { shared, state, worker, talk: Arc::default(), source, tls: tls.is_some(), tasks, _held: held };
+    let client = client.into_stream();
+    let Some(tls) = tls else {
+        return Box::pin(serve::serve(Arc::new(connection), ClientIo::Plain(client), None)).await;
+    };
+    let Some((client, is_h2)) = tls.accept(client).await else {
+        let listener = &connection.state.listener().name;
+        return connection.shared.metrics.refused_flow(listener, RefusedFlow::Handshake);
+    };
+    Box::pin(serve::serve(Arc::new(connection), ClientIo::Tls(client), is_h2)).await;
 }

@@ -25,6 +25,7 @@ use tokio::{
     net::TcpStream,
     time,
 };
+use tokio_rustls::server::TlsStream;
 use tracing::debug;
 
 use super::{
@@ -61,13 +62,19 @@ const SEND_BUFFER: usize = 256 * 1024;
 pub(super) enum ClientIo {
     /// Plain TCP.
     Plain(TcpStream),
+    /// TLS, ended here.
+    Tls(Box<TlsStream<TcpStream>>),
 }
 
-/// Serves a connection until it ends.
-pub(super) async fn serve(connection: Arc<Connection>, mut io: ClientIo) {
+/// Serves a connection until it ends; `is_h2` is what the handshake has settled.
+pub(super) async fn serve(connection: Arc<Connection>, mut io: ClientIo, is_h2: Option<bool>) {
     let cut = connection.shared.cut.clone();
     let serving = async {
-        let Some((first, is_h2)) = first_bytes(&mut io).await else { return };
+        let known = match is_h2 {
+            Some(is_h2) => Some((BytesMut::new(), is_h2)),
+            None => first_bytes(&mut io).await,
+        };
+        let Some((first, is_h2)) = known else { return };
         if is_h2 { serve_http2(connection, io, first).await } else { serve_http1(connection, io, first).await }
     };
     tokio::select! {
@@ -187,6 +194,7 @@ impl AsyncRead for ClientIo {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Self::Plain(stream) => Pin::new(stream).poll_read(cx, buf),
+            Self::Tls(stream) => Pin::new(stream).poll_read(cx, buf),
         }
     }
 }
@@ -195,6 +203,7 @@ impl AsyncWrite for ClientIo {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         match self.get_mut() {
             Self::Plain(stream) => Pin::new(stream).poll_write(cx, buf),
+            Self::Tls(stream) => Pin::new(stream).poll_write(cx, buf),
         }
     }
 
@@ -205,24 +214,28 @@ impl AsyncWrite for ClientIo {
     ) -> Poll<io::Result<usize>> {
         match self.get_mut() {
             Self::Plain(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
+            Self::Tls(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
         }
     }
 
     fn is_write_vectored(&self) -> bool {
         match self {
             Self::Plain(stream) => stream.is_write_vectored(),
+            Self::Tls(stream) => stream.is_write_vectored(),
         }
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Self::Plain(stream) => Pin::new(stream).poll_flush(cx),
+            Self::Tls(stream) => Pin::new(stream).poll_flush(cx),
         }
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Self::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
+            Self::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
         }
     }
 }

@@ -12,13 +12,14 @@ use std::{
 };
 
 use bytes::Bytes;
+use futures_util::future::Either;
 use http::{Request, Response};
 use http_body_util::combinators::UnsyncBoxBody;
 use hyper::{
     body::Incoming,
-    client::conn::{TrySendError, http1},
+    client::conn::{TrySendError, http1, http2},
 };
-use hyper_util::rt::TokioIo;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use protocol::{error::StreamCode, id::Target, splice::Stream};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
@@ -28,7 +29,7 @@ use tokio::{
 
 use crate::{
     health::OriginKey,
-    model::{Held, Via},
+    model::{Held, Upstream as Speaks, Via},
     offramp::Carrier,
     tunnel::Link,
 };
@@ -37,6 +38,8 @@ use crate::{
 const IDLE_MAX: usize = 64;
 /// How long a connection is kept idle. Shorter than what common servers keep theirs for.
 const IDLE_WAIT: Duration = Duration::from_secs(50);
+/// How often a silent HTTP/2 origin is asked for a sign of life while requests wait.
+const PING_EVERY: Duration = Duration::from_secs(10);
 /// Most bytes of an answer's head.
 const HEAD_MAX: usize = 64 * 1024;
 /// Most fields of an answer.
@@ -49,11 +52,18 @@ pub(super) type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// A connection to an origin, not in use by anybody else.
 pub(super) struct Upstream {
-    sender: http1::SendRequest<Body>,
-    driving: AbortHandle,
+    sender: Sender,
     link: Option<Arc<Link>>,
     /// It has carried a request before, so the origin may have closed it meanwhile.
     pub(super) reused: bool,
+}
+
+/// How requests are handed to a connection's own task.
+enum Sender {
+    /// One request at a time.
+    Http1(http1::SendRequest<Body>, AbortHandle),
+    /// Many at once: each request has a handle of its own.
+    Http2(http2::SendRequest<Body>),
 }
 
 impl fmt::Debug for Upstream {
@@ -63,20 +73,27 @@ impl fmt::Debug for Upstream {
 }
 
 impl Upstream {
-    /// Begins to speak HTTP/1.1 over an opened way.
-    pub(super) async fn over(carrier: Carrier) -> Result<Self, hyper::Error> {
+    /// Begins to speak HTTP over an opened way.
+    pub(super) async fn over(carrier: Carrier, speaks: Speaks) -> Result<Self, hyper::Error> {
         let (wire, link) = match carrier {
             Carrier::Tunnel(stream, link, held) => {
                 (Wire::Tunnel(TunnelWire { stream, ended: false, sink: Sink::default(), _held: held }), Some(link))
             }
             Carrier::Direct(socket) => (Wire::Direct(socket.into_stream(), Sink::default()), None),
         };
+        if speaks == Speaks::H2c {
+            let mut builder = http2::Builder::new(TokioExecutor::new());
+            builder.timer(TokioTimer::new()).max_header_list_size(64 * 1024).keep_alive_interval(PING_EVERY);
+            let (sender, connection) = builder.handshake(TokioIo::new(wire)).await?;
+            tokio::spawn(async move { drop(connection.await) });
+            return Ok(Self { sender: Sender::Http2(sender), link, reused: false });
+        }
         let mut builder = http1::Builder::new();
         builder.allow_obsolete_multiline_headers_in_responses(true);
         builder.max_headers(FIELDS_MAX).max_header_size(HEAD_MAX).max_buf_size(HEAD_MAX.max(128 * 1024));
         let (sender, connection) = builder.handshake(TokioIo::new(wire)).await?;
         let driving = tokio::spawn(async move { drop(connection.with_upgrades().await) }).abort_handle();
-        Ok(Self { sender, driving, link, reused: false })
+        Ok(Self { sender: Sender::Http1(sender, driving), link, reused: false })
     }
 
     /// Sends a request and waits for the head of the answer.
@@ -84,7 +101,10 @@ impl Upstream {
         &mut self,
         request: Request<Body>,
     ) -> impl Future<Output = Result<Response<Incoming>, TrySendError<Request<Body>>>> + use<> {
-        self.sender.try_send_request(request)
+        match &mut self.sender {
+            Sender::Http1(sender, _) => Either::Left(sender.try_send_request(request)),
+            Sender::Http2(sender) => Either::Right(sender.try_send_request(request)),
+        }
     }
 
     /// Completes once the link has left packets unanswered for too long; never for a direct way.
@@ -98,14 +118,31 @@ impl Upstream {
         }
     }
 
-    /// Closes it at once, whatever is on its way.
+    /// True if every request has a stream of its own, which ends by itself.
+    pub(super) fn is_shared(&self) -> bool {
+        matches!(self.sender, Sender::Http2(_))
+    }
+
+    /// Another handle of a connection that many requests share.
+    fn share(&self) -> Option<Self> {
+        let Sender::Http2(sender) = &self.sender else { return None };
+        Some(Self { sender: Sender::Http2(sender.clone()), link: self.link.clone(), reused: true })
+    }
+
+    /// Closes it at once, whatever is on its way, unless others share it: then only its own stream is over.
     pub(super) fn abort(self) {
-        self.driving.abort();
+        if let Sender::Http1(_, driving) = self.sender {
+            driving.abort();
+        }
     }
 
     fn is_good(&self) -> bool {
         let link_good = self.link.as_ref().is_none_or(|link| link.load.is_placeable() && !link.is_draining());
-        link_good && self.sender.is_ready()
+        let ready = match &self.sender {
+            Sender::Http1(sender, _) => sender.is_ready(),
+            Sender::Http2(sender) => sender.is_ready() && !sender.is_closed(),
+        };
+        link_good && ready
     }
 }
 
@@ -118,6 +155,8 @@ pub(super) struct Key {
     pub(super) address: Target,
     /// Which way.
     pub(super) via: Via,
+    /// What is spoken there.
+    pub(super) speaks: Speaks,
 }
 
 /// Idle connections of one worker.
@@ -133,6 +172,13 @@ impl Idle {
     pub(super) fn take(&self, key: &Key, now: Instant) -> Option<Upstream> {
         let mut all = self.all();
         let kept = all.get_mut(key)?;
+        if let Some((upstream, since)) = kept.last_mut()
+            && upstream.is_good()
+            && let Some(shared) = upstream.share()
+        {
+            *since = now;
+            return Some(shared);
+        }
         while let Some((upstream, since)) = kept.pop() {
             if upstream.is_good() && now.saturating_duration_since(since) < IDLE_WAIT {
                 return Some(Upstream { reused: true, ..upstream });
@@ -144,7 +190,7 @@ impl Idle {
 
     /// Keeps a connection whose last exchange has ended exactly, once it says so itself.
     pub(super) fn keep(self: &Arc<Self>, key: Key, mut upstream: Upstream) {
-        if upstream.sender.is_closed() {
+        if upstream.is_shared() || matches!(&upstream.sender, Sender::Http1(sender, _) if sender.is_closed()) {
             return;
         }
         if upstream.is_good() {
@@ -154,13 +200,21 @@ impl Idle {
         // The connection's own task has yet to see the end; it needs a turn, not time.
         let idle = self.clone();
         tokio::spawn(async move {
-            let ready = tokio::time::timeout(READY_WAIT, upstream.sender.ready()).await;
+            let Sender::Http1(sender, _) = &mut upstream.sender else { return };
+            let ready = tokio::time::timeout(READY_WAIT, sender.ready()).await;
             match ready {
                 Ok(Ok(())) if upstream.is_good() => idle.put(key, upstream),
                 Ok(Ok(()) | Err(_)) => {}
                 Err(_) => upstream.abort(),
             }
         });
+    }
+
+    /// Keeps a connection that others may use beside the request it was opened for.
+    pub(super) fn offer(&self, key: &Key, upstream: &Upstream) {
+        if let Some(shared) = upstream.share() {
+            self.put(key.clone(), shared);
+        }
     }
 
     fn put(&self, key: Key, upstream: Upstream) {
@@ -203,7 +257,7 @@ impl Sink {
                 self.open = true;
                 Poll::Ready(Ok(whole))
             }
-            done => done,
+            done @ (Poll::Ready(Ok(_)) | Poll::Pending) => done,
         }
     }
 }
