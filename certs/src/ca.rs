@@ -29,7 +29,7 @@ use crate::{
     revocation::unix_ms,
     rotation::{BACKDATED, Lifetime},
     secret::random,
-    verify::{ConnectorVerifier, EDGE_NAME, EdgeVerifier, Peer, moment, parse},
+    verify::{self, ConnectorVerifier, EDGE_NAME, EdgeVerifier, Peer, moment, parse},
 };
 
 /// How long a CA of our making lasts.
@@ -101,6 +101,22 @@ pub enum IssueError {
     /// The cryptographic library refused.
     #[error("a certificate could not be made: {0}")]
     Rcgen(#[from] rcgen::Error),
+}
+
+/// Whom a connector's certificate is for.
+#[derive(Debug, Clone, Copy)]
+pub struct Subject<'a> {
+    /// The connector.
+    pub connector: &'a Name,
+    /// Which of its replicas.
+    pub replica: &'a Name,
+    /// When the replica redeemed its join token.
+    pub enrolled_at: SystemTime,
+}
+
+struct Moments {
+    enrolled_at: SystemTime,
+    now: SystemTime,
 }
 
 impl Ca {
@@ -186,7 +202,7 @@ impl Ca {
         let key = KeyPair::generate()?;
         let mut params = leaf("underpass edge", ExtendedKeyUsagePurpose::ServerAuth);
         params.subject_alt_names = vec![SanType::DnsName(EDGE_NAME.try_into()?)];
-        let (certificate, lifetime) = self.issue(params, &key, now)?;
+        let (certificate, lifetime) = self.issue(params, &key, Moments { enrolled_at: now, now })?;
         let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
         Ok(EdgeIdentity::new(vec![certificate, self.certificate.clone()], key, lifetime))
     }
@@ -198,26 +214,26 @@ impl Ca {
     pub fn issue_connector(
         &self,
         key: &ProvenKey,
-        connector: &Name,
-        replica: &Name,
+        subject: &Subject<'_>,
         now: SystemTime,
     ) -> Result<CertificateDer<'static>, IssueError> {
+        let Subject { connector, replica, enrolled_at } = *subject;
         let mut params = leaf(connector.as_str(), ExtendedKeyUsagePurpose::ClientAuth);
         params.subject_alt_names = vec![SanType::URI(Peer::uri(connector, replica).try_into()?)];
-        Ok(self.issue(params, key, now)?.0)
+        Ok(self.issue(params, key, Moments { enrolled_at, now })?.0)
     }
 
     fn issue(
         &self,
         mut params: CertificateParams,
         key: &impl PublicKeyData,
-        now: SystemTime,
+        Moments { enrolled_at, now }: Moments,
     ) -> Result<(CertificateDer<'static>, Lifetime), IssueError> {
         if now >= self.not_after {
             return Err(IssueError::CaExpired);
         }
-        let lifetime = Lifetime::starting(now, self.not_after);
-        let serial = [unix_ms(now).to_be_bytes(), random()].concat();
+        let lifetime = Lifetime { enrolled_at, ..Lifetime::starting(now, self.not_after) };
+        let serial = verify::serial(now, enrolled_at);
         params.serial_number = Some(SerialNumber::from_slice(&serial));
         params.not_before = calendar(lifetime.not_before)?;
         params.not_after = calendar(lifetime.not_after)?;
@@ -237,7 +253,9 @@ impl Ca {
         let key = KeyPair::generate().and_then(|k| crate::csr::request(&k)).map_err(|e| e.to_string())?;
         let key = ProvenKey::from_csr(&key).map_err(|e| e.to_string())?;
         let name: Name = "rehearsal".parse().expect("a constant name");
-        let leaf = self.issue_connector(&key, &name, &name, now).map_err(|e| e.to_string())?;
+        let leaf = self
+            .issue_connector(&key, &Subject { connector: &name, replica: &name, enrolled_at: now }, now)
+            .map_err(|e| e.to_string())?;
         ConnectorVerifier::new(&self.certificate)
             .and_then(|v| v.verify_client_cert(&leaf, &[], at))
             .map_err(|e| e.to_string())?;

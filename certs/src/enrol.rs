@@ -15,7 +15,7 @@ use rustls::pki_types::CertificateDer;
 
 use crate::{
     FileError,
-    ca::{Ca, IssueError},
+    ca::{Ca, IssueError, Subject},
     csr::{CsrError, ProvenKey},
     revocation::{RevocationError, Revocations},
     rotation::Standing,
@@ -103,7 +103,12 @@ impl Authority {
         let claim = Claim { id, secret: Secret::new(request.secret), key: &key };
         let admissible = |name: &Name, created| self.admit(name, created, granted(name));
         let connector = self.tokens.redeem(&claim, admissible, now)?;
-        let (peer, certificate) = self.issue(&key, (&connector, &replica), now, &mut latest_issue)?;
+        let (peer, certificate) = self.issue(
+            &key,
+            &Subject { connector: &connector, replica: &replica, enrolled_at: now },
+            now,
+            &mut latest_issue,
+        )?;
         let enrolled = Enrolled {
             connector: connector.to_string(),
             certificate: certificate.to_vec(),
@@ -134,7 +139,9 @@ impl Authority {
             }
         }
         let key = proven(&request.csr)?;
-        let (peer, certificate) = self.issue(&key, (&peer.connector, &peer.replica), now, &mut latest_issue)?;
+        let Peer { connector, replica, lifetime } = peer;
+        let subject = Subject { connector, replica, enrolled_at: lifetime.enrolled_at };
+        let (peer, certificate) = self.issue(&key, &subject, now, &mut latest_issue)?;
         Ok((peer, Renewed { certificate: certificate.to_vec() }))
     }
 
@@ -144,11 +151,11 @@ impl Authority {
     /// A [`Refusal`] to send.
     pub fn check(&self, peer: &Peer, granted: bool) -> Result<(), Refusal> {
         self.reload()?;
-        self.admit(&peer.connector, peer.lifetime.issued_at, granted)
+        self.admit(&peer.connector, peer.lifetime.enrolled_at, granted)
     }
 
-    fn admit(&self, name: &Name, issued_at: SystemTime, granted: bool) -> Result<(), Refusal> {
-        if self.revocations.is_void(name, issued_at) {
+    fn admit(&self, name: &Name, enrolled_at: SystemTime, granted: bool) -> Result<(), Refusal> {
+        if self.revocations.is_void(name, enrolled_at) {
             let text = "the connector was revoked: a new join token admits it again";
             return Err(Refusal::new(RefusalCode::Revoked, text));
         }
@@ -174,11 +181,11 @@ impl Authority {
     fn issue(
         &self,
         key: &ProvenKey,
-        (connector, replica): (&Name, &Name),
+        subject: &Subject<'_>,
         now: SystemTime,
         latest_issue: &mut SystemTime,
     ) -> Result<(Peer, CertificateDer<'static>), Refusal> {
-        let certificate = self.ca.issue_connector(key, connector, replica, now).map_err(|e| not_issued(&e))?;
+        let certificate = self.ca.issue_connector(key, subject, now).map_err(|e| not_issued(&e))?;
         *latest_issue = now.max(*latest_issue);
         let peer = Peer::of(&certificate).expect("our CA issues what we read");
         Ok((peer, certificate))

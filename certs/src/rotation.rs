@@ -20,6 +20,9 @@ const SPREAD: f64 = 1.0 / 24.0;
 pub struct Lifetime {
     /// The moment of its issue, to the millisecond.
     pub issued_at: SystemTime,
+    /// The moment the replica redeemed its join token; renewals carry it on. What was revoked since is void, however often
+    /// and wherever it was renewed.
+    pub enrolled_at: SystemTime,
     /// It holds from here, inclusive.
     pub not_before: SystemTime,
     /// It holds to here, inclusive.
@@ -42,7 +45,12 @@ pub enum Standing {
 impl Lifetime {
     /// The lifetime of a certificate issued at `now` by a CA that holds until `ca_not_after`.
     pub(crate) fn starting(now: SystemTime, ca_not_after: SystemTime) -> Self {
-        Self { issued_at: now, not_before: now - BACKDATED, not_after: (now + LIFE).min(ca_not_after) }
+        Self {
+            issued_at: now,
+            enrolled_at: now,
+            not_before: now - BACKDATED,
+            not_after: (now + LIFE).min(ca_not_after),
+        }
     }
 
     /// What the certificate is good for at `now`.

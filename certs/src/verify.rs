@@ -32,7 +32,9 @@ use x509_parser::{
 
 use crate::{
     digest::Sha256,
+    revocation::unix_ms,
     rotation::{Lifetime, Standing},
+    secret::random,
     tls::provider,
 };
 
@@ -161,21 +163,38 @@ fn require_role(x509: &X509Certificate<'_>, role: fn(&ExtendedKeyUsage<'_>) -> b
     if x509.is_ca() || usage.value.any || !role(usage.value) { Err(PeerError::WrongRole) } else { Ok(()) }
 }
 
-/// The serial number of what our CA issues is the moment of issue in milliseconds (8 bytes), then 8 random bytes.
+/// Bytes of a serial number, as many as RFC 5280 allows: the moment of issue in milliseconds (8), the moment of enrolment in
+/// milliseconds (6, enough for the next eight thousand years), random ones (6).
+const SERIAL_LENGTH: usize = 20;
+
+/// The serial number of a certificate issued now.
+pub(crate) fn serial(issued_at: SystemTime, enrolled_at: SystemTime) -> [u8; SERIAL_LENGTH] {
+    let mut serial = [0; SERIAL_LENGTH];
+    let (issued, rest) = serial.split_at_mut(8);
+    let (enrolled, noise) = rest.split_at_mut(6);
+    issued.copy_from_slice(&unix_ms(issued_at).to_be_bytes());
+    enrolled.copy_from_slice(&unix_ms(enrolled_at).to_be_bytes()[2..]);
+    noise.copy_from_slice(&random::<6>());
+    serial
+}
+
 fn lifetime(x509: &X509Certificate<'_>) -> Result<Lifetime, PeerError> {
     let foreign = PeerError::Malformed("its serial number does not tell when it was issued");
     let digits = x509.raw_serial();
-    let mut serial = [0; 16];
+    let mut serial = [0; SERIAL_LENGTH];
     let start = serial.len().checked_sub(digits.len()).ok_or_else(|| foreign.clone())?;
     serial[start..].copy_from_slice(digits);
-    let [ms @ .., _, _, _, _, _, _, _, _] = serial;
-    let issued_at = SystemTime::UNIX_EPOCH + Duration::from_millis(u64::from_be_bytes(ms));
+    let mut enrolled = [0; 8];
+    enrolled[2..].copy_from_slice(&serial[8..14]);
+    let [issued @ .., _, _, _, _, _, _, _, _, _, _, _, _] = serial;
+    let since_epoch = |ms: [u8; 8]| SystemTime::UNIX_EPOCH + Duration::from_millis(u64::from_be_bytes(ms));
+    let (issued_at, enrolled_at) = (since_epoch(issued), since_epoch(enrolled));
     let not_before = moment(x509.validity().not_before)?;
     let not_after = moment(x509.validity().not_after)?;
     if issued_at < not_before || issued_at > not_after {
         return Err(foreign);
     }
-    Ok(Lifetime { issued_at, not_before, not_after })
+    Ok(Lifetime { issued_at, enrolled_at, not_before, not_after })
 }
 
 /// Says in our words what webpki says in its own.
@@ -373,7 +392,8 @@ mod tests {
     /// A certificate that differs from a connector's by what `change` does.
     fn forged(change: impl FnOnce(&mut CertificateParams)) -> CertificateDer<'static> {
         let mut params = CertificateParams::default();
-        params.serial_number = Some(SerialNumber::from_slice(&[ISSUED.to_be_bytes(), [7; 8]].concat()));
+        params.serial_number =
+            Some(SerialNumber::from_slice(&[&ISSUED.to_be_bytes()[..], &ISSUED.to_be_bytes()[2..], &[7; 6]].concat()));
         params.extended_key_usages = vec![Usage::ClientAuth];
         params.subject_alt_names = vec![uri("underpass://connector/dc1/r-1")];
         change(&mut params);

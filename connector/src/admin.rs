@@ -58,13 +58,13 @@ async fn metrics(State(view): State<View>) -> impl IntoResponse {
 struct Accepting(Box<dyn net::Listener>);
 
 impl axum::serve::Listener for Accepting {
-    type Io = tokio::net::TcpStream;
+    type Io = net::Socket;
     type Addr = SocketAddr;
 
     async fn accept(&mut self) -> (Self::Io, Self::Addr) {
         loop {
             match self.0.accept().await {
-                Ok((socket, source)) => return (socket.into_stream(), source),
+                Ok(accepted) => return accepted,
                 Err(_) => tokio::time::sleep(PAUSE).await,
             }
         }

@@ -2,16 +2,19 @@
 
 use std::{
     fmt,
-    sync::atomic::{AtomicI64, AtomicU64},
+    sync::{
+        Arc,
+        atomic::{AtomicI64, AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
 use prometheus_client::{
-    encoding::{EncodeLabelSet, text::encode},
-    metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
+    encoding::{EncodeLabelSet, EncodeMetric, MetricEncoder, NoLabelSet, text::encode},
+    metrics::{MetricType, TypedMetric, counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
     registry::{Registry, Unit},
 };
-use protocol::{id::Name, splice::Carried};
+use protocol::{id::Name, splice::Totals};
 
 /// Counters and gauges of an edge; clones share them.
 #[derive(Debug, Clone)]
@@ -19,8 +22,8 @@ pub struct Metrics {
     flows: Family<ListenerLabel, Gauge<i64, AtomicI64>>,
     ended: Family<EndLabel, Counter<u64, AtomicU64>>,
     refused: Family<RefusedLabel, Counter<u64, AtomicU64>>,
-    up: Family<ListenerLabel, Counter<u64, AtomicU64>>,
-    down: Family<ListenerLabel, Counter<u64, AtomicU64>>,
+    up: Family<ListenerLabel, Live>,
+    down: Family<ListenerLabel, Live>,
     probes: Family<ProbeLabel, Counter<u64, AtomicU64>>,
     reloads: Family<ReloadLabel, Counter<u64, AtomicU64>>,
     requests: Family<RequestLabel, Counter<u64, AtomicU64>>,
@@ -62,6 +65,24 @@ struct ReloadLabel {
     outcome: &'static str,
 }
 
+/// A counter that others add to while they work.
+#[derive(Debug, Clone, Default)]
+struct Live(Arc<AtomicU64>);
+
+impl TypedMetric for Live {
+    const TYPE: MetricType = MetricType::Counter;
+}
+
+impl EncodeMetric for Live {
+    fn encode(&self, mut encoder: MetricEncoder<'_>) -> fmt::Result {
+        encoder.encode_counter::<NoLabelSet, _, u64>(&self.0.load(Ordering::Relaxed), None)
+    }
+
+    fn metric_type(&self) -> MetricType {
+        Self::TYPE
+    }
+}
+
 /// Why a client's connection was closed without reaching an origin.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum RefusedFlow {
@@ -99,8 +120,6 @@ pub struct FlowEnd<'a> {
     pub listener: &'a Name,
     /// How it ended.
     pub ended: &'static str,
-    /// What it carried.
-    pub carried: &'a Carried,
 }
 
 /// Counts a flow as open until dropped.
@@ -167,13 +186,19 @@ impl Metrics {
         FlowGuard(gauge)
     }
 
+    /// The byte counters of a listener, for its flows to add to as they carry.
+    #[must_use]
+    pub fn totals(&self, listener: &Name) -> Totals {
+        let label = ListenerLabel { listener: listener.to_string() };
+        Totals {
+            sent: self.up.get_or_create_owned(&label).0.clone(),
+            received: self.down.get_or_create_owned(&label).0.clone(),
+        }
+    }
+
     /// A flow is over, however it ended.
     pub fn flow_ended(&self, end: &FlowEnd<'_>) {
-        let listener = end.listener.to_string();
-        self.ended.get_or_create(&EndLabel { listener: listener.clone(), ended: end.ended }).inc();
-        let label = ListenerLabel { listener };
-        self.up.get_or_create(&label).inc_by(end.carried.sent);
-        self.down.get_or_create(&label).inc_by(end.carried.received);
+        self.ended.get_or_create(&EndLabel { listener: end.listener.to_string(), ended: end.ended }).inc();
     }
 
     /// A client's connection was closed without reaching an origin.

@@ -16,7 +16,7 @@ use net::{Network, Resolver, Socket};
 use protocol::{
     error::{Reason, StreamCode},
     id::{Host, LinkId, Name},
-    limits::FIRST_BYTES_MAX,
+    limits::{FIRST_BYTES_MAX, NUDGE_AFTER},
     splice::Stream,
     stream::{self, OpenTcp, Reply},
     wire::{self, WireError},
@@ -276,6 +276,8 @@ async fn await_reply(
 ) -> Result<Reply, Failure> {
     let mut reply = pin!(wire::read_reply(&mut stream.recv));
     let mut late = pin!(time::sleep(wait));
+    let mut quiet = pin!(time::sleep(NUDGE_AFTER.max(link.rtt() * 4)));
+    let mut may_nudge = true;
     let mut may_suspect = true;
     loop {
         tokio::select! {
@@ -293,6 +295,10 @@ async fn await_reply(
                 }
                 // Elsewhere it might be delivered twice: the link may yet recover.
                 may_suspect = false;
+            }
+            () = &mut quiet, if may_nudge => {
+                may_nudge = false;
+                link.nudge();
             }
             () = &mut late => return Err(Failure::Unanswered(Reason::ConnectTimeout)),
         }

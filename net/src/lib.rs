@@ -4,6 +4,7 @@
 //! Edge and connector reach listeners, dials and QUIC's UDP socket only through [`Network`], so that the real code can run
 //! over a network in memory. It knows nothing of tunnels.
 
+pub mod memory;
 pub mod network;
 pub mod resolve;
 pub mod socket;

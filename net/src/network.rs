@@ -14,7 +14,7 @@ use tokio::net::{TcpSocket, TcpStream};
 use crate::Socket;
 
 /// Connections waiting to be accepted; the kernel caps it at `net.core.somaxconn`.
-const BACKLOG: u32 = 4096;
+pub(crate) const BACKLOG: u32 = 4096;
 /// Bytes of kernel buffer asked for each way on a QUIC socket; the kernel caps it at `net.core.{r,w}mem_max`.
 const UDP_BUFFER: usize = 8 * 1024 * 1024;
 
@@ -112,6 +112,6 @@ pub fn bind_quic_client(network: &dyn Network) -> io::Result<Arc<dyn AsyncUdpSoc
         .or_else(|_| network.bind_quic((IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0).into()))
 }
 
-fn naming(kind: &str, address: SocketAddr, error: &io::Error) -> io::Error {
+pub(crate) fn naming(kind: &str, address: SocketAddr, error: &io::Error) -> io::Error {
     io::Error::new(error.kind(), format!("cannot listen on {kind} {address}: {error}"))
 }

@@ -1,25 +1,45 @@
-//! A byte stream as flows see it: readiness, non-blocking reads and writes, half-close, and a hard close.
+//! A byte stream as flows see it: readiness, non-blocking reads and writes, half-close, and a hard close. From the
+//! operating system, or in memory.
 
 use std::{
     io::{self, IoSlice},
     net::{Shutdown, SocketAddr},
+    pin::Pin,
+    task::{Context, Poll},
     time::Duration,
 };
 
 use bytes::BufMut;
 use socket2::{SockRef, TcpKeepalive};
-use tokio::{io::Interest, net::TcpStream};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, Interest, ReadBuf},
+    net::TcpStream,
+};
+
+use crate::memory;
 
 /// A peer that vanished without a word is noticed after about this long (keep-alive probes of the kernel).
 const KEEP_ALIVE: Duration = Duration::from_secs(60);
 
 /// One TCP connection, bound to the runtime it is polled on.
 #[derive(Debug)]
-pub struct Socket(TcpStream);
+pub struct Socket(Kind);
 
 /// A [`Socket`] between two runtimes: taken from one worker, not yet landed on another.
 #[derive(Debug)]
-pub struct Parked(std::net::TcpStream);
+pub struct Parked(ParkedKind);
+
+#[derive(Debug)]
+enum Kind {
+    Os(TcpStream),
+    Memory(memory::Stream),
+}
+
+#[derive(Debug)]
+enum ParkedKind {
+    Os(std::net::TcpStream),
+    Memory(memory::Stream),
+}
 
 impl Socket {
     /// Wraps a connected stream: no Nagle delay, kernel keep-alive on.
@@ -30,7 +50,11 @@ impl Socket {
         stream.set_nodelay(true)?;
         SockRef::from(&stream)
             .set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEP_ALIVE).with_interval(KEEP_ALIVE / 4))?;
-        Ok(Self(stream))
+        Ok(Self(Kind::Os(stream)))
+    }
+
+    pub(crate) fn in_memory(stream: memory::Stream) -> Self {
+        Self(Kind::Memory(stream))
     }
 
     /// Waits until a read may bring bytes, the end, or an error.
@@ -38,7 +62,13 @@ impl Socket {
     /// # Errors
     /// Only if the runtime is shutting down.
     pub async fn readable(&self) -> io::Result<()> {
-        self.0.readable().await
+        match &self.0 {
+            Kind::Os(stream) => stream.readable().await,
+            Kind::Memory(stream) => {
+                stream.readable().await;
+                Ok(())
+            }
+        }
     }
 
     /// Reads what is there into the spare room of `buffer`; 0 is the end.
@@ -46,7 +76,10 @@ impl Socket {
     /// # Errors
     /// `WouldBlock` if nothing is there; else the connection's error.
     pub fn try_read(&self, buffer: &mut impl BufMut) -> io::Result<usize> {
-        self.0.try_read_buf(buffer)
+        match &self.0 {
+            Kind::Os(stream) => stream.try_read_buf(buffer),
+            Kind::Memory(stream) => stream.try_read(buffer),
+        }
     }
 
     /// Waits until a write may take bytes, or fail.
@@ -54,7 +87,13 @@ impl Socket {
     /// # Errors
     /// Only if the runtime is shutting down.
     pub async fn writable(&self) -> io::Result<()> {
-        self.0.writable().await
+        match &self.0 {
+            Kind::Os(stream) => stream.writable().await,
+            Kind::Memory(stream) => {
+                stream.writable().await;
+                Ok(())
+            }
+        }
     }
 
     /// Writes as much as the kernel takes.
@@ -62,39 +101,49 @@ impl Socket {
     /// # Errors
     /// `WouldBlock` if it takes nothing; else the connection's error.
     pub fn try_write(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-        self.0.try_write_vectored(slices)
+        match &self.0 {
+            Kind::Os(stream) => stream.try_write_vectored(slices),
+            Kind::Memory(stream) => stream.try_write(slices),
+        }
     }
 
     /// Waits until the connection is broken in both directions: a reset that no read or write would show yet.
     pub async fn broken(&self) {
-        loop {
-            match self.0.ready(Interest::ERROR).await {
-                Ok(ready) if ready.is_error() || (ready.is_read_closed() && ready.is_write_closed()) => return,
-                Ok(_) => tokio::task::yield_now().await,
-                Err(_) => return,
-            }
+        match &self.0 {
+            Kind::Os(stream) => os_broken(stream).await,
+            Kind::Memory(stream) => stream.broken().await,
         }
     }
 
     /// Sends the end of data; reading goes on.
     pub fn shutdown_write(&self) {
-        // The peer may have reset already; then there is nothing left to end.
-        let _ = SockRef::from(&self.0).shutdown(Shutdown::Write);
+        match &self.0 {
+            // The peer may have reset already; then there is nothing left to end.
+            Kind::Os(stream) => drop(SockRef::from(stream).shutdown(Shutdown::Write)),
+            Kind::Memory(stream) => stream.shutdown_write(),
+        }
     }
 
     /// Closes hard: the peer sees a reset, not an end. Bytes the kernel has not sent yet are lost.
     pub fn abort(self) {
-        let _ = SockRef::from(&self.0).set_linger(Some(Duration::ZERO));
+        match self.0 {
+            Kind::Os(stream) => drop(SockRef::from(&stream).set_linger(Some(Duration::ZERO))),
+            Kind::Memory(stream) => stream.abort(),
+        }
     }
 
     /// Closes hard once the kernel has sent what it holds, or `wait` has passed.
     pub async fn abort_when_sent(self, wait: Duration) {
+        let stream = match self.0 {
+            Kind::Os(stream) => stream,
+            Kind::Memory(stream) => return stream.abort_when_sent(wait).await,
+        };
         // From here on every close is a hard one, even if this future is dropped.
-        let _ = SockRef::from(&self.0).set_linger(Some(Duration::ZERO));
+        let _ = SockRef::from(&stream).set_linger(Some(Duration::ZERO));
         // With a low-water mark of one byte, the kernel calls the socket writable only when nothing is unsent. The
         // socket is registered anew, because the old registration remembers readiness from before the mark was set.
-        let marked = SockRef::from(&self.0).set_tcp_notsent_lowat(1);
-        let Ok(Ok(anew)) = marked.map(|()| self.park().and_then(Parked::land)) else { return };
+        let marked = SockRef::from(&stream).set_tcp_notsent_lowat(1);
+        let Ok(Ok(anew)) = marked.map(|()| Self(Kind::Os(stream)).park().and_then(Parked::land)) else { return };
         let _ = tokio::time::timeout(wait, anew.writable()).await;
         anew.abort();
     }
@@ -104,7 +153,10 @@ impl Socket {
     /// # Errors
     /// If the connection is gone.
     pub fn peer_addr(&self) -> io::Result<SocketAddr> {
-        self.0.peer_addr()
+        match &self.0 {
+            Kind::Os(stream) => stream.peer_addr(),
+            Kind::Memory(stream) => Ok(stream.peer_addr()),
+        }
     }
 
     /// This end.
@@ -112,7 +164,10 @@ impl Socket {
     /// # Errors
     /// If the connection is gone.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.0.local_addr()
+        match &self.0 {
+            Kind::Os(stream) => stream.local_addr(),
+            Kind::Memory(stream) => Ok(stream.local_addr()),
+        }
     }
 
     /// Takes the socket off its runtime, to land on another.
@@ -120,13 +175,20 @@ impl Socket {
     /// # Errors
     /// If the runtime is shutting down.
     pub fn park(self) -> io::Result<Parked> {
-        self.0.into_std().map(Parked)
+        Ok(Parked(match self.0 {
+            Kind::Os(stream) => ParkedKind::Os(stream.into_std()?),
+            Kind::Memory(stream) => ParkedKind::Memory(stream),
+        }))
     }
+}
 
-    /// The stream itself, for protocols that are spoken rather than carried.
-    #[must_use]
-    pub fn into_stream(self) -> TcpStream {
-        self.0
+async fn os_broken(stream: &TcpStream) {
+    loop {
+        match stream.ready(Interest::ERROR).await {
+            Ok(ready) if ready.is_error() || (ready.is_read_closed() && ready.is_write_closed()) => return,
+            Ok(_) => tokio::task::yield_now().await,
+            Err(_) => return,
+        }
     }
 }
 
@@ -136,6 +198,50 @@ impl Parked {
     /// # Errors
     /// If the runtime cannot watch one more descriptor.
     pub fn land(self) -> io::Result<Socket> {
-        TcpStream::from_std(self.0).map(Socket)
+        Ok(Socket(match self.0 {
+            ParkedKind::Os(stream) => Kind::Os(TcpStream::from_std(stream)?),
+            ParkedKind::Memory(stream) => Kind::Memory(stream),
+        }))
+    }
+}
+
+/// For protocols that are spoken rather than carried.
+impl AsyncRead for Socket {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        match &mut self.get_mut().0 {
+            Kind::Os(stream) => Pin::new(stream).poll_read(cx, buffer),
+            Kind::Memory(stream) => stream.poll_read(cx, buffer).map_ok(drop),
+        }
+    }
+}
+
+impl AsyncWrite for Socket {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.poll_write_vectored(cx, &[IoSlice::new(bytes)])
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match &mut self.get_mut().0 {
+            Kind::Os(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
+            Kind::Memory(stream) => stream.poll_write(cx, slices),
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // Nothing is kept back.
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.shutdown_write();
+        Poll::Ready(Ok(()))
     }
 }

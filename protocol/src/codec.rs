@@ -19,6 +19,8 @@ use crate::limits::{CONTROL_BODY_MAX, HEADER_BODY_MAX};
 
 /// Kinds with this bit set may be ignored by a receiver that does not know them.
 pub const OPTIONAL: u16 = 0x8000;
+/// A sign of life: says nothing, and is acknowledged by QUIC itself.
+pub const NUDGE: u16 = OPTIONAL | 1;
 /// Bytes before the body of a control frame.
 pub const CONTROL_HEAD: usize = 6;
 /// Bytes before the body of a header frame.
@@ -130,10 +132,12 @@ where
     wincode::serialize(body).expect("plain structs of strings and numbers always encode")
 }
 
+/// What can be read as a body.
+pub(crate) trait Body<'de>: SchemaRead<'de, Configuration<true, CONTROL_BODY_MAX>, Dst = Self> + Sized {}
+
+impl<'de, T: SchemaRead<'de, Configuration<true, CONTROL_BODY_MAX>, Dst = T>> Body<'de> for T {}
+
 /// Reads a body, all of it.
-pub(crate) fn decode<'de, T>(kind: u16, body: &'de [u8]) -> Result<T, DecodeError>
-where
-    T: SchemaRead<'de, Configuration<true, CONTROL_BODY_MAX>, Dst = T>,
-{
+pub(crate) fn decode<'de, T: Body<'de>>(kind: u16, body: &'de [u8]) -> Result<T, DecodeError> {
     wincode::config::deserialize_exact(body, CONFIG).map_err(|e| DecodeError::Malformed { kind, what: e.to_string() })
 }

@@ -1,17 +1,20 @@
 //! Control messages: registration, renewal, goodbye, enrolment. Shapes are frozen once released; new information is a
 //! new kind.
 
+mod bounds;
+
 use std::fmt;
 
 use bytes::Bytes;
 use ipnetwork::IpNetwork;
 use wincode::{SchemaRead, SchemaWrite};
 
+use self::bounds::Bounded;
 use crate::{
     codec::{self, DecodeError, OPTIONAL},
     error::Reason,
     id::Name,
-    limits::{ROUTES_MAX, TEXT_MAX},
+    limits::TEXT_MAX,
 };
 
 const HELLO: u16 = 1;
@@ -63,7 +66,7 @@ pub struct Hello {
     pub version_min: u16,
     /// Newest protocol version it speaks.
     pub version_max: u16,
-    /// Product version, for people.
+    /// Product version, for people. At most [`TEXT_MAX`] bytes.
     pub software: String,
     /// Random number of the replica's process: links of another run of the same replica are superseded at once.
     pub run: u64,
@@ -72,7 +75,7 @@ pub struct Hello {
     pub slot: u16,
     /// How many links the replica keeps to each edge.
     pub links: u16,
-    /// What it asks to serve. At most [`ROUTES_MAX`].
+    /// What it asks to serve. At most [`crate::limits::ROUTES_MAX`].
     pub routes: Vec<RouteClaim>,
 }
 
@@ -87,7 +90,7 @@ pub struct Welcome {
     pub link: u64,
     /// What the link may serve.
     pub accepted: Vec<RouteClaim>,
-    /// What it may not, and why.
+    /// What it may not, and why. Not all of it if that is too long for a frame: see [`Welcome::fitting`].
     pub refused: Vec<RefusedRoute>,
 }
 
@@ -292,26 +295,28 @@ impl Message {
     /// left over, and values out of bounds.
     pub fn decode(kind: u16, body: &[u8]) -> Result<Self, DecodeError> {
         match kind {
-            HELLO => {
-                let hello: Hello = codec::decode(kind, body)?;
-                if hello.routes.len() > ROUTES_MAX {
-                    return Err(DecodeError::OutOfBounds { kind, what: "more than 512 routes" });
-                }
-                if hello.links == 0 || u32::from(hello.slot) >= 2 * u32::from(hello.links) {
-                    return Err(DecodeError::OutOfBounds { kind, what: "a slot is below twice the number of links" });
-                }
-                Ok(Self::Hello(hello))
-            }
-            WELCOME => codec::decode(kind, body).map(Self::Welcome),
-            REFUSED => codec::decode(kind, body).map(Self::Refused),
-            GOODBYE => codec::decode(kind, body).map(Self::Goodbye),
-            RENEW => codec::decode(kind, body).map(Self::Renew),
-            RENEWED => codec::decode(kind, body).map(Self::Renewed),
-            ENROL => codec::decode(kind, body).map(Self::Enrol),
-            ENROLLED => codec::decode(kind, body).map(Self::Enrolled),
+            HELLO => read(kind, body).map(Self::Hello),
+            WELCOME => read(kind, body).map(Self::Welcome),
+            REFUSED => read(kind, body).map(Self::Refused),
+            GOODBYE => read(kind, body).map(Self::Goodbye),
+            RENEW => read(kind, body).map(Self::Renew),
+            RENEWED => read(kind, body).map(Self::Renewed),
+            ENROL => read(kind, body).map(Self::Enrol),
+            ENROLLED => read(kind, body).map(Self::Enrolled),
             other if other & OPTIONAL != 0 => Ok(Self::Ignored(other)),
             other => Err(DecodeError::UnknownKind(other)),
         }
+    }
+}
+
+fn read<'de, T>(kind: u16, body: &'de [u8]) -> Result<T, DecodeError>
+where
+    T: Bounded + codec::Body<'de>,
+{
+    let message: T = codec::decode(kind, body)?;
+    match message.broken() {
+        Some(what) => Err(DecodeError::OutOfBounds { kind, what }),
+        None => Ok(message),
     }
 }
 
@@ -328,8 +333,10 @@ impl RefusedOpen {
     }
 }
 
+/// What a receiver accepts: not too long, and on one line.
 fn cut(text: &str) -> String {
     text.chars()
+        .map(|c| if c.is_control() { ' ' } else { c })
         .scan(0, |used, c| {
             *used += c.len_utf8();
             (*used <= TEXT_MAX).then_some(c)

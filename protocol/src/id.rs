@@ -80,11 +80,13 @@ impl Host {
     /// Checks a DNS name's form.
     ///
     /// # Errors
-    /// [`BadTarget`] if it is empty, too long, or has a character that no host name has.
+    /// [`BadTarget`] if it is empty, too long, has a character that no host name has, or looks like an IPv4 address.
     pub fn name(text: &str) -> Result<Self, BadTarget> {
         let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
         let fits =
             (1..=HOST_NAME_MAX).contains(&text.len()) && text.bytes().all(allowed) && !text.starts_with(['.', '-']);
+        // Digits and dots alone are an address, or a mistyped one, never a name.
+        let fits = fits && !text.bytes().all(|b| b.is_ascii_digit() || b == b'.');
         if fits { Ok(Self::Name(text.to_owned())) } else { Err(BadTarget) }
     }
 }
@@ -100,8 +102,6 @@ impl FromStr for Target {
             Some(v6) => Host::Ip(IpAddr::V6(v6.parse().map_err(|_| BadTarget)?)),
             None => match host.parse() {
                 Ok(v4) => Host::Ip(IpAddr::V4(v4)),
-                // A name of digits and dots alone is a mistyped address, not a name.
-                Err(_) if host.bytes().all(|b| b.is_ascii_digit() || b == b'.') => return Err(BadTarget),
                 Err(_) => Host::name(host)?,
             },
         };

@@ -5,6 +5,8 @@
 pub mod codec;
 pub mod control;
 pub mod error;
+#[cfg(test)]
+mod golden;
 pub mod id;
 pub mod limits;
 pub mod liveness;

@@ -8,9 +8,15 @@ pub const CONTROL_BODY_MAX: usize = 64 * 1024;
 pub const HEADER_BODY_MAX: usize = 1024;
 /// Most routes one registration may claim.
 pub const ROUTES_MAX: usize = 512;
+/// Longest VNet name or CIDR of a claim, bytes; no valid one is longer.
+pub const CLAIM_TEXT_MAX: usize = 64;
+/// Most links a replica may keep to one edge, stand-ins not counted.
+pub const LINKS_MAX: u16 = 64;
+/// Longest certificate or request for one, bytes; post-quantum keys and signatures fit.
+pub const DER_MAX: usize = 16 * 1024;
 /// Longest host name of a target, bytes (RFC 1035 section 2.3.4).
 pub const HOST_NAME_MAX: usize = 253;
-/// Longest explanation carried in a refusal, bytes; longer ones are cut.
+/// Longest text for people in a message, bytes; explanations that are longer are cut.
 pub const TEXT_MAX: usize = 256;
 
 /// Client bytes that may travel before the reply to an open, and are kept for placing again.
@@ -49,4 +55,7 @@ pub const LAST_BYTES_WAIT: Duration = Duration::from_secs(5);
 /// After a reset, how far the stop code is sent ahead of the end of data.
 pub const RESET_LEAD: Duration = Duration::from_millis(100);
 /// How often a link's liveness is looked at.
-pub const LOOK_EVERY: Duration = Duration::from_millis(100);
+pub const LOOK_EVERY: Duration = Duration::from_millis(50);
+/// An open without a reply for this long, or four round trips, makes the edge ask the link for a sign of life: the
+/// connector may have died after it acknowledged the open.
+pub const NUDGE_AFTER: Duration = Duration::from_millis(100);

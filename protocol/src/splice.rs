@@ -18,6 +18,7 @@ use quinn::{RecvStream, SendStream, VarInt};
 use tokio::{select, time};
 
 pub use arena::{read_next, read_some};
+pub use progress::Totals;
 pub use relay::relay;
 pub use stuck::Stuck;
 
@@ -93,11 +94,13 @@ pub struct Manner {
     pub first: Bytes,
     /// Close when neither direction carries a byte for this long.
     pub idle: Option<Duration>,
+    /// Counters to add to as bytes are carried.
+    pub totals: Option<Totals>,
 }
 
 /// Carries until both directions have ended; closes the socket and the stream as their ends demand.
 pub async fn splice(socket: Socket, stream: Stream, stuck: &Stuck, manner: Manner) -> Carried {
-    let progress = Progress::default();
+    let progress = Progress::new(manner.totals.clone());
     let mut ends = Ends(Some((socket, stream)));
     let (socket, stream) = ends.0.as_mut().expect("taken only below");
     let ended = carry(socket, stream, stuck, manner, &progress).await;
@@ -137,7 +140,7 @@ async fn carry(
     socket: &Socket,
     stream: &mut Stream,
     stuck: &Stuck,
-    Manner { first, idle }: Manner,
+    Manner { first, idle, totals: _ }: Manner,
     progress: &Progress,
 ) -> Ended {
     let mut up = pin!(upload(socket, &mut stream.send, first, stuck.patience(), progress));

@@ -11,7 +11,7 @@ use crate::{
     control::RefusedOpen,
     error::Reason,
     id::{Host, Name, Target},
-    limits::DIAL_WAIT_MAX,
+    limits::{DIAL_WAIT_MAX, TEXT_MAX},
 };
 
 const TCP: u8 = 2;
@@ -133,7 +133,7 @@ impl Reply {
     /// Reads the body of a reply frame of this kind.
     ///
     /// # Errors
-    /// [`DecodeError`] for an unknown kind, a malformed body, or an unknown reason.
+    /// [`DecodeError`] for an unknown kind, a malformed body, or a text out of bounds.
     pub fn decode(kind: u8, body: &[u8]) -> Result<Self, DecodeError> {
         let code = u16::from(kind);
         match kind {
@@ -143,8 +143,12 @@ impl Reply {
             }
             REFUSED => {
                 let wire: RefusedOpen = codec::decode(code, body)?;
-                let reason = Reason::from_wire(wire.reason)
-                    .ok_or(DecodeError::OutOfBounds { kind: code, what: "an unknown reason" })?;
+                // A newer connector may know more reasons; whatever it is, nothing was delivered.
+                let reason = Reason::from_wire(wire.reason).unwrap_or(Reason::NetworkUnreachable);
+                if wire.text.len() > TEXT_MAX || wire.text.chars().any(char::is_control) {
+                    let what = "a text has at most 256 bytes and no control character";
+                    return Err(DecodeError::OutOfBounds { kind: code, what });
+                }
                 Ok(Self::Refused { reason, text: wire.text })
             }
             other => Err(DecodeError::UnknownKind(u16::from(other))),

@@ -7,7 +7,7 @@ use crate::{
     codec::{self, CONTROL_HEAD, DecodeError, FrameHead, HEADER_HEAD},
     control::Message,
     error::{CloseCode, StreamCode},
-    limits::{CONTROL_BODY_MAX, HEADER_BODY_MAX},
+    limits::CONTROL_BODY_MAX,
     stream::{Open, Reply},
 };
 
@@ -105,9 +105,8 @@ pub async fn write_message(send: &mut SendStream, message: &Message) -> Result<(
 /// # Errors
 /// [`WireError`]. After [`WireError::Decode`] the stream is cut with [`StreamCode::BadHeader`].
 pub async fn read_open(recv: &mut RecvStream) -> Result<Open, WireError> {
-    let mut body = [0; HEADER_BODY_MAX];
-    let (kind, length) = read_header(recv, &mut body).await?;
-    Ok(Open::decode(kind, &body[..length])?)
+    let (kind, body) = read_header(recv).await?;
+    Ok(Open::decode(kind, &body)?)
 }
 
 /// Reads the connector's reply to an open.
@@ -115,17 +114,18 @@ pub async fn read_open(recv: &mut RecvStream) -> Result<Open, WireError> {
 /// # Errors
 /// [`WireError`].
 pub async fn read_reply(recv: &mut RecvStream) -> Result<Reply, WireError> {
-    let mut body = [0; HEADER_BODY_MAX];
-    let (kind, length) = read_header(recv, &mut body).await?;
-    Ok(Reply::decode(kind, &body[..length])?)
+    let (kind, body) = read_header(recv).await?;
+    Ok(Reply::decode(kind, &body)?)
 }
 
-async fn read_header(recv: &mut RecvStream, body: &mut [u8; HEADER_BODY_MAX]) -> Result<(u8, usize), WireError> {
+/// The body goes to the heap, at most 1,024 bytes of it: a flow's task keeps room for what it awaits as long as it lives.
+async fn read_header(recv: &mut RecvStream) -> Result<(u8, Vec<u8>), WireError> {
     let mut head = [0; HEADER_HEAD];
     recv.read_exact(&mut head).await?;
     let (kind, length) = codec::header_head(head)?;
-    recv.read_exact(&mut body[..length]).await?;
-    Ok((kind, length))
+    let mut body = vec![0; length];
+    recv.read_exact(&mut body).await?;
+    Ok((kind, body))
 }
 
 /// Closes a link with one of our codes and words for the peer's log.
@@ -140,3 +140,6 @@ pub fn cut(send: &mut SendStream, recv: &mut RecvStream, code: StreamCode) {
     let _ = recv.stop(code);
     let _ = send.reset(code);
 }
+
+#[cfg(test)]
+mod tests;

@@ -12,12 +12,19 @@ use std::{
         unix::net::{SocketAddr as UnixAddr, UnixListener},
     },
     process,
-    sync::Mutex,
+    sync::{
+        Mutex,
+        atomic::{AtomicU32, Ordering},
+    },
 };
 
 const NETWORKS: u8 = 16;
 const BLOCKS: u32 = 200 * 16;
+
 const PORTS: std::ops::Range<u16> = 10_000..30_000;
+
+/// Blocks claimed by this process so far.
+static CLAIMED: AtomicU32 = AtomicU32::new(0);
 
 /// 16 loopback networks.
 #[derive(Debug)]
@@ -35,7 +42,8 @@ impl Block {
     /// If there is none, which takes thousands of worlds at once.
     #[must_use]
     pub fn claim() -> Self {
-        let first = process::id().wrapping_mul(37);
+        // Never the block that a world of this process has just left: its connections may still be waiting out their time.
+        let first = process::id().wrapping_mul(37).wrapping_add(CLAIMED.fetch_add(1, Ordering::Relaxed));
         (0..BLOCKS)
             .find_map(|n| Self::try_claim(first.wrapping_add(n) % BLOCKS))
             .expect("some block of loopback addresses is free")

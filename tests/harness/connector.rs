@@ -11,7 +11,7 @@ use std::{
 use super::{
     edge::{Edge, EdgeFile},
     http,
-    process::Process,
+    process::{self, Process},
     wait,
     world::{Vnet, World, underpass},
 };
@@ -35,6 +35,7 @@ pub struct ConnectorFile {
     links_per_edge: usize,
     routes: String,
     allow: Vec<String>,
+    clock: Option<String>,
 }
 
 impl ConnectorFile {
@@ -51,6 +52,7 @@ impl ConnectorFile {
             links_per_edge: 2,
             routes: String::new(),
             allow: Vec::new(),
+            clock: None,
         }
     }
 
@@ -183,6 +185,9 @@ impl ConnectorFile {
     fn spawn(&self) -> Process {
         let mut command = underpass();
         command.arg("connector").arg("-c").arg(&self.path);
+        if let Some(ahead) = &self.clock {
+            process::set_clock(&mut command, ahead);
+        }
         Process::start(&self.name, command, &self.log)
     }
 }
@@ -206,6 +211,13 @@ impl Connector {
     /// Waits until it says that it is ready.
     pub fn wait_ready(&self) {
         wait::soon_true(&format!("{} to be ready", self.file.name), || self.ready_code() == Some(200));
+    }
+
+    /// Kills it and starts it again with its clock that far ahead, such as `+17h`.
+    pub fn travel(&mut self, ahead: &str) {
+        self.process.kill();
+        self.file.clock = Some(ahead.to_owned());
+        self.restart();
     }
 
     /// Starts it again from the same file, after it has ended.

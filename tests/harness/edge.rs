@@ -40,6 +40,7 @@ pub struct EdgeFile {
     body: String,
     listeners: BTreeMap<String, SocketAddr>,
     free: Vec<SocketAddr>,
+    clock: Option<String>,
 }
 
 impl EdgeFile {
@@ -56,6 +57,7 @@ impl EdgeFile {
             body: String::new(),
             listeners: BTreeMap::new(),
             free,
+            clock: None,
         }
     }
 
@@ -167,6 +169,9 @@ impl EdgeFile {
     fn spawn(&self) -> Process {
         let mut command = underpass();
         command.arg("edge").arg("-c").arg(&self.path);
+        if let Some(ahead) = &self.clock {
+            process::set_clock(&mut command, ahead);
+        }
         Process::start(&self.name, command, &self.log)
     }
 }
@@ -281,6 +286,12 @@ impl Edge {
         let mut command = underpass();
         command.args(arguments).arg("-c").arg(&self.file.path);
         process::run(command, Duration::from_secs(20))
+    }
+
+    /// Kills it and starts it again with its clock that far ahead, such as `+17h`; does not wait.
+    pub fn travel(&mut self, ahead: &str) {
+        self.file.clock = Some(ahead.to_owned());
+        self.crash_and_restart();
     }
 
     /// Kills it with SIGKILL, starts it again and does not wait.

@@ -37,6 +37,17 @@ pub fn command_as(user: &str, program: impl AsRef<Path>) -> Command {
     command
 }
 
+/// Lets a command live in the future: `ahead` as libfaketime reads it, such as `+17h`. Time still passes at its own pace.
+///
+/// # Panics
+/// If libfaketime is not installed.
+pub fn set_clock(command: &mut Command, ahead: &str) {
+    let places = fs::read_dir("/usr/lib").expect("a Linux machine").flatten();
+    let library = places.map(|place| place.path().join("faketime/libfaketime.so.1")).find(|path| path.exists());
+    let library = library.expect("libfaketime is installed: ./test does so");
+    command.env("LD_PRELOAD", library).env("FAKETIME", ahead).env("FAKETIME_DONT_FAKE_MONOTONIC", "1");
+}
+
 /// Nothing of the caller's own settings reaches a child.
 fn strip(command: &mut Command) {
     for (name, _) in std::env::vars_os() {

@@ -86,7 +86,8 @@ fn readers_that_take_nothing_are_cut_off_before_they_freeze_a_link() {
     let began = Instant::now();
     client::ping(&open, &Pattern::new(1).bytes(8192)).expect("an open flow goes on");
     assert!(began.elapsed() < Duration::from_secs(6), "an open flow stood still for {:?}", began.elapsed());
-    assert!(client::exchange(edge.listener("echo"), b"new").is_ok());
+    let new = client::exchange(edge.listener("echo"), b"new");
+    assert!(new.is_ok(), "a new flow comes through: {new:?} after {:?}", began.elapsed());
     assert!(edge.process.memory_kib() < 600_000, "{} KiB", edge.process.memory_kib());
 }
 

@@ -9,6 +9,7 @@ mod heavy;
 mod http;
 mod identity;
 mod parts;
+mod renewal;
 mod running;
 mod software;
 mod tcp;

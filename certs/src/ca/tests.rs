@@ -9,6 +9,10 @@ fn key_and_request() -> (KeyPair, Vec<u8>) {
     (key, csr)
 }
 
+fn subject<'a>(connector: &'a Name, replica: &'a Name) -> Subject<'a> {
+    Subject { connector, replica, enrolled_at: now() }
+}
+
 #[test]
 fn processes_that_start_together_agree_on_one_ca() {
     let dir = temporary();
@@ -141,7 +145,7 @@ fn a_connector_gets_our_fields_whatever_its_request_asks_for() {
     let csr = greedy.serialize_request(&key).expect("request");
 
     let proven = ProvenKey::from_csr(csr.der()).expect("a key is all that is looked at");
-    let leaf = fleet.ca().issue_connector(&proven, &name("dc1"), &name("r-1"), now()).expect("issued");
+    let leaf = fleet.ca().issue_connector(&proven, &subject(&name("dc1"), &name("r-1")), now()).expect("issued");
     let peer = Peer::of(&leaf).expect("a connector's");
     assert_eq!((peer.connector, peer.replica), (name("dc1"), name("r-1")));
     assert_eq!(peer.lifetime.issued_at, now(), "to the millisecond");
@@ -172,6 +176,6 @@ fn names_of_the_longest_form_are_issued() {
     let fleet = Fleet::new();
     let key = ProvenKey::from_csr(&key_and_request().1).expect("proven");
     let long = name(&"x".repeat(63));
-    let leaf = fleet.ca().issue_connector(&key, &long, &long, now()).expect("issued");
+    let leaf = fleet.ca().issue_connector(&key, &subject(&long, &long), now()).expect("issued");
     assert_eq!(Peer::of(&leaf).expect("a connector's").connector, long);
 }

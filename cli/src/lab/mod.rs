@@ -117,6 +117,9 @@ pub(crate) enum LabError {
     /// A signal ended a drill, which so proved nothing.
     #[error("interrupted before the drill's end")]
     Interrupted,
+    /// So much went wrong that the time was up.
+    #[error("the drill was not over in time: a step above took too long")]
+    Overtime,
     /// Nobody reads what is printed.
     #[error("cannot print: {0}")]
     Print(io::Error),

@@ -2,4 +2,5 @@
 
 mod commands;
 mod dir;
+mod lab;
 mod services;

@@ -98,11 +98,8 @@ impl Supervisor {
                     () = self.stop.cancelled() => return,
                 },
                 Some(running) => tokio::select! {
-                    Some((gone, why)) = ends.recv() => {
-                        if gone == running.number {
-                            self.status.set(&self.edge, self.slot, LinkStatus::Dialling(why));
-                            current = None;
-                        }
+                    Some(gone) = ends.recv() => {
+                        current = self.without(current, gone);
                         continue;
                     }
                     () = self.stop.cancelled() => {
@@ -115,9 +112,13 @@ impl Supervisor {
                         let stand_in = self.stand_in_for(running.number);
                         tokio::select! {
                             session = self.connect(stand_in) => session,
-                            // It answers again, or it has ended: either way the stand-in is not needed beside it.
-                            _ = running.state.wait_for(|s| *s != LinkState::Suspect) => {
+                            () = recovered(&mut running.state) => {
+                                info!("the link answers again: no other is needed beside it");
                                 self.status.set_state(&self.edge, self.slot, LinkState::Up);
+                                continue;
+                            }
+                            Some(gone) = ends.recv() => {
+                                current = self.without(current, gone);
                                 continue;
                             }
                             () = self.stop.cancelled() => continue,
@@ -131,6 +132,15 @@ impl Supervisor {
             }
             current = Some(self.start(session, number, sessions, ended.clone()));
         }
+    }
+
+    /// What still runs after the end of a link, which may be one that was replaced long ago.
+    fn without(&self, current: Option<Running>, (gone, why): Gone) -> Option<Running> {
+        let left = current.filter(|running| running.number != gone);
+        if left.is_none() {
+            self.status.set(&self.edge, self.slot, LinkStatus::Dialling(why));
+        }
+        left
     }
 
     /// The number a second link of this slot registers with, so that the first is not superseded.
@@ -234,9 +244,18 @@ fn explain(end: &SessionEnd) -> Option<String> {
     }
 }
 
+/// Completes when a running session's link is suspect. A session that has ended is told by its end, not here.
 async fn suspected(state: &mut watch::Receiver<LinkState>) {
-    // A session that has ended is told by its end, not here.
-    if state.wait_for(|s| *s == LinkState::Suspect).await.is_err() {
+    let is_suspect = state.wait_for(|s| *s == LinkState::Suspect).await.is_ok();
+    if !is_suspect || state.has_changed().is_err() {
+        std::future::pending().await
+    }
+}
+
+/// Completes when a running session's link is no longer suspect.
+async fn recovered(state: &mut watch::Receiver<LinkState>) {
+    let is_up = state.wait_for(|s| *s == LinkState::Up).await.is_ok();
+    if !is_up || state.has_changed().is_err() {
         std::future::pending().await
     }
 }

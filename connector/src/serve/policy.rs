@@ -19,12 +19,15 @@ const SPECIAL: &[(&str, &str)] = &[
     ("169.254.169.254/32", "metadata"),
     ("100.100.100.200/32", "metadata"),
     ("192.0.0.192/32", "metadata"),
+    ("168.63.129.16/32", "metadata"),
     ("224.0.0.0/4", "multicast"),
     ("255.255.255.255/32", "broadcast"),
     ("::/128", "unspecified"),
     ("::1/128", "loopback"),
     ("fe80::/10", "link-local"),
-    ("fd00:ec2::254/128", "metadata"),
+    ("fd00:ec2::/32", "metadata"),
+    ("fd20:ce::254/128", "metadata"),
+    ("fd00:42::42/128", "metadata"),
     ("ff00::/8", "multicast"),
 ];
 
@@ -91,31 +94,37 @@ impl Policy {
     /// # Errors
     /// [`Denied`].
     pub fn permit_address(&self, vnet: &Name, asked: IpAddr, port: u16) -> Result<SocketAddr, Denied> {
+        // The system dials an IPv4-mapped address over IPv4, so it is the IPv4 address that must be permitted.
+        let asked = asked.to_canonical();
         if !self.in_routes(vnet, asked) {
             return Err(Denied::OutsideRoutes(asked, vnet.clone()));
         }
-        let dialled = SocketAddr::new(self.translate(vnet, asked), port);
-        if self.allow.is_some() {
-            self.check_allow(dialled)?;
-        }
-        self.check_special(dialled)?;
-        Ok(dialled)
+        self.permit_dialled(SocketAddr::new(self.translate(vnet, asked), port))
     }
 
-    /// Judges an address that a name resolved to inside the private network. It is dialled as it is, never mapped.
+    /// Judges an address that a name resolved to inside the private network. It is dialled as it is, never mapped: so it
+    /// must be one that some address of the routes leads to.
     ///
     /// # Errors
     /// [`Denied`].
     pub fn permit_resolved(&self, vnet: &Name, resolved: IpAddr, port: u16) -> Result<SocketAddr, Denied> {
-        let behind_map = self.maps.iter().any(|m| m.vnet == *vnet && m.to.contains(resolved));
-        if !behind_map && !self.in_routes(vnet, resolved) {
+        let resolved = resolved.to_canonical();
+        let of_vnet = self.maps.iter().filter(|m| m.vnet == *vnet && m.to.contains(resolved));
+        let mut leading_there = of_vnet.map(|m| shift(resolved, m.to, m.from)).chain([resolved]);
+        if !leading_there.any(|asked| self.in_routes(vnet, asked) && self.translate(vnet, asked) == resolved) {
             return Err(Denied::OutsideRoutes(resolved, vnet.clone()));
         }
-        let dialled = SocketAddr::new(resolved, port);
+        self.permit_dialled(SocketAddr::new(resolved, port))
+    }
+
+    fn permit_dialled(&self, dialled: SocketAddr) -> Result<SocketAddr, Denied> {
         if self.allow.is_some() {
             self.check_allow(dialled)?;
         }
-        self.check_special(dialled)?;
+        for ip in faces(dialled.ip()) {
+            self.check_special(dialled, ip)?;
+            self.check_own(dialled, ip)?;
+        }
         Ok(dialled)
     }
 
@@ -126,79 +135,86 @@ impl Policy {
     /// One-to-one translation; an address no map covers stays itself.
     fn translate(&self, vnet: &Name, ip: IpAddr) -> IpAddr {
         let map = self.maps.iter().find(|m| m.vnet == *vnet && m.from.contains(ip));
-        match map.map(|m| (m.from, m.to, ip)) {
-            Some((IpNetwork::V4(from), IpNetwork::V4(to), IpAddr::V4(ip))) => {
-                let host = ip.to_bits() & !from.mask().to_bits();
-                IpAddr::V4(Ipv4Addr::from_bits(to.network().to_bits() | host))
-            }
-            Some((IpNetwork::V6(from), IpNetwork::V6(to), IpAddr::V6(ip))) => {
-                let host = ip.to_bits() & !from.mask().to_bits();
-                IpAddr::V6(Ipv6Addr::from_bits(to.network().to_bits() | host))
-            }
-            // Config refuses maps between families, and a map only contains addresses of its own.
-            Some(_) | None => ip,
-        }
+        map.map_or(ip, |m| shift(ip, m.from, m.to)).to_canonical()
     }
 
     fn check_allow(&self, dialled: SocketAddr) -> Result<(), Denied> {
-        let listed = self.allow.iter().flatten().any(|entry| covers(entry, dialled));
+        let listed = self.allow.iter().flatten().any(|entry| entry.contains(dialled.ip(), dialled.port()));
         if listed { Ok(()) } else { Err(Denied::NotAllowed(dialled)) }
     }
 
-    fn check_special(&self, dialled: SocketAddr) -> Result<(), Denied> {
-        for ip in faces(dialled.ip()) {
-            for (range, what) in self.special.iter().filter(|(range, _)| range.contains(ip)) {
-                // An entry may name the address in the form that is dialled, or in the form it really leads to.
-                let named = |entry: &AllowEntry| {
-                    lies_inside(entry.cidr, *range)
-                        && (covers(entry, dialled) || covers(entry, SocketAddr::new(ip, dialled.port())))
-                };
-                if !self.allow.iter().flatten().any(named) {
-                    return Err(Denied::Special(dialled, what));
-                }
+    /// `ip` is the address in the form that is dialled, or in one it really leads to.
+    fn check_special(&self, dialled: SocketAddr, ip: IpAddr) -> Result<(), Denied> {
+        for (range, what) in self.special.iter().filter(|(range, _)| range.contains(ip)) {
+            let named = |entry: &AllowEntry| lies_inside(entry.cidr, *range) && entry.contains(ip, dialled.port());
+            if !self.allow.iter().flatten().any(named) {
+                return Err(Denied::Special(dialled, what));
             }
-            self.check_own(SocketAddr::new(ip, dialled.port()))?;
         }
         Ok(())
     }
 
-    fn check_own(&self, dialled: SocketAddr) -> Result<(), Denied> {
-        let is_own = |own: &&SocketAddr| {
-            own.port() == dialled.port()
-                && (own.ip() == dialled.ip() || (own.ip().is_unspecified() && (self.is_local)(dialled.ip())))
+    fn check_own(&self, dialled: SocketAddr, ip: IpAddr) -> Result<(), Denied> {
+        let leads_to = |own: IpAddr| {
+            // An unspecified address is dialled as the host itself.
+            own == ip || ip.is_unspecified() || (own.is_unspecified() && (self.is_local)(ip))
         };
-        if !self.own.iter().any(|own| is_own(&own)) {
+        if !self.own.iter().any(|own| own.port() == dialled.port() && leads_to(own.ip().to_canonical())) {
             return Ok(());
         }
-        let names_it = |entry: &AllowEntry| is_host(entry.cidr) && entry.ports != Ports::Any && covers(entry, dialled);
+        let names_it =
+            |entry: &AllowEntry| is_host(entry.cidr) && entry.ports != Ports::Any && entry.contains(ip, dialled.port());
         if self.allow.iter().flatten().any(names_it) { Ok(()) } else { Err(Denied::Own(dialled)) }
     }
 }
 
-/// An address and every IPv4 address hidden in it: IPv4-mapped and -compatible (RFC 4291), NAT64 (RFC 6052, RFC 8215),
-/// 6to4 (RFC 3056).
-fn faces(ip: IpAddr) -> impl Iterator<Item = IpAddr> {
-    let hidden = match ip {
-        IpAddr::V4(_) => None,
-        IpAddr::V6(v6) => hidden_v4(v6),
-    };
-    std::iter::once(ip).chain(hidden.map(IpAddr::V4))
-}
-
-fn hidden_v4(v6: Ipv6Addr) -> Option<Ipv4Addr> {
-    let s = v6.segments();
-    let from = |hi: u16, lo: u16| Ipv4Addr::from_bits(u32::from(hi) << 16 | u32::from(lo));
-    match s {
-        [0, 0, 0, 0, 0, 0xffff, hi, lo] => Some(from(hi, lo)),
-        [0, 0, 0, 0, 0, 0, hi, lo] if hi != 0 => Some(from(hi, lo)),
-        [0x64, 0xff9b, 0, 0, 0, 0, hi, lo] | [0x64, 0xff9b, 1, _, _, _, hi, lo] => Some(from(hi, lo)),
-        [0x2002, hi, lo, ..] => Some(from(hi, lo)),
-        _ => None,
+/// An address of `from` at its place in `to`; both have the same size and family, as Config demands.
+fn shift(ip: IpAddr, from: IpNetwork, to: IpNetwork) -> IpAddr {
+    match (from, to, ip) {
+        (IpNetwork::V4(from), IpNetwork::V4(to), IpAddr::V4(ip)) => {
+            let host = ip.to_bits() & !from.mask().to_bits();
+            IpAddr::V4(Ipv4Addr::from_bits(to.network().to_bits() | host))
+        }
+        (IpNetwork::V6(from), IpNetwork::V6(to), IpAddr::V6(ip)) => {
+            let host = ip.to_bits() & !from.mask().to_bits();
+            IpAddr::V6(Ipv6Addr::from_bits(to.network().to_bits() | host))
+        }
+        (IpNetwork::V4(_) | IpNetwork::V6(_), IpNetwork::V4(_) | IpNetwork::V6(_), IpAddr::V4(_) | IpAddr::V6(_)) => ip,
     }
 }
 
-fn covers(entry: &AllowEntry, address: SocketAddr) -> bool {
-    entry.contains(address.ip(), address.port())
+/// An address and every IPv4 address that it may lead to.
+fn faces(ip: IpAddr) -> impl Iterator<Item = IpAddr> {
+    let hidden = match ip {
+        IpAddr::V4(_) => Vec::new(),
+        IpAddr::V6(v6) => hidden_v4(v6),
+    };
+    std::iter::once(ip).chain(hidden.into_iter().map(IpAddr::V4))
+}
+
+/// IPv4 addresses inside an IPv6 address: -mapped and -compatible (RFC 4291), -translated (RFC 2765), NAT64 (RFC 6052,
+/// RFC 8215), 6to4 (RFC 3056), Teredo (RFC 4380), ISATAP (RFC 5214).
+fn hidden_v4(v6: Ipv6Addr) -> Vec<Ipv4Addr> {
+    let from = |hi: u16, lo: u16| Ipv4Addr::from_bits(u32::from(hi) << 16 | u32::from(lo));
+    match v6.segments() {
+        [0, 0, 0, 0, 0, 0xffff, hi, lo] | [0, 0, 0, 0, 0xffff, 0, hi, lo] => vec![from(hi, lo)],
+        [0, 0, 0, 0, 0, 0, hi, lo] if hi != 0 => vec![from(hi, lo)],
+        [0x64, 0xff9b, 0, 0, 0, 0, hi, lo] => vec![from(hi, lo)],
+        [0x64, 0xff9b, 1, ..] => local_nat64(v6),
+        [0x2002, hi, lo, ..] => vec![from(hi, lo)],
+        [0x2001, 0, .., hi, lo] => vec![from(!hi, !lo)],
+        [.., 0 | 0x200, 0x5efe, hi, lo] => vec![from(hi, lo)],
+        _ => Vec::new(),
+    }
+}
+
+/// Inside 64:ff9b:1::/48 the translator's own prefix has 48, 56, 64 or 96 bits, which nobody outside it knows. Byte 8 is
+/// left out by the shorter ones. What reads as 0.x.x.x is no IPv4 address but the rest of another form.
+fn local_nat64(v6: Ipv6Addr) -> Vec<Ipv4Addr> {
+    let b = v6.octets();
+    let forms = [[6, 7, 9, 10], [7, 9, 10, 11], [9, 10, 11, 12], [12, 13, 14, 15]];
+    let read = forms.map(|places| Ipv4Addr::from(places.map(|at: usize| b[at])));
+    read.into_iter().filter(|ip| ip.octets()[0] != 0).collect()
 }
 
 fn lies_inside(inner: IpNetwork, outer: IpNetwork) -> bool {

@@ -139,13 +139,13 @@ fn problem(status: StatusCode, text: &str) -> Response {
 struct Accepting(Box<dyn net::Listener>);
 
 impl axum::serve::Listener for Accepting {
-    type Io = tokio::net::TcpStream;
+    type Io = net::Socket;
     type Addr = SocketAddr;
 
     async fn accept(&mut self) -> (Self::Io, Self::Addr) {
         loop {
             match self.0.accept().await {
-                Ok((socket, source)) => return (socket.into_stream(), source),
+                Ok(accepted) => return accepted,
                 Err(_) => tokio::time::sleep(PAUSE).await,
             }
         }

@@ -2,7 +2,7 @@
 
 use std::{
     net::SocketAddr,
-    sync::Arc,
+    sync::{Arc, atomic::Ordering},
     time::{Duration, Instant},
 };
 
@@ -96,7 +96,8 @@ impl Flow {
     fn take(&self, placed: &Placed<'_>) -> Place {
         let worker = match placed.path.via {
             Via::Link(id) => self.shared.offramp.worker_of(id).unwrap_or(0),
-            Via::Direct => 0,
+            // No link ties it to a worker.
+            Via::Direct => rand::random_range(0..self.shared.workers.count()),
         };
         Place {
             pool: placed.pool.pool.clone(),
@@ -116,7 +117,9 @@ impl Flow {
         match opened {
             Ok((opened, first, held)) => {
                 story.connect = Some(opened.connect);
-                let manner = Manner { first, idle: self.listener.idle_timeout };
+                let totals = self.shared.metrics.totals(&self.listener.name);
+                totals.sent.fetch_add(story.sent_with_open, Ordering::Relaxed);
+                let manner = Manner { first, idle: self.listener.idle_timeout, totals: Some(totals) };
                 let _flow = self.shared.metrics.flow(&self.listener.name);
                 let carrying = carry(client, opened.carrier, manner);
                 story.carried = tokio::select! {
@@ -230,7 +233,7 @@ impl Flow {
             (Some(_), None) => "cut",
             (Some(_), Some(carried)) => carried.ended.as_str(),
         };
-        self.shared.metrics.flow_ended(&FlowEnd { listener: &self.listener.name, ended, carried: &carried });
+        self.shared.metrics.flow_ended(&FlowEnd { listener: &self.listener.name, ended });
         let name = |o: &Option<Arc<Pool>>| o.as_ref().map(|p| p.name.to_string());
         info!(
             target: "access",

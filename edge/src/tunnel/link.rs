@@ -21,7 +21,7 @@ use protocol::{
     wire,
 };
 use quinn::Connection;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 use crate::model::{Held, LinkLoad};
 
@@ -55,6 +55,7 @@ pub struct Link {
     connection: Connection,
     state: watch::Sender<LinkState>,
     draining: AtomicBool,
+    nudged: Notify,
     expires: AtomicU64,
 }
 
@@ -104,6 +105,7 @@ impl Link {
             connection,
             state: watch::Sender::new(LinkState::Up),
             draining: AtomicBool::new(false),
+            nudged: Notify::new(),
             expires: AtomicU64::new(0),
         };
         link.extend(expires);
@@ -133,6 +135,16 @@ impl Link {
         let mut state = self.state.subscribe();
         // The sender lives in this very link, so waiting cannot fail.
         let _ = state.wait_for(|s| *s != LinkState::Up).await;
+    }
+
+    /// Asks the link for a sign of life: something is sent that must be acknowledged.
+    pub fn nudge(&self) {
+        self.nudged.notify_one();
+    }
+
+    /// Completes when a sign of life is wanted.
+    pub(super) async fn nudged(&self) {
+        self.nudged.notified().await;
     }
 
     /// Up, suspect or dead.

@@ -12,6 +12,7 @@ use certs::{
 };
 use net::network::Boxed;
 use protocol::{
+    codec::NUDGE,
     control::{Goodbye, Hello, Message, Refusal, RefusalCode, RouteClaim, Welcome},
     error::CloseCode,
     limits::{LOOK_EVERY, REGISTER_WAIT},
@@ -200,7 +201,7 @@ impl TunnelParts {
             Welcome { version, edge: self.name.to_string(), link: link.id.0, accepted: accepted.collect(), refused };
         let span = info_span!("link", id = %link.id, connector = %link.connector, replica = %link.replica);
         let registered = Registered { parts: self, link, control, peer };
-        registered.run(&Message::Welcome(welcome)).instrument(span).await;
+        registered.run(&Message::Welcome(welcome.fitting())).instrument(span).await;
         Ok(())
     }
 }
@@ -260,6 +261,7 @@ struct Registered<'a> {
 enum Event {
     Message(Result<Message, WireError>),
     Look,
+    Nudge,
     Leave,
     Closed(ConnectionError),
 }
@@ -281,17 +283,27 @@ impl Registered<'_> {
         let mut liveness = Liveness::new(Instant::now(), Traffic::of(&connection.stats()));
         let mut looks = time::interval(LOOK_EVERY);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut leaving = false;
+        let (mut leaving, mut nudged) = (false, false);
         loop {
             let event = tokio::select! {
                 message = self.control.reader.next() => Event::Message(message),
                 _ = looks.tick() => Event::Look,
+                () = self.link.nudged(), if !nudged => Event::Nudge,
                 () = self.parts.leave.cancelled(), if !leaving => Event::Leave,
                 error = connection.closed() => Event::Closed(error),
             };
             let done = match event {
                 Event::Message(message) => self.hear(message).await,
-                Event::Look => self.look(&mut liveness),
+                Event::Look => {
+                    nudged = false;
+                    self.look(&mut liveness)
+                }
+                // Once between two looks is enough, however many opens wait.
+                Event::Nudge => {
+                    nudged = true;
+                    let sign = Message::Ignored(NUDGE);
+                    wire::write_message(&mut self.control.send, &sign).await.map_err(|e| e.to_string())
+                }
                 Event::Leave => {
                     leaving = true;
                     let grace_ms = u32::try_from(self.parts.grace.as_millis()).unwrap_or(u32::MAX);

@@ -151,13 +151,15 @@ fn advance(chunks: &mut [Bytes], mut written: usize) -> usize {
 
 async fn wait_for_reader(socket: &Socket, stuck: &Stuck, progress: &Progress) -> Result<(), End> {
     let _waiting = stuck.enter();
+    let mut wait = stuck.patience();
     loop {
-        match time::timeout(stuck.patience(), socket.writable()).await {
+        match time::timeout(wait, socket.writable()).await {
             Ok(Ok(())) => return Ok(()),
             Ok(Err(_)) => return Err(End::LocalWrite),
             // A slow reader is its own affair until it costs others their share of the link, or the writer is gone.
             Err(_) if stuck.is_short() || progress.is_reset() => return Err(End::Stalled),
-            Err(_) => {}
+            // From here on it is reset soon after that becomes so.
+            Err(_) => wait = stuck.patience() / 10,
         }
     }
 }

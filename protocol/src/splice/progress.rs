@@ -1,7 +1,10 @@
 //! What a splice has carried so far, shared by its directions, and the limit on carrying nothing.
 
 use std::{
-    sync::atomic::{AtomicBool, AtomicU64, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -15,15 +18,35 @@ pub(super) struct Progress {
     sent: AtomicU64,
     received: AtomicU64,
     reset: AtomicBool,
+    totals: Option<Totals>,
+}
+
+/// Counters that many flows add to while they run, so that a long flow shows before its end.
+#[derive(Debug, Clone, Default)]
+pub struct Totals {
+    /// Bytes from the socket to the stream.
+    pub sent: Arc<AtomicU64>,
+    /// Bytes from the stream to the socket.
+    pub received: Arc<AtomicU64>,
 }
 
 impl Progress {
+    pub(super) fn new(totals: Option<Totals>) -> Self {
+        Self { totals, ..Self::default() }
+    }
+
     pub(super) fn add_sent(&self, bytes: usize) {
         add(&self.sent, bytes);
+        if let Some(totals) = &self.totals {
+            totals.sent.fetch_add(bytes as u64, Ordering::Relaxed);
+        }
     }
 
     pub(super) fn add_received(&self, bytes: usize) {
         add(&self.received, bytes);
+        if let Some(totals) = &self.totals {
+            totals.received.fetch_add(bytes as u64, Ordering::Relaxed);
+        }
     }
 
     /// One side was reset; the rest is carried for the sake of what was sent before.

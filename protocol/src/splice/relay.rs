@@ -29,7 +29,7 @@ enum Way {
 
 /// Carries between two sockets, without a tunnel: the first is local, the second remote. Ends as [`super::splice`] does.
 pub async fn relay(local: Socket, remote: Socket, manner: Manner) -> Carried {
-    let progress = Progress::default();
+    let progress = Progress::new(manner.totals.clone());
     let mut ends = Ends(Some((local, remote)));
     let (local, remote) = ends.0.as_ref().expect("taken only below");
     let ended = carry(local, remote, manner, &progress).await;
@@ -57,7 +57,12 @@ impl Drop for Ends {
     }
 }
 
-async fn carry(local: &Socket, remote: &Socket, Manner { first, idle }: Manner, progress: &Progress) -> Ended {
+async fn carry(
+    local: &Socket,
+    remote: &Socket,
+    Manner { first, idle, totals: _ }: Manner,
+    progress: &Progress,
+) -> Ended {
     let mut up = pin!(copy(local, remote, first, |bytes| progress.add_sent(bytes)));
     let mut down = pin!(copy(remote, local, Bytes::new(), |bytes| progress.add_received(bytes)));
     let mut idle = pin!(progress.idle(idle));

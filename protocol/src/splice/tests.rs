@@ -286,7 +286,7 @@ async fn a_dropped_splice_is_a_reset_on_both_sides(world: World) {
 #[tokio::test]
 async fn first_bytes_go_first() {
     let pair = Pair::new().await;
-    let manner = || Manner { first: Bytes::from_static(b"first "), idle: None };
+    let manner = || Manner { first: Bytes::from_static(b"first "), ..Manner::default() };
     for mut world in [World::with(&pair, &Arc::default(), manner()).await, World::direct(manner()).await] {
         world.client.write_all(b"then").await.expect("room");
         world.client.shutdown().await.expect("an open connection");
@@ -309,7 +309,7 @@ async fn a_lost_link_resets_both_sockets() {
 #[tokio::test]
 async fn a_flow_that_carries_nothing_is_reset_at_its_idle_limit() {
     let pair = Pair::new().await;
-    let manner = || Manner { first: Bytes::new(), idle: Some(SOON) };
+    let manner = || Manner { idle: Some(SOON), ..Manner::default() };
     let check = async |mut world: World| {
         let _ = world.client.write_all(b"request").await;
         assert_eq!(within(read_all(&mut world.origin)).await.1, RESET);

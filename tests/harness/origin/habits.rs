@@ -153,6 +153,7 @@ impl FullQueue {
         let socket = || Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket can be made");
         let at = SockAddr::from(at);
         let listener = socket();
+        listener.set_reuse_address(true).expect("a socket can be told so");
         listener.bind(&at).expect("the address is free");
         listener.listen(0).expect("a bound socket listens");
         // A backlog of 0 still takes one; the rest wait in SYN_SENT and see to it that it stays full.

@@ -159,11 +159,15 @@ pub fn iperf(world: &World, address: SocketAddr) -> Server {
 /// If it fails.
 #[must_use]
 pub fn iperf_received(at: SocketAddr, arguments: &[&str]) -> u64 {
-    let mut client = command("iperf3");
-    client.args(["-J", "-t", "1", "-c", &at.ip().to_string(), "-p", &at.port().to_string()]).args(arguments);
-    let ran = process::run(client, Duration::from_secs(30)).ok();
-    let report: serde_json::Value = serde_json::from_str(&ran.out).expect("iperf3 -J prints JSON");
-    report["end"]["sum_received"]["bytes"].as_u64().expect("a finished test has a sum")
+    // The server hears of the end of the test before over another connection, perhaps later than of this one.
+    wait::until("iperf3 to be free", wait::SOON, || {
+        let mut client = command("iperf3");
+        client.args(["-J", "-t", "1", "-c", &at.ip().to_string(), "-p", &at.port().to_string()]).args(arguments);
+        let ran = process::run(client, Duration::from_secs(30));
+        let report: serde_json::Value = serde_json::from_str(&ran.out).expect("iperf3 -J prints JSON");
+        let is_busy = report["error"].as_str().is_some_and(|error| error.contains("busy"));
+        (!is_busy).then(|| report["end"]["sum_received"]["bytes"].as_u64().expect("a finished test has a sum"))
+    })
 }
 
 fn with(mut command: Command, arguments: &[&Path]) -> Command {

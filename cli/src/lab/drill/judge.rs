@@ -37,6 +37,8 @@ pub(super) struct Fault {
     pub(super) part: Part,
     /// The moment before the kill.
     pub(super) at: Duration,
+    /// The moment after it: what was opened until then may have been on its way when it struck.
+    pub(super) struck: Duration,
     /// When it was started again; absent: not yet.
     pub(super) back: Option<Duration>,
 }
@@ -60,7 +62,7 @@ impl Fault {
         }
         // A connection that nobody had answered yet may have been on any part of its VNet.
         let may_be_on = |on: fn(&Placed) -> &str, killed: &str, vnet: Vnet| {
-            let can = sample.opened <= self.at && sample.service.vnet == vnet;
+            let can = sample.opened <= self.struck && sample.service.vnet == vnet;
             can && sample.placed.as_ref().is_none_or(|placed| on(placed) == killed)
         };
         match self.part {

@@ -4,11 +4,12 @@
 //! It acts and waits; what counts as harm is [`judge`]'s, what is said is [`report`]'s.
 
 mod judge;
+mod pressure;
 mod report;
 
 use std::{io::Write, time::Duration};
 
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, sleep_until};
 
 use self::{
     judge::{BACK_WITHIN, Fault, Part},
@@ -23,6 +24,8 @@ use super::{
     world::{Addresses, Afterwards, World},
 };
 
+/// A drill is over within 45 s, the orderly end of its processes included; it usually takes half of that.
+const STEPS_END_BY: Duration = Duration::from_secs(39);
 /// Load without a fault, before the first.
 const STEADY: Duration = Duration::from_secs(2);
 /// Longer than a lost link takes to be found dead, so that whoever is cut knows it by then.
@@ -45,6 +48,8 @@ struct Drill<'a> {
     load: Load,
     faults: Vec<Fault>,
     steps: Vec<Step>,
+    /// When the last step ended, in time that the processors were short.
+    short: Option<Duration>,
     out: &'a mut (dyn Write + Send),
 }
 
@@ -65,10 +70,11 @@ pub(super) async fn drill(
         () = signals.any() => return Err(LabError::Interrupted),
     };
     let load = Load::start(&world.plan);
-    let mut drill = Drill { world, load, faults: Vec::new(), steps: Vec::new(), out };
+    let mut drill = Drill { world, load, faults: Vec::new(), steps: Vec::new(), short: pressure::cpu_short(), out };
     let done = tokio::select! {
         done = drill.steps() => done,
         () = signals.any() => Err(LabError::Interrupted),
+        () = sleep_until(began + STEPS_END_BY) => Err(LabError::Overtime),
     };
     let Drill { world, load, steps, out, .. } = drill;
     drop(load);
@@ -104,6 +110,7 @@ impl Drill<'_> {
         let subject = self.announce(broke, promise, true)?;
         self.fault(Part::Connector(&REPLICAS[CONNECTOR]));
         self.world.connectors[CONNECTOR].kill().await.map_err(|source| LabError::Kill { name, source })?;
+        self.own_fault().struck = self.load.now();
         sleep(CONNECTOR_AWAY).await;
         let back = Instant::now();
         self.world.connectors[CONNECTOR].restart()?;
@@ -118,6 +125,7 @@ impl Drill<'_> {
         let subject = self.announce(format!("origin {name} dies with all its connections"), promise, true)?;
         self.fault(Part::Origin(&SERVERS[ORIGIN]));
         self.world.origins[ORIGIN].kill().await;
+        self.own_fault().struck = self.load.now();
         sleep(ORIGIN_AWAY).await;
         let back = Instant::now();
         let revived = self.world.origins[ORIGIN].revive().await;
@@ -133,9 +141,10 @@ impl Drill<'_> {
         let subject = self.announce(format!("kill -9 {name}, one of two edges"), promise, true)?;
         self.fault(Part::Edge(EDGE));
         self.world.edges[EDGE].kill().await.map_err(|source| LabError::Kill { name, source })?;
+        self.own_fault().struck = self.load.now();
         sleep(EDGE_AWAY).await;
         let back = Instant::now();
-        self.faults.last_mut().expect("the fault was just noted").back = Some(self.load.now());
+        self.own_fault().back = Some(self.load.now());
         self.world.edges[EDGE].restart()?;
         let linked = self.world.linked(EDGE, BACK_WITHIN).await;
         let mut amiss: Vec<String> = linked.err().into_iter().flatten().collect();
@@ -156,7 +165,13 @@ impl Drill<'_> {
 
     /// Notes the moment before a kill.
     fn fault(&mut self, part: Part) {
-        self.faults.push(Fault { part, at: self.load.now(), back: None });
+        let at = self.load.now();
+        self.faults.push(Fault { part, at, struck: at, back: None });
+    }
+
+    /// The fault of this step.
+    fn own_fault(&mut self) -> &mut Fault {
+        self.faults.last_mut().expect("a step notes its fault before it kills")
     }
 
     /// Waits until every edge finds everything healthy; how long that took since the return, and what is lacking.
@@ -178,7 +193,12 @@ impl Drill<'_> {
         }
         amiss.extend(self.world.fallen());
         let findings = judge::judge(&samples, &self.faults);
-        let step = Step::new(subject, findings, back_ms, amiss);
+        let mut step = Step::new(subject, findings, back_ms, amiss);
+        let before = std::mem::replace(&mut self.short, pressure::cpu_short());
+        if let (false, Some(before), Some(now)) = (step.held, before, self.short) {
+            let short = now.saturating_sub(before).as_millis();
+            step.why.push(format!("meanwhile something waited for a processor of this machine for {short} ms in all"));
+        }
         print(self.out, &step.to_string())?;
         self.steps.push(step);
         Ok(())

@@ -11,11 +11,11 @@ use http::{HeaderValue, Request, header};
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
+use net::Socket;
 use protocol::error::Reason;
 use quinn::{RecvStream, SendStream};
 use tokio::{
     io::{AsyncRead, AsyncWrite, Join, ReadBuf},
-    net::TcpStream,
     task::AbortHandle,
 };
 
@@ -44,7 +44,7 @@ impl Kept {
     pub(super) async fn over(carrier: Carrier) -> Result<Self, Reason> {
         let wire = match carrier {
             Carrier::Tunnel(stream, _link, held) => Wire::Tunnel(tokio::io::join(stream.recv, stream.send), held),
-            Carrier::Direct(socket) => Wire::Direct(socket.into_stream()),
+            Carrier::Direct(socket) => Wire::Direct(socket),
         };
         let (sender, connection) = http1::handshake(TokioIo::new(wire)).await.map_err(|_| Reason::ConnectionReset)?;
         let driving = tokio::spawn(async move { drop(connection.await) }).abort_handle();
@@ -118,7 +118,7 @@ fn contains(body: &[u8], text: &str) -> bool {
 /// Either carrier, as hyper wants it.
 enum Wire {
     Tunnel(Join<RecvStream, SendStream>, #[expect(dead_code, reason = "counts while held")] Held),
-    Direct(TcpStream),
+    Direct(Socket),
 }
 
 impl AsyncRead for Wire {

@@ -170,7 +170,7 @@ async fn part(carrier: Carrier) {
         Carrier::Direct(socket) => {
             socket.shutdown_write();
             let mut rest = Vec::new();
-            let _ = timeout(FAREWELL, socket.into_stream().take(64 * 1024).read_to_end(&mut rest)).await;
+            let _ = timeout(FAREWELL, socket.take(64 * 1024).read_to_end(&mut rest)).await;
         }
     }
 }

@@ -135,7 +135,6 @@ pub(super) async fn serve(accepted: Accepted, client: Socket) {
     let worker = shared.http.workers[worker].clone();
     let connection =
         Connection { shared, state, worker, talk: Arc::default(), source, tls: tls.is_some(), tasks, _held: held };
-    let client = client.into_stream();
     let Some(tls) = tls else {
         return Box::pin(serve::serve(Arc::new(connection), ClientIo::Plain(client), None)).await;
     };

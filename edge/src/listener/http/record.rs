@@ -114,6 +114,10 @@ impl Drop for Record {
             (Some(_), false) if self.reason.is_some() => "broken",
             (Some(_), false) => "client_gone",
         };
+        let totals = self.metrics.totals(&self.listener.name);
+        let up = self.up.load(std::sync::atomic::Ordering::Relaxed);
+        totals.sent.fetch_add(up, std::sync::atomic::Ordering::Relaxed);
+        totals.received.fetch_add(self.down, std::sync::atomic::Ordering::Relaxed);
         self.metrics.request_ended(&self.listener.name, self.status.map(|s| s.as_u16()), taken);
         let place = self.place.as_ref();
         info!(
@@ -133,7 +137,7 @@ impl Drop for Record {
             reused = self.reused,
             first_byte_ms = self.first_byte.map(millis),
             duration_ms = millis(taken),
-            bytes_up = self.up.load(std::sync::atomic::Ordering::Relaxed),
+            bytes_up = up,
             bytes_down = self.down,
             ended,
             reason = self.reason,

@@ -20,9 +20,9 @@ use hyper::{
     service::service_fn,
 };
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use net::Socket;
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf},
-    net::TcpStream,
     time,
 };
 use tokio_rustls::server::TlsStream;
@@ -61,9 +61,9 @@ const SEND_BUFFER: usize = 256 * 1024;
 #[derive(Debug)]
 pub(super) enum ClientIo {
     /// Plain TCP.
-    Plain(TcpStream),
+    Plain(Socket),
     /// TLS, ended here.
-    Tls(Box<TlsStream<TcpStream>>),
+    Tls(Box<TlsStream<Socket>>),
 }
 
 /// Serves a connection until it ends; `is_h2` is what the handshake has settled.

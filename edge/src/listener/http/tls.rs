@@ -9,6 +9,7 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
+use net::Socket;
 use rustls::{
     ServerConfig,
     client::verify_server_name,
@@ -18,7 +19,7 @@ use rustls::{
     sign::CertifiedKey,
     version::{TLS12, TLS13},
 };
-use tokio::{net::TcpStream, time};
+use tokio::time;
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 use tracing::{info, warn};
 
@@ -71,7 +72,7 @@ impl Tls {
     }
 
     /// Shakes hands with a client; true if it chose HTTP/2, nothing if it chose nothing.
-    pub(super) async fn accept(&self, client: TcpStream) -> Option<(Box<TlsStream<TcpStream>>, Option<bool>)> {
+    pub(super) async fn accept(&self, client: Socket) -> Option<(Box<TlsStream<Socket>>, Option<bool>)> {
         let acceptor = TlsAcceptor::from(self.now.load().config.clone());
         let stream = time::timeout(HANDSHAKE_WAIT, Box::pin(acceptor.accept(client))).await.ok()?.ok()?;
         let chosen = stream.get_ref().1.alpn_protocol().map(|protocol| protocol == b"h2");

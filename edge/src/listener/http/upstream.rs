@@ -20,10 +20,10 @@ use hyper::{
     client::conn::{TrySendError, http1, http2},
 };
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use net::Socket;
 use protocol::{error::StreamCode, id::Target, splice::Stream};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
-    net::TcpStream,
     task::AbortHandle,
 };
 
@@ -79,7 +79,7 @@ impl Upstream {
             Carrier::Tunnel(stream, link, held) => {
                 (Wire::Tunnel(TunnelWire { stream, ended: false, sink: Sink::default(), _held: held }), Some(link))
             }
-            Carrier::Direct(socket) => (Wire::Direct(socket.into_stream(), Sink::default()), None),
+            Carrier::Direct(socket) => (Wire::Direct(socket, Sink::default()), None),
         };
         if speaks == Speaks::H2c {
             let mut builder = http2::Builder::new(TokioExecutor::new());
@@ -241,7 +241,7 @@ const READY_WAIT: Duration = Duration::from_secs(1);
 /// Either carrier, as hyper wants it.
 pub(super) enum Wire {
     Tunnel(TunnelWire),
-    Direct(TcpStream, Sink),
+    Direct(Socket, Sink),
 }
 
 /// An origin that takes no more may still have an answer to read, so what it does not take is thrown away.

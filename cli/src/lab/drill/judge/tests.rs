@@ -35,7 +35,7 @@ fn wrong() -> Outcome {
 }
 
 fn killed(part: Part) -> Fault {
-    Fault { part, at: ms(1000), back: None }
+    Fault { part, at: ms(1000), struck: ms(1010), back: None }
 }
 
 fn connector() -> Fault {
@@ -50,6 +50,7 @@ fn check(sample: &Sample, fault: Fault, expected: Verdict) {
 fn what_was_on_the_killed_connector_is_cut() {
     let on_it = Sample { outcome: failed(), ..sample() };
     check(&on_it, connector(), Verdict::Cut);
+    check(&Sample { opened: ms(1010), began: ms(1010), ..on_it.clone() }, connector(), Verdict::Cut);
     let idle = Sample { kind: Kind::Kept, began: ms(2000), ended: ms(4000), ..on_it.clone() };
     check(&idle, connector(), Verdict::Cut);
     let unanswered = Sample { placed: None, ..on_it };
@@ -62,7 +63,7 @@ fn what_was_on_the_killed_connector_is_cut() {
 fn what_was_elsewhere_or_came_later_is_not_cut() {
     let elsewhere = Sample { placed: placed("red-1", "connector-2"), outcome: failed(), ..sample() };
     check(&elsewhere, connector(), Verdict::Failed);
-    let later = Sample { opened: ms(1001), began: ms(1001), outcome: failed(), ..sample() };
+    let later = Sample { opened: ms(1011), began: ms(1011), outcome: failed(), ..sample() };
     check(&later, connector(), Verdict::Failed);
     let unanswered = Sample { placed: None, ..later };
     check(&unanswered, connector(), Verdict::Failed);
@@ -175,6 +176,7 @@ fn any_fault() -> impl Strategy<Value = Fault> {
     (part, 0..3000_u64, proptest::option::of(0..1000_u64)).prop_map(|(part, at, back)| Fault {
         part,
         at: ms(at),
+        struck: ms(at + 5),
         back: back.map(|back| ms(at + back)),
     })
 }

@@ -35,7 +35,7 @@ impl Lab {
         command.arg("lab").args(args).env("TMPDIR", temporary.path()).stdin(Stdio::null()).stdout(Stdio::piped());
         let mut child = command.spawn().expect("the binary is there");
         let out = BufReader::new(child.stdout.take().expect("it is piped"));
-        let (send, up) = mpsc::channel();
+        let (send, up) = mpsc::sync_channel(1);
         thread::spawn(move || send.send(read_until_up(out)));
         match up.recv_timeout(SOON).expect("the lab comes up, or ends") {
             Some((out, text)) => Self { child, out, text, temporary },

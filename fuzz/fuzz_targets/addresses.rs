@@ -1,0 +1,4 @@
+//! Searches `decoders::addresses` for inputs that break it.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| underpass_tests::decoders::addresses(data));

@@ -1,0 +1,4 @@
+//! Searches `decoders::edge_config` for inputs that break it.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| underpass_tests::decoders::edge_config(data));

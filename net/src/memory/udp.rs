@@ -1,0 +1,167 @@
+//! A bound UDP socket, as quinn wants it.
+
+use std::{
+    io::{self, IoSliceMut},
+    net::{IpAddr, SocketAddr},
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+};
+
+use bytes::Bytes;
+use quinn::{
+    AsyncUdpSocket, UdpPoller,
+    udp::{EcnCodepoint, RecvMeta, Transmit},
+};
+
+use super::{
+    host::Inner,
+    ports::{canonical, seen_by},
+    queue::Queue,
+};
+
+/// Largest payload of a datagram that gets through: what 1,500 bytes leave behind the headers of IPv4 and UDP.
+const PAYLOAD_MAX: usize = 1_472;
+/// Datagrams that may be sent at a time, as with the kernel's segmentation offload.
+const SEGMENTS_MAX: usize = 10;
+
+/// Datagrams that never arrived, by why.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Dropped {
+    /// A cut lies between.
+    pub cut: u64,
+    /// The dice said so.
+    pub lost: u64,
+    /// The receiver's queue was full.
+    pub full: u64,
+    /// Larger than a packet may be.
+    pub too_large: u64,
+    /// Nobody has the address, or nobody is bound there.
+    pub unreachable: u64,
+}
+
+/// Why a datagram does not arrive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Loss {
+    Cut,
+    Dice,
+    Full,
+    TooLarge,
+    Unreachable,
+}
+
+impl Dropped {
+    pub(super) fn count(&mut self, loss: Loss) {
+        let count = match loss {
+            Loss::Cut => &mut self.cut,
+            Loss::Dice => &mut self.lost,
+            Loss::Full => &mut self.full,
+            Loss::TooLarge => &mut self.too_large,
+            Loss::Unreachable => &mut self.unreachable,
+        };
+        *count += 1;
+    }
+}
+
+/// One datagram, with addresses without disguise.
+#[derive(Debug)]
+pub(super) struct Datagram {
+    pub(super) from: SocketAddr,
+    pub(super) to: SocketAddr,
+    bytes: Bytes,
+    ecn: Option<EcnCodepoint>,
+}
+
+impl Datagram {
+    pub(super) fn is_too_large(&self) -> bool {
+        self.bytes.len() > PAYLOAD_MAX
+    }
+}
+
+/// Receives until it is dropped.
+#[derive(Debug)]
+pub(super) struct MemoryUdpSocket {
+    host: Arc<Inner>,
+    bound: SocketAddr,
+    queue: Arc<Queue<Datagram>>,
+}
+
+impl MemoryUdpSocket {
+    pub(super) fn new(host: Arc<Inner>, bound: SocketAddr, queue: Arc<Queue<Datagram>>) -> Self {
+        Self { host, bound, queue }
+    }
+}
+
+impl AsyncUdpSocket for MemoryUdpSocket {
+    fn create_io_poller(self: Arc<Self>) -> Pin<Box<dyn UdpPoller>> {
+        Box::pin(Writable)
+    }
+
+    fn try_send(&self, transmit: &Transmit<'_>) -> io::Result<()> {
+        let from = transmit.src_ip.map_or(self.bound.ip(), |ip: IpAddr| ip.to_canonical());
+        let contents = Bytes::copy_from_slice(transmit.contents);
+        let length = transmit.segment_size.unwrap_or(contents.len()).max(1);
+        for start in (0..contents.len()).step_by(length) {
+            self.host.send(Datagram {
+                from: SocketAddr::new(from, self.bound.port()),
+                to: canonical(transmit.destination),
+                bytes: contents.slice(start..contents.len().min(start + length)),
+                ecn: transmit.ecn,
+            });
+        }
+        Ok(())
+    }
+
+    fn poll_recv(
+        &self,
+        cx: &mut Context<'_>,
+        buffers: &mut [IoSliceMut<'_>],
+        meta: &mut [RecvMeta],
+    ) -> Poll<io::Result<usize>> {
+        let mut next = Some(ready!(self.queue.poll_pop(cx)));
+        let mut count = 0;
+        for (buffer, meta) in buffers.iter_mut().zip(meta) {
+            let Some(datagram) = next.take().or_else(|| self.queue.pop()) else { break };
+            let len = datagram.bytes.len().min(buffer.len());
+            buffer[..len].copy_from_slice(&datagram.bytes[..len]);
+            *meta = RecvMeta {
+                addr: seen_by(self.bound, datagram.from),
+                len,
+                stride: len,
+                ecn: datagram.ecn,
+                dst_ip: Some(seen_by(self.bound, datagram.to).ip()),
+            };
+            count += 1;
+        }
+        Poll::Ready(Ok(count))
+    }
+
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        Ok(self.bound)
+    }
+
+    fn max_transmit_segments(&self) -> usize {
+        SEGMENTS_MAX
+    }
+
+    fn may_fragment(&self) -> bool {
+        false
+    }
+}
+
+impl Drop for MemoryUdpSocket {
+    fn drop(&mut self) {
+        self.host.unbind_udp(self.bound);
+        drop(self.queue.close());
+    }
+}
+
+/// A send never waits: what has no room is dropped, as on a wire.
+#[derive(Debug)]
+struct Writable;
+
+impl UdpPoller for Writable {
+    fn poll_writable(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}

@@ -1,0 +1,85 @@
+//! Certificates over time: processes whose clocks are ahead live through a certificate's life in seconds.
+
+use underpass_tests::harness::{
+    Connector, Edge, Service, Vnet, World, client,
+    origin::{Origin, habits},
+    wait,
+};
+
+/// An edge with an echo behind a connector. Keep it whole: what is dropped is gone.
+struct Stand {
+    _world: World,
+    _prod: Vnet,
+    edge: Edge,
+    dc1: Connector,
+    _origin: Origin,
+}
+
+fn stand() -> Stand {
+    let world = World::new();
+    let prod = world.vnet("prod");
+    let origin = habits::echo(world.free_in(&prod, 10));
+    let service = Service::tcp("echo").origin(&prod, origin.address());
+    let edge = world.edge("edge-1").grant("dc1", &[&prod]).service(&service).start();
+    let dc1 = world.connector("dc1").serve(&prod).start(&[&edge]);
+    Stand { _world: world, _prod: prod, edge, dc1, _origin: origin }
+}
+
+/// When the certificates of the connector's links run out, as the edge shows it.
+fn expiries(edge: &Edge) -> Vec<String> {
+    let status = edge.status();
+    let links = status["tunnels"][0]["links"].as_array().cloned().unwrap_or_default();
+    links.iter().map(|link| link["certificate_expires"].as_str().unwrap_or_default().to_owned()).collect()
+}
+
+#[test]
+fn a_link_is_renewed_at_two_thirds_of_its_certificates_life_and_lives_on() {
+    let mut stand = stand();
+    let Stand { edge, dc1, .. } = &mut stand;
+    let first = expiries(edge);
+    dc1.process.kill();
+    // Certificates go by the edge's clock, their renewal by the connector's.
+    edge.travel("+1h");
+    dc1.travel("+17h");
+    edge.wait_links("dc1", 2);
+    wait::soon_true("both links to be extended", || expiries(edge).iter().all(|e| !first.contains(e)));
+    assert_eq!(edge.links("dc1"), 2, "no link was lost for it");
+    let _ = dc1.process.wait_log(&["certificate renewed"]);
+    assert_eq!(client::exchange(edge.listener("echo"), b"renewed").expect("it serves"), b"renewed");
+}
+
+#[test]
+fn a_certificate_that_ran_out_while_the_connector_was_away_is_renewed_and_serves() {
+    let mut stand = stand();
+    let Stand { edge, dc1, .. } = &mut stand;
+    dc1.process.kill();
+    edge.travel("+5d");
+    dc1.travel("+5d");
+    edge.wait_links("dc1", 2);
+    assert_eq!(client::exchange(edge.listener("echo"), b"back").expect("it serves"), b"back");
+    let _ = edge.process.wait_log(&["certificate renewed after its end", "dc1"]);
+}
+
+#[test]
+fn a_certificate_that_ran_out_long_ago_is_refused_in_words() {
+    let mut stand = stand();
+    let Stand { edge, dc1, .. } = &mut stand;
+    dc1.process.kill();
+    edge.travel("+45d");
+    dc1.travel("+45d");
+    let _ = dc1.process.wait_log(&["enrol with a new join token"]);
+    assert!(dc1.process.is_running(), "an enrolled connector keeps trying");
+    assert_eq!(edge.links("dc1"), 0);
+}
+
+#[test]
+fn a_revoked_connector_cannot_renew() {
+    let mut stand = stand();
+    let Stand { edge, dc1, .. } = &mut stand;
+    dc1.process.kill();
+    let _ = edge.command(&["connector", "revoke", "dc1"]).ok();
+    edge.travel("+5d");
+    dc1.travel("+5d");
+    let _ = dc1.process.wait_log(&["revoked"]);
+    assert_eq!(edge.links("dc1"), 0);
+}

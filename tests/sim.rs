@@ -1,0 +1,300 @@
+//! The real edge and real connectors in one process, over networks in memory: nothing here opens a socket.
+//!
+//! Every test has its own world: a public network with the edge and a client, and private networks behind connectors. The
+//! clock is the real one.
+
+use std::{net::IpAddr, path::PathBuf, sync::Arc, time::SystemTime};
+
+use certs::{
+    ca::Ca,
+    token::JoinToken,
+    tokens::{LIFETIME_DEFAULT, NewToken, Tokens},
+};
+use net::{
+    Network, Socket,
+    memory::{MemoryHost, MemoryNetwork},
+};
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio::{
+    io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
+    runtime::Runtime,
+    sync::mpsc,
+    task::JoinHandle,
+    time::timeout,
+};
+use tokio_util::sync::CancellationToken;
+use underpass_tests::harness::wait::{SOON, soon, soon_true};
+
+const EDGE: &str = "203.0.113.1";
+const CLIENT: &str = "198.51.100.1";
+const ORIGIN: &str = "10.7.0.10";
+const BLUE: &str = "203.0.113.1:8001";
+const GREEN: &str = "203.0.113.1:8002";
+
+/// An edge on the public network; connectors and origins are added.
+struct World {
+    runtime: Runtime,
+    dir: TempDir,
+    public: MemoryNetwork,
+    edge: MemoryHost,
+    client: MemoryHost,
+    stop: CancellationToken,
+    running: Vec<JoinHandle<Result<(), String>>>,
+}
+
+impl World {
+    /// Connectors by name, with the VNet each may serve: `blue` or `green`, whose origins have the same address.
+    fn new(grants: &[(&str, &str)]) -> Self {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+        let public = MemoryNetwork::new(7);
+        let (edge, client) = (public.host(ip(EDGE)), public.host(ip(CLIENT)));
+        let mut world = Self {
+            runtime: runtime.expect("threads"),
+            dir: tempfile::tempdir().expect("a directory"),
+            public,
+            edge,
+            client,
+            stop: CancellationToken::new(),
+            running: Vec::new(),
+        };
+        world.start_edge(grants);
+        world
+    }
+
+    fn start_edge(&mut self, grants: &[(&str, &str)]) {
+        let path = self.dir.path().join("edge.toml");
+        let config = edge::config::parse(&edge_file(grants), &path).unwrap_or_else(|wrong| panic!("{wrong}"));
+        // The CA is there before the edge is, so that tokens can be made at once.
+        Ca::open(&config.state_dir, SystemTime::now()).expect("a CA");
+        let (ready, (_, reloads)) = (CancellationToken::new(), mpsc::channel(1));
+        let start = edge::edge::Start {
+            config,
+            network: Arc::new(self.edge.clone()),
+            grace: SOON,
+            stop: self.stop.clone(),
+            reloads,
+            ready: ready.clone(),
+        };
+        let run = async { Box::pin(edge::edge::run(start)).await.map_err(|e| e.to_string()) };
+        self.running.push(self.runtime.spawn(run));
+        self.within(ready.cancelled());
+    }
+
+    /// A connector with one leg in the public network and one, at an address that may be anywhere else too, in a private
+    /// one.
+    fn connector(&mut self, name: &str, at: &str, vnet: &str, (private, leg): (&MemoryNetwork, &str)) {
+        let host = self.public.host(ip(at));
+        host.join(private, ip(leg));
+        let config = connector::config::Config {
+            state_dir: self.dir.path().join(name),
+            links_per_edge: 1,
+            routes: vec![(vnet.parse().expect("a name"), "10.7.0.0/24".parse().expect("a network"))],
+            workers: 1,
+            ..connector::config::Config::default()
+        };
+        let start = connector::connector::Start {
+            config,
+            token: Some(self.token(name)),
+            network: Arc::new(host),
+            grace: SOON,
+            stop: self.stop.clone(),
+        };
+        let run = async { Box::pin(connector::connector::run(start)).await.map_err(|e| e.to_string()) };
+        self.running.push(self.runtime.spawn(run));
+    }
+
+    fn token(&self, connector: &str) -> JoinToken {
+        let state: PathBuf = self.dir.path().join("edge-state");
+        let ca = Ca::open(&state, SystemTime::now()).expect("the edge's CA");
+        let new = NewToken {
+            connector: connector.parse().expect("a name"),
+            lifetime: LIFETIME_DEFAULT,
+            edges: vec![format!("{EDGE}:7843").parse().expect("a target")],
+        };
+        let tokens = Tokens::open(&state).expect("the edge's tokens");
+        tokens.create(new, ca.fingerprint(), SystemTime::now()).expect("a token")
+    }
+
+    /// An origin that says its name and who has connected, then sends back what it gets.
+    fn origin(&self, name: &'static str, private: &MemoryNetwork) {
+        let listener = private.host(ip(ORIGIN)).listen(format!("{ORIGIN}:7").parse().expect("an address"));
+        let listener = listener.expect("free");
+        self.runtime.spawn(async move {
+            while let Ok((mut socket, source)) = listener.accept().await {
+                tokio::spawn(async move {
+                    socket.write_all(format!("{name} {}\n", source.ip()).as_bytes()).await?;
+                    let (mut read, mut write) = tokio::io::split(socket);
+                    tokio::io::copy(&mut read, &mut write).await?;
+                    write.shutdown().await
+                });
+            }
+        });
+    }
+
+    fn dial(&self, listener: &str) -> Flow {
+        let socket = self.within(self.client.dial(listener.parse().expect("an address")));
+        let mut socket = BufReader::new(socket.expect("the edge listens"));
+        let mut greeting = String::new();
+        let read = self.within(socket.read_line(&mut greeting));
+        Flow { socket, greeting: read.map(|_| greeting.trim_end().to_owned()).unwrap_or_default() }
+    }
+
+    /// Who answers a client that connects now, and whom that origin sees.
+    fn greeting(&self, listener: &str) -> String {
+        self.dial(listener).greeting
+    }
+
+    /// Sends bytes and their end, and gets what comes back until its end.
+    fn exchange(&self, flow: Flow, bytes: &[u8]) -> Vec<u8> {
+        let (mut read, mut write) = tokio::io::split(flow.socket);
+        let sending = async {
+            write.write_all(bytes).await?;
+            write.shutdown().await
+        };
+        let mut back = Vec::new();
+        let (sent, got) = self.within(async { tokio::join!(sending, read.read_to_end(&mut back)) });
+        sent.and(got).expect("an unbroken flow");
+        back
+    }
+
+    /// The edge's own account, asked for on its loopback.
+    fn status(&self) -> Value {
+        let text = self.within(async {
+            let mut socket = self.edge.dial("127.0.0.1:7842".parse().expect("an address")).await?;
+            socket.write_all(b"GET /api/v1/status HTTP/1.0\r\nHost: 127.0.0.1\r\n\r\n").await?;
+            let mut text = String::new();
+            socket.read_to_string(&mut text).await.map(|_| text)
+        });
+        let text = text.expect("the edge listens");
+        let (_, body) = text.split_once("\r\n\r\n").expect("an answer");
+        serde_json::from_str(body).expect("JSON")
+    }
+
+    fn tunnel_health(&self, connector: &str) -> Option<String> {
+        let status = self.status();
+        let tunnels = status["tunnels"].as_array().expect("a list");
+        let tunnel = tunnels.iter().find(|tunnel| tunnel["connector"] == connector)?;
+        tunnel["health"].as_str().map(str::to_owned)
+    }
+
+    fn healthy_paths(&self) -> usize {
+        let status = self.status();
+        let origins = status["origins"].as_array().expect("a list");
+        let paths = origins.iter().flat_map(|origin| origin["paths"].as_array().expect("a list"));
+        paths.filter(|path| path["health"] == "healthy").count()
+    }
+
+    fn within<T>(&self, work: impl Future<Output = T>) -> T {
+        self.runtime.block_on(async { timeout(SOON, work).await }).expect("done in time")
+    }
+
+    /// Everything stops when it is told to, and nothing has failed.
+    fn end(mut self) {
+        self.stop.cancel();
+        for running in std::mem::take(&mut self.running) {
+            let ended = self.within(running).expect("no panic");
+            assert_eq!(ended, Ok(()));
+        }
+    }
+}
+
+/// A connection of the client whose origin has spoken.
+struct Flow {
+    socket: BufReader<Socket>,
+    greeting: String,
+}
+
+fn edge_file(grants: &[(&str, &str)]) -> String {
+    let mut text = format!(
+        "name = \"edge-1\"\nstate_dir = \"edge-state\"\nworkers = 2\n\n[tunnel]\nlisten = \"{EDGE}:7843\"\n\n\
+         [[monitor]]\nname = \"port\"\ntype = \"tcp\"\ninterval = \"200ms\"\ntimeout = \"180ms\"\nretries = 0\n"
+    );
+    for (connector, vnet) in grants {
+        text += &format!(
+            "\n[[connector]]\nname = \"{connector}\"\nroutes = [{{ vnet = \"{vnet}\", cidr = \"10.7.0.0/24\" }}]\n"
+        );
+    }
+    let granted = |(vnet, _): &(&str, &str)| grants.iter().any(|(_, granted)| granted == vnet);
+    for (vnet, listen) in [("blue", BLUE), ("green", GREEN)].into_iter().filter(granted) {
+        text += &format!(
+            "\n[[pool]]\nname = \"{vnet}\"\nmonitor = \"port\"\n[[pool.origin]]\nname = \"echo\"\nvnet = \"{vnet}\"\n\
+             address = \"{ORIGIN}:7\"\n\n[[load_balancer]]\nname = \"{vnet}\"\npools = [\"{vnet}\"]\n\n\
+             [[listener]]\nname = \"{vnet}\"\nprotocol = \"tcp\"\nlisten = \"{listen}\"\nload_balancer = \"{vnet}\"\n"
+        );
+    }
+    text
+}
+
+fn ip(text: &str) -> IpAddr {
+    text.parse().expect("an address")
+}
+
+/// Bytes that a mix-up of any two pieces would show in.
+fn bytes(length: u32) -> Vec<u8> {
+    (0..length / 4).flat_map(|n| n.wrapping_mul(2_654_435_761).to_le_bytes()).collect()
+}
+
+#[test]
+fn networks_with_the_same_addresses_are_reached_each_through_its_own_connector() {
+    let mut world = World::new(&[("dc1", "blue"), ("dc2", "green")]);
+    let (blue, green) = (MemoryNetwork::new(1), MemoryNetwork::new(2));
+    world.origin("blue", &blue);
+    world.origin("green", &green);
+    world.connector("dc1", "192.0.2.1", "blue", (&blue, "10.7.0.1"));
+    world.connector("dc2", "192.0.2.2", "green", (&green, "10.7.0.1"));
+    soon_true("both origins to be healthy", || world.healthy_paths() == 2);
+    for (listener, greeting) in [(BLUE, "blue 10.7.0.1"), (GREEN, "green 10.7.0.1")] {
+        let flow = world.dial(listener);
+        assert_eq!(flow.greeting, greeting);
+        let sent = bytes(1_000_000);
+        assert!(world.exchange(flow, &sent) == sent, "what went through {listener} came back changed");
+    }
+    world.end();
+}
+
+#[test]
+fn a_connector_that_is_cut_off_leaves_the_rotation_and_comes_back_when_the_cut_heals() {
+    let mut world = World::new(&[("dc1", "blue"), ("dc2", "blue")]);
+    let blue = MemoryNetwork::new(1);
+    world.origin("echo", &blue);
+    world.connector("dc1", "192.0.2.1", "blue", (&blue, "10.7.0.1"));
+    world.connector("dc2", "192.0.2.2", "blue", (&blue, "10.7.0.2"));
+    soon_true("both paths to be healthy", || world.healthy_paths() == 2);
+    let through = |leg: &str| {
+        soon("a flow through each connector", || Some(world.dial(BLUE)).filter(|f| f.greeting == format!("echo {leg}")))
+    };
+    let (mut doomed, survivor) = (through("10.7.0.1"), through("10.7.0.2"));
+
+    world.public.cut(ip("192.0.2.1"), ip(EDGE));
+    // From the first moment on: the edge does not know yet, and places again what finds no answer.
+    for _ in 0..20 {
+        assert_eq!(world.greeting(BLUE), "echo 10.7.0.2");
+    }
+    soon_true("the tunnel to be down", || world.tunnel_health("dc1").as_deref() == Some("down"));
+    assert_eq!(world.healthy_paths(), 1);
+    let cut_off = world.within(doomed.socket.read_u8()).map_err(|e| e.kind());
+    assert_eq!(cut_off, Err(std::io::ErrorKind::ConnectionReset), "nobody waits for ever");
+
+    world.public.heal(ip("192.0.2.1"), ip(EDGE));
+    soon_true("both paths to be healthy again", || world.healthy_paths() == 2);
+    drop(through("10.7.0.1"));
+    let sent = bytes(100_000);
+    assert!(world.exchange(survivor, &sent) == sent, "a flow through the other connector noticed");
+    world.end();
+}
+
+#[test]
+fn a_flow_crosses_a_link_that_loses_packets_unharmed() {
+    let mut world = World::new(&[("dc1", "blue")]);
+    let blue = MemoryNetwork::new(1);
+    world.origin("echo", &blue);
+    world.public.lose(ip("192.0.2.1"), ip(EDGE), 0.02);
+    world.connector("dc1", "192.0.2.1", "blue", (&blue, "10.7.0.1"));
+    soon_true("the path to be healthy", || world.healthy_paths() == 1);
+    let sent = bytes(300_000);
+    let flow = soon("an answer", || Some(world.dial(BLUE)).filter(|flow| flow.greeting == "echo 10.7.0.1"));
+    assert!(world.exchange(flow, &sent) == sent);
+    assert!(world.edge.dropped().lost > 0, "packets were lost");
+    world.end();
+}
