@@ -244,6 +244,11 @@ pub enum Affinity {
         /// Idle time after which the binding is forgotten.
         ttl: Duration,
     },
+    /// By a sealed cookie, for HTTP listeners.
+    Cookie {
+        /// Time after which it is worth nothing, used or not.
+        ttl: Duration,
+    },
 }
 
 /// A public address.

@@ -490,3 +490,22 @@ fn origins_may_speak_http_2_without_tls() {
     h2load.args(["-n", "2000", "-c", "4", "-m", "16"]).arg(format!("http://{}/who", edge.listener("web")));
     let _ = process::run(h2load, SOON).ok().says(&["2000 succeeded, 0 failed", "2000 2xx"]);
 }
+
+#[test]
+fn a_cookie_keeps_a_client_on_its_origin() {
+    let world = World::new();
+    let (one, two) = (servers::nginx(&world, world.free(), "one"), servers::nginx(&world, world.free(), "two"));
+    let service = Service::http("web").direct(one.address).direct(two.address).pool("steering = \"round_robin\"");
+    let edge =
+        world.edge("edge-1").service(&service.balancer("session_affinity = { type = \"cookie\", ttl = \"1h\" }"));
+    let edge = edge.start();
+    let jar = world.path("jar").display().to_string();
+    let first = out(curl(&edge, "/who", &["-c", &jar]));
+    for _ in 0..6 {
+        assert_eq!(out(curl(&edge, "/who", &["-b", &jar])), first);
+    }
+    let strangers: Vec<String> = (0..6).map(|_| out(curl(&edge, "/who", &["-b", "underpass-web=forged"]))).collect();
+    assert!(strangers.iter().any(|who| *who != first), "{strangers:?}");
+    let again = out(curl(&edge, "/who", &["-b", &jar, "-D", "-"])).to_ascii_lowercase();
+    assert!(!again.contains("set-cookie"), "its end is absolute: {again}");
+}

@@ -7,7 +7,16 @@ use ipnetwork::IpNetwork;
 use protocol::id::{Host, Name};
 
 use super::load_balancers::LoadBalancers;
-use crate::model::{CertificateFiles, HttpSettings, ListenProtocol, Rule};
+use crate::model::{Affinity, CertificateFiles, HttpSettings, ListenProtocol, LoadBalancer, Rule};
+
+/// Notes a listener whose clients cannot keep the cookie of its load balancer.
+pub(super) fn check_affinity(t: &Table<'_>, protocol: Option<ListenProtocol>, balancer: Option<&LoadBalancer>) {
+    let cookie = balancer.is_some_and(|lb| matches!(lb.session_affinity, Affinity::Cookie { .. }));
+    if cookie && protocol == Some(ListenProtocol::Tcp) {
+        let right = "use \"source\", or a listener with `protocol` \"http\" or \"https\"";
+        t.lacking(t.place(), format!("this listener's load balancer has session affinity of type \"cookie\": {right}"));
+    }
+}
 
 /// Settings of an HTTP listener; for others, a mistake for each that is there.
 pub(super) fn read(

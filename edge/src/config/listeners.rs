@@ -48,6 +48,8 @@ pub(super) fn read(
         let max_connections = t.or("max_connections", CONNECTIONS, |v| v.integer(1..=CONNECTIONS_MAX));
         let replay = t.or("replay", false, |v| v.boolean());
         let idle_timeout = t.optional("idle_timeout").and_then(|v| v.duration(IDLE_RANGE)).map(|at| at.value);
+        let affinity = balancer.and_then(|at| load_balancers.object(at));
+        http::check_affinity(t, protocol, affinity.map(|lb| &**lb));
         let http = http::read(t, load_balancers, protocol, path);
         if let (Some(_), Some(listen)) = (protocol, listen) {
             let by = name.map_or_else(|| "a listener".to_owned(), |name| format!("listener \"{name}\""));

@@ -392,14 +392,13 @@ fn mistakes_of_load_balancers() {
             &[
                 "8:12: `steering` \"dynamic_latency\" is not supported by this version; supported: \"off\", \"random\", \
                  \"least_connections\", \"least_outstanding_requests\"",
-                "9:29: `type` \"cookie\" is not supported by this version; supported: \"none\", \"source\"",
             ],
         ),
         (
             &format!(
                 "{TWO_POOLS}[[load_balancer]]\nname = \"l\"\npools = [\"web\"]\nsession_affinity = {{ type = \"none\", ttl = \"1h\" }}"
             ),
-            &["8:37: `ttl` is for session affinity of type \"source\""],
+            &["8:37: `ttl` is for session affinity of type \"source\" or \"cookie\""],
         ),
     ]);
 }

@@ -18,6 +18,7 @@ pub(super) enum MonitorType {
 pub(super) enum AffinityType {
     None,
     Source,
+    Cookie,
 }
 
 pub(super) const MONITOR_TYPES: Words<MonitorType> =
@@ -66,8 +67,10 @@ pub(super) const POOL_STEERINGS: Words<PoolSteering> = Words {
     later: &["dynamic_latency"],
 };
 
-pub(super) const AFFINITY_TYPES: Words<AffinityType> =
-    Words { now: &[("none", AffinityType::None), ("source", AffinityType::Source)], later: &["cookie"] };
+pub(super) const AFFINITY_TYPES: Words<AffinityType> = Words {
+    now: &[("none", AffinityType::None), ("source", AffinityType::Source), ("cookie", AffinityType::Cookie)],
+    later: &[],
+};
 
 pub(super) const PROTOCOLS: Words<ListenProtocol> = Words {
     now: &[("tcp", ListenProtocol::Tcp), ("http", ListenProtocol::Http), ("https", ListenProtocol::Https)],

@@ -5,7 +5,7 @@ mod flow;
 mod http;
 mod table;
 
-pub use http::Http;
+pub use http::{Http, Sealer};
 pub use table::{ListenerState, Listeners, ListenersError};
 
 use std::{sync::Arc, time::Duration};

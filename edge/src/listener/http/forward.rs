@@ -14,12 +14,12 @@ use protocol::error::Reason;
 use tokio::{sync::watch, time};
 
 use super::{
-    Connection, answer,
+    Connection, affinity, answer,
     body::{Answering, Exchange, Gate, Upload, Uploading},
     fault::Fault,
     fields::{self, Peer},
     guard::UnderWay,
-    place::{Place, Placing},
+    place::{Client, Place, Placing},
     record::Record,
     request::{self, Asked},
     upgrade,
@@ -144,7 +144,12 @@ async fn forward(
     };
     let outcome = async {
         let mut sending = forward.take_in(body).await?;
-        let mut placing = Placing::new(&connection.shared, &listener, asked, source);
+        let mut placing = Placing::new(
+            &connection.shared,
+            &listener,
+            asked,
+            Client { source, headers: &parts.headers, tls: connection.tls },
+        );
         forward.send(&mut placing, &mut sending).await
     };
     let answered = match outcome.await {
@@ -165,6 +170,7 @@ fn head_for_origin(parts: &Parts, asked: &Asked, peer: &Peer<'_>) -> Result<Requ
     *head.method_mut() = parts.method.clone();
     *head.uri_mut() = Uri::try_from(target).map_err(|_| Fault::TARGET)?;
     *head.headers_mut() = fields::request(&parts.headers, parts.version, asked, peer);
+    affinity::hide(head.headers_mut());
     if asked.upgrade {
         head.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
         head.headers_mut().insert(header::UPGRADE, HeaderValue::from_static("websocket"));
@@ -406,6 +412,9 @@ fn pass_on(
         return answer::fault(fault, false);
     }
     parts.headers = fields::response(&parts.headers);
+    if let Some(cookie) = place.cookie {
+        parts.headers.append(header::SET_COOKIE, cookie);
+    }
     parts.extensions.clear();
     let asked_to_upgrade = client.is_some();
     if let (Some(client), Some(origin)) = (client, origin) {

@@ -4,6 +4,7 @@
 //! it. Nothing is ever passed through: every message is written anew. Deciding is pure (`head`, `chunks`, `request`,
 //! `fields`, `path`, `answer`, `budget`); acting is `serve`, `forward`, `guard`, `upstream`, `upgrade`.
 
+mod affinity;
 mod answer;
 mod authority;
 mod body;
@@ -36,6 +37,7 @@ use http::Version;
 use net::Socket;
 use tokio_util::task::TaskTracker;
 
+pub use affinity::Sealer;
 pub(super) use tls::Tls;
 
 use self::{budget::Budget, guard::Talk, serve::ClientIo, upstream::Idle};
@@ -49,6 +51,7 @@ const SWEEP_EVERY: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub struct Http {
     workers: Vec<Arc<Worker>>,
+    sealer: Sealer,
     next: AtomicUsize,
 }
 
@@ -59,11 +62,15 @@ struct Worker {
 }
 
 impl Http {
-    /// One part for each of so many workers.
+    /// One part for each of so many workers, and what seals affinity cookies.
     #[must_use]
-    pub fn new(workers: usize) -> Self {
+    pub fn new(workers: usize, sealer: Sealer) -> Self {
         let worker = || Arc::new(Worker { idle: Arc::default(), budget: Mutex::new(Budget::new(Instant::now())) });
-        Self { workers: std::iter::repeat_with(worker).take(workers.max(1)).collect(), next: AtomicUsize::new(0) }
+        Self {
+            workers: std::iter::repeat_with(worker).take(workers.max(1)).collect(),
+            sealer,
+            next: AtomicUsize::new(0),
+        }
     }
 
     /// Looks through idle connections now and then, for as long as anybody holds this.

@@ -1,16 +1,21 @@
 //! Finds a place for one request, and another when it failed.
 
-use std::{net::SocketAddr, sync::Arc, time::Instant};
+use std::{
+    net::SocketAddr,
+    sync::Arc,
+    time::{Instant, SystemTime},
+};
 
+use http::{HeaderMap, HeaderValue};
 use protocol::error::Reason;
 use tokio::time;
 
-use super::{fault::Fault, record::Told, request::Asked};
+use super::{affinity::Purpose, fault::Fault, record::Told, request::Asked};
 use crate::{
     balancer::{Ask, Placed, Tried},
     health::{PathKey, Report, view::HealthView},
     listener::{PATIENCE, Shared},
-    model::{FlowKey, Held, Listener, Origin, Pool, Via},
+    model::{Affinity, FlowKey, Held, Listener, Origin, Pool, Via},
     routing,
 };
 
@@ -25,6 +30,19 @@ pub(super) struct Place {
     pub(super) path: PathKey,
     /// The request counts on its origin for as long as it lives.
     pub(super) held: Held,
+    /// What the client is to be told, so that it comes back here.
+    pub(super) cookie: Option<HeaderValue>,
+}
+
+/// Who asks.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Client<'a> {
+    /// Its address.
+    pub(super) source: SocketAddr,
+    /// What it sent.
+    pub(super) headers: &'a HeaderMap,
+    /// It came over TLS.
+    pub(super) tls: bool,
 }
 
 /// The search for places of one request.
@@ -33,6 +51,7 @@ pub(super) struct Placing<'a> {
     shared: &'a Shared,
     listener: &'a Listener,
     asked: &'a Asked,
+    client: Client<'a>,
     flow: FlowKey,
     tried: Tried,
     until: time::Instant,
@@ -40,9 +59,17 @@ pub(super) struct Placing<'a> {
 
 impl<'a> Placing<'a> {
     /// For a request of this client.
-    pub(super) fn new(shared: &'a Shared, listener: &'a Listener, asked: &'a Asked, source: SocketAddr) -> Self {
+    pub(super) fn new(shared: &'a Shared, listener: &'a Listener, asked: &'a Asked, client: Client<'a>) -> Self {
         let until = time::Instant::now() + PATIENCE;
-        Self { shared, listener, asked, flow: FlowKey { source }, tried: Tried::default(), until }
+        Self {
+            shared,
+            listener,
+            asked,
+            client,
+            flow: FlowKey { source: client.source },
+            tried: Tried::default(),
+            until,
+        }
     }
 
     /// Finds a place, waiting a while for one if there is none and that may change.
@@ -80,8 +107,18 @@ impl<'a> Placing<'a> {
         let host = self.asked.host.as_ref().map_or("", |h| &h.host);
         let load_balancer = routing::load_balancer(current, host, &self.asked.path);
         let ask = Ask { view, load_balancer, flow: &self.flow, tried: &self.tried, now: Instant::now() };
+        let balancer = view.catalog.load_balancers.get(load_balancer);
+        let Some((lb, Affinity::Cookie { ttl })) = balancer.map(|lb| (lb, lb.session_affinity)) else {
+            let placed = self.shared.balancer.place(&ask, &mut rand::rng()).map_err(|no| no.reason)?;
+            return Ok(take(&placed, None));
+        };
+        let (sealer, purpose) = (&self.shared.http.sealer, Purpose { balancer: &lb.name, now: SystemTime::now() });
+        let bound = sealer.read(self.client.headers, purpose);
+        if let Some(placed) = bound.and_then(|key| self.shared.balancer.place_on(&ask, key, &mut rand::rng())) {
+            return Ok(take(&placed, None));
+        }
         let placed = self.shared.balancer.place(&ask, &mut rand::rng()).map_err(|no| no.reason)?;
-        Ok(take(&placed))
+        Ok(take(&placed, sealer.write(purpose, placed.origin.key, ttl, self.client.tls)))
     }
 
     /// The origin has accepted.
@@ -137,11 +174,12 @@ impl<'a> Placing<'a> {
     }
 }
 
-fn take(placed: &Placed<'_>) -> Place {
+fn take(placed: &Placed<'_>, cookie: Option<HeaderValue>) -> Place {
     Place {
         pool: placed.pool.pool.clone(),
         origin: placed.origin.origin.clone(),
         path: PathKey { pool: placed.pool.pool.name.clone(), origin: placed.origin.key, via: placed.path.via },
         held: placed.origin.hold(),
+        cookie,
     }
 }
