@@ -12,6 +12,7 @@ use certs::{
     edge::EdgeCertificates,
     endpoint::EndpointKeys,
     enrol::{Authority, AuthorityError},
+    secret::Secret,
 };
 use net::{Network, Workers};
 use tokio::{
@@ -25,7 +26,7 @@ use crate::{
     admin::{self, Admin, AdminToken, TokenError},
     balancer::Balancer,
     health::{Board, BoardParts},
-    listener::{Listeners, ListenersError, Shared},
+    listener::{Http, Listeners, ListenersError, Sealer, Shared},
     metrics::Metrics,
     model::Config,
     offramp::Offramp,
@@ -128,7 +129,7 @@ fn build(
     unready: watch::Receiver<Vec<String>>,
     admin_stop: &CancellationToken,
 ) -> Result<Rooms, EdgeError> {
-    let Credentials { authority, certificates, keys, token } = credentials(config)?;
+    let Credentials { authority, certificates, keys, token, sealer } = credentials(config)?;
     let workers = Arc::new(Workers::start("carry", config.workers)?);
     let (store, registry, metrics) = (Store::new(), Arc::new(Registry::new()), Metrics::default());
     let (leave, tunnel_stop, cut) = (CancellationToken::new(), CancellationToken::new(), CancellationToken::new());
@@ -157,6 +158,7 @@ fn build(
         offramp: offramp.clone(),
         metrics: metrics.clone(),
     });
+    let http = Arc::new(Http::new(workers.count(), sealer));
     let shared = Shared {
         network,
         workers,
@@ -165,10 +167,13 @@ fn build(
         view: handles.view.clone(),
         reports: handles.reports,
         metrics: metrics.clone(),
+        http: http.clone(),
         cut: cut.clone(),
     };
     let listeners = Arc::new(Listeners::new(Arc::new(shared)));
+    tokio::spawn(Listeners::watch_certificates(Arc::downgrade(&listeners)));
     tokio::spawn(board.run());
+    tokio::spawn(Http::sweep(Arc::downgrade(&http)));
     tokio::spawn(rotate(certificates));
     let admin = Admin {
         name: config.name.clone(),
@@ -193,6 +198,7 @@ struct Credentials {
     certificates: Arc<EdgeCertificates>,
     keys: EndpointKeys,
     token: Arc<AdminToken>,
+    sealer: Sealer,
 }
 
 fn credentials(config: &Config) -> Result<Credentials, EdgeError> {
@@ -206,6 +212,7 @@ fn credentials(config: &Config) -> Result<Credentials, EdgeError> {
         keys: EndpointKeys::open(&config.state_dir)?,
         authority: Arc::new(Authority::open(&config.state_dir, ca)?),
         token: Arc::new(AdminToken::open(&config.state_dir)?),
+        sealer: Sealer::new(&Secret::kept_in(&config.state_dir.join("affinity.key"))?),
     })
 }
 

@@ -6,17 +6,18 @@ use std::{
         Arc,
         atomic::{AtomicI64, AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
 use prometheus_client::{
     encoding::{EncodeLabelSet, EncodeMetric, MetricEncoder, NoLabelSet, text::encode},
-    metrics::{MetricType, TypedMetric, counter::Counter, family::Family, gauge::Gauge},
+    metrics::{MetricType, TypedMetric, counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
     registry::{Registry, Unit},
 };
 use protocol::{id::Name, splice::Totals, switch::Drops};
 
 /// Counters and gauges of an edge; clones share them.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Metrics {
     flows: Family<ListenerLabel, Gauge<i64, AtomicI64>>,
     ended: Family<EndLabel, Counter<u64, AtomicU64>>,
@@ -27,11 +28,20 @@ pub struct Metrics {
     reloads: Family<ReloadLabel, Counter<u64, AtomicU64>>,
     moved: Family<ListenerLabel, Counter<u64, AtomicU64>>,
     drops: Drops,
+    requests: Family<RequestLabel, Counter<u64, AtomicU64>>,
+    requests_in_flight: Family<ListenerLabel, Gauge<i64, AtomicI64>>,
+    request_duration: Family<ListenerLabel, Histogram, fn() -> Histogram>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ListenerLabel {
     listener: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RequestLabel {
+    listener: String,
+    code: &'static str,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -93,6 +103,8 @@ pub enum RefusedFlow {
     NotReplayable,
     /// The client left before an origin was reached.
     ClientGone,
+    /// The TLS handshake failed.
+    Handshake,
 }
 
 impl RefusedFlow {
@@ -103,6 +115,7 @@ impl RefusedFlow {
             Self::NoPlace => "no_place",
             Self::NotReplayable => "not_replayable",
             Self::ClientGone => "client_gone",
+            Self::Handshake => "tls_handshake",
         }
     }
 }
@@ -123,6 +136,38 @@ pub struct FlowGuard(Gauge<i64, AtomicI64>);
 impl Drop for FlowGuard {
     fn drop(&mut self) {
         self.0.dec();
+    }
+}
+
+/// Counts a request as in flight until dropped.
+#[derive(Debug)]
+pub struct RequestGuard(Gauge<i64, AtomicI64>);
+
+impl Drop for RequestGuard {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
+/// Bounds of the classes of request durations, in seconds.
+const DURATIONS: [f64; 12] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 2.5, 10.0, 60.0];
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self {
+            flows: Family::default(),
+            ended: Family::default(),
+            refused: Family::default(),
+            up: Family::default(),
+            down: Family::default(),
+            probes: Family::default(),
+            reloads: Family::default(),
+            moved: Family::default(),
+            drops: Drops::default(),
+            requests: Family::default(),
+            requests_in_flight: Family::default(),
+            request_duration: Family::new_with_constructor(|| Histogram::new(DURATIONS)),
+        }
     }
 }
 
@@ -181,6 +226,29 @@ impl Metrics {
         &self.drops
     }
 
+    /// An HTTP request has arrived.
+    #[must_use]
+    pub fn request(&self, listener: &Name) -> RequestGuard {
+        let gauge = self.requests_in_flight.get_or_create_owned(&ListenerLabel { listener: listener.to_string() });
+        gauge.inc();
+        RequestGuard(gauge)
+    }
+
+    /// An HTTP request is over; without a code, the client left before it was answered.
+    pub fn request_ended(&self, listener: &Name, code: Option<u16>, taken: Duration) {
+        let code = match code {
+            None => "none",
+            Some(100..=199) => "1xx",
+            Some(200..=299) => "2xx",
+            Some(300..=399) => "3xx",
+            Some(400..=499) => "4xx",
+            Some(_) => "5xx",
+        };
+        let listener = listener.to_string();
+        self.requests.get_or_create(&RequestLabel { listener: listener.clone(), code }).inc();
+        self.request_duration.get_or_create(&ListenerLabel { listener }).observe(taken.as_secs_f64());
+    }
+
     /// A probe is over: `healthy`, or its reason.
     pub fn probe(&self, pool: &Name, outcome: &'static str) {
         self.probes.get_or_create(&ProbeLabel { pool: pool.to_string(), outcome }).inc();
@@ -210,6 +278,16 @@ impl Metrics {
             dropped.get_or_create(&DroppedLabel { reason: why.as_str() }).inc_by(count);
         }
         registry.register("datagrams_dropped", "Payloads of UDP sessions thrown away, by reason", dropped);
+        registry.register("requests", "HTTP requests ended, by listener and class of code", self.requests.clone());
+        let in_flight = self.requests_in_flight.clone();
+        registry.register("requests_in_flight", "HTTP requests on their way, by listener", in_flight);
+        let duration = self.request_duration.clone();
+        registry.register_with_unit(
+            "request_duration",
+            "From a request's head to its answer's end",
+            Unit::Seconds,
+            duration,
+        );
         let mut reading = |name: &str, help: &str, value: usize| {
             let gauge: Gauge = Gauge::default();
             gauge.set(i64::try_from(value).unwrap_or(i64::MAX));

@@ -176,8 +176,21 @@ pub struct Pool {
     pub minimum_origins: usize,
     /// Limit of one dial of an origin, tunnel included.
     pub connect_timeout: Duration,
+    /// What HTTP listeners speak to its origins.
+    pub upstream: Upstream,
+    /// How long an origin may take to begin its answer to a request that has been sent.
+    pub response_timeout: Duration,
     /// Never empty; names are unique in the pool.
     pub origins: Vec<Arc<Origin>>,
+}
+
+/// What an HTTP listener speaks to origins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Upstream {
+    /// HTTP/1.1, one request at a time on a connection.
+    Http1,
+    /// HTTP/2 without TLS, by prior knowledge.
+    H2c,
 }
 
 /// Choosing among the origins of a pool.
@@ -242,6 +255,11 @@ pub enum Affinity {
         /// Idle time after which the binding is forgotten.
         ttl: Duration,
     },
+    /// By a sealed cookie, for HTTP listeners.
+    Cookie {
+        /// Time after which it is worth nothing, used or not.
+        ttl: Duration,
+    },
 }
 
 /// A public address.
@@ -261,6 +279,39 @@ pub struct Listener {
     pub replay: bool,
     /// A flow that carries nothing for this long is closed; absent: never. UDP sessions always have one.
     pub idle_timeout: Option<Duration>,
+    /// What only HTTP listeners know.
+    pub http: HttpSettings,
+}
+
+/// Settings of an HTTP listener.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct HttpSettings {
+    /// Which requests go to another load balancer than the listener's own; the first that matches decides.
+    pub rules: Vec<Rule>,
+    /// Whose forwarding fields are believed.
+    pub trusted_proxies: Vec<IpNetwork>,
+    /// For `https`: never empty, the first serves clients that name no server.
+    pub certificates: Vec<CertificateFiles>,
+}
+
+/// A `[[listener.rule]]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rule {
+    /// A name in lower case, or `*.` and one; absent: any.
+    pub host: Option<String>,
+    /// A path prefix in its one spelling; absent: any.
+    pub path: Option<String>,
+    /// Index into [`Catalog::load_balancers`].
+    pub load_balancer: usize,
+}
+
+/// A server certificate by files.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct CertificateFiles {
+    /// PEM chain, the server's own first.
+    pub certificate: PathBuf,
+    /// PEM key.
+    pub key: PathBuf,
 }
 
 /// What a listener accepts.
@@ -270,6 +321,10 @@ pub enum ListenProtocol {
     Tcp,
     /// UDP sessions, told apart by their source.
     Udp,
+    /// HTTP requests.
+    Http,
+    /// HTTP requests over TLS.
+    Https,
 }
 
 /// Which way a path leads.

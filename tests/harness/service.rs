@@ -42,6 +42,18 @@ impl Service {
         }
     }
 
+    /// An HTTP service without origins yet.
+    #[must_use]
+    pub fn http(name: &str) -> Self {
+        Self { protocol: "http", ..Self::tcp(name) }
+    }
+
+    /// An HTTP service over TLS without origins yet; its certificates are the listener's to say.
+    #[must_use]
+    pub fn https(name: &str) -> Self {
+        Self { protocol: "https", ..Self::tcp(name) }
+    }
+
     /// Adds an origin behind a VNet, by the real address it listens on.
     #[must_use]
     pub fn origin(self, vnet: &Vnet, real: SocketAddr) -> Self {

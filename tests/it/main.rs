@@ -6,6 +6,7 @@ mod bad_input;
 mod failover;
 mod health;
 mod heavy;
+mod http;
 mod identity;
 mod parts;
 mod renewal;

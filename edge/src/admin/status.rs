@@ -242,6 +242,8 @@ fn listener(state: &ListenerState) -> Listener {
         protocol: match settings.protocol {
             ListenProtocol::Tcp => "tcp",
             ListenProtocol::Udp => "udp",
+            ListenProtocol::Http => "http",
+            ListenProtocol::Https => "https",
         },
         flows: state.flows(),
     }

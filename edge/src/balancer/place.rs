@@ -13,7 +13,10 @@ use super::{
     tried::Tried,
 };
 use crate::{
-    health::view::{Health, HealthView, OriginView, PathView, PoolHealth, PoolView},
+    health::{
+        OriginKey,
+        view::{Health, HealthView, OriginView, PathView, PoolHealth, PoolView},
+    },
     model::{Affinity, FlowKey, LoadBalancer, Origin, Pool, PoolSteering, Steering},
 };
 
@@ -140,6 +143,20 @@ impl Balancer {
         let lb = ask.view.catalog.load_balancers.get(ask.load_balancer);
         let kept = lb.and_then(|lb| placed_as_bound(ask, lb, &here, dice));
         kept.map_or_else(|| self.place(ask, dice), Ok)
+    }
+
+    /// The place on an origin that the client is bound to by its own word, while that can take it.
+    #[must_use]
+    pub fn place_on<'v>(&self, ask: &Ask<'v, '_>, origin: OriginKey, dice: &mut impl Rng) -> Option<Placed<'v>> {
+        let lb = ask.view.catalog.load_balancers.get(ask.load_balancer)?;
+        let pools = lb.pools.iter().chain(&lb.fallback_pool).map(|index| &ask.view.pools[*index]);
+        let eligible = Eligible { tried: ask.tried, tolerance: Tolerance::Usual };
+        let mut found =
+            pools.flat_map(|pool| pool.origins.iter().map(move |o| (pool, o))).filter(|(_, o)| o.key == origin);
+        found.find_map(|(pool, origin)| {
+            let path = choose_path(origin, eligible.level(origin)?, eligible, dice)?;
+            Some(Placed { pool, origin, path, by: PlacedBy::Affinity })
+        })
     }
 
     /// Sources bound to an origin now, among them some whose time is over and who have not been missed yet.

@@ -103,6 +103,8 @@ impl Group {
             steering: self.steering,
             minimum_origins: self.minimum,
             connect_timeout: Duration::from_secs(5),
+            upstream: crate::model::Upstream::Http1,
+            response_timeout: Duration::from_secs(60),
             origins: self.origins.iter().map(origin).collect(),
         })
     }

@@ -10,11 +10,7 @@ use std::{
 use config::{At, Named, Table};
 use protocol::id::Name;
 
-use super::{
-    endpoints::Admin,
-    load_balancers::LoadBalancers,
-    words::{LISTENER_LATER, PROTOCOLS},
-};
+use super::{Sites, endpoints::Admin, http, load_balancers::LoadBalancers, words::PROTOCOLS};
 use crate::model::{ListenProtocol, Listener};
 
 const CONNECTIONS: usize = 10_000;
@@ -34,7 +30,7 @@ enum Transport {
 impl Transport {
     fn of(protocol: ListenProtocol) -> Self {
         match protocol {
-            ListenProtocol::Tcp => Self::Tcp,
+            ListenProtocol::Tcp | ListenProtocol::Http | ListenProtocol::Https => Self::Tcp,
             ListenProtocol::Udp => Self::Udp,
         }
     }
@@ -59,18 +55,18 @@ impl Taken {
     }
 }
 
-/// All listeners; `tunnel` is where connectors dial in.
+/// All listeners; `sites.tunnel` is where connectors dial in.
 pub(super) fn read(
     root: &Table<'_>,
     load_balancers: &LoadBalancers,
     admin: &Admin,
-    tunnel: Option<SocketAddr>,
+    Sites { tunnel, path }: Sites<'_>,
 ) -> Named<Name, Arc<Listener>> {
     let admin = admin.taken.map(Taken::by_admin);
     let mut taken: Vec<Taken> = admin.into_iter().chain(tunnel.map(Taken::by_tunnel)).collect();
     Named::read(root, "listener", "listener", |t, name: Option<&Name>| {
-        t.not_yet(&LISTENER_LATER);
-        let protocol = t.required("protocol", "\"tcp\" or \"udp\"").and_then(|v| v.word(&PROTOCOLS));
+        let protocol =
+            t.required("protocol", "\"tcp\", \"udp\", \"http\" or \"https\"").and_then(|v| v.word(&PROTOCOLS));
         let listen = t.required("listen", "the public address, such as \"0.0.0.0:5432\"");
         let listen = listen.and_then(|v| v.listen_address());
         let balancer = t.required("load_balancer", "the name of a load balancer").and_then(|v| v.parsed::<Name>());
@@ -83,8 +79,11 @@ pub(super) fn read(
                 t.refuse("replay", "is for listeners of protocol \"tcp\": UDP payloads may come twice anyway");
                 idle_timeout.or(Some(SESSION_IDLE))
             }
-            Some(ListenProtocol::Tcp) | None => idle_timeout,
+            Some(ListenProtocol::Tcp | ListenProtocol::Http | ListenProtocol::Https) | None => idle_timeout,
         };
+        let affinity = balancer.and_then(|at| load_balancers.object(at));
+        http::check_affinity(t, protocol, affinity.map(|lb| &**lb));
+        let http = http::read(t, load_balancers, protocol, path);
         if let (Some(protocol), Some(listen)) = (protocol, listen) {
             let by = name.map_or_else(|| "a listener".to_owned(), |name| format!("listener \"{name}\""));
             claim(t, &mut taken, (Transport::of(protocol), listen), by);
@@ -97,6 +96,7 @@ pub(super) fn read(
             max_connections,
             replay,
             idle_timeout,
+            http,
         }))
     })
 }

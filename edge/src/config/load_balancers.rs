@@ -46,11 +46,11 @@ fn ordered(t: &Table<'_>, pools: &Pools) -> Option<Vec<usize>> {
 }
 
 fn affinity(t: &Table<'_>) -> Affinity {
-    let kind = t.required("type", "\"none\" or \"source\"").and_then(|v| v.word(&AFFINITY_TYPES));
+    let kind = t.required("type", "\"none\", \"source\" or \"cookie\"").and_then(|v| v.word(&AFFINITY_TYPES));
     if kind == Some(AffinityType::None) {
-        t.refuse("ttl", "is for session affinity of type \"source\"");
+        t.refuse("ttl", "is for session affinity of type \"source\" or \"cookie\"");
         return Affinity::None;
     }
     let ttl = t.or("ttl", TTL, |v| v.duration(TTL_RANGE).map(|at| at.value));
-    Affinity::Source { ttl }
+    if kind == Some(AffinityType::Cookie) { Affinity::Cookie { ttl } } else { Affinity::Source { ttl } }
 }

@@ -5,6 +5,7 @@
 
 mod endpoints;
 mod grants;
+mod http;
 mod listeners;
 mod load_balancers;
 mod monitors;
@@ -51,16 +52,24 @@ fn config_of(root: &Table<'_>, path: &Path) -> Option<Config> {
     let workers = root.or("workers", workers_default(), |v| v.integer(1..=WORKERS_MAX as u64));
     let (tunnel, ca) = endpoints::tunnel(root, path);
     let admin = endpoints::admin(root);
-    let catalog = catalog(root, &admin, tunnel.as_ref().map(|t| t.listen));
+    let sites = Sites { tunnel: tunnel.as_ref().map(|t| t.listen), path };
+    let catalog = catalog(root, &admin, sites);
     Some(Config { name: name?.value, state_dir, tunnel: tunnel?, ca, admin: admin.config, workers, catalog: catalog? })
 }
 
-fn catalog(root: &Table<'_>, admin: &endpoints::Admin, tunnel: Option<SocketAddr>) -> Option<Catalog> {
+/// What listeners must know besides: where connectors dial in, and where the file is.
+#[derive(Debug, Clone, Copy)]
+struct Sites<'a> {
+    tunnel: Option<SocketAddr>,
+    path: &'a Path,
+}
+
+fn catalog(root: &Table<'_>, admin: &endpoints::Admin, sites: Sites<'_>) -> Option<Catalog> {
     let grants = grants::read(root);
     let monitors = monitors::read(root);
     let pools = pools::read(root, &monitors, &grants);
     let load_balancers = load_balancers::read(root, &pools);
-    let listeners = listeners::read(root, &load_balancers, admin, tunnel);
+    let listeners = listeners::read(root, &load_balancers, admin, sites);
     Some(Catalog {
         version: 0,
         grants: grants.all()?,

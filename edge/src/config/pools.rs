@@ -11,25 +11,29 @@ use protocol::{
 use super::{
     grants::Grants,
     monitors::Monitors,
-    words::{POOL_LATER, STEERINGS},
+    words::{STEERINGS, UPSTREAMS},
 };
-use crate::model::{Origin, Pool, Steering};
+use crate::model::{Origin, Pool, Steering, Upstream};
 
 /// All pools.
 pub(super) type Pools = Named<Name, Arc<Pool>>;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 const CONNECT_TIMEOUT_RANGE: RangeInclusive<Duration> = Duration::from_millis(10)..=DIAL_WAIT_MAX;
+const RESPONSE_TIMEOUT: Duration = Duration::from_secs(60);
+const RESPONSE_TIMEOUT_RANGE: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(3600);
 const WEIGHT_MAX: f64 = 1_000.0;
 const ORIGIN: &str = "at least one [[pool.origin]]";
 
 pub(super) fn read(root: &Table<'_>, monitors: &Monitors, grants: &Grants) -> Pools {
     Named::read(root, "pool", "pool", |t, name: Option<&Name>| {
-        t.not_yet(&POOL_LATER);
         let monitor = t.optional("monitor").and_then(|v| v.parsed::<Name>()).and_then(|n| monitors.find(t, &n));
         let steering = t.or("steering", Steering::Random, |v| v.word(&STEERINGS));
         let connect_timeout =
             t.or("connect_timeout", CONNECT_TIMEOUT, |v| v.duration(CONNECT_TIMEOUT_RANGE).map(|at| at.value));
+        let upstream = t.or("upstream", Upstream::Http1, |v| v.word(&UPSTREAMS));
+        let response_timeout =
+            t.or("response_timeout", RESPONSE_TIMEOUT, |v| v.duration(RESPONSE_TIMEOUT_RANGE).map(|at| at.value));
         let origins = origins(t, grants);
         let minimum_origins = minimum_origins(t, origins.count());
         let pool = Pool {
@@ -37,6 +41,8 @@ pub(super) fn read(root: &Table<'_>, monitors: &Monitors, grants: &Grants) -> Po
             steering,
             minimum_origins,
             connect_timeout,
+            upstream,
+            response_timeout,
             name: name?.clone(),
             origins: origins.all()?,
         };

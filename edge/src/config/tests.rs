@@ -312,13 +312,13 @@ fn mistakes_of_pools() {
         ),
         (
             &format!(
-                "[[pool]]\nname = \"p\"\nsteering = \"peak_ewma\"\nminimum_origins = 2\nupstream = \"h2c\"\n{origin}"
+                "[[pool]]\nname = \"p\"\nsteering = \"peak_ewma\"\nminimum_origins = 2\nupstream = \"https\"\n{origin}"
             ),
             &[
                 "6:12: `steering` \"peak_ewma\" is not supported by this version; supported: \"random\", \"round_robin\", \
-             \"hash\", \"least_connections\"",
+             \"hash\", \"least_connections\", \"least_outstanding_requests\"",
                 "7:19: `minimum_origins` is 2, and the pool has 1 in all",
-                "8:1: `upstream` is not supported by this version; supported: origins are sent the client's bytes as they are",
+                "8:12: `upstream` \"https\" is not supported by this version; supported: \"http1\", \"h2c\"",
             ],
         ),
         (
@@ -391,15 +391,14 @@ fn mistakes_of_load_balancers() {
             ),
             &[
                 "8:12: `steering` \"dynamic_latency\" is not supported by this version; supported: \"off\", \"random\", \
-                 \"least_connections\"",
-                "9:29: `type` \"cookie\" is not supported by this version; supported: \"none\", \"source\"",
+                 \"least_connections\", \"least_outstanding_requests\"",
             ],
         ),
         (
             &format!(
                 "{TWO_POOLS}[[load_balancer]]\nname = \"l\"\npools = [\"web\"]\nsession_affinity = {{ type = \"none\", ttl = \"1h\" }}"
             ),
-            &["8:37: `ttl` is for session affinity of type \"source\""],
+            &["8:37: `ttl` is for session affinity of type \"source\" or \"cookie\""],
         ),
     ]);
 }
@@ -413,7 +412,7 @@ fn mistakes_of_listeners() {
             &[
                 "6:1: `listen` is missing in `listener`: the public address, such as \"0.0.0.0:5432\"",
                 "6:1: `load_balancer` is missing in `listener`: the name of a load balancer",
-                "6:1: `protocol` is missing in `listener`: \"tcp\" or \"udp\"",
+                "6:1: `protocol` is missing in `listener`: \"tcp\", \"udp\", \"http\" or \"https\"",
             ],
         ),
         (
@@ -423,19 +422,48 @@ fn mistakes_of_listeners() {
                  [[listener.rule]]\nhost = \"h\"\n"
             ),
             &[
-                "8:12: `protocol` \"https\" is not supported by this version; supported: \"tcp\", \"udp\"",
+                "6:1: `certificates` is missing in `listener`: what the server shows, such as \
+                 [{ certificate = \"www.pem\", key = \"www.key\" }]",
                 "9:10: `listen` cannot be \"80\": an address to listen on is IP:PORT, such as \"0.0.0.0:80\" or \"[::]:80\"",
                 "10:17: no load balancer is named \"ww\"; did you mean \"www\"",
-                "11:1: `certificates` is not supported by this version; supported: TLS is passed on to the origin as it is",
-                "12:1: `trusted_proxies` is not supported by this version; supported: the client is the address that \
-                 connects",
                 "13:19: `max_connections` must be a whole number from 1 to 1000000, found the integer 0",
                 "14:10: `replay` must be true or false, found the integer 1",
                 "15:16: `idle_timeout` must be from \"1s\" to \"30d\", found \"1ms\"",
-                "16:12: `rule` is not supported by this version; supported: one `load_balancer` for each listener",
+                "16:1: `load_balancer` is missing in `listener.rule`: the name of a load balancer",
             ],
         ),
     ]);
+}
+
+#[test]
+fn rules_and_trusted_proxies_belong_to_http_listeners() {
+    let head = format!(
+        "{TWO_POOLS}load_balancer = [{{ name = \"www\", pools = [\"web\"] }}, {{ name = \"api\", pools = [\"api\"] }}]\n"
+    );
+    let listener = |protocol: &str| {
+        format!(
+            "{head}[[listener]]\nname = \"l\"\nprotocol = \"{protocol}\"\nlisten = \"1.2.3.4:80\"\nload_balancer = \"www\"\n"
+        )
+    };
+    let good = "trusted_proxies = [\"192.0.2.0/24\", \"fd00::/8\"]\n[[listener.rule]]\nhost = \"*.API.example\"\npath = \"/v1/\"\nload_balancer = \"api\"\n";
+    let config = config(&(listener("http") + good));
+    let http = &config.catalog.listeners[0].http;
+    assert_eq!(http.trusted_proxies.len(), 2);
+    let rule = &http.rules[0];
+    assert_eq!(
+        (rule.host.as_deref(), rule.path.as_deref(), rule.load_balancer),
+        (Some("*.api.example"), Some("/v1/"), 1)
+    );
+    let wrong = "trusted_proxies = [\"1.2.3.4/8\"]\n[[listener.rule]]\nhost = \"a:80\"\npath = \"v1\"\nload_balancer = \"ap\"\n[[listener.rule]]\nload_balancer = \"api\"\n";
+    assert_eq!(mistakes(&format!("{HEAD}{}{wrong}", listener("http"))).len(), 5);
+    let misplaced = mistakes(&format!("{HEAD}{}{good}", listener("tcp")));
+    assert_eq!(
+        misplaced,
+        [
+            "11:1: `trusted_proxies` is for listeners with `protocol` \"http\" or \"https\"",
+            "12:12: `rule` is for listeners with `protocol` \"http\" or \"https\"",
+        ]
+    );
 }
 
 #[test]

@@ -1,10 +1,10 @@
 //! What each word of a setting means, and the words and keys that this version does not serve yet. Lifting one is a
 //! matter of this file and the model.
 
-use config::{Later, Words};
+use config::Words;
 use http::Method;
 
-use crate::model::{ListenProtocol, PoolSteering, Steering};
+use crate::model::{ListenProtocol, PoolSteering, Steering, Upstream};
 
 /// What a monitor speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,6 +19,7 @@ pub(super) enum MonitorType {
 pub(super) enum AffinityType {
     None,
     Source,
+    Cookie,
 }
 
 pub(super) const MONITOR_TYPES: Words<MonitorType> = Words {
@@ -53,8 +54,10 @@ pub(super) const STEERINGS: Words<Steering> = Words {
         ("round_robin", Steering::RoundRobin),
         ("hash", Steering::Hash),
         ("least_connections", Steering::LeastConnections),
+        // Flows of an HTTP listener are its requests.
+        ("least_outstanding_requests", Steering::LeastConnections),
     ],
-    later: &["least_outstanding_requests", "peak_ewma"],
+    later: &["peak_ewma"],
 };
 
 pub(super) const POOL_STEERINGS: Words<PoolSteering> = Words {
@@ -62,21 +65,25 @@ pub(super) const POOL_STEERINGS: Words<PoolSteering> = Words {
         ("off", PoolSteering::Off),
         ("random", PoolSteering::Random),
         ("least_connections", PoolSteering::LeastConnections),
+        ("least_outstanding_requests", PoolSteering::LeastConnections),
     ],
-    later: &["least_outstanding_requests", "dynamic_latency"],
+    later: &["dynamic_latency"],
 };
 
-pub(super) const AFFINITY_TYPES: Words<AffinityType> =
-    Words { now: &[("none", AffinityType::None), ("source", AffinityType::Source)], later: &["cookie"] };
+pub(super) const AFFINITY_TYPES: Words<AffinityType> = Words {
+    now: &[("none", AffinityType::None), ("source", AffinityType::Source), ("cookie", AffinityType::Cookie)],
+    later: &[],
+};
 
-pub(super) const PROTOCOLS: Words<ListenProtocol> =
-    Words { now: &[("tcp", ListenProtocol::Tcp), ("udp", ListenProtocol::Udp)], later: &["http", "https"] };
+pub(super) const PROTOCOLS: Words<ListenProtocol> = Words {
+    now: &[
+        ("tcp", ListenProtocol::Tcp),
+        ("udp", ListenProtocol::Udp),
+        ("http", ListenProtocol::Http),
+        ("https", ListenProtocol::Https),
+    ],
+    later: &[],
+};
 
-pub(super) const POOL_LATER: [Later; 1] =
-    [Later { key: "upstream", instead: "origins are sent the client's bytes as they are" }];
-
-pub(super) const LISTENER_LATER: [Later; 3] = [
-    Later { key: "rule", instead: "one `load_balancer` for each listener" },
-    Later { key: "certificates", instead: "TLS is passed on to the origin as it is" },
-    Later { key: "trusted_proxies", instead: "the client is the address that connects" },
-];
+pub(super) const UPSTREAMS: Words<Upstream> =
+    Words { now: &[("http1", Upstream::Http1), ("h2c", Upstream::H2c)], later: &["https"] };

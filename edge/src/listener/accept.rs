@@ -9,8 +9,11 @@ use net::{Listener, Socket};
 use tokio_util::task::TaskTracker;
 use tracing::warn;
 
-use super::{Shared, flow, table::ListenerState};
-use crate::{metrics::RefusedFlow, model::Held};
+use super::{Shared, flow, http, table::ListenerState};
+use crate::{
+    metrics::RefusedFlow,
+    model::{Held, ListenProtocol},
+};
 
 /// After an accept that failed (descriptors used up, most likely), others need time to end.
 const PAUSE: Duration = Duration::from_millis(50);
@@ -38,7 +41,20 @@ pub(super) async fn accept(
                     continue;
                 }
                 let held = Held::new(&state.flows);
-                begin(&shared, flow::Flow::new(shared.clone(), listener, source, held), client, &tasks);
+                match listener.protocol {
+                    ListenProtocol::Tcp => {
+                        begin(&shared, flow::Flow::new(shared.clone(), listener, source, held), client, &tasks);
+                    }
+                    // A UDP listener has no connections to accept.
+                    ListenProtocol::Udp => {}
+                    ListenProtocol::Http | ListenProtocol::Https => {
+                        let (shared, state, worker) = (shared.clone(), state.clone(), shared.http.next_worker());
+                        begin_http(
+                            http::Accepted { shared, state, source, held, worker, tasks: tasks.clone() },
+                            client,
+                        );
+                    }
+                }
             }
             Err(error) => {
                 let name = &state.listener().name;
@@ -50,6 +66,18 @@ pub(super) async fn accept(
                 tokio::time::sleep(PAUSE).await;
             }
         }
+    }
+}
+
+fn begin_http(accepted: http::Accepted, client: Socket) {
+    let (worker, tasks) = (accepted.shared.workers.handle(accepted.worker).clone(), accepted.tasks.clone());
+    if let Ok(parked) = client.park() {
+        let landing = async move {
+            if let Ok(client) = parked.land() {
+                http::serve(accepted, client).await;
+            }
+        };
+        tasks.spawn_on(landing, &worker);
     }
 }
 

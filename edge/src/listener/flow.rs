@@ -14,7 +14,7 @@ use protocol::{
 use tokio::time;
 use tracing::info;
 
-use super::Shared;
+use super::{PATIENCE, Shared};
 use crate::{
     balancer::{Ask, Placed, Tried},
     health::{PathKey, Report, view::HealthView},
@@ -22,10 +22,6 @@ use crate::{
     model::{FlowKey, Held, Listener, Origin, Pool, Via},
     offramp::{Carrier, Failure, First, Opened, Opening},
 };
-
-/// How long a flow that no origin can take waits for one: long enough for links to come back after an edge's restart or a
-/// connector's, short enough that clients do not pile up.
-const PATIENCE: Duration = Duration::from_secs(3);
 
 /// A flow from its accept on.
 #[derive(Debug)]

@@ -2,12 +2,14 @@
 
 mod accept;
 mod flow;
+mod http;
 mod table;
 mod udp;
 
+pub use http::{Http, Sealer};
 pub use table::{ListenerState, Listeners, ListenersError};
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use net::{Network, Workers};
 use tokio::sync::watch;
@@ -19,6 +21,10 @@ use crate::{
     metrics::Metrics,
     offramp::Offramp,
 };
+
+/// How long a flow that no origin can take waits for one: long enough for links to come back after an edge's restart or a
+/// connector's, short enough that clients do not pile up.
+const PATIENCE: Duration = Duration::from_secs(3);
 
 /// What every listener shares.
 #[derive(Debug)]
@@ -37,6 +43,8 @@ pub struct Shared {
     pub reports: Reports,
     /// What is counted.
     pub metrics: Metrics,
+    /// What HTTP listeners keep.
+    pub http: Arc<Http>,
     /// Cuts every flow.
     pub cut: CancellationToken,
 }

@@ -1,22 +1,28 @@
 //! The listeners that are open, kept in step with the catalog.
 
 use std::{
+    collections::BTreeMap,
     io,
     net::SocketAddr,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, PoisonError, Weak,
         atomic::{AtomicUsize, Ordering},
     },
+    time::Duration,
 };
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use net::Front;
 use protocol::id::Name;
+use tokio::time;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::info;
 
-use super::{Shared, accept, udp};
+use super::{Shared, accept, http::Tls, udp};
 use crate::model::{Catalog, ListenProtocol, Listener};
+
+/// How often certificate files are looked at.
+const CERTIFICATES_EVERY: Duration = Duration::from_secs(2);
 
 /// A listener that is open.
 #[derive(Debug)]
@@ -26,6 +32,7 @@ pub struct ListenerState {
     pub address: SocketAddr,
     /// Flows open now.
     pub flows: Arc<AtomicUsize>,
+    tls: ArcSwapOption<Tls>,
     closed: CancellationToken,
 }
 
@@ -82,11 +89,13 @@ impl Listeners {
         let mut rest: Vec<_> = open.iter().cloned().collect();
         let mut kept = Vec::new();
         let mut fresh = Vec::new();
+        let mut certificates = self.certificates(catalog)?;
         for listener in &catalog.listeners {
             // A socket is kept by its address; of several that let the system choose one, by name.
             let same = |state: &Arc<ListenerState>| {
                 let old = state.listener();
-                old.protocol == listener.protocol
+                let is_udp = |l: &Listener| l.protocol == ListenProtocol::Udp;
+                is_udp(&old) == is_udp(listener)
                     && old.listen == listener.listen
                     && (old.listen.port() != 0 || old.name == listener.name)
             };
@@ -103,22 +112,48 @@ impl Listeners {
         *open = Vec::new();
         for (state, listener) in kept {
             state.settings.store(listener.clone());
+            state.tls.store(certificates.remove(&listener.name));
             open.push(state);
         }
         for ((socket, address), listener) in fresh {
-            open.push(self.start(listener, socket, address));
+            open.push(self.start(listener, socket, address, certificates.remove(&listener.name)));
         }
         Ok(())
+    }
+
+    /// The certificates of every listener that has some, read anew.
+    fn certificates(&self, catalog: &Catalog) -> Result<BTreeMap<Name, Arc<Tls>>, ListenersError> {
+        let mut all = BTreeMap::new();
+        for listener in &catalog.listeners {
+            let loaded = Tls::load(&listener.http.certificates);
+            let loaded = loaded.map_err(|source| ListenersError { name: listener.name.clone(), source })?;
+            all.extend(loaded.map(|tls| (listener.name.clone(), tls)));
+        }
+        Ok(all)
+    }
+
+    /// Reads certificates again whose files have changed, now and then, for as long as anybody holds this.
+    pub async fn watch_certificates(this: Weak<Self>) {
+        let mut ticks = time::interval(CERTIFICATES_EVERY);
+        loop {
+            ticks.tick().await;
+            let Some(this) = this.upgrade() else { return };
+            let all: Vec<Arc<Tls>> = this.states().iter().filter_map(|state| state.tls()).collect();
+            // Files are read where that holds nobody up; a failure there is told there.
+            let _ = tokio::task::spawn_blocking(move || all.iter().for_each(|tls| tls.refresh())).await;
+        }
     }
 
     fn bind(&self, listener: &Listener) -> Result<(Socket, SocketAddr), ListenersError> {
         let _on_worker = self.shared.workers.handle(0).enter();
         let network = &self.shared.network;
         let bound = match listener.protocol {
-            ListenProtocol::Tcp => network.listen(listener.listen).and_then(|socket| {
-                let address = socket.local_addr()?;
-                Ok((Socket::Tcp(socket), address))
-            }),
+            ListenProtocol::Tcp | ListenProtocol::Http | ListenProtocol::Https => {
+                network.listen(listener.listen).and_then(|socket| {
+                    let address = socket.local_addr()?;
+                    Ok((Socket::Tcp(socket), address))
+                })
+            }
             ListenProtocol::Udp => network.bind_udp(listener.listen).and_then(|socket| {
                 let address = socket.local_addr()?;
                 Ok((Socket::Udp(socket), address))
@@ -127,11 +162,18 @@ impl Listeners {
         bound.map_err(|source| ListenersError { name: listener.name.clone(), source })
     }
 
-    fn start(&self, listener: &Arc<Listener>, socket: Socket, address: SocketAddr) -> Arc<ListenerState> {
+    fn start(
+        &self,
+        listener: &Arc<Listener>,
+        socket: Socket,
+        address: SocketAddr,
+        tls: Option<Arc<Tls>>,
+    ) -> Arc<ListenerState> {
         let state = Arc::new(ListenerState {
             settings: ArcSwap::new(listener.clone()),
             address,
             flows: Arc::default(),
+            tls: ArcSwapOption::new(tls),
             closed: CancellationToken::new(),
         });
         info!(listener = %listener.name, %address, "listening");
@@ -168,6 +210,11 @@ impl Listeners {
 }
 
 impl ListenerState {
+    /// Its certificates; absent: no TLS.
+    pub(super) fn tls(&self) -> Option<Arc<Tls>> {
+        self.tls.load_full()
+    }
+
     /// Completes when the listener is to accept nothing more.
     pub(super) async fn closed(&self) {
         self.closed.cancelled().await;

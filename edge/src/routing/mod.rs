@@ -3,7 +3,9 @@
 //! Pure: it keeps no connection and watches nothing. Whoever owns the links builds a new table when they change.
 
 mod grant;
+mod rule;
 mod table;
 
 pub use grant::{OutsideGrant, check_grant, permit};
+pub use rule::load_balancer;
 pub use table::RouteTable;

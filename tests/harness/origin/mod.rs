@@ -5,6 +5,7 @@
 
 pub mod habits;
 pub mod servers;
+pub mod web;
 
 use std::{
     fmt,

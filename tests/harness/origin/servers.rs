@@ -54,6 +54,19 @@ fn fresh_dir(world: &World, name: &str, address: SocketAddr) -> PathBuf {
 /// If it does not start.
 #[must_use]
 pub fn nginx(world: &World, address: SocketAddr, name: &str) -> Server {
+    nginx_listening(world, address, name, "")
+}
+
+/// The same, speaking HTTP/2 without TLS.
+///
+/// # Panics
+/// If it does not start.
+#[must_use]
+pub fn nginx_h2c(world: &World, address: SocketAddr, name: &str) -> Server {
+    nginx_listening(world, address, name, " http2")
+}
+
+fn nginx_listening(world: &World, address: SocketAddr, name: &str, how: &str) -> Server {
     let dir = fresh_dir(world, "nginx", address);
     fs::create_dir_all(dir.join("www")).expect("the world's directory is writable");
     let temporary: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
@@ -63,7 +76,7 @@ pub fn nginx(world: &World, address: SocketAddr, name: &str) -> Server {
     let config = format!(
         "user root;\ndaemon off;\nmaster_process off;\npid pid;\nerror_log stderr;\n\
          events {{ worker_connections 1024; }}\n\
-         http {{\n{temporary}  access_log off;\n  keepalive_requests 100000;\n  server {{\n    listen {address};\n\
+         http {{\n{temporary}  access_log off;\n  keepalive_requests 100000;\n  server {{\n    listen {address}{how};\n\
          \u{20}   root www;\n    location /fail {{ return 503; }}\n    location /who {{ return 200 {name}; }}\n  }}\n}}\n"
     );
     fs::write(dir.join("nginx.conf"), config).expect("the world's directory is writable");

@@ -36,6 +36,8 @@ fn pool(text: &str, monitored: bool, minimum_origins: usize, origins: Vec<Arc<Or
         steering: Steering::Random,
         minimum_origins,
         connect_timeout: Duration::from_secs(5),
+        upstream: crate::model::Upstream::Http1,
+        response_timeout: Duration::from_secs(60),
         origins,
     })
 }

@@ -1,0 +1,142 @@
+//! Answers: the edge's own, and whether an origin's may be passed on. Pure.
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, Version, header, response::Parts};
+use http_body_util::{BodyExt, Empty, Full};
+
+use super::{fault::Fault, upstream::Body};
+
+/// Says why the edge answered itself.
+const REASON: HeaderName = HeaderName::from_static("underpass-reason");
+
+/// An empty body.
+pub(super) fn empty() -> Body {
+    Empty::<Bytes>::new().map_err(|never| match never {}).boxed_unsync()
+}
+
+/// A whole body.
+pub(super) fn whole(bytes: impl Into<Bytes>) -> Body {
+    Full::new(bytes.into()).map_err(|never| match never {}).boxed_unsync()
+}
+
+/// The edge's own answer; `close`: nothing more is read from the connection.
+pub(super) fn fault(fault: Fault, close: bool) -> Response<Body> {
+    let mut response = Response::new(whole(format!("{} {}\n", fault.status.as_u16(), fault.code)));
+    *response.status_mut() = fault.status;
+    let headers = response.headers_mut();
+    headers.insert(REASON, HeaderValue::from_static(fault.code));
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain"));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    if fault.status == StatusCode::METHOD_NOT_ALLOWED {
+        headers.insert(header::ALLOW, HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"));
+    }
+    if close {
+        headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
+}
+
+/// The same for a gRPC call: its status stands in a field, and HTTP says 200.
+pub(super) fn grpc_fault(fault: Fault) -> Response<Body> {
+    let mut response = Response::new(empty());
+    let headers = response.headers_mut();
+    headers.insert(REASON, HeaderValue::from_static(fault.code));
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+    headers.insert("grpc-status", HeaderValue::from(u16::from(fault.grpc_status())));
+    headers.insert("grpc-message", HeaderValue::from_static(fault.code));
+    response
+}
+
+/// The answer to `OPTIONS` with no hop left.
+pub(super) fn last_hop() -> Response<Body> {
+    let mut response = Response::new(empty());
+    response
+        .headers_mut()
+        .insert(header::ALLOW, HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"));
+    response
+}
+
+/// Whether an origin's answer is HTTP to the letter where it matters; hyper has parsed it.
+pub(super) fn check(parts: &Parts, upgrade_asked: bool) -> Result<(), Fault> {
+    let mut lengths = parts.headers.get_all(header::CONTENT_LENGTH).iter();
+    let length = lengths.next();
+    if lengths.any(|other| Some(other) != length) || length.is_some_and(|l| super::head::length(l.as_bytes()).is_none())
+    {
+        return Err(Fault::ORIGIN_INVALID);
+    }
+    let mut encodings = parts.headers.get_all(header::TRANSFER_ENCODING).iter();
+    if let Some(encoding) = encodings.next() {
+        let chunked = encoding.as_bytes().eq_ignore_ascii_case(b"chunked");
+        if !chunked || encodings.next().is_some() || length.is_some() || parts.version == Version::HTTP_10 {
+            return Err(Fault::ORIGIN_INVALID);
+        }
+    }
+    let switching = parts.status == StatusCode::SWITCHING_PROTOCOLS;
+    if switching && !(upgrade_asked && is_websocket(&parts.headers)) || parts.status.is_informational() && !switching {
+        return Err(Fault::ORIGIN_INVALID);
+    }
+    Ok(())
+}
+
+fn is_websocket(headers: &HeaderMap) -> bool {
+    headers.get(header::UPGRADE).is_some_and(|v| v.as_bytes().eq_ignore_ascii_case(b"websocket"))
+}
+
+/// An interim answer as HTTP/1.1 spells it.
+pub(super) fn interim(status: StatusCode, headers: &HeaderMap) -> Vec<u8> {
+    let mut head = format!("HTTP/1.1 {} {}\r\n", status.as_u16(), status.canonical_reason().unwrap_or("")).into_bytes();
+    for (name, value) in headers {
+        head.extend_from_slice(name.as_str().as_bytes());
+        head.extend_from_slice(b": ");
+        head.extend_from_slice(value.as_bytes());
+        head.extend_from_slice(b"\r\n");
+    }
+    head.extend_from_slice(b"\r\n");
+    head
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn judged(version: Version, status: u16, fields: &[(&str, &str)], upgrade: bool) -> Result<(), Fault> {
+        let response = Response::builder().version(version).status(status);
+        let response = fields.iter().fold(response, |r, (name, value)| r.header(*name, *value));
+        check(&response.body(()).expect("a response").into_parts().0, upgrade)
+    }
+
+    const V1: Version = Version::HTTP_11;
+
+    #[test]
+    fn an_answer_with_doubtful_framing_is_refused() {
+        let bad = Err(Fault::ORIGIN_INVALID);
+        assert_eq!(judged(V1, 200, &[("content-length", "5"), ("transfer-encoding", "chunked")], false), bad);
+        assert_eq!(judged(V1, 200, &[("content-length", "5"), ("content-length", "6")], false), bad);
+        assert_eq!(judged(V1, 200, &[("content-length", "+5")], false), bad);
+        assert_eq!(judged(V1, 200, &[("transfer-encoding", "gzip, chunked")], false), bad);
+        assert_eq!(judged(V1, 200, &[("transfer-encoding", "chunked"), ("transfer-encoding", "chunked")], false), bad);
+        assert_eq!(judged(Version::HTTP_10, 200, &[("transfer-encoding", "chunked")], false), bad);
+        assert_eq!(judged(V1, 200, &[("content-length", "5")], false), Ok(()));
+        assert_eq!(judged(V1, 200, &[("transfer-encoding", "chunked")], false), Ok(()));
+    }
+
+    #[test]
+    fn a_change_of_protocol_that_nobody_asked_for_is_refused() {
+        let websocket = [("upgrade", "websocket"), ("connection", "upgrade")];
+        assert_eq!(judged(V1, 101, &websocket, true), Ok(()));
+        assert_eq!(judged(V1, 101, &websocket, false), Err(Fault::ORIGIN_INVALID));
+        assert_eq!(judged(V1, 101, &[("upgrade", "h2c")], true), Err(Fault::ORIGIN_INVALID));
+    }
+
+    #[test]
+    fn grpc_faults_are_a_status_of_their_own() {
+        for (status, expected) in [(502, "14"), (503, "14"), (504, "14"), (404, "12"), (400, "13"), (500, "2")] {
+            let status = StatusCode::from_u16(status).expect("a status");
+            let response = grpc_fault(Fault { status, code: "x" });
+            assert_eq!(
+                (response.status(), &response.headers()["grpc-status"]),
+                (StatusCode::OK, &HeaderValue::from_static(expected))
+            );
+        }
+    }
+}

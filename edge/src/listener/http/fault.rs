@@ -1,0 +1,116 @@
+//! What the edge itself answers when it cannot, or will not, let an origin answer: a status and one word that says why.
+
+use http::StatusCode;
+use protocol::error::Reason;
+
+/// Why the edge answers in the origin's stead.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("{code}")]
+pub(super) struct Fault {
+    /// The answer's status.
+    pub(super) status: StatusCode,
+    /// The word of the `underpass-reason` field, logs and metrics.
+    pub(super) code: &'static str,
+}
+
+macro_rules! faults {
+    ($($(#[$doc:meta])* $name:ident = $status:ident, $code:literal;)*) => {
+        impl Fault {
+            $($(#[$doc])* pub(super) const $name: Self = Self { status: StatusCode::$status, code: $code };)*
+        }
+    };
+}
+
+faults! {
+    /// A line that does not end in CRLF, or a CR or LF elsewhere.
+    LINE_END = BAD_REQUEST, "bad_line_end";
+    /// The request line is not METHOD SP TARGET SP HTTP/1.x.
+    REQUEST_LINE = BAD_REQUEST, "bad_request_line";
+    /// Not HTTP/1.0 or HTTP/1.1.
+    VERSION = HTTP_VERSION_NOT_SUPPORTED, "bad_version";
+    /// The target's form does not fit the method, or has a character no target has.
+    TARGET = BAD_REQUEST, "bad_target";
+    /// A path with a NUL, a broken escape, or one that climbs above its root.
+    PATH = BAD_REQUEST, "bad_path";
+    /// A field name that is no token, or a space around it.
+    FIELD_NAME = BAD_REQUEST, "bad_field_name";
+    /// A control character, or a space at either end of an HTTP/2 value.
+    FIELD_VALUE = BAD_REQUEST, "bad_field_value";
+    /// A field continued on the next line.
+    FOLDED = BAD_REQUEST, "folded_field";
+    /// No Host, more than one, one that is no host, or one that disagrees with `:authority`.
+    HOST = BAD_REQUEST, "bad_host";
+    /// A Content-Length that is not one number.
+    LENGTH = BAD_REQUEST, "bad_content_length";
+    /// A Transfer-Encoding that is not exactly `chunked`, or in HTTP/1.0.
+    ENCODING = BAD_REQUEST, "bad_transfer_encoding";
+    /// Content-Length beside Transfer-Encoding.
+    LENGTH_AND_ENCODING = BAD_REQUEST, "length_and_encoding";
+    /// A chunk that is not framed to the letter.
+    CHUNK = BAD_REQUEST, "bad_chunk";
+    /// The request's body broke off.
+    BODY = BAD_REQUEST, "bad_body";
+    /// More bytes of head than are taken.
+    HEAD_TOO_LARGE = REQUEST_HEADER_FIELDS_TOO_LARGE, "head_too_large";
+    /// More fields than are taken.
+    TOO_MANY_FIELDS = REQUEST_HEADER_FIELDS_TOO_LARGE, "too_many_fields";
+    /// The head took too long.
+    HEAD_TIMEOUT = REQUEST_TIMEOUT, "head_timeout";
+    /// The body came too slowly.
+    BODY_TIMEOUT = REQUEST_TIMEOUT, "body_timeout";
+    /// A method that is never carried.
+    METHOD = METHOD_NOT_ALLOWED, "method_refused";
+    /// An expectation other than `100-continue`.
+    EXPECTATION = EXPECTATION_FAILED, "unknown_expectation";
+    /// The origin's protocol cannot be changed to another.
+    UPGRADE = BAD_GATEWAY, "upgrade_unsupported";
+    /// The origin's answer is not HTTP to the letter.
+    ORIGIN_INVALID = BAD_GATEWAY, "http_invalid";
+    /// The origin did not answer in time.
+    ORIGIN_TIMEOUT = GATEWAY_TIMEOUT, "http_timeout";
+}
+
+impl Fault {
+    /// No origin could take the request.
+    pub(super) fn no_place(reason: Option<Reason>) -> Self {
+        Self { status: StatusCode::SERVICE_UNAVAILABLE, code: reason.map_or("no_place", Reason::as_str) }
+    }
+
+    /// The request had left, and then something failed.
+    pub(super) fn lost(reason: Reason) -> Self {
+        let status = match reason {
+            Reason::ConnectTimeout | Reason::HttpTimeout => StatusCode::GATEWAY_TIMEOUT,
+            Reason::NoRoute
+            | Reason::TunnelDown
+            | Reason::LinkLost
+            | Reason::PolicyDenied
+            | Reason::ConnectRefused
+            | Reason::NetworkUnreachable
+            | Reason::ConnectionReset
+            | Reason::TlsUntrusted
+            | Reason::TlsNameMismatch
+            | Reason::TlsHandshake
+            | Reason::HttpInvalid
+            | Reason::CodeMismatch
+            | Reason::BodyMismatch
+            | Reason::UdpNoAnswer
+            | Reason::IcmpTimeout
+            | Reason::DnsFailed
+            | Reason::PassiveFailures
+            | Reason::ConnectorOverloaded => StatusCode::BAD_GATEWAY,
+        };
+        Self { status, code: reason.as_str() }
+    }
+
+    /// The gRPC status that stands for it.
+    pub(super) fn grpc_status(self) -> u8 {
+        match self.status.as_u16() {
+            400 | 408 | 417 | 431 => 13,
+            401 => 16,
+            403 => 7,
+            404 | 405 => 12,
+            429 | 502 | 503 | 504 => 14,
+            _ => 2,
+        }
+    }
+}

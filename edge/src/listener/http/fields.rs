@@ -1,0 +1,220 @@
+//! Fields that end at this hop, and those that say where a message came from. Pure: the message that goes on is written
+//! anew, never passed through.
+
+use std::net::IpAddr;
+
+use http::{HeaderMap, HeaderName, HeaderValue, Version, header};
+use ipnetwork::IpNetwork;
+
+use super::request::Asked;
+
+/// What the edge calls itself in Via: no host name of anybody's.
+const PSEUDONYM: &str = "underpass";
+
+/// Fields of one hop only, whether or not Connection names them.
+const HOP_BY_HOP: [&str; 10] = [
+    "connection",
+    "keep-alive",
+    "proxy-connection",
+    "te",
+    "transfer-encoding",
+    "upgrade",
+    "http2-settings",
+    "proxy-authorization",
+    "proxy-authenticate",
+    "content-length",
+];
+
+/// Fields in which proxies say where a request came from. Believed from trusted proxies only.
+const ORIGIN_STORY: [&str; 8] = [
+    "forwarded",
+    "x-forwarded-for",
+    "x-forwarded-host",
+    "x-forwarded-proto",
+    "x-forwarded-port",
+    "x-forwarded-server",
+    "x-forwarded-prefix",
+    "x-real-ip",
+];
+
+/// Fields that may not stand in a trailer: framing, routing, authentication, this hop's own.
+const NOT_IN_TRAILERS: [&str; 14] = [
+    "transfer-encoding",
+    "content-length",
+    "host",
+    "connection",
+    "te",
+    "trailer",
+    "upgrade",
+    "authorization",
+    "cookie",
+    "set-cookie",
+    "content-encoding",
+    "content-type",
+    "content-range",
+    "expect",
+];
+
+/// Who sent a request, over what.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Peer<'a> {
+    /// The address that connects.
+    pub(super) address: IpAddr,
+    /// It came over TLS.
+    pub(super) tls: bool,
+    /// Whose story is believed.
+    pub(super) trusted: &'a [IpNetwork],
+}
+
+impl Peer<'_> {
+    fn trusts(&self, address: IpAddr) -> bool {
+        self.trusted.iter().any(|network| network.contains(address))
+    }
+
+    /// The client: of those the story names, the last that is no trusted proxy.
+    pub(super) fn client(&self, headers: &HeaderMap) -> IpAddr {
+        if !self.trusts(self.address) {
+            return self.address;
+        }
+        let named = headers.get_all("x-forwarded-for").iter().flat_map(|v| v.as_bytes().split(|b| *b == b','));
+        let mut client = self.address;
+        for entry in named.collect::<Vec<_>>().into_iter().rev() {
+            // Behind an entry that cannot be read nothing is certain.
+            let Some(address) = std::str::from_utf8(entry).ok().and_then(address) else { break };
+            client = address;
+            if !self.trusts(address) {
+                break;
+            }
+        }
+        client
+    }
+}
+
+/// An address as X-Forwarded-For spells it, a port allowed.
+fn address(text: &str) -> Option<IpAddr> {
+    let text = text.trim();
+    let plain = text.parse::<IpAddr>().ok();
+    let with_port = || text.parse::<std::net::SocketAddr>().ok().map(|a| a.ip());
+    plain.or_else(with_port).map(|ip| ip.to_canonical())
+}
+
+/// The fields of the request to the origin.
+pub(super) fn request(headers: &HeaderMap, version: Version, asked: &Asked, peer: &Peer<'_>) -> HeaderMap {
+    let believed = peer.trusts(peer.address);
+    let mut out = carried(headers, |name| {
+        let told = ORIGIN_STORY.contains(&name) && !believed;
+        // What one server reads as a dash another reads as an underscore.
+        told || name.contains('_') || ["host", "expect", "cookie"].contains(&name)
+    });
+    cookies(headers, &mut out);
+    let takes_trailers = |value: &HeaderValue| {
+        value.as_bytes().split(|b| *b == b',').any(|part| part.trim_ascii().eq_ignore_ascii_case(b"trailers"))
+    };
+    if headers.get_all(header::TE).iter().any(takes_trailers) {
+        out.insert(header::TE, HeaderValue::from_static("trailers"));
+    }
+    if let Some(host) = asked.host.as_ref().and_then(|h| HeaderValue::from_str(&h.spell()).ok()) {
+        out.insert(header::HOST, host);
+    }
+    if asked.expects_continue {
+        out.insert(header::EXPECT, HeaderValue::from_static("100-continue"));
+    }
+    if let Some(hops) = out.get(header::MAX_FORWARDS).and_then(|v| v.to_str().ok()?.parse::<u64>().ok()) {
+        out.insert(header::MAX_FORWARDS, HeaderValue::from(hops.saturating_sub(1)));
+    }
+    tell_story(&mut out, asked, peer);
+    let via = format!("{} {PSEUDONYM}", protocol(version));
+    out.append(header::VIA, HeaderValue::from_str(&via).expect("a version and a word are visible characters"));
+    out
+}
+
+/// The fields of the answer to the client.
+pub(super) fn response(headers: &HeaderMap) -> HeaderMap {
+    let mut out = carried(headers, |_| false);
+    for length in headers.get_all(header::CONTENT_LENGTH) {
+        out.insert(header::CONTENT_LENGTH, length.clone());
+    }
+    out
+}
+
+/// Trailers without what may not stand there.
+pub(super) fn trailers(headers: &HeaderMap) -> HeaderMap {
+    carried(headers, |name| NOT_IN_TRAILERS.contains(&name) || ORIGIN_STORY.contains(&name))
+}
+
+/// Everything but this hop's own fields, those Connection names, and those left out.
+fn carried(headers: &HeaderMap, left_out: impl Fn(&str) -> bool) -> HeaderMap {
+    let nominated: Vec<&[u8]> = headers
+        .get_all(header::CONNECTION)
+        .iter()
+        .flat_map(|value| value.as_bytes().split(|b| *b == b','))
+        .map(<[u8]>::trim_ascii)
+        .collect();
+    let ends_here = |name: &HeaderName| {
+        let text = name.as_str();
+        let named = nominated.iter().any(|n| n.eq_ignore_ascii_case(text.as_bytes()));
+        named || HOP_BY_HOP.contains(&text) || left_out(text)
+    };
+    let kept = headers.iter().filter(|(name, _)| !ends_here(name));
+    let mut out = HeaderMap::with_capacity(headers.len() + 6);
+    for (name, value) in kept {
+        out.append(name.clone(), value.clone());
+    }
+    out
+}
+
+/// HTTP/2 may split a cookie into crumbs; HTTP/1 knows one line.
+fn cookies(headers: &HeaderMap, out: &mut HeaderMap) {
+    let named = |value: &HeaderValue| {
+        value.as_bytes().split(|b| *b == b',').any(|n| n.trim_ascii().eq_ignore_ascii_case(b"cookie"))
+    };
+    if headers.get_all(header::CONNECTION).iter().any(named) {
+        return;
+    }
+    let crumbs: Vec<&[u8]> = headers.get_all(header::COOKIE).iter().map(HeaderValue::as_bytes).collect();
+    if let (false, Ok(whole)) = (crumbs.is_empty(), HeaderValue::from_bytes(&crumbs.join(&b"; "[..]))) {
+        out.insert(header::COOKIE, whole);
+    }
+}
+
+fn tell_story(out: &mut HeaderMap, asked: &Asked, peer: &Peer<'_>) {
+    let client = peer.address;
+    let scheme = if peer.tls { "https" } else { "http" };
+    let host = asked.host.as_ref().map(super::authority::Authority::spell);
+    let quoted = if client.is_ipv6() { format!("\"[{client}]\"") } else { client.to_string() };
+    let of_host = host.as_ref().map(|h| format!(";host=\"{h}\"")).unwrap_or_default();
+    let mut add = |name: &'static str, text: String| {
+        let Ok(mut value) = HeaderValue::from_str(&text) else { return };
+        let name = HeaderName::from_static(name);
+        let told: Vec<&[u8]> = out.get_all(&name).iter().map(HeaderValue::as_bytes).collect();
+        if !told.is_empty() {
+            let whole = [&told.join(&b", "[..])[..], text.as_bytes()].join(&b", "[..]);
+            value = HeaderValue::from_bytes(&whole).unwrap_or(value);
+        }
+        out.insert(name, value);
+    };
+    add("x-forwarded-for", client.to_string());
+    add("forwarded", format!("for={quoted};proto={scheme}{of_host}"));
+    // A trusted proxy knows better than this hop what the client asked for.
+    let mut once = |name: &'static str, text: &str| {
+        if let (false, Ok(value)) = (out.contains_key(name), HeaderValue::from_str(text)) {
+            out.insert(HeaderName::from_static(name), value);
+        }
+    };
+    once("x-forwarded-proto", scheme);
+    once("x-real-ip", &client.to_string());
+    if let Some(host) = host {
+        once("x-forwarded-host", &host);
+    }
+}
+
+fn protocol(version: Version) -> &'static str {
+    match version {
+        Version::HTTP_10 => "1.0",
+        Version::HTTP_2 => "2",
+        _ => "1.1",
+    }
+}
+
+#[cfg(test)]
+mod tests;

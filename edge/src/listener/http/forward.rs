@@ -1,0 +1,436 @@
+//! One request from its head to its answer: check, place, send, send again where that is safe, pass the answer on.
+
+use std::{
+    net::SocketAddr,
+    sync::{Arc, atomic::Ordering},
+    time::Instant,
+};
+
+use bytes::Bytes;
+use http::{HeaderValue, Request, Response, StatusCode, Uri, Version, header, request::Parts};
+use http_body_util::{BodyExt, Limited};
+use hyper::body::{Body as _, Incoming};
+use protocol::error::Reason;
+use tokio::{sync::watch, time};
+
+use super::{
+    Connection, affinity, answer,
+    body::{Answering, Exchange, Gate, Upload, Uploading},
+    fault::Fault,
+    fields::{self, Peer},
+    guard::UnderWay,
+    place::{Client, Place, Placing},
+    record::Record,
+    request::{self, Asked},
+    upgrade,
+    upstream::{Body, Key, Upstream},
+};
+use crate::{
+    model::Upstream as Speaks,
+    offramp::{Failure, First, Opening},
+};
+
+/// A body up to this size, sent with a method that may be repeated, is taken in whole before it is sent.
+const BUFFER_MAX: u64 = 64 * 1024;
+/// Most interim answers to one request that are passed on.
+const INTERIM_MAX: u32 = 16;
+
+/// A request on its way.
+struct Forward<'a> {
+    connection: &'a Arc<Connection>,
+    asked: &'a Asked,
+    /// The head for the origin.
+    head: Request<()>,
+    repeatable: bool,
+    upload: Arc<Upload>,
+    record: &'a mut Record,
+}
+
+/// What is to be sent as body.
+enum Sending {
+    Whole(Bytes),
+    Stream(Incoming),
+    /// Handed over once, and come back untouched.
+    Untouched(Body),
+    /// Handed over, and not to be had again.
+    Gone,
+}
+
+/// An origin's answer, and what it came over.
+struct Answered {
+    response: Response<Incoming>,
+    upstream: Upstream,
+    key: Key,
+    place: Place,
+}
+
+/// How one attempt failed.
+enum Failed {
+    /// Nothing of it has left: it goes elsewhere, whatever it is.
+    Unsent(Reason),
+    /// It has left, at least in part.
+    Sent(Reason),
+    /// It is over.
+    Final(Fault),
+}
+
+/// Answers a request; never fails, since every fault is an answer too.
+pub(super) async fn answer(
+    connection: Arc<Connection>,
+    request: Request<Incoming>,
+    refused: Option<Fault>,
+) -> Response<Body> {
+    let under_way = connection.talk.under_way();
+    let listener = connection.state.listener();
+    let shown = (request.method().clone(), request.version());
+    let is_h1 = request.version() != Version::HTTP_2;
+    let mut record = Record::new(&connection.shared.metrics, listener, connection.source, shown);
+    let outcome = match refused {
+        Some(fault) => Err(fault),
+        None => request::check_request(&request, connection.default_port()),
+    };
+    let grpc = outcome.as_ref().is_ok_and(|asked| asked.grpc);
+    let outcome = match outcome {
+        Ok(asked) if asked.last_hop => {
+            record.answered(StatusCode::OK);
+            record.finished = true;
+            return answer::last_hop();
+        }
+        Ok(asked) => Box::pin(forward(&connection, request, &asked, record, under_way)).await,
+        Err(fault) => Err((fault, record)),
+    };
+    match outcome {
+        Ok(response) => response,
+        Err((fault, mut record)) => {
+            record.fault(fault);
+            let response = if grpc {
+                answer::grpc_fault(fault)
+            } else {
+                answer::fault(fault, is_h1 && fault.status.is_client_error())
+            };
+            record.answered(response.status());
+            record.finished = true;
+            response
+        }
+    }
+}
+
+async fn forward(
+    connection: &Arc<Connection>,
+    mut request: Request<Incoming>,
+    asked: &Asked,
+    mut record: Record,
+    under_way: UnderWay,
+) -> Result<Response<Body>, (Fault, Record)> {
+    let listener = connection.state.listener();
+    record.host = asked.host.as_ref().map(super::authority::Authority::spell);
+    record.path.clone_from(&asked.path);
+    let client = asked.upgrade.then(|| hyper::upgrade::on(&mut request));
+    let (parts, body) = request.into_parts();
+    let address = connection.source.ip().to_canonical();
+    let peer = Peer { address, tls: connection.tls, trusted: &listener.http.trusted_proxies };
+    let source = SocketAddr::new(peer.client(&parts.headers), connection.source.port());
+    let head = match head_for_origin(&parts, asked, &peer) {
+        Ok(head) => head,
+        Err(fault) => return Err((fault, record)),
+    };
+    let mut forward = Forward {
+        connection,
+        asked,
+        head,
+        repeatable: request::is_idempotent(&parts.method) && !asked.upgrade && !asked.grpc,
+        upload: Arc::default(),
+        record: &mut record,
+    };
+    let outcome = async {
+        let mut sending = forward.take_in(body).await?;
+        let mut placing = Placing::new(
+            &connection.shared,
+            &listener,
+            asked,
+            Client { source, headers: &parts.headers, tls: connection.tls },
+        );
+        forward.send(&mut placing, &mut sending).await
+    };
+    let answered = match outcome.await {
+        Ok(answered) => answered,
+        Err(fault) => return Err((fault, record)),
+    };
+    let upload = forward.upload.clone();
+    record.answered(answered.response.status());
+    Ok(pass_on(connection, answered, client, (record, upload, under_way)))
+}
+
+fn head_for_origin(parts: &Parts, asked: &Asked, peer: &Peer<'_>) -> Result<Request<()>, Fault> {
+    let target = match &asked.query {
+        Some(query) => format!("{}?{query}", asked.path),
+        None => asked.path.clone(),
+    };
+    let mut head = Request::new(());
+    *head.method_mut() = parts.method.clone();
+    *head.uri_mut() = Uri::try_from(target).map_err(|_| Fault::TARGET)?;
+    *head.headers_mut() = fields::request(&parts.headers, parts.version, asked, peer);
+    affinity::hide(head.headers_mut());
+    if asked.upgrade {
+        head.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+        head.headers_mut().insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+    }
+    Ok(head)
+}
+
+impl Forward<'_> {
+    /// Takes a small body in whole if the request might be sent again.
+    async fn take_in(&self, body: Incoming) -> Result<Sending, Fault> {
+        if body.is_end_stream() {
+            return Ok(Sending::Whole(Bytes::new()));
+        }
+        let small = body.size_hint().upper().is_some_and(|upper| upper <= BUFFER_MAX);
+        if !(small && self.repeatable && !self.asked.expects_continue) {
+            return Ok(Sending::Stream(body));
+        }
+        let uploading = Uploading::new(body, self.upload.clone(), self.record.up.clone(), true);
+        match Limited::new(uploading, 64 * 1024).collect().await {
+            Ok(whole) => Ok(Sending::Whole(whole.to_bytes())),
+            Err(_) => Err(self.upload_fault().unwrap_or(Fault::BODY)),
+        }
+    }
+
+    /// Why the client's body ended early, if it did.
+    fn upload_fault(&self) -> Option<Fault> {
+        if self.upload.too_slow.load(Ordering::Relaxed) {
+            return Some(Fault::BODY_TIMEOUT);
+        }
+        let broken = self.upload.broken.load(Ordering::Relaxed);
+        broken.then(|| self.connection.talk.broken_body().unwrap_or(Fault::BODY))
+    }
+
+    /// Places and sends until an origin answers.
+    async fn send(&mut self, placing: &mut Placing<'_>, sending: &mut Sending) -> Result<Answered, Fault> {
+        self.connection.worker.request();
+        loop {
+            let place = placing.find().await?;
+            self.record.attempts += 1;
+            self.record.place = Some(placing.told(&place));
+            let failed = match self.attempt(placing, &place, sending).await {
+                Ok((response, upstream, key)) => return Ok(Answered { response, upstream, key, place }),
+                Err(failed) => failed,
+            };
+            if let Some(fault) = self.upload_fault() {
+                return Err(fault);
+            }
+            match failed {
+                Failed::Final(fault) => return Err(fault),
+                Failed::Unsent(reason) if !matches!(sending, Sending::Gone) => placing.failed(&place, reason),
+                Failed::Sent(reason) if self.repeatable && matches!(sending, Sending::Whole(_)) => {
+                    if !self.connection.worker.retry(Instant::now()) {
+                        return Err(Fault::lost(reason));
+                    }
+                    placing.avoid(&place, reason);
+                }
+                Failed::Unsent(reason) | Failed::Sent(reason) => return Err(Fault::lost(reason)),
+            }
+        }
+    }
+
+    /// Sends over idle connections while there are, then over a new one.
+    async fn attempt(
+        &mut self,
+        placing: &Placing<'_>,
+        place: &Place,
+        sending: &mut Sending,
+    ) -> Result<(Response<Incoming>, Upstream, Key), Failed> {
+        let key = Key {
+            origin: place.path.origin,
+            address: place.origin.address.clone(),
+            via: place.path.via,
+            speaks: place.pool.upstream,
+        };
+        loop {
+            let kept = self.connection.worker.idle.take(&key, Instant::now());
+            let mut upstream = match kept {
+                Some(kept) => kept,
+                None => {
+                    let opened = self.open(placing, place).await?;
+                    self.connection.worker.idle.offer(&key, &opened);
+                    opened
+                }
+            };
+            self.record.reused = upstream.reused;
+            match self.exchange(&mut upstream, place, sending).await {
+                Ok(response) => return Ok((response, upstream, key)),
+                Err(failed) => {
+                    let reused = upstream.reused;
+                    upstream.abort();
+                    let again = match &failed {
+                        // The origin closed it while it was idle: that says nothing about the origin.
+                        Failed::Unsent(_) => reused && !matches!(sending, Sending::Gone),
+                        Failed::Sent(Reason::ConnectionReset) => {
+                            reused && self.repeatable && matches!(sending, Sending::Whole(_))
+                        }
+                        Failed::Sent(_) | Failed::Final(_) => false,
+                    };
+                    if !again {
+                        return Err(failed);
+                    }
+                }
+            }
+        }
+    }
+
+    async fn open(&self, placing: &Placing<'_>, place: &Place) -> Result<Upstream, Failed> {
+        let (origin, wait) = (&place.origin, place.pool.connect_timeout);
+        let opening = Opening { origin, via: place.path.via, wait, priority: 0 };
+        let opened = self.connection.shared.offramp.open(opening, &mut First::none()).await;
+        let opened = opened.map_err(|failure| match failure {
+            Failure::Refused(reason, _) | Failure::Unanswered(reason) => Failed::Unsent(reason),
+            Failure::ClientGone => Failed::Final(Fault::BODY),
+        })?;
+        placing.opened(place);
+        let speaking = Upstream::over(opened.carrier, place.pool.upstream).await;
+        speaking.map_err(|_| Failed::Unsent(Reason::ConnectionReset))
+    }
+
+    /// Sends the request over one connection and waits for the head of the answer.
+    async fn exchange(
+        &mut self,
+        upstream: &mut Upstream,
+        place: &Place,
+        sending: &mut Sending,
+    ) -> Result<Response<Incoming>, Failed> {
+        let (word, opened) = watch::channel(false);
+        let gate = self.asked.expects_continue.then(|| Gate::new(opened));
+        let body = match std::mem::replace(sending, Sending::Gone) {
+            Sending::Whole(bytes) => {
+                self.upload.ended.store(true, Ordering::Relaxed);
+                *sending = Sending::Whole(bytes.clone());
+                if bytes.is_empty() { answer::empty() } else { answer::whole(bytes) }
+            }
+            Sending::Stream(incoming) => {
+                let uploading = Uploading::new(incoming, self.upload.clone(), self.record.up.clone(), !self.asked.grpc);
+                uploading.behind(gate).boxed_unsync()
+            }
+            Sending::Untouched(body) => body,
+            Sending::Gone => return Err(Failed::Final(Fault::BODY)),
+        };
+        let mut request = self.head.clone().map(|()| body);
+        if place.pool.upstream == Speaks::H2c {
+            as_http2(&mut request)?;
+        }
+        self.hear_interim(&mut request, word);
+        let asking = upstream.send(request);
+        let suspected = upstream.suspected();
+        let may_move = self.repeatable && matches!(sending, Sending::Whole(_));
+        tokio::select! {
+            biased;
+            answered = asking => match answered {
+                Ok(response) => Ok(response),
+                Err(mut error) => {
+                    match error.take_message() {
+                        Some(unsent) if !self.upload.begun.load(Ordering::Relaxed) => {
+                            if matches!(sending, Sending::Gone) {
+                                *sending = Sending::Untouched(unsent.into_body());
+                            }
+                            Err(Failed::Unsent(Reason::ConnectionReset))
+                        }
+                        Some(_) | None => Err(failed_of(error.error())),
+                    }
+                }
+            },
+            () = suspected, if may_move => Err(Failed::Sent(Reason::LinkLost)),
+            () = self.too_late(place) => Err(Failed::Final(Fault::ORIGIN_TIMEOUT)),
+        }
+    }
+
+    /// Passes interim answers on, and opens the gate at a 100.
+    fn hear_interim(&self, request: &mut Request<Body>, word: watch::Sender<bool>) {
+        let talk = self.connection.talk.clone();
+        let passes = self.connection.passes_interim(self.head_version());
+        let left = std::sync::atomic::AtomicU32::new(INTERIM_MAX);
+        hyper::ext::on_informational(request, move |interim| {
+            if interim.status() == StatusCode::CONTINUE {
+                word.send_replace(true);
+            } else if passes && left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| n.checked_sub(1)).is_ok() {
+                let fields = fields::response(interim.headers());
+                talk.interim(&answer::interim(interim.status(), &fields));
+            }
+        });
+    }
+
+    fn head_version(&self) -> Version {
+        self.record.version()
+    }
+
+    /// The origin's time is over, counted from the last byte of the request that moved.
+    async fn too_late(&self, place: &Place) {
+        loop {
+            let before = self.record.up.load(Ordering::Relaxed);
+            time::sleep(place.pool.response_timeout).await;
+            if self.record.up.load(Ordering::Relaxed) == before {
+                return;
+            }
+        }
+    }
+}
+
+/// Moves Host to where HTTP/2 has it.
+fn as_http2<B>(request: &mut Request<B>) -> Result<(), Failed> {
+    if request.headers().contains_key(header::UPGRADE) {
+        return Err(Failed::Final(Fault::UPGRADE));
+    }
+    let host = request.headers_mut().remove(header::HOST);
+    let authority = host.as_ref().and_then(|h| h.to_str().ok()).unwrap_or("localhost");
+    let target = request.uri().path_and_query().map_or("/", |target| target.as_str());
+    let uri = Uri::builder().scheme("http").authority(authority).path_and_query(target).build();
+    *request.uri_mut() = uri.map_err(|_| Failed::Final(Fault::TARGET))?;
+    *request.version_mut() = Version::HTTP_2;
+    Ok(())
+}
+
+fn failed_of(error: &hyper::Error) -> Failed {
+    if error.is_parse() || error.is_parse_status() {
+        return Failed::Final(Fault::ORIGIN_INVALID);
+    }
+    Failed::Sent(Reason::ConnectionReset)
+}
+
+/// The origin's answer, written anew for the client.
+fn pass_on(
+    connection: &Arc<Connection>,
+    answered: Answered,
+    client: Option<hyper::upgrade::OnUpgrade>,
+    (mut record, upload, under_way): (Record, Arc<Upload>, UnderWay),
+) -> Response<Body> {
+    let Answered { mut response, upstream, key, place } = answered;
+    let switching = response.status() == StatusCode::SWITCHING_PROTOCOLS;
+    let origin = switching.then(|| hyper::upgrade::on(&mut response));
+    let (mut parts, body) = response.into_parts();
+    if let Err(fault) = answer::check(&parts, client.is_some()) {
+        upstream.abort();
+        record.fault(fault);
+        record.answered(fault.status);
+        record.finished = true;
+        return answer::fault(fault, false);
+    }
+    parts.headers = fields::response(&parts.headers);
+    if let Some(cookie) = place.cookie {
+        parts.headers.append(header::SET_COOKIE, cookie);
+    }
+    parts.extensions.clear();
+    let asked_to_upgrade = client.is_some();
+    if let (Some(client), Some(origin)) = (client, origin) {
+        parts.headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+        parts.headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+        let carrying = upgrade::carry(connection.clone(), client, origin, (record, place.held, under_way));
+        connection.tasks.spawn(carrying);
+        parts.version = Version::HTTP_11;
+        return Response::from_parts(parts, answer::empty());
+    }
+    if asked_to_upgrade {
+        // What the client sent behind its question was meant for another protocol.
+        parts.headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    parts.version = Version::HTTP_11;
+    let upstream = Some((upstream, key, connection.worker.idle.clone()));
+    let exchange = Exchange { upstream, record, _held: Some(place.held), _under_way: Some(under_way) };
+    Response::from_parts(parts, Answering::new(body, upload, exchange).boxed_unsync())
+}

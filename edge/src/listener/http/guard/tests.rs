@@ -1,0 +1,128 @@
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex},
+    time,
+};
+
+use super::*;
+
+const HEAD: &[u8] = b"GET / HTTP/1.1\r\nhost: a\r\n\r\n";
+
+fn guarded() -> (DuplexStream, Guard<DuplexStream>, Arc<Talk>) {
+    let (client, server) = duplex(64 * 1024);
+    let talk = Arc::new(Talk::default());
+    (client, Guard::http1(server, BytesMut::new(), talk.clone()), talk)
+}
+
+async fn read(guard: &mut Guard<DuplexStream>) -> Vec<u8> {
+    let mut bytes = vec![0; 64 * 1024];
+    let read = guard.read(&mut bytes).await.expect("no error");
+    bytes.truncate(read);
+    bytes
+}
+
+/// True if nothing more passes for a long while. Time is paused, so a while takes no time.
+async fn is_held(guard: &mut Guard<DuplexStream>) -> bool {
+    time::timeout(Duration::from_secs(1), read(guard)).await.is_err()
+}
+
+#[tokio::test(start_paused = true)]
+async fn messages_pass_one_after_the_other() {
+    let (mut client, mut guard, _talk) = guarded();
+    let body = b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 2\r\n\r\nhi";
+    client.write_all(&[b"\r\n", HEAD, body, HEAD].concat()).await.expect("room");
+    let mut all = Vec::new();
+    while all.len() < 2 * HEAD.len() + body.len() {
+        all.extend(read(&mut guard).await);
+    }
+    assert_eq!(all, [HEAD, body, HEAD].concat(), "the empty line before the first is not passed on");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_deadline_of_a_head_is_not_reset_by_its_bytes() {
+    let (mut client, mut guard, talk) = guarded();
+    let started = Instant::now();
+    let dribble = async {
+        for byte in HEAD.iter().chain(HEAD).chain(HEAD) {
+            client.write_all(&[*byte & 0x7f]).await.expect("room");
+            time::sleep(Duration::from_secs(1)).await;
+        }
+    };
+    let passed = tokio::select! {
+        passed = read(&mut guard) => passed,
+        () = dribble => unreachable!("the deadline comes first"),
+    };
+    assert_eq!(passed, STAND_IN);
+    assert_eq!(talk.refused(0), Some(Fault::HEAD_TIMEOUT));
+    assert_eq!(started.elapsed().as_secs(), HEAD_WAIT.as_secs());
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_idle_connection_ends_unless_a_request_is_under_way() {
+    let (mut client, mut guard, talk) = guarded();
+    client.write_all(HEAD).await.expect("room");
+    assert_eq!(read(&mut guard).await, HEAD);
+    let under_way = talk.under_way();
+    assert!(time::timeout(IDLE_WAIT * 3, read(&mut guard)).await.is_err(), "a request is under way");
+    drop(under_way);
+    let started = Instant::now();
+    assert_eq!(read(&mut guard).await, b"");
+    assert!(started.elapsed() <= IDLE_WAIT);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refused_head_is_replaced_and_nothing_behind_it_passes() {
+    let (mut client, mut guard, talk) = guarded();
+    client.write_all(&[HEAD, b"GET / HTTP/1.1\r\nhost : a\r\n\r\n", HEAD].concat()).await.expect("room");
+    assert_eq!(read(&mut guard).await, HEAD);
+    assert_eq!(read(&mut guard).await, STAND_IN);
+    assert!(is_held(&mut guard).await);
+    assert_eq!((talk.refused(0), talk.refused(1)), (None, Some(Fault::FIELD_NAME)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_bad_chunk_breaks_the_body() {
+    let (mut client, mut guard, talk) = guarded();
+    let head = b"POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n";
+    client.write_all(head).await.expect("room");
+    assert_eq!(read(&mut guard).await, head);
+    client.write_all(b"0x1\r\n").await.expect("room");
+    assert!(guard.read(&mut [0; 10]).await.is_err());
+    assert_eq!(talk.broken_body(), Some(Fault::CHUNK));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_follows_an_upgrade_is_held_until_it_is_released() {
+    let (mut client, mut guard, _talk) = guarded();
+    let head = b"GET / HTTP/1.1\r\nhost: a\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n";
+    client.write_all(&[&head[..], b"frames"].concat()).await.expect("room");
+    assert_eq!(read(&mut guard).await, head);
+    assert!(is_held(&mut guard).await);
+    guard.release();
+    assert_eq!(read(&mut guard).await, b"frames");
+    client.write_all(b"more").await.expect("room");
+    assert_eq!(read(&mut guard).await, b"more");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_takes_nothing_is_given_up() {
+    let (_client, server) = duplex(16);
+    let mut guard = Guard::raw(server, BytesMut::new());
+    let started = Instant::now();
+    assert!(guard.write_all(&[0; 1000]).await.is_err());
+    assert_eq!(started.elapsed().as_secs(), STALL_WAIT.as_secs());
+}
+
+#[tokio::test(start_paused = true)]
+async fn interim_answers_go_between_whole_answers_only() {
+    let (mut client, mut guard, talk) = guarded();
+    guard.write_all(b"first").await.expect("room");
+    talk.interim(b"interim");
+    assert!(is_held(&mut guard).await);
+    guard.write_all(b" half ").await.expect("room");
+    guard.flush().await.expect("flushed");
+    assert!(is_held(&mut guard).await);
+    guard.write_all(b" second").await.expect("room");
+    let mut got = vec![0; 25];
+    client.read_exact(&mut got).await.expect("all of it");
+    assert_eq!(got, b"first half interim second");
+}

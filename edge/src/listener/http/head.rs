@@ -1,0 +1,214 @@
+//! The strict reading of an HTTP/1 request head: everything hyper would let pass and a server behind might read another
+//! way. Pure; it sees the raw bytes before hyper does.
+
+use super::{authority::Authority, fault::Fault};
+
+/// Most bytes of a head, its last empty line included.
+pub(super) const HEAD_MAX: usize = 32 * 1024;
+/// Most fields of a head.
+pub(super) const FIELDS_MAX: usize = 100;
+
+/// How the bytes behind a head are framed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Framing {
+    /// There is no body.
+    None,
+    /// So many bytes.
+    Length(u64),
+    /// Chunks.
+    Chunked,
+    /// Nobody knows yet: a change of protocol was asked for, and what follows waits for the answer.
+    Upgrade,
+}
+
+/// Finds the end of a head as it arrives, judging line ends on the way.
+#[derive(Debug, Default)]
+pub(super) struct Scan {
+    at: usize,
+    line: usize,
+}
+
+impl Scan {
+    /// Looks at what has arrived since; `Some` is the length of the whole head.
+    pub(super) fn feed(&mut self, bytes: &[u8]) -> Result<Option<usize>, Fault> {
+        while let Some(found) = bytes[self.at..].iter().position(|b| matches!(b, b'\r' | b'\n')) {
+            let at = self.at + found;
+            match (bytes[at], bytes.get(at + 1)) {
+                (b'\n', _) => return Err(Fault::LINE_END),
+                (_, None) => {
+                    self.at = at;
+                    return if bytes.len() > HEAD_MAX { Err(Fault::HEAD_TOO_LARGE) } else { Ok(None) };
+                }
+                (_, Some(b'\n')) => {}
+                (_, Some(_)) => return Err(Fault::LINE_END),
+            }
+            if self.line == 0 {
+                // An old or foreign protocol is told off at its first line; it may never send another.
+                request_line(&bytes[..at])?;
+            }
+            let empty = at == self.line;
+            (self.at, self.line) = (at + 2, at + 2);
+            if self.at > HEAD_MAX {
+                return Err(Fault::HEAD_TOO_LARGE);
+            }
+            if empty {
+                return Ok(Some(self.at));
+            }
+        }
+        self.at = bytes.len();
+        if bytes.len() > HEAD_MAX { Err(Fault::HEAD_TOO_LARGE) } else { Ok(None) }
+    }
+}
+
+struct RequestLine<'a> {
+    method: &'a [u8],
+    is_1_1: bool,
+}
+
+fn request_line(line: &[u8]) -> Result<RequestLine<'_>, Fault> {
+    let mut parts = line.split(|b| *b == b' ');
+    let (Some(method), Some(target), Some(version), None) = (parts.next(), parts.next(), parts.next(), parts.next())
+    else {
+        return Err(Fault::REQUEST_LINE);
+    };
+    if method.is_empty() || !method.iter().all(|b| is_token(*b)) {
+        return Err(Fault::REQUEST_LINE);
+    }
+    let is_1_1 = match version {
+        b"HTTP/1.1" => true,
+        b"HTTP/1.0" => false,
+        _ if version.starts_with(b"HTTP/") => return Err(Fault::VERSION),
+        _ => return Err(Fault::REQUEST_LINE),
+    };
+    if target.is_empty() || !target.iter().all(|b| is_target(*b)) {
+        return Err(Fault::TARGET);
+    }
+    if method == b"CONNECT" {
+        return Err(Fault::METHOD);
+    }
+    Ok(RequestLine { method, is_1_1 })
+}
+
+/// A character of a target. A fragment never is; a backslash is a slash to some and not to others.
+pub(super) fn is_target(b: u8) -> bool {
+    matches!(b, 0x21..=0x7e) && !matches!(b, b'#' | b'\\' | b'<' | b'>')
+}
+
+/// A character of a token (RFC 9110 section 5.6.2).
+pub(super) fn is_token(b: u8) -> bool {
+    b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b)
+}
+
+fn is_value(b: u8) -> bool {
+    b == b'\t' || matches!(b, 0x20..=0x7e | 0x80..)
+}
+
+/// The fields that decide how a message is framed and whom it is for.
+#[derive(Debug, Default)]
+struct Deciding<'a> {
+    host: Vec<&'a [u8]>,
+    length: Vec<&'a [u8]>,
+    encoding: Vec<&'a [u8]>,
+    connection_upgrade: bool,
+    upgrade: Vec<&'a [u8]>,
+    count: usize,
+}
+
+/// Checks a whole head, its empty line included, and says how its body is framed.
+pub(super) fn check(head: &[u8]) -> Result<Framing, Fault> {
+    let mut lines = head.split(|b| *b == b'\n').map(|line| line.strip_suffix(b"\r").unwrap_or(line));
+    let first = request_line(lines.next().unwrap_or_default())?;
+    let mut seen = Deciding::default();
+    for line in lines.take_while(|line| !line.is_empty()) {
+        let (name, value) = field(line)?;
+        seen.note(name, value)?;
+    }
+    let has_host = match seen.host[..] {
+        [] => false,
+        [host] => std::str::from_utf8(host).ok().and_then(Authority::parse).is_some(),
+        _ => return Err(Fault::HOST),
+    };
+    if !has_host && (first.is_1_1 || !seen.host.is_empty()) {
+        return Err(Fault::HOST);
+    }
+    let framing = framing(&seen, first.is_1_1)?;
+    let bare = matches!(framing, Framing::None | Framing::Length(0));
+    let websocket =
+        seen.connection_upgrade && matches!(seen.upgrade[..], [one] if one.eq_ignore_ascii_case(b"websocket"));
+    if websocket && bare && first.is_1_1 && first.method == b"GET" {
+        return Ok(Framing::Upgrade);
+    }
+    Ok(framing)
+}
+
+/// One field line: name, colon, value without the blanks around it.
+pub(super) fn field(line: &[u8]) -> Result<(&[u8], &[u8]), Fault> {
+    if matches!(line.first(), Some(b' ' | b'\t')) {
+        return Err(Fault::FOLDED);
+    }
+    let colon = line.iter().position(|b| *b == b':').ok_or(Fault::FIELD_NAME)?;
+    let (name, value) = (&line[..colon], &line[colon + 1..]);
+    if name.is_empty() || !name.iter().all(|b| is_token(*b)) {
+        return Err(Fault::FIELD_NAME);
+    }
+    if !value.iter().all(|b| is_value(*b)) {
+        return Err(Fault::FIELD_VALUE);
+    }
+    Ok((name, trim(value)))
+}
+
+/// Blanks are space and tab, nothing else: 0x85 and 0xA0 are bytes of the value.
+fn trim(mut value: &[u8]) -> &[u8] {
+    while let [b' ' | b'\t', rest @ ..] | [rest @ .., b' ' | b'\t'] = value {
+        value = rest;
+    }
+    value
+}
+
+impl<'a> Deciding<'a> {
+    fn note(&mut self, name: &[u8], value: &'a [u8]) -> Result<(), Fault> {
+        self.count += 1;
+        if self.count > FIELDS_MAX {
+            return Err(Fault::TOO_MANY_FIELDS);
+        }
+        let is = |known: &str| name.eq_ignore_ascii_case(known.as_bytes());
+        if is("host") {
+            self.host.push(value);
+        } else if is("content-length") {
+            self.length.push(value);
+        } else if is("transfer-encoding") {
+            self.encoding.push(value);
+        } else if is("upgrade") {
+            self.upgrade.push(value);
+        } else if is("connection") {
+            let named = |part: &[u8]| trim(part).eq_ignore_ascii_case(b"upgrade");
+            self.connection_upgrade |= value.split(|b| *b == b',').any(named);
+        }
+        Ok(())
+    }
+}
+
+fn framing(seen: &Deciding<'_>, is_1_1: bool) -> Result<Framing, Fault> {
+    let length = match seen.length[..] {
+        [] => None,
+        [one] => Some(length(one).ok_or(Fault::LENGTH)?),
+        _ => return Err(Fault::LENGTH),
+    };
+    match (&seen.encoding[..], length) {
+        ([], None) => Ok(Framing::None),
+        ([], Some(length)) => Ok(Framing::Length(length)),
+        (_, Some(_)) => Err(Fault::LENGTH_AND_ENCODING),
+        ([one], None) if is_1_1 && one.eq_ignore_ascii_case(b"chunked") => Ok(Framing::Chunked),
+        (_, None) => Err(Fault::ENCODING),
+    }
+}
+
+/// Digits and nothing else, below 2^63.
+pub(super) fn length(value: &[u8]) -> Option<u64> {
+    let digits = !value.is_empty() && value.iter().all(u8::is_ascii_digit);
+    let number = std::str::from_utf8(value).ok().filter(|_| digits)?.parse::<u64>().ok()?;
+    (number <= i64::MAX as u64).then_some(number)
+}
+
+#[cfg(test)]
+mod tests;

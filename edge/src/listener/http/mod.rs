@@ -1,0 +1,153 @@
+//! HTTP listeners: the edge ends the client's HTTP, judges and routes every request, and speaks HTTP to origins itself.
+//!
+//! hyper parses and frames; what it would let pass and a server behind might read another way is refused before it sees
+//! it. Nothing is ever passed through: every message is written anew. Deciding is pure (`head`, `chunks`, `request`,
+//! `fields`, `path`, `answer`, `budget`); acting is `serve`, `forward`, `guard`, `upstream`, `upgrade`.
+
+mod affinity;
+mod answer;
+mod authority;
+mod body;
+mod budget;
+mod chunks;
+mod fault;
+mod fields;
+mod forward;
+mod guard;
+mod head;
+mod path;
+mod place;
+mod record;
+mod request;
+mod serve;
+mod tls;
+mod upgrade;
+mod upstream;
+
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc, Mutex, PoisonError, Weak,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use http::Version;
+use net::Socket;
+use tokio_util::task::TaskTracker;
+
+pub use affinity::Sealer;
+pub(super) use tls::Tls;
+
+use self::{budget::Budget, guard::Talk, serve::ClientIo, upstream::Idle};
+use super::{Shared, table::ListenerState};
+use crate::{metrics::RefusedFlow, model::Held};
+
+/// How often idle connections to origins are looked through.
+const SWEEP_EVERY: Duration = Duration::from_secs(1);
+
+/// What HTTP listeners keep: a part for every worker, so that none waits for another.
+#[derive(Debug)]
+pub struct Http {
+    workers: Vec<Arc<Worker>>,
+    sealer: Sealer,
+    next: AtomicUsize,
+}
+
+#[derive(Debug)]
+struct Worker {
+    idle: Arc<Idle>,
+    budget: Mutex<Budget>,
+}
+
+impl Http {
+    /// One part for each of so many workers, and what seals affinity cookies.
+    #[must_use]
+    pub fn new(workers: usize, sealer: Sealer) -> Self {
+        let worker = || Arc::new(Worker { idle: Arc::default(), budget: Mutex::new(Budget::new(Instant::now())) });
+        Self {
+            workers: std::iter::repeat_with(worker).take(workers.max(1)).collect(),
+            sealer,
+            next: AtomicUsize::new(0),
+        }
+    }
+
+    /// Looks through idle connections now and then, for as long as anybody holds this.
+    pub async fn sweep(this: Weak<Self>) {
+        let mut ticks = tokio::time::interval(SWEEP_EVERY);
+        loop {
+            ticks.tick().await;
+            let Some(this) = this.upgrade() else { return };
+            let now = Instant::now();
+            this.workers.iter().for_each(|worker| worker.idle.sweep(now));
+        }
+    }
+
+    /// The worker for the next connection.
+    pub(super) fn next_worker(&self) -> usize {
+        self.next.fetch_add(1, Ordering::Relaxed) % self.workers.len()
+    }
+}
+
+impl Worker {
+    fn request(&self) {
+        self.budget.lock().unwrap_or_else(PoisonError::into_inner).request();
+    }
+
+    fn retry(&self, now: Instant) -> bool {
+        self.budget.lock().unwrap_or_else(PoisonError::into_inner).retry(now)
+    }
+}
+
+/// A client's connection, as its requests see it.
+#[derive(Debug)]
+struct Connection {
+    shared: Arc<Shared>,
+    state: Arc<ListenerState>,
+    worker: Arc<Worker>,
+    talk: Arc<Talk>,
+    source: SocketAddr,
+    tls: bool,
+    tasks: TaskTracker,
+    _held: Held,
+}
+
+impl Connection {
+    fn default_port(&self) -> u16 {
+        if self.tls { 443 } else { 80 }
+    }
+
+    /// Interim answers are written beside hyper, which only HTTP/1.1 allows.
+    fn passes_interim(&self, version: Version) -> bool {
+        version == Version::HTTP_11
+    }
+}
+
+/// An accepted connection on its way to its worker.
+#[derive(Debug)]
+pub(super) struct Accepted {
+    pub(super) shared: Arc<Shared>,
+    pub(super) state: Arc<ListenerState>,
+    pub(super) source: SocketAddr,
+    pub(super) held: Held,
+    pub(super) worker: usize,
+    pub(super) tasks: TaskTracker,
+}
+
+/// Serves a client's connection to its end.
+pub(super) async fn serve(accepted: Accepted, client: Socket) {
+    let Accepted { shared, state, source, held, worker, tasks } = accepted;
+    let tls = state.tls();
+    let worker = shared.http.workers[worker].clone();
+    let connection =
+        Connection { shared, state, worker, talk: Arc::default(), source, tls: tls.is_some(), tasks, _held: held };
+    let Some(tls) = tls else {
+        return Box::pin(serve::serve(Arc::new(connection), ClientIo::Plain(client), None)).await;
+    };
+    let Some((client, is_h2)) = tls.accept(client).await else {
+        let listener = &connection.state.listener().name;
+        return connection.shared.metrics.refused_flow(listener, RefusedFlow::Handshake);
+    };
+    Box::pin(serve::serve(Arc::new(connection), ClientIo::Tls(client), is_h2)).await;
+}

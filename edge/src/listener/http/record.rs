@@ -1,0 +1,151 @@
+//! One line and its counters for every request, told once, however it ended.
+
+use std::{
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use http::{Method, StatusCode, Version};
+use tracing::info;
+
+use super::fault::Fault;
+use crate::{
+    metrics::{Metrics, RequestGuard},
+    model::Listener,
+};
+
+/// What is told of a request when it is over.
+#[derive(Debug)]
+pub(super) struct Record {
+    metrics: Metrics,
+    listener: Arc<Listener>,
+    source: SocketAddr,
+    started: Instant,
+    method: Method,
+    version: Version,
+    _in_flight: RequestGuard,
+    /// Whom it was for.
+    pub(super) host: Option<String>,
+    /// The path in its one spelling.
+    pub(super) path: String,
+    /// How often it was placed.
+    pub(super) attempts: u32,
+    /// Where it went last.
+    pub(super) place: Option<Told>,
+    /// The connection had carried requests before.
+    pub(super) reused: bool,
+    /// The status the client was told.
+    pub(super) status: Option<StatusCode>,
+    /// How long the head of the answer took.
+    pub(super) first_byte: Option<Duration>,
+    /// Bytes of the request's body.
+    pub(super) up: Arc<std::sync::atomic::AtomicU64>,
+    /// Bytes of the answer's body.
+    pub(super) down: u64,
+    /// Why it failed.
+    pub(super) reason: Option<&'static str>,
+    /// The answer's last byte was handed over.
+    pub(super) finished: bool,
+}
+
+/// A place, as logs name it.
+#[derive(Debug, Clone)]
+pub(super) struct Told {
+    pub(super) pool: String,
+    pub(super) origin: String,
+    pub(super) link: Option<String>,
+    pub(super) connector: Option<String>,
+}
+
+impl Record {
+    /// A request that has just arrived.
+    pub(super) fn new(
+        metrics: &Metrics,
+        listener: Arc<Listener>,
+        source: SocketAddr,
+        (method, version): (Method, Version),
+    ) -> Self {
+        Self {
+            _in_flight: metrics.request(&listener.name),
+            metrics: metrics.clone(),
+            listener,
+            source,
+            started: Instant::now(),
+            method,
+            version,
+            host: None,
+            path: String::new(),
+            attempts: 0,
+            place: None,
+            reused: false,
+            status: None,
+            first_byte: None,
+            up: Arc::default(),
+            down: 0,
+            reason: None,
+            finished: false,
+        }
+    }
+
+    /// The version the client speaks.
+    pub(super) fn version(&self) -> Version {
+        self.version
+    }
+
+    /// The edge answers itself.
+    pub(super) fn fault(&mut self, fault: Fault) {
+        self.reason = Some(fault.code);
+    }
+
+    /// An answer's head goes to the client.
+    pub(super) fn answered(&mut self, status: StatusCode) {
+        self.status = Some(status);
+        self.first_byte = Some(self.started.elapsed());
+    }
+}
+
+impl Drop for Record {
+    fn drop(&mut self) {
+        let taken = self.started.elapsed();
+        let ended = match (self.status, self.finished) {
+            (_, true) => "finished",
+            (None, false) => "client_gone",
+            (Some(_), false) if self.reason.is_some() => "broken",
+            (Some(_), false) => "client_gone",
+        };
+        let totals = self.metrics.totals(&self.listener.name);
+        let up = self.up.load(std::sync::atomic::Ordering::Relaxed);
+        totals.sent.fetch_add(up, std::sync::atomic::Ordering::Relaxed);
+        totals.received.fetch_add(self.down, std::sync::atomic::Ordering::Relaxed);
+        self.metrics.request_ended(&self.listener.name, self.status.map(|s| s.as_u16()), taken);
+        let place = self.place.as_ref();
+        info!(
+            target: "access",
+            listener = %self.listener.name,
+            source = %self.source,
+            method = %self.method,
+            host = self.host,
+            path = self.path,
+            version = ?self.version,
+            status = self.status.map(|s| s.as_u16()),
+            pool = place.map(|p| &p.pool[..]),
+            origin = place.map(|p| &p.origin[..]),
+            connector = place.and_then(|p| p.connector.as_deref()),
+            link = place.and_then(|p| p.link.as_deref()),
+            attempts = self.attempts,
+            reused = self.reused,
+            first_byte_ms = self.first_byte.map(millis),
+            duration_ms = millis(taken),
+            bytes_up = up,
+            bytes_down = self.down,
+            ended,
+            reason = self.reason,
+            "request"
+        );
+    }
+}
+
+fn millis(duration: Duration) -> f64 {
+    (duration.as_secs_f64() * 1e6).round() / 1e3
+}

@@ -1,0 +1,253 @@
+//! What a parsed request asks for, and whether it may be carried at all: target forms, host against authority, methods,
+//! the fields of HTTP/2. Pure. Framing of HTTP/1 has been judged before, on the raw bytes.
+
+use http::{HeaderMap, Method, Request, Version, header, request::Parts};
+
+use super::{
+    authority::Authority,
+    fault::Fault,
+    head::{self, FIELDS_MAX},
+    path,
+};
+
+/// A request that may be carried.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Asked {
+    /// Whom it is for.
+    pub(super) host: Option<Authority>,
+    /// The path in its one spelling, or `*`.
+    pub(super) path: String,
+    /// Behind the question mark.
+    pub(super) query: Option<String>,
+    /// It waits for `100 Continue` before its body.
+    pub(super) expects_continue: bool,
+    /// It asks to speak WebSocket.
+    pub(super) upgrade: bool,
+    /// It is a gRPC call.
+    pub(super) grpc: bool,
+    /// It is to be answered here: a hop count of its own ran out.
+    pub(super) last_hop: bool,
+}
+
+/// [`check`] of a whole request.
+pub(super) fn check_request<B>(request: &Request<B>, default_port: u16) -> Result<Asked, Fault> {
+    let mut head = Request::new(());
+    head.method_mut().clone_from(request.method());
+    head.uri_mut().clone_from(request.uri());
+    *head.version_mut() = request.version();
+    head.headers_mut().clone_from(request.headers());
+    check(&head.into_parts().0, default_port)
+}
+
+/// Reads and checks a request.
+pub(super) fn check(parts: &Parts, default_port: u16) -> Result<Asked, Fault> {
+    let is_h2 = parts.version == Version::HTTP_2;
+    if is_h2 {
+        check_h2_fields(&parts.headers)?;
+    }
+    if parts.method == Method::CONNECT || parts.method == Method::TRACE {
+        return Err(Fault::METHOD);
+    }
+    let host = host(parts, is_h2, default_port)?;
+    let asterisk = parts.uri.path() == "*";
+    if asterisk && parts.method != Method::OPTIONS {
+        return Err(Fault::TARGET);
+    }
+    let path = if asterisk { "*".to_owned() } else { path::normal(parts.uri.path())? };
+    let query = parts.uri.query().map(str::to_owned);
+    if query.as_ref().is_some_and(|q| !q.bytes().all(head::is_target)) {
+        return Err(Fault::TARGET);
+    }
+    Ok(Asked {
+        host,
+        path,
+        query,
+        expects_continue: expects_continue(parts)?,
+        upgrade: !is_h2 && asks_websocket(parts),
+        grpc: is_grpc(&parts.headers),
+        last_hop: parts.method == Method::OPTIONS && parts.headers.get(header::MAX_FORWARDS).is_some_and(|v| v == "0"),
+    })
+}
+
+fn host(parts: &Parts, is_h2: bool, default_port: u16) -> Result<Option<Authority>, Fault> {
+    let read = |text: &str| Authority::parse(text).ok_or(Fault::HOST);
+    let mut hosts = parts.headers.get_all(header::HOST).iter();
+    let field = hosts.next().map(|v| v.to_str().map_err(|_| Fault::HOST).and_then(read)).transpose()?;
+    if hosts.next().is_some() {
+        return Err(Fault::HOST);
+    }
+    if !matches!(parts.uri.scheme_str(), None | Some("http" | "https")) {
+        return Err(Fault::TARGET);
+    }
+    let target = parts.uri.authority().map(|a| read(a.as_str())).transpose()?;
+    match (target, field) {
+        // HTTP/2 sends one of them or two that agree; in HTTP/1 an absolute target replaces the field.
+        (Some(target), Some(field)) if is_h2 && !target.agrees(&field, default_port) => Err(Fault::HOST),
+        (Some(target), _) => Ok(Some(target)),
+        (None, None) if is_h2 => Err(Fault::HOST),
+        (None, field) => Ok(field),
+    }
+}
+
+/// What an HTTP/2 library may let pass and HTTP/1 would read another way.
+fn check_h2_fields(headers: &HeaderMap) -> Result<(), Fault> {
+    if headers.len() > FIELDS_MAX {
+        return Err(Fault::TOO_MANY_FIELDS);
+    }
+    let forbidden = ["connection", "keep-alive", "proxy-connection", "transfer-encoding", "upgrade", "http2-settings"];
+    if forbidden.iter().any(|name| headers.contains_key(*name)) {
+        return Err(Fault::FIELD_NAME);
+    }
+    if headers.get_all(header::TE).iter().any(|te| te != "trailers") {
+        return Err(Fault::FIELD_VALUE);
+    }
+    let blank = |b: Option<&u8>| matches!(b, Some(b' ' | b'\t'));
+    if headers.values().any(|v| blank(v.as_bytes().first()) || blank(v.as_bytes().last())) {
+        return Err(Fault::FIELD_VALUE);
+    }
+    let mut lengths = headers.get_all(header::CONTENT_LENGTH).iter();
+    if lengths.next().is_some_and(|l| head::length(l.as_bytes()).is_none()) || lengths.next().is_some() {
+        return Err(Fault::LENGTH);
+    }
+    Ok(())
+}
+
+fn expects_continue(parts: &Parts) -> Result<bool, Fault> {
+    let mut expects = parts.headers.get_all(header::EXPECT).iter();
+    match (expects.next(), expects.next()) {
+        (None, _) => Ok(false),
+        // A 1.0 client does not know interim answers: its expectation is ignored (RFC 9110 section 10.1.1).
+        (Some(one), None) if one.as_bytes().eq_ignore_ascii_case(b"100-continue") => {
+            Ok(parts.version != Version::HTTP_10)
+        }
+        _ => Err(Fault::EXPECTATION),
+    }
+}
+
+/// The same judgement as on the raw head, so that both hold back or neither.
+fn asks_websocket(parts: &Parts) -> bool {
+    let headers = &parts.headers;
+    let mut protocols = headers.get_all(header::UPGRADE).iter();
+    let one = matches!((protocols.next(), protocols.next()), (Some(p), None) if p.as_bytes().eq_ignore_ascii_case(b"websocket"));
+    let named = headers.get_all(header::CONNECTION).iter().any(|value| {
+        let mut names = value.as_bytes().split(|b| *b == b',');
+        names.any(|name| name.trim_ascii().eq_ignore_ascii_case(b"upgrade"))
+    });
+    let bare = !headers.contains_key(header::TRANSFER_ENCODING)
+        && headers.get(header::CONTENT_LENGTH).is_none_or(|l| head::length(l.as_bytes()) == Some(0));
+    one && named && bare && parts.method == Method::GET && parts.version == Version::HTTP_11
+}
+
+fn is_grpc(headers: &HeaderMap) -> bool {
+    let kind = headers.get(header::CONTENT_TYPE).map(|v| v.as_bytes());
+    kind.and_then(|k| k.strip_prefix(b"application/grpc"))
+        .is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';')))
+}
+
+/// True if the method may be sent again although its first sending may have done its work.
+pub(super) fn is_idempotent(method: &Method) -> bool {
+    [Method::GET, Method::HEAD, Method::OPTIONS, Method::PUT, Method::DELETE].contains(method)
+}
+
+#[cfg(test)]
+mod tests {
+    use http::Request;
+
+    use super::*;
+
+    fn asked(version: Version, method: &str, uri: &str, fields: &[(&str, &str)]) -> Result<Asked, Fault> {
+        let request = Request::builder().version(version).method(method).uri(uri);
+        let request = fields.iter().fold(request, |request, (name, value)| request.header(*name, *value));
+        check(&request.body(()).expect("parsed by hyper").into_parts().0, 80)
+    }
+
+    fn fault(version: Version, method: &str, uri: &str, fields: &[(&str, &str)]) -> Option<Fault> {
+        asked(version, method, uri, fields).err()
+    }
+
+    const V1: Version = Version::HTTP_11;
+    const V2: Version = Version::HTTP_2;
+
+    #[test]
+    fn an_absolute_target_replaces_the_host_field() {
+        let asked = asked(V1, "GET", "http://b:81/x/../y?q=/../", &[("host", "a")]).expect("good");
+        assert_eq!(asked.host, Authority::parse("b:81"));
+        assert_eq!((asked.path.as_str(), asked.query.as_deref()), ("/y", Some("q=/../")));
+        assert_eq!(fault(V1, "GET", "ftp://b/", &[("host", "a")]), Some(Fault::TARGET));
+        assert_eq!(fault(V1, "GET", "http://u@b/", &[("host", "a")]), Some(Fault::HOST));
+    }
+
+    #[test]
+    fn asterisk_is_only_for_options() {
+        assert_eq!(fault(V1, "GET", "*", &[("host", "a")]), Some(Fault::TARGET));
+        assert_eq!(asked(V1, "OPTIONS", "*", &[("host", "a")]).expect("good").path, "*");
+    }
+
+    #[test]
+    fn connect_and_trace_are_off() {
+        assert_eq!(fault(V2, "CONNECT", "a:1", &[]), Some(Fault::METHOD));
+        assert_eq!(fault(V1, "TRACE", "/", &[("host", "a")]), Some(Fault::METHOD));
+    }
+
+    #[test]
+    fn options_with_no_hop_left_is_answered_here() {
+        let hops = |n| asked(V1, "OPTIONS", "/", &[("host", "a"), ("max-forwards", n)]).expect("good").last_hop;
+        assert!(hops("0") && !hops("1"));
+    }
+
+    #[test]
+    fn authority_and_host_agree() {
+        assert_eq!(fault(V2, "GET", "http://a/", &[("host", "a")]), None);
+        assert_eq!(fault(V2, "GET", "http://a/", &[("host", "A:80")]), None);
+        assert_eq!(fault(V2, "GET", "http://a/", &[("host", "b")]), Some(Fault::HOST));
+        assert_eq!(fault(V2, "GET", "http://a/", &[("host", "a"), ("host", "a")]), Some(Fault::HOST));
+        assert_eq!(fault(V2, "GET", "/", &[]), Some(Fault::HOST));
+        assert_eq!(fault(V2, "GET", "/", &[("host", "a")]), None);
+    }
+
+    #[test]
+    fn http_2_fields_that_http_1_reads_another_way_are_refused() {
+        for (name, value, expected) in [
+            ("connection", "close", Fault::FIELD_NAME),
+            ("transfer-encoding", "chunked", Fault::FIELD_NAME),
+            ("upgrade", "websocket", Fault::FIELD_NAME),
+            ("te", "gzip", Fault::FIELD_VALUE),
+            ("x", " leading", Fault::FIELD_VALUE),
+            ("x", "trailing\t", Fault::FIELD_VALUE),
+            ("content-length", "+1", Fault::LENGTH),
+        ] {
+            assert_eq!(fault(V2, "POST", "http://a/", &[(name, value)]), Some(expected), "{name}: {value}");
+        }
+        let twice = [("content-length", "1"), ("content-length", "1")];
+        assert_eq!(fault(V2, "POST", "http://a/", &twice), Some(Fault::LENGTH));
+        assert_eq!(fault(V2, "POST", "http://a/", &[("te", "trailers")]), None);
+        let many: Vec<(&str, &str)> = (0..=FIELDS_MAX).map(|_| ("x", "y")).collect();
+        assert_eq!(fault(V2, "GET", "http://a/", &many), Some(Fault::TOO_MANY_FIELDS));
+    }
+
+    #[test]
+    fn an_unknown_expectation_fails() {
+        let with = |value| asked(V1, "POST", "/", &[("host", "a"), ("expect", value)]).map(|a| a.expects_continue);
+        assert_eq!(with("100-Continue"), Ok(true));
+        assert_eq!(with("200-maybe"), Err(Fault::EXPECTATION));
+        let old = asked(Version::HTTP_10, "POST", "/", &[("expect", "100-continue")]);
+        assert!(!old.expect("good").expects_continue);
+    }
+
+    #[test]
+    fn only_websocket_is_upgraded_to() {
+        let with = |version, protocol| {
+            asked(version, "GET", "/", &[("host", "a"), ("connection", "Upgrade"), ("upgrade", protocol)])
+        };
+        assert!(with(V1, "WebSocket").expect("good").upgrade);
+        assert!(!with(V1, "h2c").expect("good").upgrade);
+        assert!(!with(Version::HTTP_10, "websocket").expect("good").upgrade);
+    }
+
+    #[test]
+    fn grpc_is_told_by_its_content_type() {
+        let with = |kind| asked(V2, "POST", "http://a/", &[("content-type", kind)]).expect("good").grpc;
+        assert!(with("application/grpc") && with("application/grpc+proto"));
+        assert!(!with("application/grpc-web") && !with("text/plain"));
+    }
+}

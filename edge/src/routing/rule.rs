@@ -1,0 +1,47 @@
+//! Host and path rules of HTTP listeners: the first that matches says which load balancer takes a request.
+
+use crate::model::{Listener, Rule};
+
+/// Index of the load balancer for a request: of the first rule that matches, else the listener's own. The host is in lower
+/// case and without port, the path in its one spelling.
+#[must_use]
+pub fn load_balancer(listener: &Listener, host: &str, path: &str) -> usize {
+    let rule = listener.http.rules.iter().find(|rule| matches(rule, host, path));
+    rule.map_or(listener.load_balancer, |rule| rule.load_balancer)
+}
+
+fn matches(rule: &Rule, host: &str, path: &str) -> bool {
+    rule.host.as_deref().is_none_or(|wanted| is_host(wanted, host))
+        && rule.path.as_deref().is_none_or(|p| is_under(p, path))
+}
+
+/// `*.example.com` stands for every name below it.
+fn is_host(wanted: &str, host: &str) -> bool {
+    match wanted.strip_prefix('*') {
+        Some(suffix) => host.len() > suffix.len() && host.ends_with(suffix),
+        None => host == wanted,
+    }
+}
+
+/// Whole segments only: `/v1` takes `/v1` and `/v1/x`, not `/v10`.
+fn is_under(prefix: &str, path: &str) -> bool {
+    path.strip_prefix(prefix).is_some_and(|rest| prefix.ends_with('/') || rest.is_empty() || rest.starts_with('/'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hosts_match_exactly_or_below_a_star() {
+        assert!(is_host("a.example", "a.example") && !is_host("a.example", "b.a.example"));
+        assert!(is_host("*.example", "a.example") && is_host("*.example", "b.a.example"));
+        assert!(!is_host("*.example", ".example") && !is_host("*.example", "example"));
+    }
+
+    #[test]
+    fn paths_match_by_whole_segments() {
+        assert!(is_under("/", "/x") && is_under("/v1/", "/v1/x") && is_under("/v1", "/v1") && is_under("/v1", "/v1/x"));
+        assert!(!is_under("/v1", "/v10") && !is_under("/v1/", "/v1"));
+    }
+}

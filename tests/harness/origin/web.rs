@@ -1,0 +1,76 @@
+//! Small HTTP origins that show what reached them, byte for byte.
+
+use std::{
+    io::{self, Read, Write},
+    net::{SocketAddr, TcpStream},
+    sync::{Arc, Mutex},
+};
+
+use super::{Ending, Origin};
+
+/// Heads that reached an origin.
+pub type Heads = Arc<Mutex<Vec<String>>>;
+
+/// Answers each request with these bytes, whatever it was, once its head has come; remembers the heads. The connection
+/// ends if the bytes say so.
+#[must_use]
+pub fn says(at: SocketAddr, answer: &'static str) -> (Origin, Heads) {
+    let heads = Heads::default();
+    let seen = heads.clone();
+    let origin = Origin::start(at, move |mut stream| {
+        while let Some(head) = head(stream)? {
+            seen.lock().expect("no panic while held").push(head);
+            stream.write_all(answer.as_bytes())?;
+            if answer.contains("Connection: close") {
+                return Ok(Ending::Clean);
+            }
+        }
+        Ok(Ending::Clean)
+    });
+    (origin, heads)
+}
+
+/// Answers each request with its own head as body.
+#[must_use]
+pub fn mirror(at: SocketAddr) -> Origin {
+    Origin::start(at, |mut stream| {
+        while let Some(head) = head(stream)? {
+            let length = head.len();
+            stream.write_all(format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n{head}").as_bytes())?;
+        }
+        Ok(Ending::Clean)
+    })
+}
+
+/// Remembers everything that comes, answers `answer` after the first head, and then echoes.
+#[must_use]
+pub fn echoes_after(at: SocketAddr, answer: &'static str) -> (Origin, Heads) {
+    let heads = Heads::default();
+    let seen = heads.clone();
+    let origin = Origin::start(at, move |mut stream| {
+        let Some(head) = head(stream)? else { return Ok(Ending::Clean) };
+        // Whatever follows the head before the answer would show here.
+        stream.set_nonblocking(true)?;
+        let mut early = [0; 1024];
+        let early = stream.peek(&mut early).map_or(0, |n| n);
+        stream.set_nonblocking(false)?;
+        seen.lock().expect("no panic while held").push(format!("{head}[{early}]"));
+        stream.write_all(answer.as_bytes())?;
+        io::copy(&mut &*stream, &mut stream)?;
+        stream.shutdown(std::net::Shutdown::Write).map(|()| Ending::Clean)
+    });
+    (origin, heads)
+}
+
+/// One head, or `None` at the end.
+fn head(mut stream: &TcpStream) -> io::Result<Option<String>> {
+    let mut bytes = Vec::new();
+    let mut byte = [0];
+    while !bytes.ends_with(b"\r\n\r\n") {
+        if stream.read(&mut byte)? == 0 {
+            return Ok(None);
+        }
+        bytes.push(byte[0]);
+    }
+    Ok(Some(String::from_utf8_lossy(&bytes).into_owned()))
+}
