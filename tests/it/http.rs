@@ -224,7 +224,7 @@ fn a_bad_request_behind_a_good_one_is_refused_and_the_good_one_answered() {
 #[test]
 fn a_bad_chunk_closes_both_connections() {
     let (_world, origin, edge, _dc1) =
-        with_origin(|at| underpass_tests::harness::origin::habits::reads_only(at), Origin::address);
+        with_origin(underpass_tests::harness::origin::habits::reads_only, Origin::address);
     let got =
         raw(&edge, b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n0x1\r\nx\r\n0\r\n\r\n");
     assert!(got.is_empty() || got.contains("underpass-reason: bad_chunk"), "{got}");

@@ -72,7 +72,8 @@ fn every_setting_is_read() {
     let www = &config.catalog.load_balancers[0];
     assert_eq!((&www.pools[..], www.fallback_pool), (&[0, 1][..], Some(1)));
     assert_eq!(www.session_affinity, Affinity::Source { ttl: Duration::from_secs(3600) });
-    let [www, postgres] = &config.catalog.listeners[..] else { panic!("there are two listeners") };
+    let [www, postgres, web] = &config.catalog.listeners[..] else { panic!("there are three listeners") };
+    assert_eq!((web.protocol, web.http.rules.len(), web.http.trusted_proxies.len()), (ListenProtocol::Http, 1, 1));
     assert_eq!((www.protocol, www.load_balancer, www.replay), (ListenProtocol::Tcp, 0, true));
     assert_eq!((postgres.load_balancer, postgres.idle_timeout), (1, Some(Duration::from_secs(3600))));
 }

@@ -81,8 +81,13 @@ impl Gate {
     /// A gate that opens at this word, or after a while.
     pub(super) fn new(mut word: watch::Receiver<bool>) -> Self {
         let open = async move {
-            // A sender that is gone will say nothing more.
-            let _ = tokio::time::timeout(CONTINUE_WAIT, word.wait_for(|open| *open)).await;
+            let said = async {
+                // A sender that is gone says nothing more: the final answer has come, and nobody asks for the body.
+                if word.wait_for(|open| *open).await.is_err() {
+                    std::future::pending::<()>().await;
+                }
+            };
+            let _ = tokio::time::timeout(CONTINUE_WAIT, said).await;
         };
         Self { open: Box::pin(open) }
     }

@@ -7,18 +7,20 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderValue, Request, Response, StatusCode, Uri, Version, header, request::Parts};
+use http::{HeaderValue, Request, Response, StatusCode, Version, header};
 use http_body_util::{BodyExt, Limited};
 use hyper::body::{Body as _, Incoming};
 use protocol::error::Reason;
 use tokio::{sync::watch, time};
 
 use super::{
-    Connection, affinity, answer,
+    Connection, answer,
     body::{Answering, Exchange, Gate, Upload, Uploading},
+    failed::Failed,
     fault::Fault,
     fields::{self, Peer},
     guard::UnderWay,
+    outgoing,
     place::{Client, Place, Placing},
     record::Record,
     request::{self, Asked},
@@ -62,16 +64,6 @@ struct Answered {
     upstream: Upstream,
     key: Key,
     place: Place,
-}
-
-/// How one attempt failed.
-enum Failed {
-    /// Nothing of it has left: it goes elsewhere, whatever it is.
-    Unsent(Reason),
-    /// It has left, at least in part.
-    Sent(Reason),
-    /// It is over.
-    Final(Fault),
 }
 
 /// Answers a request; never fails, since every fault is an answer too.
@@ -130,7 +122,7 @@ async fn forward(
     let address = connection.source.ip().to_canonical();
     let peer = Peer { address, tls: connection.tls, trusted: &listener.http.trusted_proxies };
     let source = SocketAddr::new(peer.client(&parts.headers), connection.source.port());
-    let head = match head_for_origin(&parts, asked, &peer) {
+    let head = match outgoing::head(&parts, asked, &peer) {
         Ok(head) => head,
         Err(fault) => return Err((fault, record)),
     };
@@ -159,23 +151,6 @@ async fn forward(
     let upload = forward.upload.clone();
     record.answered(answered.response.status());
     Ok(pass_on(connection, answered, client, (record, upload, under_way)))
-}
-
-fn head_for_origin(parts: &Parts, asked: &Asked, peer: &Peer<'_>) -> Result<Request<()>, Fault> {
-    let target = match &asked.query {
-        Some(query) => format!("{}?{query}", asked.path),
-        None => asked.path.clone(),
-    };
-    let mut head = Request::new(());
-    *head.method_mut() = parts.method.clone();
-    *head.uri_mut() = Uri::try_from(target).map_err(|_| Fault::TARGET)?;
-    *head.headers_mut() = fields::request(&parts.headers, parts.version, asked, peer);
-    affinity::hide(head.headers_mut());
-    if asked.upgrade {
-        head.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
-        head.headers_mut().insert(header::UPGRADE, HeaderValue::from_static("websocket"));
-    }
-    Ok(head)
 }
 
 impl Forward<'_> {
@@ -314,7 +289,7 @@ impl Forward<'_> {
         };
         let mut request = self.head.clone().map(|()| body);
         if place.pool.upstream == Speaks::H2c {
-            as_http2(&mut request)?;
+            outgoing::as_http2(&mut request).map_err(Failed::Final)?;
         }
         self.hear_interim(&mut request, word);
         let asking = upstream.send(request);
@@ -332,7 +307,7 @@ impl Forward<'_> {
                             }
                             Err(Failed::Unsent(Reason::ConnectionReset))
                         }
-                        Some(_) | None => Err(failed_of(error.error())),
+                        Some(_) | None => Err(Failed::of(error.error())),
                     }
                 }
             },
@@ -370,27 +345,6 @@ impl Forward<'_> {
             }
         }
     }
-}
-
-/// Moves Host to where HTTP/2 has it.
-fn as_http2<B>(request: &mut Request<B>) -> Result<(), Failed> {
-    if request.headers().contains_key(header::UPGRADE) {
-        return Err(Failed::Final(Fault::UPGRADE));
-    }
-    let host = request.headers_mut().remove(header::HOST);
-    let authority = host.as_ref().and_then(|h| h.to_str().ok()).unwrap_or("localhost");
-    let target = request.uri().path_and_query().map_or("/", |target| target.as_str());
-    let uri = Uri::builder().scheme("http").authority(authority).path_and_query(target).build();
-    *request.uri_mut() = uri.map_err(|_| Failed::Final(Fault::TARGET))?;
-    *request.version_mut() = Version::HTTP_2;
-    Ok(())
-}
-
-fn failed_of(error: &hyper::Error) -> Failed {
-    if error.is_parse() || error.is_parse_status() {
-        return Failed::Final(Fault::ORIGIN_INVALID);
-    }
-    Failed::Sent(Reason::ConnectionReset)
 }
 
 /// The origin's answer, written anew for the client.
