@@ -2,19 +2,14 @@
 //!
 //! Data only. Nothing here acts, waits or reads a clock.
 
-use std::{
-    fmt,
-    net::{IpAddr, SocketAddr},
-    path::PathBuf,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
-    },
-    time::Duration,
-};
+mod live;
+
+use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use ipnetwork::IpNetwork;
-use protocol::id::{LinkId, Name, Target};
+use protocol::id::{Name, Target};
+
+pub use live::{FlowKey, Held, LinkLoad, Via};
 
 /// A whole edge file, checked: no field can be wrong any more.
 #[derive(Debug, Clone)]
@@ -325,88 +320,4 @@ pub enum ListenProtocol {
     Http,
     /// HTTP requests over TLS.
     Https,
-}
-
-/// Which way a path leads.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Via {
-    /// From the edge itself.
-    Direct,
-    /// Through this link.
-    Link(LinkId),
-}
-
-impl fmt::Display for Via {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Direct => f.write_str("direct"),
-            Self::Link(id) => write!(f, "{id}"),
-        }
-    }
-}
-
-/// What the balancer may know of a link: whether to place on it, and how much it carries. Written by the tunnel room.
-#[derive(Debug, Default)]
-pub struct LinkLoad {
-    suspect: AtomicBool,
-    streams: Arc<AtomicUsize>,
-}
-
-impl LinkLoad {
-    /// True while new flows may be placed on the link.
-    #[must_use]
-    pub fn is_placeable(&self) -> bool {
-        !self.suspect.load(Ordering::Relaxed)
-    }
-
-    /// Takes the link out of placement, or back in.
-    pub fn set_suspect(&self, suspect: bool) {
-        self.suspect.store(suspect, Ordering::Relaxed);
-    }
-
-    /// Counts one stream as open until the guard is dropped.
-    #[must_use]
-    pub fn hold(&self) -> Held {
-        Held::new(&self.streams)
-    }
-
-    /// Streams open on the link.
-    #[must_use]
-    pub fn streams(&self) -> usize {
-        self.streams.load(Ordering::Relaxed)
-    }
-}
-
-/// Open flows, counted while held: of a link, an origin, a listener.
-#[derive(Debug)]
-pub struct Held(Arc<AtomicUsize>);
-
-impl Held {
-    /// Counts one until dropped.
-    #[must_use]
-    pub fn new(counter: &Arc<AtomicUsize>) -> Self {
-        counter.fetch_add(1, Ordering::Relaxed);
-        Self(counter.clone())
-    }
-}
-
-impl Drop for Held {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-/// A flow as its listener saw it arrive.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct FlowKey {
-    /// The client.
-    pub source: SocketAddr,
-}
-
-impl FlowKey {
-    /// The address that affinity and hashing go by.
-    #[must_use]
-    pub fn source_ip(&self) -> IpAddr {
-        self.source.ip().to_canonical()
-    }
 }

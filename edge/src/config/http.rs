@@ -12,7 +12,7 @@ use crate::model::{Affinity, CertificateFiles, HttpSettings, ListenProtocol, Loa
 /// Notes a listener whose clients cannot keep the cookie of its load balancer.
 pub(super) fn check_affinity(t: &Table<'_>, protocol: Option<ListenProtocol>, balancer: Option<&LoadBalancer>) {
     let cookie = balancer.is_some_and(|lb| matches!(lb.session_affinity, Affinity::Cookie { .. }));
-    if cookie && protocol == Some(ListenProtocol::Tcp) {
+    if cookie && matches!(protocol, Some(ListenProtocol::Tcp | ListenProtocol::Udp)) {
         let right = "use \"source\", or a listener with `protocol` \"http\" or \"https\"";
         t.lacking(t.place(), format!("this listener's load balancer has session affinity of type \"cookie\": {right}"));
     }
@@ -25,7 +25,7 @@ pub(super) fn read(
     protocol: Option<ListenProtocol>,
     path: &Path,
 ) -> HttpSettings {
-    if protocol == Some(ListenProtocol::Tcp) {
+    if matches!(protocol, Some(ListenProtocol::Tcp | ListenProtocol::Udp)) {
         for key in ["rule", "trusted_proxies", "certificates"] {
             t.refuse(key, "is for listeners with `protocol` \"http\" or \"https\"");
         }
