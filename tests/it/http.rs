@@ -222,7 +222,7 @@ fn a_bad_request_behind_a_good_one_is_refused_and_the_good_one_answered() {
 }
 
 #[test]
-fn a_bad_chunk_closes_both_connections() {
+fn a_request_with_a_bad_chunk_is_refused_or_cut_and_never_answered_as_a_good_one() {
     let (_world, origin, edge, _dc1) =
         with_origin(underpass_tests::harness::origin::habits::reads_only, Origin::address);
     let got =
