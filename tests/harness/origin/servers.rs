@@ -1,7 +1,8 @@
 //! Real servers: nginx, PostgreSQL, Redis, iperf3, each in a directory of its own.
 
 use std::{
-    fs,
+    fs::{self, File},
+    io::Write,
     net::{SocketAddr, TcpStream},
     path::{Path, PathBuf},
     process::Command,
@@ -54,7 +55,7 @@ fn fresh_dir(world: &World, name: &str, address: SocketAddr) -> PathBuf {
 /// If it does not start.
 #[must_use]
 pub fn nginx(world: &World, address: SocketAddr, name: &str) -> Server {
-    nginx_listening(world, address, name, "")
+    nginx_listening(world, address, "", &who(name))
 }
 
 /// The same, speaking HTTP/2 without TLS.
@@ -63,10 +64,25 @@ pub fn nginx(world: &World, address: SocketAddr, name: &str) -> Server {
 /// If it does not start.
 #[must_use]
 pub fn nginx_h2c(world: &World, address: SocketAddr, name: &str) -> Server {
-    nginx_listening(world, address, name, " http2")
+    nginx_listening(world, address, " http2", &who(name))
 }
 
-fn nginx_listening(world: &World, address: SocketAddr, name: &str, how: &str) -> Server {
+/// The same, and `/id?id=ID` answers `NAME ID`; every such request leaves a line `METHOD ID` in `DIR/ids`, as often as it
+/// came.
+///
+/// # Panics
+/// If it does not start.
+#[must_use]
+pub fn nginx_noting(world: &World, address: SocketAddr, name: &str) -> Server {
+    let note = format!("    location /id {{ access_log ids noted; return 200 \"{name} $arg_id\"; }}\n");
+    nginx_listening(world, address, "", &(who(name) + &note))
+}
+
+fn who(name: &str) -> String {
+    format!("    location /who {{ return 200 {name}; }}\n")
+}
+
+fn nginx_listening(world: &World, address: SocketAddr, how: &str, locations: &str) -> Server {
     let dir = fresh_dir(world, "nginx", address);
     fs::create_dir_all(dir.join("www")).expect("the world's directory is writable");
     let temporary: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
@@ -76,8 +92,8 @@ fn nginx_listening(world: &World, address: SocketAddr, name: &str, how: &str) ->
     let config = format!(
         "user root;\ndaemon off;\nmaster_process off;\npid pid;\nerror_log stderr;\n\
          events {{ worker_connections 1024; }}\n\
-         http {{\n{temporary}  access_log off;\n  keepalive_requests 100000;\n  server {{\n    listen {address}{how};\n\
-         \u{20}   root www;\n    location /fail {{ return 503; }}\n    location /who {{ return 200 {name}; }}\n  }}\n}}\n"
+         http {{\n{temporary}  log_format noted '$request_method $arg_id';\n  access_log off;\n  keepalive_requests 100000;\n\
+         \u{20} server {{\n    listen {address}{how};\n    root www;\n    location /fail {{ return 503; }}\n{locations}  }}\n}}\n"
     );
     fs::write(dir.join("nginx.conf"), config).expect("the world's directory is writable");
     let mut nginx = command("nginx");
@@ -98,6 +114,10 @@ pub fn postgres(world: &World, address: SocketAddr) -> Server {
     let mut initdb = command_as("postgres", programs.join("initdb"));
     initdb.args(["--no-sync", "--auth=trust", "--username=postgres", "--encoding=UTF8", "--no-locale", "-D"]);
     let _ = process::run(with(initdb, &[&data]), Duration::from_secs(60)).ok();
+    // Connectors on hosts of their own come from other addresses than loopback.
+    let access = File::options().append(true).open(data.join("pg_hba.conf"));
+    let access = access.and_then(|mut file| file.write_all(b"host all all 0.0.0.0/0 trust\n"));
+    access.expect("initdb has made the file");
     let mut postgres = command_as("postgres", programs.join("postgres"));
     postgres.arg("-D").arg(&data).arg("-k").arg(&dir).args(["-h", &address.ip().to_string()]);
     postgres.args(["-p", &address.port().to_string(), "-c", "fsync=off", "-c", "max_connections=60"]);
