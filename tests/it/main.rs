@@ -8,6 +8,7 @@ mod health;
 mod heavy;
 mod http;
 mod identity;
+mod origin_tls;
 mod parts;
 mod renewal;
 mod running;

@@ -136,15 +136,15 @@ impl<'a> Placing<'a> {
     pub(super) fn avoid(&mut self, place: &Place, reason: Reason) {
         match reason {
             // The origin's own answer: it is the same on every path.
-            Reason::ConnectRefused | Reason::ConnectionReset => self.tried.origin(place.path.origin, reason),
+            Reason::ConnectRefused | Reason::ConnectionReset | Reason::TlsUntrusted | Reason::TlsNameMismatch => {
+                self.tried.origin(place.path.origin, reason);
+            }
             Reason::NoRoute
             | Reason::TunnelDown
             | Reason::LinkLost
             | Reason::PolicyDenied
             | Reason::ConnectTimeout
             | Reason::NetworkUnreachable
-            | Reason::TlsUntrusted
-            | Reason::TlsNameMismatch
             | Reason::TlsHandshake
             | Reason::HttpTimeout
             | Reason::HttpInvalid
