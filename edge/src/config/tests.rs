@@ -224,12 +224,6 @@ fn mistakes_of_monitors() {
     let code = "a status code is \"2xx\", \"204\" or \"200-299\", from 100 to 599";
     let path = "a path begins with \"/\" and has only what a URL may have; escape the rest with %";
     check_all(&[
-        (
-            "[[monitor]]\nname = \"m\"\ntype = \"icmp\"",
-            &[
-                "6:8: `type` \"icmp\" is not supported by this version; supported: \"tcp\", \"http\", \"https\", \"udp\"",
-            ],
-        ),
         ("[[monitor]]\nname = \"m\"\ntype = \"htpp\"", &["6:8: `type` cannot be \"htpp\"; did you mean \"http\""]),
         (
             "[[monitor]]\nname = \"m\"\ntype = \"tcp\"\npath = \"/\"\nhost = \"h\"",
