@@ -1,4 +1,4 @@
-//! The admin endpoint of a running edge, as commands ask it: where it is, with which token, within which time.
+//! The admin endpoint of a running edge or connector, as commands ask it: where it is, with which token, within which time.
 
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
@@ -18,6 +18,7 @@ use crate::{
     args::{AdminArgs, Common},
     edge_file,
     failure::Failure,
+    settings_file::Settings,
 };
 
 /// Limit of one question, from the dial to the last byte of the answer.
@@ -33,9 +34,11 @@ const TOKEN_FILE: &str = "admin.token";
 /// Longest admin token, bytes.
 const TOKEN_MAX: usize = 4096;
 
-/// A running edge, found but not yet asked.
+/// A running edge or connector, found but not yet asked.
 #[derive(Debug)]
 pub(crate) struct AdminEndpoint {
+    /// What is there, in words.
+    who: &'static str,
     /// `HOST:PORT`, to dial and for the Host header.
     authority: String,
     token: Token,
@@ -57,13 +60,37 @@ impl AdminEndpoint {
             (_, file) => file.as_deref().map(|file| edge_file::read(Some(file), &args.over)).transpose()?,
         };
         let authority = match (&args.admin, &config) {
-            (Some(url), _) => authority(url).map_err(|why| Failure::Usage(format!("--admin {url}: {why}")))?,
+            (Some(url), _) => given(url)?,
             (None, Some(config)) => dialled(config.admin.listen)?.to_string(),
-            (None, None) => SocketAddr::from((Ipv4Addr::LOCALHOST, PORT)).to_string(),
+            (None, None) => default_edge(),
         };
         let state_dir = config.map(|config| config.state_dir).or_else(|| args.over.state_dir.clone());
         let file = args.admin_token_file.clone().or_else(|| state_dir.map(|dir| dir.join(TOKEN_FILE)));
-        Ok(Self { authority, token: file.map_or(Token::Unnamed, |file| Token::read(&file)) })
+        Ok(Self { who: "edge", authority, token: file.map_or(Token::Unnamed, |file| Token::read(&file)) })
+    }
+
+    /// Finds an edge or a connector by its URL, else by its file, else where an edge is by default. Without a token:
+    /// whoever is asked like this tells everybody.
+    pub(crate) fn find_any(url: Option<&str>, file: Option<&Path>) -> Result<Self, Failure> {
+        let (who, authority) = match (url, file) {
+            (Some(url), _) => ("edge or connector", given(url)?),
+            (None, Some(file)) => match Settings::read(file)? {
+                Settings::Edge(config) => ("edge", dialled(config.admin.listen)?.to_string()),
+                Settings::Connector(config) => ("connector", dialled(config.admin_listen)?.to_string()),
+            },
+            (None, None) => ("edge", default_edge()),
+        };
+        Ok(Self { who, authority, token: Token::Unnamed })
+    }
+
+    /// Whether it is ready; if not, why.
+    pub(crate) async fn ready(&self) -> Result<(), Failure> {
+        let (status, body) = self.answer(Method::GET, "/readyz").await?;
+        match status {
+            StatusCode::OK => Ok(()),
+            StatusCode::SERVICE_UNAVAILABLE => Err(Failure::Failed(format!("not ready: {}", said(&body)))),
+            other => Err(self.unexpected(other, &said(&body))),
+        }
     }
 
     /// Reads something.
@@ -80,28 +107,37 @@ impl AdminEndpoint {
     }
 
     async fn ask(&self, method: Method, path: &str) -> Result<Bytes, Failure> {
-        let at = &self.authority;
-        let late =
-            |_| Failure::Failed(format!("the edge at http://{at} did not answer within {}", config::spell(TIMEOUT)));
-        let (status, body) = timeout(TIMEOUT, self.exchange(method, path)).await.map_err(late)??;
+        let (status, body) = self.answer(method, path).await?;
         if status.is_success() {
             return Ok(body);
         }
         let why = said(&body);
         if status == StatusCode::UNAUTHORIZED || status == StatusCode::FORBIDDEN {
             let lacking = if status == StatusCode::UNAUTHORIZED { self.token.lacking() } else { why };
-            return Err(Failure::Refused(format!("the edge at http://{at} refused: {lacking}")));
+            return Err(Failure::Refused(format!("the {} at http://{} refused: {lacking}", self.who, self.authority)));
         }
-        Err(Failure::Failed(format!("the edge at http://{at} answered {}: {why}", status.as_u16())))
+        Err(self.unexpected(status, &why))
+    }
+
+    fn unexpected(&self, status: StatusCode, why: &str) -> Failure {
+        Failure::Failed(format!("the {} at http://{} answered {}: {why}", self.who, self.authority, status.as_u16()))
+    }
+
+    async fn answer(&self, method: Method, path: &str) -> Result<(StatusCode, Bytes), Failure> {
+        let late = |_| {
+            let (who, at) = (self.who, &self.authority);
+            Failure::Failed(format!("the {who} at http://{at} did not answer within {}", config::spell(TIMEOUT)))
+        };
+        timeout(TIMEOUT, self.exchange(method, path)).await.map_err(late)?
     }
 
     async fn exchange(&self, method: Method, path: &str) -> Result<(StatusCode, Bytes), Failure> {
-        let at = &self.authority;
+        let (who, at) = (self.who, &self.authority);
         let unreachable = |e: std::io::Error| {
-            let right = "is it running? name another by --admin URL or -c edge.toml";
-            Failure::Failed(format!("no edge answers at http://{at} ({e}): {right}"))
+            let right = "is it running? name another by --admin URL or -c FILE";
+            Failure::Failed(format!("no {who} answers at http://{at} ({e}): {right}"))
         };
-        let broken = |e: &dyn std::fmt::Display| Failure::Failed(format!("no edge speaks at http://{at}: {e}"));
+        let broken = |e: &dyn std::fmt::Display| Failure::Failed(format!("no {who} speaks at http://{at}: {e}"));
         let stream = TcpStream::connect(at).await.map_err(unreachable)?;
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(|e| broken(&e))?;
         let request = self.request(method, path)?;
@@ -156,6 +192,16 @@ impl Token {
     }
 }
 
+/// `HOST:PORT` of what `--admin` names.
+fn given(url: &str) -> Result<String, Failure> {
+    authority(url).map_err(|why| Failure::Usage(format!("--admin {url}: {why}")))
+}
+
+/// `HOST:PORT` of an edge whose file says nothing.
+fn default_edge() -> String {
+    SocketAddr::from((Ipv4Addr::LOCALHOST, PORT)).to_string()
+}
+
 /// `HOST:PORT` of an endpoint as users write it.
 fn authority(url: &str) -> Result<String, &'static str> {
     const RIGHT: &str = "an admin endpoint is http://HOST:PORT, such as http://127.0.0.1:7842";
@@ -179,7 +225,7 @@ fn authority(url: &str) -> Result<String, &'static str> {
 /// The address to dial for one that is listened on.
 fn dialled(listen: SocketAddr) -> Result<SocketAddr, Failure> {
     if listen.port() == 0 {
-        let text = "the edge's file lets it choose its admin port (port 0): name it by --admin URL";
+        let text = "the file lets it choose its admin port (port 0): name it by --admin URL";
         return Err(Failure::Settings(text.to_owned()));
     }
     let ip = match listen.ip() {

@@ -78,6 +78,12 @@ pub(crate) enum Command {
     },
     /// Show tunnels, paths, origins, pools and load balancers of a running edge
     Status(StatusArgs),
+    /// Ask a running edge or connector whether it is ready, by its admin URL or its file; ends with 0 if it is, else with 1
+    Ready {
+        /// Its admin endpoint, such as http://127.0.0.1:7841; unless given it is read from its file
+        #[arg(long, env = "UNDERPASS_ADMIN", value_name = "URL")]
+        admin: Option<String>,
+    },
     /// Try everything on this machine: two edges, three connectors and five origins on loopback
     Lab(crate::lab::Args),
     /// Print shell completion
@@ -93,7 +99,12 @@ impl Command {
         match self {
             Self::Edge(_) => true,
             Self::Connector(args) => args.command.is_none(),
-            Self::Token(_) | Self::Check { .. } | Self::Status(_) | Self::Lab(_) | Self::Completion { .. } => false,
+            Self::Token(_)
+            | Self::Check { .. }
+            | Self::Status(_)
+            | Self::Ready { .. }
+            | Self::Lab(_)
+            | Self::Completion { .. } => false,
         }
     }
 }
@@ -101,6 +112,9 @@ impl Command {
 /// Flags of `edge`.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct EdgeRun {
+    /// The edge's name, so that the edges of a fleet can share one file; unless told otherwise the file's
+    #[arg(long, env = "UNDERPASS_NAME", value_name = "NAME")]
+    pub(crate) name: Option<Name>,
     #[command(flatten)]
     pub(crate) over: EdgeOverrides,
     /// Threads that carry flows; unless told otherwise one a core
@@ -199,9 +213,9 @@ pub(crate) enum TokenCommand {
 pub(crate) struct TokenCreate {
     /// The connector that may join; the edge's file must grant it something
     pub(crate) name: Name,
-    /// Write the bare token to this file, for its owner alone, instead of printing it
-    #[arg(long, env = "UNDERPASS_OUT", value_name = "FILE")]
-    pub(crate) out: Option<PathBuf>,
+    /// Write the bare token to this file, for its owner alone, instead of printing it; several files get a token each
+    #[arg(long, env = "UNDERPASS_OUT", value_name = "FILE", value_delimiter = ',')]
+    pub(crate) out: Vec<PathBuf>,
     /// How long the token may be used, at most 30d
     #[arg(long, env = "UNDERPASS_EXPIRES", value_name = "DURATION", default_value = TOKEN_LIFETIME,
         value_parser = config::duration)]

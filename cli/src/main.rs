@@ -11,6 +11,7 @@ mod limits;
 mod logging;
 mod notify;
 mod output;
+mod settings_file;
 
 use std::process::ExitCode;
 

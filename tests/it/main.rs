@@ -7,6 +7,8 @@ mod failover;
 mod health;
 mod heavy;
 mod http;
+mod http2_rules;
+mod http_rules;
 mod identity;
 mod parts;
 mod renewal;

@@ -71,6 +71,9 @@ async fn tell_when(ready: CancellationToken) -> Infallible {
 /// The file with the flags laid over; at each reload the same flags.
 fn settings(file: Option<&Path>, flags: &EdgeRun) -> Result<Config, Failure> {
     let mut config = edge_file::read(file, &flags.over)?;
+    if let Some(name) = &flags.name {
+        config.name.clone_from(name);
+    }
     if let Some(workers) = flags.workers {
         if !(1..=WORKERS_MAX).contains(&workers) {
             return Err(Failure::Usage(format!("--workers {workers}: must be from 1 to {WORKERS_MAX}")));

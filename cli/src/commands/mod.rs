@@ -5,6 +5,7 @@ mod completion;
 mod connector;
 mod connectors;
 mod edge;
+mod ready;
 mod status;
 mod token;
 
@@ -27,6 +28,7 @@ pub(crate) fn run(cli: Cli) -> Result<(), Failure> {
         Command::Token(TokenCommand::Create(flags)) => token::create(&common, &flags),
         Command::Check { files } => check::run(&files),
         Command::Status(flags) => status::run(&common, &flags),
+        Command::Ready { admin } => ready::run(&common, admin.as_deref()),
         Command::Lab(args) => lab(args),
         Command::Completion { shell } => completion::run(shell),
     }

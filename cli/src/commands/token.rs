@@ -5,7 +5,7 @@ use std::{
     fmt::Write as _,
     io::{self, Write as _},
     path::{Path, PathBuf},
-    time::SystemTime,
+    time::{Duration, SystemTime},
 };
 
 use certs::{
@@ -27,28 +27,43 @@ use crate::{
 pub(super) fn create(common: &Common, flags: &TokenCreate) -> Result<(), Failure> {
     let config = edge_file::read(common.config.as_deref(), &flags.over)?;
     let grant = grant(&config, &flags.name, common.config.as_deref())?;
-    // The file comes first: a token that nobody can be given must not be made.
-    let out = flags.out.as_deref().map(Out::open).transpose()?;
-    let token = make(&config, flags)?;
-    let command = command_of(&token, grant, flags.out.as_deref());
-    let name = &flags.name;
-    let lasts = config::spell(flags.expires);
-    let text = match out {
-        Some(out) => {
-            let path = out.write(&token)?;
-            format!(
-                "join token for connector {name} in {}: it lasts {lasts} and lets one replica join\n\n\
-                 take the file to the private network and run there:\n\n  {command}\n",
-                path.display()
-            )
-        }
-        None => format!(
-            "join token for connector {name}: it lasts {lasts}, lets one replica join, and is shown only now\n\n  {}\n\n\
-             run in the private network:\n\n  {command}\n",
-            token.reveal()
-        ),
-    };
-    output::print(&text)
+    if flags.out.is_empty() {
+        let token = make(&config, flags)?;
+        return output::print(&shown(&token, grant, flags.expires));
+    }
+    let twice = |i: &usize| flags.out[..*i].contains(&flags.out[*i]);
+    if let Some(i) = (0..flags.out.len()).find(twice) {
+        let path = flags.out[i].display();
+        return Err(Failure::Usage(format!("--out {path} is given twice: a token lets one replica join")));
+    }
+    // The files come first: a token that nobody can be given must not be made.
+    let outs: Vec<Out> = flags.out.iter().map(|path| Out::open(path)).collect::<Result<_, _>>()?;
+    for out in outs {
+        let token = make(&config, flags)?;
+        let path = out.write(&token)?;
+        output::print(&written(&token, grant, flags.expires, &path))?;
+    }
+    Ok(())
+}
+
+/// What is printed with a token.
+fn shown(token: &JoinToken, grant: &Grant, lifetime: Duration) -> String {
+    let (name, lasts, bare) = (&token.connector, config::spell(lifetime), token.reveal());
+    let command = command_of(token, grant, "--token", &bare);
+    format!(
+        "join token for connector {name}: it lasts {lasts}, lets one replica join, and is shown only now\n\n  {bare}\n\n\
+         run in the private network:\n\n  {command}\n"
+    )
+}
+
+/// What is printed instead of a token that is in a file.
+fn written(token: &JoinToken, grant: &Grant, lifetime: Duration, path: &Path) -> String {
+    let (name, lasts, path) = (&token.connector, config::spell(lifetime), path.display().to_string());
+    let command = command_of(token, grant, "--token-file", &path);
+    format!(
+        "join token for connector {name} in {path}: it lasts {lasts} and lets one replica join\n\n\
+         take the file to the private network and run there:\n\n  {command}\n"
+    )
 }
 
 fn grant<'a>(config: &'a Config, name: &Name, file: Option<&Path>) -> Result<&'a Grant, Failure> {
@@ -78,16 +93,13 @@ fn make(config: &Config, flags: &TokenCreate) -> Result<JoinToken, Failure> {
 }
 
 /// What to paste on the private side.
-fn command_of(token: &JoinToken, grant: &Grant, out: Option<&Path>) -> String {
+fn command_of(token: &JoinToken, grant: &Grant, token_flag: &str, value: &str) -> String {
     let mut command = "underpass connector".to_owned();
     let mut flag = |name: &str, value: &str| {
         // Writing to a string cannot fail.
         let _ = write!(command, " {name} {}", quoted(value));
     };
-    match out {
-        Some(path) => flag("--token-file", &path.display().to_string()),
-        None => flag("--token", &token.reveal()),
-    }
+    flag(token_flag, value);
     for edge in &token.edges {
         flag("--edge", &edge.to_string());
     }

@@ -8,7 +8,7 @@ use std::{
     thread,
 };
 
-use crate::dir::{Dir, EDGE, FAILED, REFUSED, SETTINGS, SOON, USAGE};
+use crate::dir::{CONNECTOR, Dir, EDGE, FAILED, REFUSED, SETTINGS, SOON, USAGE};
 
 #[test]
 fn each_kind_of_failure_has_its_code_and_says_what_would_be_right() {
@@ -23,7 +23,12 @@ fn each_kind_of_failure_has_its_code_and_says_what_would_be_right() {
         ("token create dc1 -c edge.toml --expires 31d", USAGE, &["30 days"]),
         ("token create dc2 -c edge.toml", SETTINGS, &["\"dc2\"", "did you mean \"dc1\"", "[[connector]]"]),
         ("token create dc1 -c edge.toml --out missing/token", FAILED, &["missing/token"]),
+        ("token create dc1 -c edge.toml --out a,a", USAGE, &["--out a is given twice"]),
         ("status -c edge.toml", FAILED, &["http://127.0.0.1:2", "is it running"]),
+        ("ready -c edge.toml", FAILED, &["no edge answers at http://127.0.0.1:2"]),
+        ("ready -c connector.toml", SETTINGS, &["port 0", "--admin"]),
+        ("ready -c missing.toml", SETTINGS, &["missing.toml:1:1: "]),
+        ("ready --admin https://127.0.0.1:2", USAGE, &["http://"]),
         ("status -c missing.toml", SETTINGS, &["missing.toml:1:1: "]),
         ("status --admin https://127.0.0.1:2", USAGE, &["http://"]),
         ("status --log-level loud", USAGE, &["--log-level loud", "debug"]),
@@ -118,6 +123,25 @@ fn a_token_file_is_bare_and_for_its_owner_alone() {
 }
 
 #[test]
+fn several_replicas_get_a_token_each() {
+    let dir = Dir::new();
+    let made = dir.run_with(&[("UNDERPASS_OUT", "one,two")], "token create dc1 -c edge.toml");
+    made.went_well();
+    let token = |name: &str| {
+        let text = fs::read_to_string(dir.path(name)).expect("readable");
+        assert!(made.out.contains(&format!("--token-file {name} --edge")), "{}", made.out);
+        text.parse::<certs::token::JoinToken>().expect("a token and nothing else").reveal()
+    };
+    assert_ne!(token("one"), token("two"));
+
+    // Nothing is made unless every file can be: a token without a file is nobody's.
+    let open = || fs::read_dir(dir.path("edge-state/tokens")).expect("readable").count();
+    let before = open();
+    dir.run("token create dc1 -c edge.toml --out three,missing/four").failed(FAILED, &["missing/four"]);
+    assert_eq!((open(), dir.path("three").exists()), (before, false));
+}
+
+#[test]
 fn a_token_in_a_variable_does_not_show_in_help() {
     let dir = Dir::new();
     let help = dir.run_with(&[("UNDERPASS_TOKEN", "upt1_secret")], "connector --help");
@@ -177,6 +201,23 @@ fn status_and_list_print_what_the_edge_says() {
     for head in asked.join().expect("three questions") {
         assert!(head.starts_with("get /api/v1/status http/1.1\r\n"), "{head}");
         assert!(head.contains(&format!("host: {at}\r\n")) && !head.contains("authorization"), "{head}");
+    }
+}
+
+#[test]
+fn ready_is_an_exit_code_with_the_reasons_beside_it() {
+    let dir = Dir::new();
+    let (at, asked) =
+        edge_that_answers(vec![(200, "ok\n"), (503, "edge-1:7843 link 0: dialling\n"), (404, ""), (200, "ok\n")]);
+    let ready = dir.run(&format!("ready --admin http://{at}"));
+    assert_eq!((ready.code, ready.out.as_str(), ready.err.as_str()), (0, "ready\n", ""));
+    dir.run(&format!("ready --admin {at}")).failed(FAILED, &["not ready: edge-1:7843 link 0: dialling"]);
+    dir.run(&format!("ready --admin {at}")).failed(FAILED, &["answered 404"]);
+    // The file, here a connector's, says where to ask.
+    fs::write(dir.path("here.toml"), CONNECTOR.replace("127.0.0.1:0", &at.to_string())).expect("writable");
+    dir.run_with(&[("UNDERPASS_CONFIG", "here.toml")], "ready").went_well();
+    for head in asked.join().expect("four questions") {
+        assert!(head.starts_with("get /readyz http/1.1\r\n") && !head.contains("authorization"), "{head}");
     }
 }
 

@@ -215,6 +215,20 @@ fn a_second_signal_ends_an_edge_at_once() {
 }
 
 #[test]
+fn an_edge_takes_its_name_from_a_flag_and_is_ready_when_it_says_so() {
+    let dir = Dir::new();
+    let origin = TcpListener::bind("127.0.0.1:0").expect("free").local_addr().expect("bound");
+    write_edge(&dir, "127.0.0.1:0", origin);
+    let mut edge = Running::start(&dir, "edge -c edge.toml --name edge-2");
+    let line = edge.logged("admin endpoint");
+    let admin = line.trim_end().rsplit_once("address=").expect("an address").1;
+    assert_eq!(edge.hear(), "READY=1\n");
+    dir.run(&format!("ready --admin {admin}")).went_well();
+    let status = dir.run(&format!("status --admin {admin}"));
+    assert!(status.out.starts_with("edge edge-2, "), "{status:?}");
+}
+
+#[test]
 fn an_edge_that_cannot_start_says_why() {
     let dir = Dir::new();
     let taken = TcpListener::bind("127.0.0.1:0").expect("free");

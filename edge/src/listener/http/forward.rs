@@ -21,15 +21,16 @@ use super::{
     fields::{self, Peer},
     guard::UnderWay,
     outgoing,
-    place::{Client, Place, Placing},
+    place::{Client, Placing},
     record::Record,
     request::{self, Asked},
     upgrade,
     upstream::{Body, Key, Upstream},
 };
 use crate::{
+    listener::placing::Place,
     model::Upstream as Speaks,
-    offramp::{Failure, First, Opening},
+    offramp::{Failure, First},
 };
 
 /// A body up to this size, sent with a method that may be repeated, is taken in whole before it is sent.
@@ -64,6 +65,8 @@ struct Answered {
     upstream: Upstream,
     key: Key,
     place: Place,
+    /// What the client is to be told, so that it comes back there.
+    cookie: Option<HeaderValue>,
 }
 
 /// Answers a request; never fails, since every fault is an answer too.
@@ -183,11 +186,11 @@ impl Forward<'_> {
     async fn send(&mut self, placing: &mut Placing<'_>, sending: &mut Sending) -> Result<Answered, Fault> {
         self.connection.worker.request();
         loop {
-            let place = placing.find().await?;
+            let (place, cookie) = placing.find().await?;
             self.record.attempts += 1;
             self.record.place = Some(placing.told(&place));
             let failed = match self.attempt(placing, &place, sending).await {
-                Ok((response, upstream, key)) => return Ok(Answered { response, upstream, key, place }),
+                Ok((response, upstream, key)) => return Ok(Answered { response, upstream, key, place, cookie }),
                 Err(failed) => failed,
             };
             if let Some(fault) = self.upload_fault() {
@@ -253,9 +256,7 @@ impl Forward<'_> {
     }
 
     async fn open(&self, placing: &Placing<'_>, place: &Place) -> Result<Upstream, Failed> {
-        let (origin, wait) = (&place.origin, place.pool.connect_timeout);
-        let opening = Opening { origin, via: place.path.via, wait, priority: 0 };
-        let opened = self.connection.shared.offramp.open(opening, &mut First::none()).await;
+        let opened = self.connection.shared.offramp.open(place.opening(), &mut First::none()).await;
         let opened = opened.map_err(|failure| match failure {
             Failure::Refused(reason, _) | Failure::Unanswered(reason) => Failed::Unsent(reason),
             Failure::ClientGone => Failed::Final(Fault::BODY),
@@ -354,7 +355,7 @@ fn pass_on(
     client: Option<hyper::upgrade::OnUpgrade>,
     (mut record, upload, under_way): (Record, Arc<Upload>, UnderWay),
 ) -> Response<Body> {
-    let Answered { mut response, upstream, key, place } = answered;
+    let Answered { mut response, upstream, key, place, cookie } = answered;
     let switching = response.status() == StatusCode::SWITCHING_PROTOCOLS;
     let origin = switching.then(|| hyper::upgrade::on(&mut response));
     let (mut parts, body) = response.into_parts();
@@ -366,7 +367,7 @@ fn pass_on(
         return answer::fault(fault, false);
     }
     parts.headers = fields::response(&parts.headers);
-    if let Some(cookie) = place.cookie {
+    if let Some(cookie) = cookie {
         parts.headers.append(header::SET_COOKIE, cookie);
     }
     parts.extensions.clear();

@@ -1,0 +1,36 @@
+//! A settings file of an edge or of a connector, for commands that take either.
+
+use std::path::Path;
+
+use config::{FileKind, Mistakes};
+
+/// What is said of a file that could be anybody's.
+const WHOSE: &str =
+    "neither an edge's nor a connector's file: an edge's has [tunnel], a connector's has `edges` or [[route]]";
+
+/// A file's settings, checked.
+#[derive(Debug)]
+pub(crate) enum Settings {
+    Edge(edge::model::Config),
+    Connector(connector::config::Config),
+}
+
+impl Settings {
+    /// Reads a file, whosever it is.
+    pub(crate) fn read(file: &Path) -> Result<Self, Mistakes> {
+        let text = config::read(file)?;
+        match config::kind(&text) {
+            Some(FileKind::Edge) => edge::config::parse(&text, file).map(Self::Edge),
+            Some(FileKind::Connector) => connector::config::parse(&text, file).map(Self::Connector),
+            None => Err(Mistakes::of_file(file.to_owned(), WHOSE.to_owned())),
+        }
+    }
+
+    /// The program that the file is for.
+    pub(crate) fn whose(&self) -> &'static str {
+        match self {
+            Self::Edge(_) => "edge",
+            Self::Connector(_) => "connector",
+        }
+    }
+}
