@@ -19,6 +19,8 @@ pub(super) const SERVED_WITHIN: Duration = Duration::from_secs(1);
 pub(super) const BACK_WITHIN: Duration = Duration::from_secs(2);
 /// A client that waits longer than this felt the fault.
 const FELT: Duration = Duration::from_millis(250);
+/// Recovery is over when nobody has felt the fault for this long: what is felt later, if anything, has another cause.
+const QUIET_MS: u64 = 1000;
 /// Failures that are told in full.
 const EXAMPLES_MAX: usize = 5;
 
@@ -121,7 +123,7 @@ pub(super) struct Counts {
     pub(super) cut: usize,
     /// Questions asked again, since UDP may lose them.
     pub(super) repeats: u64,
-    /// Until nothing new failed or waited any more; from the kill, of an edge from its restart.
+    /// Until, for a second, nothing new failed or waited any more; from the kill, of an edge from its restart.
     pub(super) recovered_ms: u64,
 }
 
@@ -211,10 +213,14 @@ fn time_recovery(findings: &mut Findings, samples: &[Sample], own: &Fault) {
         let new = sample.kind == Kind::New || sample.service.speech != Speech::Echo;
         new && own.disturbs(sample) && (sample.outcome != Outcome::Served || sample.took() > FELT)
     };
-    for sample in samples.iter().filter(felt) {
+    let mut felt: Vec<&Sample> = samples.iter().filter(felt).collect();
+    felt.sort_by_key(|sample| sample.ended);
+    for sample in felt {
         let after = u64::try_from(sample.ended.saturating_sub(from).as_millis()).unwrap_or(u64::MAX);
         for counts in findings.of(sample.service) {
-            counts.recovered_ms = counts.recovered_ms.max(after);
+            if after <= counts.recovered_ms + QUIET_MS {
+                counts.recovered_ms = after;
+            }
         }
     }
 }

@@ -184,6 +184,7 @@ fn recovery_lasts_until_the_last_that_felt_it() {
     check(&[new(1010, 1020, Outcome::Served)], &connector(), 0);
     check(&[new(1010, 1400, Outcome::Served), new(1100, 1110, Outcome::Served)], &connector(), 400);
     check(&[new(1010, 1400, Outcome::Served), new(1500, 1510, failed())], &connector(), 510);
+    check(&[new(1010, 1400, failed()), new(2000, 2400, failed()), new(3401, 3402, failed())], &connector(), 1400);
     check(&[Sample { kind: Kind::Block, ..new(1010, 1900, failed()) }], &connector(), 0);
     let question = Sample { service: DNS, kind: Kind::Kept, began: ms(900), ..new(500, 1290, Outcome::Served) };
     check(std::slice::from_ref(&question), &connector(), 290);
