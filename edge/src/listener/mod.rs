@@ -3,6 +3,7 @@
 mod accept;
 mod flow;
 mod http;
+mod placing;
 mod table;
 mod udp;
 
@@ -47,4 +48,9 @@ pub struct Shared {
     pub http: Arc<Http>,
     /// Cuts every flow.
     pub cut: CancellationToken,
+}
+
+/// For logs, to the microsecond.
+fn millis(duration: Duration) -> f64 {
+    (duration.as_secs_f64() * 1e6).round() / 1e3
 }

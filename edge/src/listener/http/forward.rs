@@ -7,7 +7,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderValue, Request, Response, StatusCode, Version, header};
+use http::{HeaderValue, Request, Response, StatusCode, Version, header, uri::Scheme};
 use http_body_util::{BodyExt, Limited};
 use hyper::body::{Body as _, Incoming};
 use protocol::error::Reason;
@@ -21,15 +21,16 @@ use super::{
     fields::{self, Peer},
     guard::UnderWay,
     outgoing,
-    place::{Client, Place, Placing},
+    place::{Client, Placing},
     record::Record,
     request::{self, Asked},
     upgrade,
     upstream::{Body, Key, Upstream},
 };
 use crate::{
+    listener::placing::Place,
     model::Upstream as Speaks,
-    offramp::{Failure, First, Opening},
+    offramp::{Failure, First, Speech},
 };
 
 /// A body up to this size, sent with a method that may be repeated, is taken in whole before it is sent.
@@ -64,6 +65,8 @@ struct Answered {
     upstream: Upstream,
     key: Key,
     place: Place,
+    /// What the client is to be told, so that it comes back there.
+    cookie: Option<HeaderValue>,
 }
 
 /// Answers a request; never fails, since every fault is an answer too.
@@ -183,11 +186,11 @@ impl Forward<'_> {
     async fn send(&mut self, placing: &mut Placing<'_>, sending: &mut Sending) -> Result<Answered, Fault> {
         self.connection.worker.request();
         loop {
-            let place = placing.find().await?;
+            let (place, cookie) = placing.find().await?;
             self.record.attempts += 1;
             self.record.place = Some(placing.told(&place));
             let failed = match self.attempt(placing, &place, sending).await {
-                Ok((response, upstream, key)) => return Ok(Answered { response, upstream, key, place }),
+                Ok((response, upstream, key)) => return Ok(Answered { response, upstream, key, place, cookie }),
                 Err(failed) => failed,
             };
             if let Some(fault) = self.upload_fault() {
@@ -214,18 +217,21 @@ impl Forward<'_> {
         place: &Place,
         sending: &mut Sending,
     ) -> Result<(Response<Incoming>, Upstream, Key), Failed> {
+        // Settings that have left the catalog, and with them this place.
+        let speech = self.connection.shared.offramp.speech(&place.pool.upstream);
+        let speech = if self.asked.upgrade { speech.map(Speech::in_http1) } else { speech };
         let key = Key {
             origin: place.path.origin,
             address: place.origin.address.clone(),
             via: place.path.via,
-            speaks: place.pool.upstream,
+            speech: speech.ok_or(Failed::Unsent(Reason::NoRoute))?,
         };
         loop {
             let kept = self.connection.worker.idle.take(&key, Instant::now());
             let mut upstream = match kept {
                 Some(kept) => kept,
                 None => {
-                    let opened = self.open(placing, place).await?;
+                    let opened = self.open(placing, place, &key).await?;
                     self.connection.worker.idle.offer(&key, &opened);
                     opened
                 }
@@ -252,17 +258,17 @@ impl Forward<'_> {
         }
     }
 
-    async fn open(&self, placing: &Placing<'_>, place: &Place) -> Result<Upstream, Failed> {
-        let (origin, wait) = (&place.origin, place.pool.connect_timeout);
-        let opening = Opening { origin, via: place.path.via, wait, priority: 0 };
+    async fn open(&self, placing: &Placing<'_>, place: &Place, key: &Key) -> Result<Upstream, Failed> {
+        let (began, opening) = (Instant::now(), place.opening());
         let opened = self.connection.shared.offramp.open(opening, &mut First::none()).await;
         let opened = opened.map_err(|failure| match failure {
             Failure::Refused(reason, _) | Failure::Unanswered(reason) => Failed::Unsent(reason),
             Failure::ClientGone => Failed::Final(Fault::BODY),
         })?;
+        let left = opening.wait.saturating_sub(began.elapsed());
+        let upstream = Upstream::over(key, opened, opening.origin, left).await.map_err(Failed::Unsent)?;
         placing.opened(place);
-        let speaking = Upstream::over(opened.carrier, place.pool.upstream).await;
-        speaking.map_err(|_| Failed::Unsent(Reason::ConnectionReset))
+        Ok(upstream)
     }
 
     /// Sends the request over one connection and waits for the head of the answer.
@@ -288,8 +294,9 @@ impl Forward<'_> {
             Sending::Gone => return Err(Failed::Final(Fault::BODY)),
         };
         let mut request = self.head.clone().map(|()| body);
-        if place.pool.upstream == Speaks::H2c {
-            outgoing::as_http2(&mut request).map_err(Failed::Final)?;
+        if upstream.is_shared() {
+            let scheme = if place.pool.upstream == Speaks::H2c { Scheme::HTTP } else { Scheme::HTTPS };
+            outgoing::as_http2(&mut request, scheme).map_err(Failed::Final)?;
         }
         self.hear_interim(&mut request, word);
         let asking = upstream.send(request);
@@ -354,7 +361,7 @@ fn pass_on(
     client: Option<hyper::upgrade::OnUpgrade>,
     (mut record, upload, under_way): (Record, Arc<Upload>, UnderWay),
 ) -> Response<Body> {
-    let Answered { mut response, upstream, key, place } = answered;
+    let Answered { mut response, upstream, key, place, cookie } = answered;
     let switching = response.status() == StatusCode::SWITCHING_PROTOCOLS;
     let origin = switching.then(|| hyper::upgrade::on(&mut response));
     let (mut parts, body) = response.into_parts();
@@ -366,7 +373,7 @@ fn pass_on(
         return answer::fault(fault, false);
     }
     parts.headers = fields::response(&parts.headers);
-    if let Some(cookie) = place.cookie {
+    if let Some(cookie) = cookie {
         parts.headers.append(header::SET_COOKIE, cookie);
     }
     parts.extensions.clear();

@@ -11,6 +11,7 @@ use tracing::info;
 
 use super::fault::Fault;
 use crate::{
+    listener::{millis, placing::Told},
     metrics::{Metrics, RequestGuard},
     model::Listener,
 };
@@ -47,15 +48,6 @@ pub(super) struct Record {
     pub(super) reason: Option<&'static str>,
     /// The answer's last byte was handed over.
     pub(super) finished: bool,
-}
-
-/// A place, as logs name it.
-#[derive(Debug, Clone)]
-pub(super) struct Told {
-    pub(super) pool: String,
-    pub(super) origin: String,
-    pub(super) link: Option<String>,
-    pub(super) connector: Option<String>,
 }
 
 impl Record {
@@ -144,8 +136,4 @@ impl Drop for Record {
             "request"
         );
     }
-}
-
-fn millis(duration: Duration) -> f64 {
-    (duration.as_secs_f64() * 1e6).round() / 1e3
 }

@@ -2,7 +2,7 @@
 
 use std::{
     sync::{Arc, atomic::Ordering},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use net::{Front, Peer};
@@ -13,21 +13,20 @@ use protocol::{
     splice::Totals,
     switch::Dropped,
 };
-use tokio::{sync::mpsc, time};
+use tokio::sync::mpsc;
 use tracing::info;
 
 use super::{client::Life, proof::Proof};
 use crate::{
-    balancer::{Ask, Near, Placed, Tried},
-    health::{PathKey, Report, view::HealthView},
-    listener::Shared,
+    listener::{
+        Shared, millis,
+        placing::{Place, Search, Told},
+    },
     metrics::{FlowEnd, RefusedFlow},
-    model::{FlowKey, Held, Listener, Origin, Pool, Via},
-    offramp::{Early, Failure, Opening, Path},
+    model::{Held, Listener},
+    offramp::{Early, Failure, Path},
 };
 
-/// How long a session that no origin can take waits for one.
-const PATIENCE: Duration = Duration::from_secs(3);
 /// Payloads taken from one side before the other has its turn.
 const BATCH: usize = 64;
 
@@ -50,23 +49,10 @@ pub(super) struct Beginning {
 #[derive(Debug)]
 pub(super) struct Session {
     with: Beginning,
-    key: FlowKey,
     place: Option<Place>,
     proof: Proof,
     totals: Totals,
     story: Story,
-}
-
-/// Where a session was placed, taken out of the view.
-#[derive(Debug)]
-struct Place {
-    pool: Arc<Pool>,
-    origin: Arc<Origin>,
-    path: PathKey,
-    worker: usize,
-    _held: Held,
-    /// Until the session itself counts on its link.
-    _on_link: Held,
 }
 
 /// What is told of a session when it is over.
@@ -75,10 +61,7 @@ struct Story {
     attempts: u32,
     moved: u32,
     connect: Option<Duration>,
-    pool: Option<Arc<Pool>>,
-    origin: Option<Arc<Origin>>,
-    link: Option<String>,
-    connector: Option<String>,
+    place: Option<Told>,
     reason: Option<Reason>,
     packets: [u64; 2],
     bytes: [u64; 2],
@@ -98,45 +81,14 @@ enum Over {
 impl Session {
     /// A session that begins; it is placed at once, so that it can run where its link is.
     pub(super) fn new(with: Beginning) -> Self {
-        let key = FlowKey { source: with.peer.source };
+        let place = Search::new(&with.shared, &with.listener, with.peer.source).look();
         let totals = with.shared.metrics.totals(&with.listener.name);
-        let mut session = Self { with, key, place: None, proof: Proof::default(), totals, story: Story::default() };
-        let view = session.with.shared.view.borrow().clone();
-        session.place = session.find(&view, &Tried::default(), None).ok();
-        session
+        Self { with, place, proof: Proof::default(), totals, story: Story::default() }
     }
 
     /// The worker of the link it is placed on.
     pub(super) fn worker(&self) -> usize {
-        self.place.as_ref().map_or(0, |place| place.worker)
-    }
-
-    fn find(&self, view: &HealthView, tried: &Tried, near: Option<&Place>) -> Result<Place, Option<Reason>> {
-        let current = listener_in(view, &self.with.listener).ok_or(Some(Reason::TunnelDown))?;
-        let ask = Ask { view, load_balancer: current.load_balancer, flow: &self.key, tried, now: Instant::now() };
-        let balancer = &self.with.shared.balancer;
-        let placed = match near {
-            Some(place) => {
-                balancer.place_near(&ask, Near { pool: &place.pool, origin: &place.origin }, &mut rand::rng())
-            }
-            None => balancer.place(&ask, &mut rand::rng()),
-        };
-        placed.map(|placed| self.take(&placed)).map_err(|no| no.reason)
-    }
-
-    fn take(&self, placed: &Placed<'_>) -> Place {
-        let worker = match placed.path.via {
-            Via::Link(id) => self.with.shared.offramp.worker_of(id).unwrap_or(0),
-            Via::Direct => rand::random_range(0..self.with.shared.workers.count()),
-        };
-        Place {
-            pool: placed.pool.pool.clone(),
-            origin: placed.origin.origin.clone(),
-            path: PathKey { pool: placed.pool.pool.name.clone(), origin: placed.origin.key, via: placed.path.via },
-            worker,
-            _held: placed.origin.hold(),
-            _on_link: placed.path.load.hold(),
-        }
+        self.place.as_ref().map_or(0, |place| place.worker(&self.with.shared))
     }
 
     /// Carries the session to its end.
@@ -172,41 +124,11 @@ impl Session {
 
     /// Places and opens until one path has accepted.
     async fn open(&mut self, first: Packet) -> Result<(Path, Place), &'static str> {
-        let mut tried = Tried::default();
-        let until = time::Instant::now() + PATIENCE;
-        let drops = self.with.shared.metrics.drops().clone();
         // The queue is lent out, so that payloads that come meanwhile go along.
         let (_closed, nobody) = mpsc::channel(1);
         let mut queue = std::mem::replace(&mut self.with.queue, nobody);
-        let mut early = Early::of(first, &mut queue, drops.clone());
-        let opened = loop {
-            let place = match self.place.take() {
-                Some(place) => place,
-                None => match self.find_patiently(&tried, until, &mut early).await {
-                    Ok(place) => place,
-                    Err(ended) => {
-                        early.payloads().for_each(|_| drops.count(Dropped::NoPlace));
-                        break Err(ended);
-                    }
-                },
-            };
-            self.story.note(&place, &self.with.shared);
-            let opening =
-                Opening { origin: &place.origin, via: place.path.via, wait: place.pool.connect_timeout, priority: 0 };
-            match self.with.shared.offramp.open_session(opening, self.with.idle, &mut early).await {
-                Ok(path) => {
-                    self.story.connect = Some(path.connect);
-                    self.story.reason = None;
-                    break Ok((path, place));
-                }
-                Err(Failure::Refused(reason, _) | Failure::Unanswered(reason)) => {
-                    self.story.reason = Some(reason);
-                    self.report(&place, Err(reason));
-                    tried.path(place.path.origin, place.path.via, reason);
-                }
-                Err(Failure::ClientGone) => break Err(self.let_go()),
-            }
-        };
+        let mut early = Early::of(first, &mut queue, self.with.shared.metrics.drops().clone());
+        let opened = self.open_early(&mut early).await;
         let later: Vec<usize> = early.payloads().skip(1).map(<[u8]>::len).collect();
         drop(early);
         later.into_iter().for_each(|bytes| self.note_up(bytes));
@@ -214,39 +136,37 @@ impl Session {
         opened
     }
 
-    /// Finds a place, waiting a while for one if there is none.
-    async fn find_patiently(
-        &mut self,
-        tried: &Tried,
-        until: time::Instant,
-        early: &mut Early<'_>,
-    ) -> Result<Place, &'static str> {
-        let mut views = self.with.shared.view.clone();
+    async fn open_early(&mut self, early: &mut Early<'_>) -> Result<(Path, Place), &'static str> {
+        let Beginning { shared, listener, .. } = &self.with;
+        let mut search = Search::new(shared, listener, self.with.peer.source);
         loop {
-            let view = views.borrow_and_update().clone();
-            match self.find(&view, tried, None) {
-                Ok(place) => return Ok(place),
-                Err(reason) => {
-                    self.story.reason = self.story.reason.or(reason);
-                    let may_change = listener_in(&view, &self.with.listener).is_none()
-                        || matches!(self.story.reason, Some(Reason::TunnelDown | Reason::LinkLost));
-                    if !may_change {
-                        return Err(self.refused());
-                    }
-                }
-            }
-            tokio::select! {
-                changed = time::timeout_at(until, views.changed()) => if !matches!(changed, Ok(Ok(()))) {
-                    return Err(self.refused());
+            let place = match self.place.take() {
+                Some(place) => place,
+                None => tokio::select! {
+                    found = search.find() => found.map_err(|no| {
+                        self.story.reason = no.reason;
+                        shared.metrics.refused_flow(&listener.name, RefusedFlow::NoPlace);
+                        early.payloads().for_each(|_| shared.metrics.drops().count(Dropped::NoPlace));
+                        "refused"
+                    })?,
+                    () = early.gather() => return Err(self.let_go()),
                 },
-                () = early.gather() => return Err(self.let_go()),
+            };
+            self.story.attempts += 1;
+            self.story.place = Some(place.told(shared));
+            match shared.offramp.open_session(place.opening(), self.with.idle, early).await {
+                Ok(path) => {
+                    self.story.connect = Some(path.connect);
+                    self.story.reason = None;
+                    return Ok((path, place));
+                }
+                Err(Failure::Refused(reason, _) | Failure::Unanswered(reason)) => {
+                    self.story.reason = Some(reason);
+                    search.failed(&place, reason);
+                }
+                Err(Failure::ClientGone) => return Err(self.let_go()),
             }
         }
-    }
-
-    fn refused(&self) -> &'static str {
-        self.with.shared.metrics.refused_flow(&self.with.listener.name, RefusedFlow::NoPlace);
-        "refused"
     }
 
     /// Why the listener let go of the session.
@@ -256,10 +176,9 @@ impl Session {
 
     /// Another place for a session whose path is not sound: the same origin if another path leads there.
     fn elsewhere(&self, place: &Place) -> Option<Place> {
-        let mut tried = Tried::default();
-        tried.path(place.path.origin, place.path.via, Reason::LinkLost);
-        let view = self.with.shared.view.borrow().clone();
-        self.find(&view, &tried, Some(place)).ok()
+        let mut search = Search::new(&self.with.shared, &self.with.listener, self.with.peer.source);
+        search.avoid(place, Reason::LinkLost);
+        search.look_near(place)
     }
 
     async fn carry_over(&mut self, mut path: Path, place: &Place) -> Over {
@@ -289,7 +208,7 @@ impl Session {
                     Event::Payload(payload) => {
                         if !answered {
                             answered = true;
-                            self.report(place, Ok(()));
+                            place.report(&self.with.shared, Ok(()));
                         }
                         self.answer(&payload);
                         for _ in 1..BATCH {
@@ -300,7 +219,7 @@ impl Session {
                     }
                     Event::Ended(SessionEnd::Cut(StreamCode::Unreachable)) => {
                         self.story.reason = Some(Reason::ConnectRefused);
-                        self.report(place, Err(Reason::ConnectRefused));
+                        place.report(&self.with.shared, Err(Reason::ConnectRefused));
                         return Over::Ended("unreachable");
                     }
                     Event::Ended(SessionEnd::Finished | SessionEnd::Cut(_) | SessionEnd::LinkLost) => alive = false,
@@ -337,24 +256,19 @@ impl Session {
         self.totals.received.fetch_add(payload.len() as u64, Ordering::Relaxed);
     }
 
-    fn report(&self, place: &Place, connect: Result<(), Reason>) {
-        if place.pool.monitor.is_some() {
-            self.with.shared.reports.tell(Report { path: place.path.clone(), connect });
-        }
-    }
-
     /// One line a session, and its counters.
     fn tell(&self, ended: &'static str) {
         let (story, listener) = (&self.story, &self.with.listener.name);
         self.with.shared.metrics.flow_ended(&FlowEnd { listener, ended });
+        let place = story.place.as_ref();
         info!(
             target: "access",
             %listener,
-            source = %self.key.source,
-            pool = story.pool.as_ref().map(|pool| pool.name.to_string()),
-            origin = story.origin.as_ref().map(|origin| origin.name.to_string()),
-            connector = story.connector,
-            link = story.link,
+            source = %self.with.peer.source,
+            pool = place.map(|p| &p.pool[..]),
+            origin = place.map(|p| &p.origin[..]),
+            connector = place.and_then(|p| p.connector.as_deref()),
+            link = place.and_then(|p| p.link.as_deref()),
             attempts = story.attempts,
             moved = story.moved,
             connect_ms = story.connect.map(millis),
@@ -368,25 +282,4 @@ impl Session {
             "session"
         );
     }
-}
-
-impl Story {
-    fn note(&mut self, place: &Place, shared: &Shared) {
-        self.attempts += 1;
-        self.pool = Some(place.pool.clone());
-        self.origin = Some(place.origin.clone());
-        (self.link, self.connector) = match place.path.via {
-            Via::Direct => (None, None),
-            Via::Link(id) => (Some(id.to_string()), shared.offramp.connector_of(id).map(|c| c.to_string())),
-        };
-    }
-}
-
-/// The listener as a view knows it. A listener receives before the first view that knows it is published.
-fn listener_in<'v>(view: &'v HealthView, listener: &Listener) -> Option<&'v Listener> {
-    view.catalog.listeners.iter().find(|l| l.name == listener.name).map(|l| &**l)
-}
-
-fn millis(duration: Duration) -> f64 {
-    (duration.as_secs_f64() * 1e6).round() / 1e3
 }

@@ -1,0 +1,247 @@
+//! How a flow of any kind comes to its place: found in the view of the moment, waited for a while, and another one when
+//! that failed.
+
+use std::{net::SocketAddr, sync::Arc, time::Instant};
+
+use protocol::error::Reason;
+use tokio::time;
+
+use super::{PATIENCE, Shared};
+use crate::{
+    balancer::{Ask, Near, NoPlace, Placed, Tried},
+    health::{PathKey, Report, view::HealthView},
+    model::{FlowKey, Held, Listener, Origin, Pool, Via},
+    offramp::Opening,
+};
+
+/// Where a flow was placed, taken out of the view.
+#[derive(Debug)]
+pub(super) struct Place {
+    /// The pool.
+    pub(super) pool: Arc<Pool>,
+    /// The origin in it.
+    pub(super) origin: Arc<Origin>,
+    /// The way there.
+    pub(super) path: PathKey,
+    /// The flow counts on its origin for as long as it lives.
+    pub(super) held: Held,
+    /// And on its link from now on, until its stream does: flows that arrive together must see each other.
+    _on_link: Held,
+}
+
+/// A place, as logs name it.
+#[derive(Debug, Clone)]
+pub(super) struct Told {
+    /// Its pool.
+    pub(super) pool: String,
+    /// Its origin.
+    pub(super) origin: String,
+    /// Its link; absent if the way is direct.
+    pub(super) link: Option<String>,
+    /// Whose link it is.
+    pub(super) connector: Option<String>,
+}
+
+/// The search for places of one flow: what was tried in vain, and until when it waits.
+#[derive(Debug)]
+pub(super) struct Search<'a> {
+    shared: &'a Shared,
+    listener: &'a Listener,
+    flow: FlowKey,
+    tried: Tried,
+    until: time::Instant,
+}
+
+impl Place {
+    /// Takes what was placed out of its view.
+    pub(super) fn take(placed: &Placed<'_>) -> Self {
+        Self {
+            pool: placed.pool.pool.clone(),
+            origin: placed.origin.origin.clone(),
+            path: PathKey { pool: placed.pool.pool.name.clone(), origin: placed.origin.key, via: placed.path.via },
+            held: placed.origin.hold(),
+            _on_link: placed.path.load.hold(),
+        }
+    }
+
+    /// What is to be opened for a flow.
+    pub(super) fn opening(&self) -> Opening<'_> {
+        Opening { origin: &self.origin, via: self.path.via, wait: self.pool.connect_timeout, priority: 0 }
+    }
+
+    /// The worker of its link. Nothing ties a flow without one to any.
+    pub(super) fn worker(&self, shared: &Shared) -> usize {
+        match self.path.via {
+            Via::Link(id) => shared.offramp.worker_of(id).unwrap_or(0),
+            Via::Direct => rand::random_range(0..shared.workers.count()),
+        }
+    }
+
+    /// Tells the health room how live traffic fared here.
+    pub(super) fn report(&self, shared: &Shared, connect: Result<(), Reason>) {
+        if self.pool.monitor.is_some() {
+            shared.reports.tell(Report { path: self.path.clone(), connect });
+        }
+    }
+
+    /// As logs name it.
+    pub(super) fn told(&self, shared: &Shared) -> Told {
+        let (link, connector) = match self.path.via {
+            Via::Direct => (None, None),
+            Via::Link(id) => (Some(id.to_string()), shared.offramp.connector_of(id).map(|c| c.to_string())),
+        };
+        Told { pool: self.pool.name.to_string(), origin: self.origin.name.to_string(), link, connector }
+    }
+}
+
+impl<'a> Search<'a> {
+    /// For a flow of this source; patience counts from now.
+    pub(super) fn new(shared: &'a Shared, listener: &'a Listener, source: SocketAddr) -> Self {
+        let until = time::Instant::now() + PATIENCE;
+        Self { shared, listener, flow: FlowKey { source }, tried: Tried::default(), until }
+    }
+
+    /// For a flow that has been here since then.
+    pub(super) fn since(self, arrived: Instant) -> Self {
+        Self { until: time::Instant::from_std(arrived + PATIENCE), ..self }
+    }
+
+    /// What everything is shared with.
+    pub(super) fn shared(&self) -> &'a Shared {
+        self.shared
+    }
+
+    /// A place as the listener has it, waited for if there is none and that may change. Dropping it loses nothing.
+    pub(super) async fn find(&self) -> Result<Place, NoPlace> {
+        self.find_by(|view, listener| self.usual(view, listener)).await
+    }
+
+    /// As [`Search::find`], chosen by other rules.
+    pub(super) async fn find_by<T>(
+        &self,
+        choose: impl Fn(&HealthView, &Listener) -> Result<T, NoPlace>,
+    ) -> Result<T, NoPlace> {
+        let mut views = self.shared.view.clone();
+        loop {
+            let view = views.borrow_and_update().clone();
+            let known = self.known_in(&view);
+            let found = known.map_or(Err(UNKNOWN), |listener| choose(&view, listener));
+            let no = match found {
+                Ok(found) => return Ok(found),
+                Err(no) => no,
+            };
+            if !may_change(no) || !matches!(time::timeout_at(self.until, views.changed()).await, Ok(Ok(()))) {
+                return Err(no);
+            }
+        }
+    }
+
+    /// A place in the view of this moment, or none.
+    pub(super) fn look(&self) -> Option<Place> {
+        let view = self.shared.view.borrow().clone();
+        self.usual(&view, self.known_in(&view)?).ok()
+    }
+
+    /// A place for a flow that has to leave this one, in the view of this moment: the same origin if another path leads
+    /// there.
+    pub(super) fn look_near(&self, place: &Place) -> Option<Place> {
+        let view = self.shared.view.borrow().clone();
+        let ask = self.ask(&view, self.known_in(&view)?.load_balancer);
+        let near = Near { pool: &place.pool, origin: &place.origin };
+        self.shared.balancer.place_near(&ask, near, &mut rand::rng()).as_ref().map(Place::take).ok()
+    }
+
+    fn usual(&self, view: &HealthView, listener: &Listener) -> Result<Place, NoPlace> {
+        let ask = self.ask(view, listener.load_balancer);
+        self.shared.balancer.place(&ask, &mut rand::rng()).as_ref().map(Place::take).map_err(|no| *no)
+    }
+
+    /// The question to the balancer, about a load balancer of this view.
+    pub(super) fn ask<'v>(&'v self, view: &'v HealthView, load_balancer: usize) -> Ask<'v, 'v> {
+        Ask { view, load_balancer, flow: &self.flow, tried: &self.tried, now: Instant::now() }
+    }
+
+    /// The listener as a view knows it. The view may be of an older or a newer catalog: only the name holds in both, and a
+    /// listener accepts before the first view that knows it is published.
+    fn known_in<'v>(&self, view: &'v HealthView) -> Option<&'v Listener> {
+        view.catalog.listeners.iter().find(|l| l.name == self.listener.name).map(|l| &**l)
+    }
+
+    /// The origin has accepted.
+    pub(super) fn opened(&self, place: &Place) {
+        place.report(self.shared, Ok(()));
+    }
+
+    /// The way there failed.
+    pub(super) fn failed(&mut self, place: &Place, reason: Reason) {
+        place.report(self.shared, Err(reason));
+        self.avoid(place, reason);
+    }
+
+    /// Something behind the accept failed: placed elsewhere, and no word on the path's health.
+    pub(super) fn avoid(&mut self, place: &Place, reason: Reason) {
+        let PathKey { origin, via, .. } = place.path;
+        if is_the_origins_own(reason) {
+            self.tried.origin(origin, reason);
+        } else {
+            self.tried.path(origin, via, reason);
+        }
+    }
+
+    /// Why the last attempt failed.
+    pub(super) fn last(&self) -> Option<Reason> {
+        self.tried.last()
+    }
+}
+
+/// Of a listener that the view does not know yet.
+const UNKNOWN: NoPlace = NoPlace { reason: Some(Reason::TunnelDown) };
+
+/// Links come back, and so does a view that lags behind; an origin's own refusal is an answer.
+fn may_change(no: NoPlace) -> bool {
+    matches!(no.reason, Some(Reason::TunnelDown | Reason::LinkLost))
+}
+
+/// The origin's own answer is the same on every path; anything else may be the path's.
+fn is_the_origins_own(reason: Reason) -> bool {
+    match reason {
+        Reason::ConnectRefused | Reason::ConnectionReset | Reason::TlsUntrusted | Reason::TlsNameMismatch => true,
+        Reason::NoRoute
+        | Reason::TunnelDown
+        | Reason::LinkLost
+        | Reason::PolicyDenied
+        | Reason::ConnectTimeout
+        | Reason::NetworkUnreachable
+        | Reason::TlsHandshake
+        | Reason::HttpTimeout
+        | Reason::HttpInvalid
+        | Reason::CodeMismatch
+        | Reason::BodyMismatch
+        | Reason::UdpNoAnswer
+        | Reason::IcmpTimeout
+        | Reason::DnsFailed
+        | Reason::PassiveFailures
+        | Reason::ConnectorOverloaded => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_links_can_bring_back_is_waited_for() {
+        let waited = |reason| may_change(NoPlace { reason });
+        assert!(waited(Some(Reason::TunnelDown)) && waited(Some(Reason::LinkLost)) && may_change(UNKNOWN));
+        assert!(!waited(Some(Reason::ConnectRefused)), "an answer");
+        assert!(!waited(Some(Reason::NoRoute)), "nobody may claim it");
+        assert!(!waited(None), "every origin is well and takes nothing new");
+    }
+
+    #[test]
+    fn a_refusal_of_the_origin_rules_out_all_its_paths_and_a_lost_link_one() {
+        assert!(is_the_origins_own(Reason::ConnectRefused) && is_the_origins_own(Reason::TlsUntrusted));
+        assert!(!is_the_origins_own(Reason::LinkLost));
+        assert!(!is_the_origins_own(Reason::PolicyDenied), "another connector may permit it");
+    }
+}
