@@ -10,6 +10,7 @@ mod http;
 mod http2_rules;
 mod http_rules;
 mod identity;
+mod origin_tls;
 mod parts;
 mod renewal;
 mod running;

@@ -55,7 +55,7 @@ fn fresh_dir(world: &World, name: &str, address: SocketAddr) -> PathBuf {
 /// If it does not start.
 #[must_use]
 pub fn nginx(world: &World, address: SocketAddr, name: &str) -> Server {
-    nginx_listening(world, address, "", &who(name))
+    nginx_listening(world, address, name, "", "")
 }
 
 /// The same, speaking HTTP/2 without TLS.
@@ -64,7 +64,7 @@ pub fn nginx(world: &World, address: SocketAddr, name: &str) -> Server {
 /// If it does not start.
 #[must_use]
 pub fn nginx_h2c(world: &World, address: SocketAddr, name: &str) -> Server {
-    nginx_listening(world, address, " http2", &who(name))
+    nginx_listening(world, address, name, " http2", "")
 }
 
 /// The same, and `/id?id=ID` answers `NAME ID`; every such request leaves a line `METHOD ID` in `DIR/ids`, as often as it
@@ -75,14 +75,27 @@ pub fn nginx_h2c(world: &World, address: SocketAddr, name: &str) -> Server {
 #[must_use]
 pub fn nginx_noting(world: &World, address: SocketAddr, name: &str) -> Server {
     let note = format!("    location /id {{ access_log ids noted; return 200 \"{name} $arg_id\"; }}\n");
-    nginx_listening(world, address, "", &(who(name) + &note))
+    nginx_listening(world, address, name, "", &note)
 }
 
-fn who(name: &str) -> String {
-    format!("    location /who {{ return 200 {name}; }}\n")
+/// The same over TLS, showing the certificate `FILE.pem` with the key `FILE.key` of the world's directory; `/tls` tells the
+/// protocol and the name it was asked for by. With `how` " http2" it offers that too.
+///
+/// # Panics
+/// If it does not start.
+#[must_use]
+pub fn nginx_tls(world: &World, address: SocketAddr, name: &str, (file, how): (&str, &str)) -> Server {
+    let (certificate, key) = (world.path(&format!("{file}.pem")), world.path(&format!("{file}.key")));
+    let lines = format!(
+        "    ssl_certificate {};\n    ssl_certificate_key {};\n\
+         \u{20}   location /tls {{ return 200 \"$server_protocol $ssl_server_name\"; }}\n",
+        certificate.display(),
+        key.display()
+    );
+    nginx_listening(world, address, name, &format!(" ssl{how}"), &lines)
 }
 
-fn nginx_listening(world: &World, address: SocketAddr, how: &str, locations: &str) -> Server {
+fn nginx_listening(world: &World, address: SocketAddr, name: &str, how: &str, lines: &str) -> Server {
     let dir = fresh_dir(world, "nginx", address);
     fs::create_dir_all(dir.join("www")).expect("the world's directory is writable");
     let temporary: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
@@ -92,8 +105,9 @@ fn nginx_listening(world: &World, address: SocketAddr, how: &str, locations: &st
     let config = format!(
         "user root;\ndaemon off;\nmaster_process off;\npid pid;\nerror_log stderr;\n\
          events {{ worker_connections 1024; }}\n\
-         http {{\n{temporary}  log_format noted '$request_method $arg_id';\n  access_log off;\n  keepalive_requests 100000;\n\
-         \u{20} server {{\n    listen {address}{how};\n    root www;\n    location /fail {{ return 503; }}\n{locations}  }}\n}}\n"
+         http {{\n{temporary}  log_format noted '$request_method $arg_id';\n  access_log off;\n\
+         \u{20} keepalive_requests 100000;\n  server {{\n    listen {address}{how};\n{lines}\
+         \u{20}   root www;\n    location /fail {{ return 503; }}\n    location /who {{ return 200 {name}; }}\n  }}\n}}\n"
     );
     fs::write(dir.join("nginx.conf"), config).expect("the world's directory is writable");
     let mut nginx = command("nginx");
