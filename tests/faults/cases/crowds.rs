@@ -22,8 +22,8 @@ const CROWD: usize = 63;
 const CROWD_LINKS: usize = 16;
 /// How long links and flows come and go.
 const CHURN: Duration = Duration::from_secs(600);
-/// After this everything that only grows once has grown.
-const WARM: Duration = Duration::from_secs(90);
+/// After this everything that only grows once has grown: buffers of UDP sessions fill slowly.
+const WARM: Duration = Duration::from_secs(300);
 /// Files and streams of flows under way, which differ from one moment to the next.
 const UNDER_WAY: u64 = 60;
 
