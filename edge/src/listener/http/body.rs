@@ -18,6 +18,7 @@ use tokio::{
 };
 
 use super::{
+    drain,
     fault::Fault,
     fields,
     guard::UnderWay,
@@ -247,6 +248,7 @@ impl HttpBody for Answering {
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let this = self.get_mut();
+        drain::asked();
         match ready!(Pin::new(&mut this.body).poll_frame(cx)) {
             None => {
                 this.end();
@@ -257,6 +259,7 @@ impl HttpBody for Answering {
                     exchange.record.down += data.remaining() as u64;
                 }
                 this.end_if_over();
+                drain::handed();
                 Poll::Ready(Some(Ok(without_forbidden(frame))))
             }
             Some(Err(error)) => {

@@ -25,9 +25,9 @@ use super::{
 };
 
 /// From the first byte of a head, or from the connection's begin, to its end.
-const HEAD_WAIT: Duration = Duration::from_secs(10);
+pub(super) const HEAD_WAIT: Duration = Duration::from_secs(10);
 /// A connection without a request on its way is closed after this long.
-const IDLE_WAIT: Duration = Duration::from_secs(60);
+pub(super) const IDLE_WAIT: Duration = Duration::from_secs(60);
 /// A client that takes none of its answer for this long is gone.
 const STALL_WAIT: Duration = Duration::from_secs(60);
 /// How much is read at a time.
@@ -73,6 +73,11 @@ impl Talk {
         }
     }
 
+    /// True while a request is under way.
+    pub(super) fn is_busy(&self) -> bool {
+        self.told().under_way > 0
+    }
+
     /// Counts a request as under way until dropped.
     pub(super) fn under_way(self: &Arc<Self>) -> UnderWay {
         self.told().under_way += 1;
@@ -87,6 +92,23 @@ pub(super) struct UnderWay(Arc<Talk>);
 impl Drop for UnderWay {
     fn drop(&mut self) {
         self.0.told().under_way -= 1;
+    }
+}
+
+/// Gives up a client that takes nothing of what is written.
+#[derive(Debug, Default)]
+pub(super) struct Stall(Option<Pin<Box<Sleep>>>);
+
+impl Stall {
+    /// What a write came to, or the end of patience.
+    pub(super) fn watch(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        if written.is_ready() {
+            self.0 = None;
+            return written;
+        }
+        let patience = self.0.get_or_insert_with(|| Box::pin(sleep_until(Instant::now() + STALL_WAIT)));
+        ready!(patience.as_mut().poll(cx));
+        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
 }
 
@@ -114,7 +136,7 @@ pub(super) struct Guard<S> {
     passed: usize,
     deadline: Pin<Box<Sleep>>,
     in_head: bool,
-    stall: Option<Pin<Box<Sleep>>>,
+    stall: Stall,
     /// hyper may hold bytes of an answer that it has not written yet.
     unflushed: bool,
 }
@@ -122,17 +144,18 @@ pub(super) struct Guard<S> {
 impl<S> Guard<S> {
     /// Judges HTTP/1.
     pub(super) fn http1(io: S, first: BytesMut, talk: Arc<Talk>) -> Self {
-        Self::new(io, first, talk, At::Head(Scan::default()))
-    }
-
-    /// Lets everything pass, with a deadline only for a client that takes nothing.
-    pub(super) fn raw(io: S, first: BytesMut) -> Self {
-        Self::new(io, first, Arc::default(), At::Raw)
-    }
-
-    fn new(io: S, bytes: BytesMut, talk: Arc<Talk>, at: At) -> Self {
         let deadline = Box::pin(sleep_until(Instant::now() + HEAD_WAIT));
-        Self { io, talk, at, bytes, passed: 0, deadline, in_head: true, stall: None, unflushed: false }
+        Self {
+            io,
+            talk,
+            at: At::Head(Scan::default()),
+            bytes: first,
+            passed: 0,
+            deadline,
+            in_head: true,
+            stall: Stall::default(),
+            unflushed: false,
+        }
     }
 
     /// The protocol was changed: everything passes from here on.
@@ -224,7 +247,7 @@ impl<S> Guard<S> {
             self.refuse(Fault::HEAD_TIMEOUT);
             return Poll::Ready(false);
         }
-        if self.talk.told().under_way > 0 {
+        if self.talk.is_busy() {
             self.deadline.as_mut().reset(Instant::now() + IDLE_WAIT);
             return self.poll_deadline(cx);
         }
@@ -245,12 +268,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Guard<S> {
             told.interim.advance(written);
         }
         Poll::Ready(Ok(()))
-    }
-
-    fn poll_stalled(&mut self, cx: &mut Context<'_>) -> Poll<io::Error> {
-        let stall = self.stall.get_or_insert_with(|| Box::pin(sleep_until(Instant::now() + STALL_WAIT)));
-        ready!(stall.as_mut().poll(cx));
-        Poll::Ready(io::ErrorKind::TimedOut.into())
     }
 
     fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
@@ -299,13 +316,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Guard<S> {
         let this = self.get_mut();
         ready!(this.poll_interim(cx))?;
         this.unflushed = true;
-        match Pin::new(&mut this.io).poll_write(cx, bytes) {
-            Poll::Pending => this.poll_stalled(cx).map(Err),
-            done => {
-                this.stall = None;
-                done
-            }
-        }
+        let written = Pin::new(&mut this.io).poll_write(cx, bytes);
+        this.stall.watch(cx, written)
     }
 
     fn poll_write_vectored(
@@ -316,13 +328,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Guard<S> {
         let this = self.get_mut();
         ready!(this.poll_interim(cx))?;
         this.unflushed = true;
-        match Pin::new(&mut this.io).poll_write_vectored(cx, slices) {
-            Poll::Pending => this.poll_stalled(cx).map(Err),
-            done => {
-                this.stall = None;
-                done
-            }
-        }
+        let written = Pin::new(&mut this.io).poll_write_vectored(cx, slices);
+        this.stall.watch(cx, written)
     }
 
     fn is_write_vectored(&self) -> bool {

@@ -1,8 +1,9 @@
 //! HTTP listeners: the edge ends the client's HTTP, judges and routes every request, and speaks HTTP to origins itself.
 //!
 //! hyper parses and frames; what it would let pass and a server behind might read another way is refused before it sees
-//! it. Nothing is ever passed through: every message is written anew. Deciding is pure (`head`, `chunks`, `request`,
-//! `fields`, `path`, `answer`, `budget`); acting is `serve`, `forward`, `guard`, `upstream`, `upgrade`.
+//! it. Nothing is ever passed through: every message is written anew. Deciding is pure (`head`, `chunks`, `frames`,
+//! `meter`, `request`, `fields`, `path`, `answer`, `budget`); acting is `serve`, `forward`, `guard`, `watched`, `drain`,
+//! `upstream`, `upgrade`.
 
 mod affinity;
 mod answer;
@@ -10,12 +11,15 @@ mod authority;
 mod body;
 mod budget;
 mod chunks;
+mod drain;
 mod failed;
 mod fault;
 mod fields;
 mod forward;
+mod frames;
 mod guard;
 mod head;
+mod meter;
 mod outgoing;
 mod path;
 mod place;
@@ -25,6 +29,7 @@ mod serve;
 mod tls;
 mod upgrade;
 mod upstream;
+mod watched;
 
 use std::{
     net::SocketAddr,
