@@ -17,6 +17,8 @@ mod fault;
 mod fields;
 mod forward;
 mod frames;
+#[doc(hidden)]
+pub mod fuzzing;
 mod guard;
 mod head;
 mod meter;
