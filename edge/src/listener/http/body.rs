@@ -27,9 +27,9 @@ use super::{
 };
 use crate::model::Held;
 
-/// How long all waits for a body's bytes may take together, before what its bytes have earned.
+/// How far a body may fall behind the slowest pace that is borne; nothing is saved up beyond it.
 const GRACE: Duration = Duration::from_secs(30);
-/// Bytes that earn a second.
+/// The slowest pace, in bytes a second.
 const SLOWEST: u64 = 500;
 /// How long an origin may leave `Expect: 100-continue` unanswered before the body is sent all the same.
 const CONTINUE_WAIT: Duration = Duration::from_secs(1);
@@ -62,8 +62,8 @@ pub(super) struct Uploading {
 
 #[derive(Debug)]
 struct Pace {
-    waited: Duration,
-    earned: u64,
+    /// How long the next wait may be.
+    left: Duration,
     waiting: Option<(Instant, Pin<Box<Sleep>>)>,
 }
 
@@ -97,7 +97,7 @@ impl Gate {
 impl Uploading {
     /// A body with its counters; `paced`: it may not dawdle.
     pub(super) fn new(body: Incoming, upload: Arc<Upload>, bytes: Arc<AtomicU64>, paced: bool) -> Self {
-        let pace = paced.then(|| Pace { waited: Duration::ZERO, earned: 0, waiting: None });
+        let pace = paced.then(Pace::new);
         Self { body: Some(body), upload, bytes, pace, gate: None }
     }
 
@@ -115,8 +115,12 @@ impl Drop for Uploading {
 }
 
 impl Pace {
+    fn new() -> Self {
+        Self { left: GRACE, waiting: None }
+    }
+
     fn poll_late(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let left = (GRACE + Duration::from_secs(self.earned / SLOWEST)).saturating_sub(self.waited);
+        let left = self.left;
         let (_, sleep) = self.waiting.get_or_insert_with(|| {
             let now = Instant::now();
             (now, Box::pin(sleep_until(now + left)))
@@ -126,9 +130,10 @@ impl Pace {
 
     fn came(&mut self, bytes: u64) {
         if let Some((since, _)) = self.waiting.take() {
-            self.waited += since.elapsed();
+            self.left = self.left.saturating_sub(since.elapsed());
         }
-        self.earned += bytes;
+        let earned = Duration::from_millis(bytes.saturating_mul(1000) / SLOWEST);
+        self.left = (self.left + earned).min(GRACE);
     }
 }
 
@@ -287,3 +292,6 @@ impl Drop for Answering {
         unended.into_iter().chain(self.early.take()).for_each(Upstream::abort);
     }
 }
+
+#[cfg(test)]
+mod tests;
