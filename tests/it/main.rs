@@ -11,6 +11,7 @@ mod http2_abuse;
 mod http2_rules;
 mod http_rules;
 mod identity;
+mod origin_tls;
 mod parts;
 mod renewal;
 mod running;
