@@ -55,7 +55,7 @@ pub fn chunks<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Option<usize> {
 pub fn frames<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> (Option<&'static str>, u32) {
     let (mut meter, now) = (Meter::new(0), Instant::now());
     for piece in pieces {
-        let judged = meter.from_client(now, piece).and_then(|()| meter.to_client(piece));
+        let judged = meter.asked(now, piece).and_then(|()| meter.answered(piece));
         if let Err(abuse) = judged {
             return (Some(abuse.as_str()), 0);
         }

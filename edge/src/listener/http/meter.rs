@@ -32,6 +32,8 @@ const IDLE_PER_STREAM: u32 = 100;
 /// CONTINUATION frames of one head, and bytes of one head as they cross, compressed.
 const CONTINUATIONS_MAX: u32 = 20;
 const HEAD_BYTES_MAX: usize = 64 * 1024;
+/// Bytes of answers that a slow client has to take for its connection not to count as idle.
+const DRAINED: u64 = 16 * 1024;
 /// Streams open without an answer, those beyond the advertised limit that are still to be refused included.
 const UNANSWERED_MAX: usize = 256;
 
@@ -114,6 +116,8 @@ struct Seen {
     /// Of the head that is open: CONTINUATION frames and bytes so far.
     head: Option<(u32, usize)>,
     heads: u64,
+    /// Bytes of data sent to the client.
+    sent: u64,
     in_head_frame: bool,
 }
 
@@ -155,15 +159,15 @@ impl Meter {
     }
 
     /// Counts bytes from the client.
-    pub(super) fn from_client(&mut self, now: Instant, bytes: &[u8]) -> Result<(), Abuse> {
+    pub(super) fn asked(&mut self, now: Instant, bytes: &[u8]) -> Result<(), Abuse> {
         let Self { inbound, seen, .. } = self;
-        inbound.pass(bytes, |frame| seen.from_client(now, frame))
+        inbound.pass(bytes, |frame| seen.asked(now, frame))
     }
 
     /// Counts bytes to the client.
-    pub(super) fn to_client(&mut self, bytes: &[u8]) -> Result<(), Abuse> {
+    pub(super) fn answered(&mut self, bytes: &[u8]) -> Result<(), Abuse> {
         let Self { outbound, seen, .. } = self;
-        outbound.pass(bytes, |frame| seen.to_client(frame))
+        outbound.pass(bytes, |frame| seen.answered(frame))
     }
 
     /// The head that is awaited or under way, by its number; nothing between heads.
@@ -172,9 +176,9 @@ impl Meter {
         (!self.seen.begun || self.seen.head.is_some() || in_frame).then_some(self.seen.heads)
     }
 
-    /// Heads that have begun and ended.
-    pub(super) fn heads(&self) -> u64 {
-        self.seen.heads
+    /// Grows with every request, and with every part of an answer that is worth waiting for.
+    pub(super) fn progress(&self) -> u64 {
+        self.seen.heads + self.seen.sent / DRAINED
     }
 
     /// The last stream the client has opened.
@@ -189,7 +193,7 @@ impl Meter {
 }
 
 impl Seen {
-    fn from_client(&mut self, now: Instant, frame: Frame) -> Result<(), Abuse> {
+    fn asked(&mut self, now: Instant, frame: Frame) -> Result<(), Abuse> {
         self.begun = true;
         self.in_head_frame = matches!(frame.kind, Kind::Headers | Kind::Continuation);
         match frame.kind {
@@ -252,7 +256,7 @@ impl Seen {
         unless(few && self.resets_ever <= RESETS_MAX, Abuse::Resets)
     }
 
-    fn to_client(&mut self, frame: Frame) -> Result<(), Abuse> {
+    fn answered(&mut self, frame: Frame) -> Result<(), Abuse> {
         match frame.kind {
             Kind::Headers => {
                 if self.unanswered.remove(&frame.stream) {
@@ -260,6 +264,7 @@ impl Seen {
                 }
             }
             Kind::Data => {
+                self.sent += u64::try_from(frame.length).unwrap_or(0);
                 self.updates.earn(UPDATES_PER_DATA);
                 self.pings.earn(1);
             }

@@ -49,6 +49,15 @@ impl End {
     }
 }
 
+/// What the deadline is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Awaited {
+    /// The end of this head.
+    Head(u64),
+    /// More progress than this.
+    Progress(u64),
+}
+
 /// A client's connection.
 #[derive(Debug)]
 pub(super) struct Watched<S> {
@@ -60,8 +69,7 @@ pub(super) struct Watched<S> {
     meter: Meter,
     back: Option<oneshot::Sender<(S, End)>>,
     deadline: Pin<Box<Sleep>>,
-    /// What the deadline is for: heads so far, and whether one is open.
-    awaited: (u64, bool),
+    awaited: Awaited,
     stall: Stall,
 }
 
@@ -77,7 +85,7 @@ impl<S> Watched<S> {
             meter: Meter::new(preface),
             back: Some(back),
             deadline,
-            awaited: (0, true),
+            awaited: Awaited::Head(0),
             stall: Stall::default(),
         };
         (watched, ended)
@@ -105,18 +113,22 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Watched<S> {
     }
 
     fn poll_deadline(&mut self, cx: &mut Context<'_>) -> Poll<End> {
-        let awaited = (self.meter.heads(), self.meter.open_head().is_some());
+        let (awaited, wait) = match self.meter.open_head() {
+            Some(head) => (Awaited::Head(head), HEAD_WAIT),
+            None => (Awaited::Progress(self.meter.progress()), IDLE_WAIT),
+        };
         if awaited != self.awaited {
             self.awaited = awaited;
-            self.deadline.as_mut().reset(Instant::now() + if awaited.1 { HEAD_WAIT } else { IDLE_WAIT });
+            self.deadline.as_mut().reset(Instant::now() + wait);
         }
         ready!(self.deadline.as_mut().poll(cx));
-        if awaited.1 {
-            return Poll::Ready(End::Abuse(Abuse::SlowHead));
-        }
-        if self.talk.is_busy() {
-            self.deadline.as_mut().reset(Instant::now() + IDLE_WAIT);
-            ready!(self.deadline.as_mut().poll(cx));
+        match awaited {
+            Awaited::Head(_) => return Poll::Ready(End::Abuse(Abuse::SlowHead)),
+            Awaited::Progress(_) if self.talk.is_busy() => {
+                self.deadline.as_mut().reset(Instant::now() + IDLE_WAIT);
+                ready!(self.deadline.as_mut().poll(cx));
+            }
+            Awaited::Progress(_) => {}
         }
         Poll::Ready(End::Idle)
     }
@@ -133,7 +145,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Watched<S> {
         for slice in slices {
             let here = left.min(slice.len());
             left -= here;
-            if let Err(abuse) = self.meter.to_client(&slice[..here]) {
+            if let Err(abuse) = self.meter.answered(&slice[..here]) {
                 return Poll::Ready(Err(self.end(cx, End::Abuse(abuse))));
             }
         }
@@ -155,7 +167,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Watched<S> {
             out.put_slice(&this.first[..count]);
             this.first.advance(count);
         }
-        let counted = this.meter.from_client(Instant::now().into_std(), &out.filled()[before..]);
+        let counted = this.meter.asked(Instant::now().into_std(), &out.filled()[before..]);
         counted.map_err(|abuse| {
             out.set_filled(before);
             this.end(cx, End::Abuse(abuse))

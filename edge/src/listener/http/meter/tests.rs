@@ -27,7 +27,7 @@ impl Client {
     }
 
     fn send(&mut self, kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Result<(), Abuse> {
-        self.meter.from_client(self.now, &frame(kind, flags, stream, payload))
+        self.meter.asked(self.now, &frame(kind, flags, stream, payload))
     }
 
     fn open(&mut self, stream: u32) -> Result<(), Abuse> {
@@ -39,7 +39,7 @@ impl Client {
     }
 
     fn is_answered(&mut self, kind: u8, stream: u32, payload: &[u8]) -> Result<(), Abuse> {
-        self.meter.to_client(&frame(kind, END_HEADERS, stream, payload))
+        self.meter.answered(&frame(kind, END_HEADERS, stream, payload))
     }
 
     /// How many of the same pass in one second.
@@ -174,11 +174,11 @@ fn a_head_is_open_until_its_last_byte() {
     client.send(HEADERS, 0, 1, b"x").expect("no abuse");
     assert_eq!(client.meter.open_head(), Some(0));
     client.send(CONTINUATION, END_HEADERS, 1, b"x").expect("no abuse");
-    assert_eq!((client.meter.open_head(), client.meter.heads()), (None, 1));
+    assert_eq!((client.meter.open_head(), client.meter.progress()), (None, 1));
     let whole = frame(HEADERS, END_HEADERS, 3, b"12345");
-    client.meter.from_client(client.now, &whole[..whole.len() - 1]).expect("no abuse");
+    client.meter.asked(client.now, &whole[..whole.len() - 1]).expect("no abuse");
     assert!(client.meter.open_head().is_some());
-    client.meter.from_client(client.now, &whole[whole.len() - 1..]).expect("no abuse");
+    client.meter.asked(client.now, &whole[whole.len() - 1..]).expect("no abuse");
     assert_eq!((client.meter.open_head(), client.meter.last_stream()), (None, 3));
 }
 
@@ -210,8 +210,21 @@ fn frames_that_move_nothing_are_bounded_by_streams() {
 fn the_edges_own_frame_waits_for_the_end_of_another() {
     let mut meter = Meter::new(0);
     let answer = frame(DATA, 0, 1, b"12345");
-    meter.to_client(&answer[..answer.len() - 1]).expect("no abuse");
+    meter.answered(&answer[..answer.len() - 1]).expect("no abuse");
     assert!(!meter.is_between_answers());
-    meter.to_client(&answer[answer.len() - 1..]).expect("no abuse");
+    meter.answered(&answer[answer.len() - 1..]).expect("no abuse");
     assert!(meter.is_between_answers());
+}
+
+#[test]
+fn requests_and_what_is_taken_of_answers_are_progress_and_crumbs_are_not() {
+    let mut client = Client::new();
+    client.open(1).expect("no abuse");
+    assert_eq!(client.meter.progress(), 1);
+    for _ in 0..16 {
+        client.is_answered(DATA, 1, &[0; 1023]).expect("no abuse");
+    }
+    assert_eq!(client.meter.progress(), 1);
+    client.is_answered(DATA, 1, &[0; 16]).expect("no abuse");
+    assert_eq!(client.meter.progress(), 2);
 }

@@ -125,3 +125,20 @@ async fn resets_that_the_edge_is_made_to_send_end_it_too() {
     client.read_to_end(&mut got).await.expect("the end");
     assert!(got.ends_with(b"provoked_resets"));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_takes_its_answer_slowly_is_not_idle() {
+    let (mut client, watched, ended, _talk) = watched(SETTINGS);
+    let (mut reading, mut writing) = tokio::io::split(watched);
+    let part = [&[0, 0x40, 0, 0, 0, 0, 0, 0, 1][..], &[0; 16_384]].concat();
+    let started = Instant::now();
+    let serving = tokio::spawn(async move { while reading.read(&mut [0; 64]).await.is_ok() {} });
+    for _ in 0..10 {
+        time::sleep(IDLE_WAIT / 2).await;
+        writing.write_all(&part).await.expect("the connection lives");
+        client.read_exact(&mut vec![0; part.len()]).await.expect("it is taken");
+    }
+    serving.await.expect("no panic");
+    assert_eq!(why(ended), End::Idle, "once nothing is left to take");
+    assert!(started.elapsed() <= IDLE_WAIT * 7);
+}
