@@ -8,7 +8,6 @@ use std::{
     time::Duration,
 };
 
-use hyper::rt::Executor;
 use tokio::time::{Instant, sleep_until};
 
 /// How long a client may leave a part of an answer untaken.
@@ -54,20 +53,13 @@ impl Drain {
     }
 }
 
-/// Runs the streams of a connection, each until it ends or its client takes nothing. A task that is given up takes its
-/// stream with it, which resets it.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Streams;
-
-impl<F: Future<Output: Send> + Send + 'static> Executor<F> for Streams {
-    fn execute(&self, stream: F) {
-        let drain = Arc::new(Drain::default());
-        tokio::spawn(async move {
-            tokio::select! {
-                _ = DRAIN.scope(drain.clone(), stream) => {}
-                () = drain.stalled() => {}
-            }
-        });
+/// Runs a stream's task until it ends or its client takes nothing. A task that is given up takes its stream with it, which
+/// resets it.
+pub(super) async fn watch(stream: impl Future<Output = ()>) {
+    let drain = Arc::new(Drain::default());
+    tokio::select! {
+        () = DRAIN.scope(drain.clone(), stream) => {}
+        () = drain.stalled() => {}
     }
 }
 
@@ -81,7 +73,7 @@ mod tests {
     async fn lasts(every: Duration, times: u32) -> Duration {
         let (alive, dead) = oneshot::channel::<()>();
         let started = Instant::now();
-        Streams.execute(async move {
+        tokio::spawn(watch(async move {
             let _alive = alive;
             for _ in 0..times {
                 asked();
@@ -89,7 +81,7 @@ mod tests {
                 handed();
             }
             std::future::pending::<()>().await;
-        });
+        }));
         let _ = dead.await;
         started.elapsed()
     }

@@ -26,7 +26,7 @@ use super::{
 
 /// From the first byte of a head, or from the connection's begin, to its end.
 pub(super) const HEAD_WAIT: Duration = Duration::from_secs(10);
-/// A connection without a request on its way is closed after this long.
+/// A connection without a request on its way is closed after this long, unless the listener says otherwise.
 pub(super) const IDLE_WAIT: Duration = Duration::from_secs(60);
 /// A client that takes none of its answer for this long is gone.
 const STALL_WAIT: Duration = Duration::from_secs(60);
@@ -39,14 +39,30 @@ const STAND_IN: &[u8] = b"GET / HTTP/1.1\r\nhost: refused\r\nconnection: close\r
 #[derive(Debug, Default)]
 pub(super) struct Talk(Mutex<Told>);
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Told {
+    /// When the last request was over, or the connection began.
+    idle_since: Instant,
     heads: u64,
     refused: Option<(u64, Fault)>,
     broken_body: Option<Fault>,
     under_way: usize,
     interim: BytesMut,
     reader: Option<Waker>,
+}
+
+impl Default for Told {
+    fn default() -> Self {
+        Self {
+            idle_since: Instant::now(),
+            heads: 0,
+            refused: None,
+            broken_body: None,
+            under_way: 0,
+            interim: BytesMut::new(),
+            reader: None,
+        }
+    }
 }
 
 impl Talk {
@@ -78,6 +94,24 @@ impl Talk {
         self.told().under_way > 0
     }
 
+    /// When the connection will have been idle for so long, if nothing comes before.
+    fn idle_until(&self, limit: Duration) -> Instant {
+        let told = self.told();
+        let since = if told.under_way > 0 { Instant::now() } else { told.idle_since };
+        since + limit
+    }
+
+    /// Completes once no request has been under way for so long.
+    pub(super) async fn idle(&self, limit: Duration) {
+        loop {
+            let until = self.idle_until(limit);
+            if until <= Instant::now() {
+                return;
+            }
+            sleep_until(until).await;
+        }
+    }
+
     /// Counts a request as under way until dropped.
     pub(super) fn under_way(self: &Arc<Self>) -> UnderWay {
         self.told().under_way += 1;
@@ -91,7 +125,9 @@ pub(super) struct UnderWay(Arc<Talk>);
 
 impl Drop for UnderWay {
     fn drop(&mut self) {
-        self.0.told().under_way -= 1;
+        let mut told = self.0.told();
+        told.under_way -= 1;
+        told.idle_since = Instant::now();
     }
 }
 
@@ -136,6 +172,8 @@ pub(super) struct Guard<S> {
     passed: usize,
     deadline: Pin<Box<Sleep>>,
     in_head: bool,
+    /// How long the connection may be without a request on its way.
+    idle: Duration,
     stall: Stall,
     /// hyper may hold bytes of an answer that it has not written yet.
     unflushed: bool,
@@ -153,14 +191,25 @@ impl<S> Guard<S> {
             passed: 0,
             deadline,
             in_head: true,
+            idle: IDLE_WAIT,
             stall: Stall::default(),
             unflushed: false,
         }
     }
 
+    /// Closed after this long without a request on its way.
+    pub(super) fn idle_after(self, idle: Duration) -> Self {
+        Self { idle, ..self }
+    }
+
     /// The protocol was changed: everything passes from here on.
     pub(super) fn release(&mut self) {
         self.at = At::Raw;
+    }
+
+    /// The connection itself.
+    pub(super) fn into_io(self) -> S {
+        self.io
     }
 
     fn refuse(&mut self, fault: Fault) {
@@ -230,7 +279,7 @@ impl<S> Guard<S> {
     fn next_head(&mut self) {
         self.at = At::Head(Scan::default());
         self.in_head = false;
-        self.deadline.as_mut().reset(Instant::now() + IDLE_WAIT);
+        self.deadline.as_mut().reset(Instant::now() + self.idle);
     }
 
     /// Waits for the deadline of a head, or of idleness; true when it has passed and the connection is to end.
@@ -247,8 +296,9 @@ impl<S> Guard<S> {
             self.refuse(Fault::HEAD_TIMEOUT);
             return Poll::Ready(false);
         }
-        if self.talk.is_busy() {
-            self.deadline.as_mut().reset(Instant::now() + IDLE_WAIT);
+        let idle_until = self.talk.idle_until(self.idle);
+        if !self.in_head && idle_until > Instant::now() {
+            self.deadline.as_mut().reset(idle_until);
             return self.poll_deadline(cx);
         }
         Poll::Ready(true)

@@ -29,12 +29,13 @@ use tokio_rustls::server::TlsStream;
 use tracing::debug;
 
 use super::{
-    Connection, drain,
+    Connection,
     fault::Fault,
     forward,
     guard::Guard,
     head::{FIELDS_MAX, HEAD_MAX},
     meter::Abuse,
+    streams::Streams,
     watched::{End, Watched},
 };
 
@@ -68,6 +69,16 @@ pub(super) enum ClientIo {
     Plain(Socket),
     /// TLS, ended here.
     Tls(Box<TlsStream<Socket>>),
+}
+
+impl ClientIo {
+    /// Closes it hard: the client sees a reset, not an end.
+    pub(super) fn abort(self) {
+        match self {
+            Self::Plain(socket) => socket.abort(),
+            Self::Tls(stream) => stream.into_inner().0.abort(),
+        }
+    }
 }
 
 /// Serves a connection until it ends; `is_h2` is what the handshake has settled.
@@ -110,7 +121,7 @@ async fn first_bytes(io: &mut ClientIo) -> Option<(BytesMut, bool)> {
 }
 
 async fn serve_http1(connection: Arc<Connection>, io: ClientIo, first: BytesMut) {
-    let guard = Guard::http1(io, first, connection.talk.clone());
+    let guard = Guard::http1(io, first, connection.talk.clone()).idle_after(connection.idle_wait());
     let position = AtomicU64::new(0);
     let this = connection.clone();
     let service = service_fn(move |request: Request<Incoming>| {
@@ -168,7 +179,7 @@ async fn serve_http2(connection: Arc<Connection>, io: ClientIo, first: BytesMut)
             if malformed { Err(h2::Error::from(h2::Reason::PROTOCOL_ERROR)) } else { Ok(response) }
         }
     });
-    let mut builder = http2::Builder::new(drain::Streams);
+    let mut builder = http2::Builder::new(Streams);
     builder
         .timer(TokioTimer::new())
         .max_concurrent_streams(STREAMS_MAX)
@@ -180,8 +191,11 @@ async fn serve_http2(connection: Arc<Connection>, io: ClientIo, first: BytesMut)
         .max_send_buf_size(SEND_BUFFER)
         .keep_alive_interval(PING_EVERY)
         .keep_alive_timeout(PING_WAIT)
-        .auto_date_header(false);
+        .auto_date_header(false)
+        .enable_connect_protocol();
+    let idle = connection.idle_wait();
     let (watched, mut handed_back) = Watched::new(io, first, connection.talk.clone(), PREFACE.len());
+    let watched = watched.ended_after(idle * 2);
     let mut serving = std::pin::pin!(builder.serve_connection(TokioIo::new(watched), service));
     let mut told = false;
     loop {
@@ -194,6 +208,11 @@ async fn serve_http2(connection: Arc<Connection>, io: ClientIo, first: BytesMut)
                 return;
             }
             () = connection.state.closed(), if !told => {
+                told = true;
+                serving.as_mut().graceful_shutdown();
+            }
+            // Answering pings is no activity.
+            () = connection.talk.idle(idle), if !told => {
                 told = true;
                 serving.as_mut().graceful_shutdown();
             }

@@ -8,6 +8,7 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
+    time::Duration,
 };
 
 use bytes::{Buf, BytesMut};
@@ -70,6 +71,8 @@ pub(super) struct Watched<S> {
     back: Option<oneshot::Sender<(S, End)>>,
     deadline: Pin<Box<Sleep>>,
     awaited: Awaited,
+    /// How long there may be no progress while no request is under way.
+    quiet: Duration,
     stall: Stall,
 }
 
@@ -86,9 +89,15 @@ impl<S> Watched<S> {
             back: Some(back),
             deadline,
             awaited: Awaited::Head(0),
+            quiet: IDLE_WAIT,
             stall: Stall::default(),
         };
         (watched, ended)
+    }
+
+    /// Ended after this long without progress; who serves it may ask for its end before, and wait for what is under way.
+    pub(super) fn ended_after(self, quiet: Duration) -> Self {
+        Self { quiet, ..self }
     }
 
     fn io(&mut self) -> io::Result<&mut S> {
@@ -115,7 +124,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Watched<S> {
     fn poll_deadline(&mut self, cx: &mut Context<'_>) -> Poll<End> {
         let (awaited, wait) = match self.meter.open_head() {
             Some(head) => (Awaited::Head(head), HEAD_WAIT),
-            None => (Awaited::Progress(self.meter.progress()), IDLE_WAIT),
+            None => (Awaited::Progress(self.meter.progress()), self.quiet),
         };
         if awaited != self.awaited {
             self.awaited = awaited;
@@ -125,7 +134,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Watched<S> {
         match awaited {
             Awaited::Head(_) => return Poll::Ready(End::Abuse(Abuse::SlowHead)),
             Awaited::Progress(_) if self.talk.is_busy() => {
-                self.deadline.as_mut().reset(Instant::now() + IDLE_WAIT);
+                self.deadline.as_mut().reset(Instant::now() + self.quiet);
                 ready!(self.deadline.as_mut().poll(cx));
             }
             Awaited::Progress(_) => {}
