@@ -1,13 +1,13 @@
 //! ICMP echo: asks a host for a sign of life, over a socket that needs no privilege where the system gives one.
 
 use std::{
-    io::{self, Read},
+    io,
     net::{IpAddr, SocketAddr},
     time::{Duration, Instant},
 };
 
 use socket2::{Domain, Protocol, Socket, Type};
-use tokio::io::{Interest, unix::AsyncFd};
+use tokio::net::UdpSocket;
 
 /// Longest answer read: a request's size, and room for an IPv4 header with options.
 const ANSWER_MAX: usize = 256;
@@ -37,14 +37,15 @@ pub(crate) async fn ping(ip: IpAddr) -> Result<Duration, PingError> {
     let (socket, kind) = open(ip)?;
     socket.set_nonblocking(true)?;
     socket.connect(&SocketAddr::new(ip, 0).into())?;
-    let socket = AsyncFd::new(socket)?;
+    // To the runtime a connected socket of datagrams is like any other, whatever is in them.
+    let socket = UdpSocket::from_std(socket.into())?;
     // Tells this request from all others, and cannot be guessed.
     let token: [u8; 8] = rand::random();
     let asked = Instant::now();
-    socket.async_io(Interest::WRITABLE, |socket| socket.send(&request(ip, token))).await?;
+    socket.send(&request(ip, token)).await?;
     let mut answer = [0; ANSWER_MAX];
     loop {
-        let length = socket.async_io(Interest::READABLE, |mut socket| socket.read(&mut answer)).await?;
+        let length = socket.recv(&mut answer).await?;
         if is_answer(&answer[..length], (ip, kind), token) {
             return Ok(asked.elapsed());
         }

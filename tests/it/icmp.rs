@@ -51,11 +51,13 @@ struct Island {
 impl Island {
     fn start(file: &EdgeFile, world: &World, prefix: &[&str]) -> Self {
         file.write();
-        let wires =
-            "ip link set lo up && ip link add d0 type dummy && ip addr add 10.99.0.1/24 dev d0 && ip link set d0 up";
+        // The other end of the wire takes every packet and answers none.
+        let wires = "ip link set lo up && ip link add d0 type veth peer name d1 && ip link set d0 up && ip link set d1 up \
+                     && ip addr add 10.99.0.1/24 dev d0 && ip neigh add 10.99.0.2 lladdr 02:00:00:00:00:01 dev d0";
         let mut alone = command("unshare");
         alone.args(["--net", "sh", "-c", &format!("{wires} && exec \"$@\"")]).arg("island").args(prefix);
-        alone.arg(world::underpass().get_program()).args(["edge", "-c"]).arg(&file.path);
+        let product = world::underpass();
+        alone.arg(product.get_program()).args(product.get_args()).args(["edge", "-c"]).arg(&file.path);
         Self { edge: Process::start("island", alone, &world.path("island.log")), admin: file.admin }
     }
 

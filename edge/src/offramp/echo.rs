@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use protocol::{
     error::{Reason, StreamCode},
-    id::Host,
     stream::{self, OpenPing},
 };
 use tokio::time;
