@@ -5,6 +5,7 @@
 
 mod echo;
 mod session;
+mod settings;
 mod speaking;
 mod tls;
 mod wire;
