@@ -1,6 +1,6 @@
 //! ICMP monitors: who is asked, by whom, and what is told where nobody answers.
 
-use std::{net::SocketAddr, process::Command};
+use std::{net::SocketAddr, process::Command, time::Duration};
 
 use serde_json::Value;
 use underpass_tests::harness::{
@@ -12,6 +12,9 @@ use underpass_tests::harness::{
 
 const MONITOR: &str =
     "[[monitor]]\nname = \"host\"\ntype = \"icmp\"\ninterval = \"500ms\"\ntimeout = \"400ms\"\nretries = 0\n";
+
+/// A network is made first, and its edge started in it.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 fn host(name: &str) -> Service {
     Service::tcp(name).monitor("host")
@@ -68,15 +71,14 @@ impl Island {
     }
 
     fn wait_reason(&self, origin: &str, reason: &str) {
-        wait::soon_true(&format!("{origin} to be unhealthy with {reason}"), || {
+        wait::until(&format!("{origin} to be unhealthy with {reason}"), PATIENCE, || {
             let mut curl = self.inside("curl");
             curl.args(["-s", "--max-time", "5", &format!("http://{}/api/v1/status", self.admin)]);
             let status: Value = serde_json::from_str(&process::run(curl, SOON).out).unwrap_or_default();
             let origins = status["origins"].as_array().cloned().unwrap_or_default();
             let found = origins.iter().find(|o| o["origin"] == *origin);
-            found.is_some_and(|o| {
-                o["paths"].as_array().is_some_and(|paths| paths.iter().any(|p| p["reason"] == *reason))
-            })
+            let paths = found?["paths"].as_array()?;
+            paths.iter().any(|p| p["reason"] == *reason).then_some(())
         });
     }
 }
