@@ -131,6 +131,8 @@ pub enum Check {
     Http(HttpCheck),
     /// A UDP payload is answered.
     Udp(UdpCheck),
+    /// The origin's host answers an ICMP echo request.
+    Icmp,
 }
 
 /// A UDP probe.

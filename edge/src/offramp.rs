@@ -3,6 +3,7 @@
 //!
 //! It chooses nothing and retries nothing.
 
+mod echo;
 mod session;
 mod settings;
 mod speaking;
@@ -16,7 +17,7 @@ pub use wire::Wire;
 
 use std::{
     io,
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     pin::pin,
     sync::Arc,
     time::{Duration, Instant},
@@ -210,14 +211,27 @@ impl Offramp {
         first.sent = 0;
         match (opening.via, &opening.origin.vnet) {
             (Via::Link(id), Some(vnet)) => {
-                let link = self.links.borrow().links.get(&id).cloned();
-                let link = link.ok_or_else(|| refused(Reason::LinkLost, "the link is gone"))?;
                 let target = opening.origin.address.clone();
                 let header = stream::Open::Tcp(OpenTcp { vnet: vnet.clone(), target, wait: opening.wait });
-                open_over(link, opening, &header, first).await
+                open_over(self.link(id)?, opening, &header, first).await
             }
             (Via::Direct, None) => self.dial(opening).await,
             (Via::Link(_), None) | (Via::Direct, Some(_)) => Err(refused(Reason::NoRoute, "the origin has moved")),
+        }
+    }
+
+    fn link(&self, id: LinkId) -> Result<Arc<Link>, Failure> {
+        let link = self.links.borrow().links.get(&id).cloned();
+        link.ok_or_else(|| refused(Reason::LinkLost, "the link is gone"))
+    }
+
+    /// The addresses of a host, as the edge itself knows them.
+    async fn addresses(&self, host: &Host) -> Result<Vec<IpAddr>, Failure> {
+        match host {
+            Host::Ip(ip) => Ok(vec![*ip]),
+            Host::Name(name) => {
+                self.resolver.resolve(name).await.map_err(|text| Failure::Refused(Reason::DnsFailed, text))
+            }
         }
     }
 
@@ -242,14 +256,8 @@ impl Offramp {
     }
 
     async fn dial_any(&self, origin: &Origin) -> Result<Socket, Failure> {
-        let ips = match &origin.address.host {
-            Host::Ip(ip) => vec![*ip],
-            Host::Name(name) => {
-                self.resolver.resolve(name).await.map_err(|text| Failure::Refused(Reason::DnsFailed, text))?
-            }
-        };
         let mut last = refused(Reason::DnsFailed, "the name has no address");
-        for ip in ips {
+        for ip in self.addresses(&origin.address.host).await? {
             let address = SocketAddr::new(ip, origin.address.port);
             match self.network.dial(address).await {
                 Ok(socket) => return Ok(socket),

@@ -10,6 +10,7 @@ mod http;
 mod http2_abuse;
 mod http2_rules;
 mod http_rules;
+mod icmp;
 mod identity;
 mod origin_tls;
 mod parts;

@@ -1,5 +1,6 @@
 //! What a connector does with the streams that edges open: permit, dial, carry. It parses nothing that it carries.
 
+mod ping;
 mod policy;
 mod tcp;
 mod udp;
@@ -61,6 +62,7 @@ pub async fn serve(service: Arc<Service>, mut stream: Stream, link: Arc<LinkSide
     match header {
         Open::Tcp(open) => tcp::serve(&service, open, stream, &link.stuck).await,
         Open::Udp(open) => udp::serve(&service, open, stream, &link).await,
+        Open::Ping(open) => ping::serve(&service, open, stream).await,
     }
 }
 

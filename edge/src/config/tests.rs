@@ -308,7 +308,7 @@ fn mistakes_of_pools() {
         // A monitor with a mistake of its own is still there.
         (
             &format!("monitor = [{{ name = \"web\", type = 1 }}]\n[[pool]]\nname = \"p\"\nmonitor = \"web\"\n{origin}"),
-            &["4:35: `type` must be one of \"tcp\", \"http\", \"https\", \"udp\", found the integer 1"],
+            &["4:35: `type` must be one of \"tcp\", \"http\", \"https\", \"udp\", \"icmp\", found the integer 1"],
         ),
         (
             &format!(

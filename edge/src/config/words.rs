@@ -13,6 +13,7 @@ pub(super) enum MonitorType {
     Http,
     Https,
     Udp,
+    Icmp,
 }
 
 /// What is spoken to the origins of a pool.
@@ -37,8 +38,9 @@ pub(super) const MONITOR_TYPES: Words<MonitorType> = Words {
         ("http", MonitorType::Http),
         ("https", MonitorType::Https),
         ("udp", MonitorType::Udp),
+        ("icmp", MonitorType::Icmp),
     ],
-    later: &["icmp"],
+    later: &[],
 };
 
 pub(super) const METHODS: Words<Probing> =
