@@ -2,7 +2,7 @@
 
 use std::{
     sync::{Arc, atomic::Ordering},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use net::{Listener, Socket};
@@ -34,6 +34,7 @@ pub(super) async fn accept(
         match accepted {
             Ok((client, source)) => {
                 failing = false;
+                shared.sources.handshake(source.ip(), Instant::now());
                 let listener = state.listener();
                 if state.flows.load(Ordering::Relaxed) >= listener.max_connections {
                     shared.metrics.refused_flow(&listener.name, RefusedFlow::MaxConnections);

@@ -141,7 +141,10 @@ pub fn redis_client(program: &str, at: SocketAddr) -> Command {
     client
 }
 
-/// A DNS server over UDP and TCP that knows all of `.test`: every name there is 192.0.2.7.
+/// Bytes of text at `big.test`, at least.
+pub const BIG_TXT: usize = 12 * 200;
+
+/// A DNS server over UDP and TCP that knows all of `.test`: every name there is 192.0.2.7, and `big.test` has much text.
 ///
 /// # Panics
 /// If it does not start.
@@ -151,6 +154,8 @@ pub fn dnsmasq(world: &World, address: SocketAddr) -> Server {
     let mut dnsmasq = command("dnsmasq");
     dnsmasq.args(["--keep-in-foreground", "--conf-file=/dev/null", "--no-resolv", "--no-hosts", "--bind-interfaces"]);
     dnsmasq.args(["--user=root", "--pid-file=", "--log-facility=-", "--address=/test/192.0.2.7"]);
+    let text = ",".to_owned() + &"t".repeat(BIG_TXT / 12);
+    dnsmasq.arg(format!("--txt-record=big.test{}", text.repeat(12))).arg("--edns-packet-max=4096");
     dnsmasq.arg(format!("--listen-address={}", address.ip())).arg(format!("--port={}", address.port()));
     Server::start("dnsmasq", dnsmasq, address, dir)
 }

@@ -1,47 +1,39 @@
 //! How many requests may be sent a second time: a share of all, and a floor for quiet times. Pure.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
+
+use crate::listener::bucket::{Bucket, Rate};
 
 /// Retries that every hundred requests pay for.
 const PERCENT: f64 = 20.0;
-/// Retries that every second gives, whatever the traffic.
-const FLOOR_PER_SECOND: f64 = 3.0;
-/// Most retries saved up.
-const SAVED_MAX: f64 = 100.0;
+/// Retries that every second gives, whatever the traffic, and most that are saved up.
+const FLOOR: Rate = Rate { at_once: 100.0, per_second: 3.0 };
 
 /// A retry budget.
 #[derive(Debug)]
-pub(super) struct Budget {
-    saved: f64,
-    at: Instant,
-}
+pub(super) struct Budget(Bucket);
 
 impl Budget {
     /// A budget with one second's floor in it.
     pub(super) fn new(now: Instant) -> Self {
-        Self { saved: FLOOR_PER_SECOND, at: now }
+        Self(Bucket::holding(FLOOR.per_second, FLOOR, now))
     }
 
     /// A request has come.
     pub(super) fn request(&mut self) {
-        self.saved = (self.saved + PERCENT / 100.0).min(SAVED_MAX);
+        self.0.put(PERCENT / 100.0);
     }
 
     /// Takes one retry out, if there is one.
     pub(super) fn retry(&mut self, now: Instant) -> bool {
-        let passed: Duration = now.saturating_duration_since(self.at);
-        self.at = now;
-        self.saved = (self.saved + passed.as_secs_f64() * FLOOR_PER_SECOND).min(SAVED_MAX);
-        if self.saved < 1.0 {
-            return false;
-        }
-        self.saved -= 1.0;
-        true
+        self.0.take(now, 1.0)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[test]
