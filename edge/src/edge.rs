@@ -29,7 +29,7 @@ use crate::{
     listener::{Http, Listeners, ListenersError, Sealer, Shared, Sources},
     metrics::Metrics,
     model::Config,
-    offramp::Offramp,
+    offramp::{Offramp, TlsError},
     store::Store,
     tunnel::{self, Registry, TunnelError, TunnelParts},
 };
@@ -77,6 +77,9 @@ pub enum EdgeError {
     /// The tunnel endpoint cannot be opened.
     #[error("tunnel: {0}")]
     Tunnel(#[from] TunnelError),
+    /// Whom to believe at origins cannot be read.
+    #[error(transparent)]
+    OriginTls(#[from] TlsError),
     /// A listener cannot be opened.
     #[error(transparent)]
     Listeners(#[from] ListenersError),
@@ -89,6 +92,7 @@ pub enum EdgeError {
 struct Rooms {
     store: Store,
     registry: Arc<Registry>,
+    offramp: Offramp,
     listeners: Arc<Listeners>,
     metrics: Metrics,
     cut: CancellationToken,
@@ -162,7 +166,7 @@ fn build(
     let shared = Shared {
         network,
         workers,
-        offramp,
+        offramp: offramp.clone(),
         balancer: Balancer::new(),
         view: handles.view.clone(),
         reports: handles.reports,
@@ -190,7 +194,7 @@ fn build(
     };
     info_admin(&*admin_listener, config);
     tokio::spawn(admin::serve(admin_listener, admin, admin_stop.clone()));
-    Ok(Rooms { store, registry, listeners, metrics, cut, leave, tunnel_stop, tunnel_tasks })
+    Ok(Rooms { store, registry, offramp, listeners, metrics, cut, leave, tunnel_stop, tunnel_tasks })
 }
 
 /// What an edge keeps in `state_dir`.
@@ -236,10 +240,12 @@ async fn rotate(certificates: Arc<EdgeCertificates>) {
 }
 
 impl Rooms {
-    /// Puts a catalog in force: listeners first, since only they can fail.
-    async fn reload(&self, config: &Config) -> Result<(), ListenersError> {
+    /// Puts a catalog in force: first what can fail, files and listeners.
+    async fn reload(&self, config: &Config) -> Result<(), EdgeError> {
+        let tls = self.offramp.read_tls(&config.catalog)?;
         // Flows of new listeners wait for the first view that knows their pools.
         self.listeners.apply(&config.catalog).await?;
+        self.offramp.put_tls(tls);
         self.registry.grant(config.catalog.grants.clone());
         let catalog = self.store.apply(config.catalog.clone());
         self.metrics.reload("applied");

@@ -8,6 +8,7 @@ use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use ipnetwork::IpNetwork;
 use protocol::id::{Name, Target};
+use rustls::pki_types::ServerName;
 
 pub use live::{FlowKey, Held, LinkLoad, Via};
 
@@ -124,7 +125,7 @@ pub struct Monitor {
 pub enum Check {
     /// A TCP connection is accepted.
     Tcp,
-    /// An HTTP/1.1 answer matches.
+    /// An HTTP answer matches.
     Http(HttpCheck),
     /// A UDP payload is answered.
     Udp(UdpCheck),
@@ -142,6 +143,8 @@ pub struct UdpCheck {
 /// An HTTP probe.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HttpCheck {
+    /// What is spoken.
+    pub speaks: Upstream,
     /// `GET`, `HEAD` or `OPTIONS`.
     pub method: http::Method,
     /// Path and query, beginning with `/`.
@@ -179,13 +182,35 @@ pub struct Pool {
     pub origins: Vec<Arc<Origin>>,
 }
 
-/// What an HTTP listener speaks to origins.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+/// What is spoken to origins where that is HTTP.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Upstream {
     /// HTTP/1.1, one request at a time on a connection.
     Http1,
     /// HTTP/2 without TLS, by prior knowledge.
     H2c,
+    /// HTTP/2 or HTTP/1.1 over TLS, as the origin chooses.
+    Https(Arc<OriginTls>),
+}
+
+/// TLS to origins.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct OriginTls {
+    /// Whose certificates are believed.
+    pub trust: Trust,
+    /// The name asked for and looked for in the certificate; absent: the host of the origin's address.
+    pub server_name: Option<ServerName<'static>>,
+}
+
+/// Whose certificates are believed.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Trust {
+    /// Those of the authorities the system trusts.
+    System,
+    /// Those of the authorities in this PEM file.
+    Ca(PathBuf),
+    /// Anybody's.
+    Anybody,
 }
 
 /// Choosing among the origins of a pool.

@@ -1,11 +1,17 @@
-//! The seam to origins: opens a stream to an origin over one chosen path, through a tunnel or directly. Flows and probes
-//! take the very same way.
+//! The seam to origins: opens a stream to an origin over one chosen path, through a tunnel or directly, and begins TLS and
+//! HTTP over it. Flows and probes take the very same way.
 //!
 //! It chooses nothing and retries nothing.
 
 mod session;
+mod speaking;
+mod tls;
+mod wire;
 
 pub use session::{Early, Path};
+pub use speaking::{Sender, Speaking, Speech};
+pub use tls::{Tls, TlsError, TlsTable};
+pub use wire::Wire;
 
 use std::{
     io,
@@ -15,6 +21,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use arc_swap::ArcSwap;
 use bytes::{BufMut, Bytes, BytesMut};
 use net::{Network, Resolver, Socket};
 use protocol::{
@@ -23,13 +30,13 @@ use protocol::{
     limits::{FIRST_BYTES_MAX, NUDGE_AFTER},
     splice::Stream,
     stream::{self, OpenTcp, Reply},
-    wire::{self, WireError},
+    wire::{WireError, read_reply},
 };
 use quinn::SendStream;
 use tokio::{sync::watch, time};
 
 use crate::{
-    model::{Held, Origin, Via},
+    model::{Catalog, Held, Origin, Via},
     tunnel::{Link, LinksView, OpenError},
 };
 
@@ -42,6 +49,7 @@ pub struct Offramp {
     network: Arc<dyn Network>,
     resolver: Resolver,
     links: watch::Receiver<Arc<LinksView>>,
+    tls: Arc<ArcSwap<TlsTable>>,
 }
 
 /// What is to be opened.
@@ -177,7 +185,20 @@ impl Offramp {
     /// An off-ramp over these links and this network.
     #[must_use]
     pub fn new(network: Arc<dyn Network>, links: watch::Receiver<Arc<LinksView>>) -> Self {
-        Self { network, resolver: Resolver::system(), links }
+        Self { network, resolver: Resolver::system(), links, tls: Arc::default() }
+    }
+
+    /// Reads what the TLS settings of a catalog name.
+    ///
+    /// # Errors
+    /// [`TlsError`]: some file cannot be used.
+    pub fn read_tls(&self, catalog: &Catalog) -> Result<TlsTable, TlsError> {
+        self.tls.load().read(catalog)
+    }
+
+    /// From now on, TLS is spoken like this.
+    pub fn put_tls(&self, table: TlsTable) {
+        self.tls.store(Arc::new(table));
     }
 
     /// Opens a stream to an origin, sending the client's first bytes along.
@@ -278,7 +299,7 @@ async fn await_reply(
     wait: Duration,
     first: &mut First<'_>,
 ) -> Result<Reply, Failure> {
-    let mut reply = pin!(wire::read_reply(&mut stream.recv));
+    let mut reply = pin!(read_reply(&mut stream.recv));
     let mut late = pin!(time::sleep(wait));
     let mut quiet = pin!(time::sleep(NUDGE_AFTER.max(link.rtt() * 4)));
     let mut may_nudge = true;

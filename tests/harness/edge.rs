@@ -103,6 +103,12 @@ impl EdgeFile {
         self.raw(&format!("[[monitor]]\nname = \"{name}\"\ntype = \"http\"\n{QUICK}{lines}\n"))
     }
 
+    /// Adds a quick HTTPS monitor, with further lines.
+    #[must_use]
+    pub fn https_monitor(self, name: &str, lines: &str) -> Self {
+        self.raw(&format!("[[monitor]]\nname = \"{name}\"\ntype = \"https\"\n{QUICK}{lines}\n"))
+    }
+
     /// Adds a quick UDP monitor, with further lines.
     #[must_use]
     pub fn udp_monitor(self, name: &str, lines: &str) -> Self {

@@ -9,6 +9,7 @@ pub mod connector;
 pub mod datagrams;
 pub mod disk;
 pub mod edge;
+pub mod frames;
 pub mod http;
 pub mod load;
 pub mod origin;

@@ -4,7 +4,10 @@ use std::{sync::atomic::Ordering, time::Duration};
 
 use underpass_tests::harness::{
     Service, World, client,
-    origin::habits::{self, FullQueue},
+    origin::{
+        habits::{self, FullQueue},
+        servers,
+    },
     process::{self, command},
     wait::{self, SOON},
 };
@@ -83,6 +86,21 @@ fn every_way_to_fail_has_its_reason() {
 
     code.store(204, Ordering::SeqCst);
     edge.wait_health("code-1", "healthy");
+}
+
+#[test]
+fn a_probe_speaks_what_requests_would_speak() {
+    let world = World::new();
+    let server = servers::nginx_h2c(&world, world.free(), "web-1");
+    let pool = |name: &str, lines: &str| Service::tcp(name).monitor("web").pool(lines).direct(server.address);
+    let edge = world
+        .edge("edge-1")
+        .http_monitor("web", "path = \"/who\"\nexpected_body = \"web-1\"")
+        .service(&pool("h2c", "upstream = \"h2c\""))
+        .service(&pool("http1", ""))
+        .start();
+    edge.wait_health("h2c-1", "healthy");
+    edge.wait_reason("http1-1", "http_invalid");
 }
 
 #[test]

@@ -91,6 +91,7 @@ fn failure(error: EdgeError) -> Failure {
         | EdgeError::File(_)
         | EdgeError::AdminToken(_)
         | EdgeError::Tunnel(_)
+        | EdgeError::OriginTls(_)
         | EdgeError::Listeners(_)
         | EdgeError::Io(_) => Failure::failed(error),
     }

@@ -4,12 +4,20 @@
 
 use std::fmt::{self, Write};
 
-use super::plan::{
-    CIDR, LINKS_PER_EDGE, Plan, REPLICAS, Replica, SERVICES, Service, Speech, Vnet, replicas_of, servers_of,
+use super::{
+    dns,
+    plan::{
+        CIDR, LINKS_PER_EDGE, Plan, REPLICAS, Replica, SERVICES, Service, Speech, Vnet, WWW, Www, replicas_of,
+        servers_of,
+    },
 };
 
 /// The edge that has the CA and makes the join tokens; the others of the fleet use its CA.
 pub(super) const FIRST_EDGE: usize = 0;
+
+/// The certificate that `www` shows, signed by itself, and its key.
+pub(super) const CERTIFICATE: &str = "www.pem";
+pub(super) const KEY: &str = "www.key";
 
 /// The monitors' settings: an origin's death is known within two seconds.
 const MONITOR: &str = "interval = \"1s\"\ntimeout = \"800ms\"\nconsecutive_up = 2\nconsecutive_down = 2\n";
@@ -58,20 +66,31 @@ fn write_edge(text: &mut String, plan: &Plan, edge: usize) -> fmt::Result {
         writeln!(text, "\n[[connector]]\nname = \"{name}\"\nreplicas = {replicas}")?;
         writeln!(text, "routes = [{{ vnet = \"{}\", cidr = \"{CIDR}\" }}]", vnet.name())?;
     }
-    writeln!(text, "\n[[monitor]]\nname = \"http\"\ntype = \"http\"\npath = \"/healthz\"\n{MONITOR}")?;
-    writeln!(text, "[[monitor]]\nname = \"tcp\"\ntype = \"tcp\"\n{MONITOR}")?;
+    write_monitors(text)?;
     for (service, listen) in SERVICES.iter().zip(own.listeners) {
         write_pool(text, plan, service)?;
-        let name = service.name;
+        let (name, protocol) = (service.name, service.speech.protocol());
         writeln!(text, "\n[[load_balancer]]\nname = \"{name}\"\npools = [\"{name}\"]")?;
-        writeln!(text, "\n[[listener]]\nname = \"{name}\"\nprotocol = \"tcp\"\nlisten = \"{listen}\"")?;
-        writeln!(text, "load_balancer = \"{name}\"")?;
-        if service.speech == Speech::Http {
-            writeln!(text, "replay = true  # only GET comes here: a request may be sent again after a lost link")?;
-        }
-        writeln!(text)?;
+        writeln!(text, "\n[[listener]]\nname = \"{name}\"\nprotocol = \"{protocol}\"\nlisten = \"{listen}\"")?;
+        writeln!(text, "load_balancer = \"{name}\"\n")?;
     }
-    Ok(())
+    let Www { name, pool, path, other } = WWW;
+    writeln!(text, "[[load_balancer]]  # a cookie keeps a client on its origin")?;
+    writeln!(text, "name = \"{name}\"\npools = [\"{}\"]", pool.name)?;
+    writeln!(text, "session_affinity = {{ type = \"cookie\", ttl = \"1h\" }}")?;
+    writeln!(text, "\n[[listener]]\nname = \"{name}\"\nprotocol = \"https\"\nlisten = \"{}\"", own.www)?;
+    writeln!(text, "load_balancer = \"{name}\"")?;
+    writeln!(text, "certificates = [{{ certificate = \"{CERTIFICATE}\", key = \"{KEY}\" }}]")?;
+    writeln!(text, "\n[[listener.rule]]\npath = \"{path}\"\nload_balancer = \"{}\"", other.name)
+}
+
+fn write_monitors(text: &mut String) -> fmt::Result {
+    writeln!(text, "\n[[monitor]]\nname = \"http\"\ntype = \"http\"\npath = \"/healthz\"\n{MONITOR}")?;
+    writeln!(text, "[[monitor]]\nname = \"tcp\"\ntype = \"tcp\"\n{MONITOR}")?;
+    let question = dns::question(0, &["health"]);
+    let question: String = question.iter().map(|byte| format!("{byte:02x}")).collect();
+    writeln!(text, "[[monitor]]  # a question in DNS, and what stands in every answer")?;
+    writeln!(text, "name = \"dns\"\ntype = \"udp\"\nsend = \"0x{question}\"\nexpect = \"origin=\"\n{MONITOR}")
 }
 
 fn write_pool(text: &mut String, plan: &Plan, service: &Service) -> fmt::Result {
@@ -80,6 +99,7 @@ fn write_pool(text: &mut String, plan: &Plan, service: &Service) -> fmt::Result 
     let (monitor, steering) = match speech {
         Speech::Http => ("http", "round_robin"),
         Speech::Echo => ("tcp", "least_connections"),
+        Speech::Dns => ("dns", "random"),
     };
     writeln!(text, "[[pool]]\nname = \"{name}\"\nmonitor = \"{monitor}\"\nsteering = \"{steering}\"")?;
     for server in servers_of(*vnet) {
@@ -122,7 +142,8 @@ mod tests {
                 edge::config::parse(&text, Path::new("/lab/edge.toml")).unwrap_or_else(|e| panic!("{e}\n{text}"));
             assert_eq!((config.tunnel.listen, config.admin.listen), (own.tunnel, own.admin));
             let listeners: Vec<_> = config.catalog.listeners.iter().map(|l| (l.name.as_str(), l.listen)).collect();
-            assert_eq!(listeners, SERVICES.iter().map(|s| s.name).zip(own.listeners).collect::<Vec<_>>());
+            let expected = SERVICES.iter().map(|s| s.name).zip(own.listeners).chain([(WWW.name, own.www)]);
+            assert_eq!(listeners, expected.collect::<Vec<_>>());
             let ca = config.ca.map(|ca| ca.key);
             assert_eq!(ca.as_deref(), (i > 0).then_some(Path::new("/lab/edge-1-state/ca.key")));
             assert_eq!(config.state_dir, Path::new("/lab").join(state_dir(own.name)));

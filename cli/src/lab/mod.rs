@@ -3,6 +3,8 @@
 //! It makes real files, starts this very binary as edges and connectors, and is itself the origins; so it proves what users
 //! run, and owns nothing that they could not do by hand. It listens on loopback only.
 
+mod certificate;
+mod dns;
 mod drill;
 mod files;
 mod guard;
@@ -66,6 +68,9 @@ pub(crate) enum LabError {
     /// No directory for files.
     #[error("cannot make a directory for the lab's files: {0}")]
     Dir(io::Error),
+    /// No certificate for HTTPS.
+    #[error("cannot make a certificate: {0}")]
+    Certificate(rcgen::Error),
     /// A file cannot be written.
     #[error("cannot write {}: {source}", path.display())]
     Write {
@@ -78,7 +83,7 @@ pub(crate) enum LabError {
     #[error("the origins need addresses in 127.0.0.0/8, such as 127.71.1.11, all on loopback and free: {0}")]
     NoGround(io::Error),
     /// Every port is taken.
-    #[error("the lab needs 13 free ports on a loopback address from 10000 to 29999")]
+    #[error("the lab needs {} free ports on a loopback address from 10000 to 29999", plan::PORTS)]
     NoPort,
     /// A process cannot be started.
     #[error("cannot start {name}: {source}")]

@@ -5,17 +5,20 @@
 use std::{convert::Infallible, io, net::SocketAddr, sync::Arc, time::Duration};
 
 use http_body_util::Full;
-use hyper::{Request, Response, StatusCode, body::Bytes, body::Incoming, server::conn::http1, service::service_fn};
+use hyper::{Request, Response, body::Bytes, body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::{TcpListener, TcpStream},
+    net::{TcpListener, TcpStream, UdpSocket},
     sync::Semaphore,
     time::timeout,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::plan::{Ground, SERVICES, Saying, Server, Speech, replicas_of};
+use super::{
+    dns,
+    plan::{Ground, SERVICES, Saying, Server, Speech, replicas_of},
+};
 
 /// Connections served at once at one door; more wait to be accepted.
 const CONNECTIONS_MAX: usize = 1024;
@@ -24,6 +27,8 @@ const ECHO_IDLE: Duration = Duration::from_secs(600);
 /// After an accept that failed: out of descriptors, most likely, so others must end first.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 const ECHO_BUFFER: usize = 16 * 1024;
+/// No payload is longer.
+const PAYLOAD_MAX: usize = 64 * 1024;
 
 /// An address an origin is reached at, and what it says there.
 #[derive(Debug, Clone)]
@@ -59,15 +64,26 @@ impl Origin {
     }
 
     async fn open(mut doors: Vec<Door>) -> io::Result<Self> {
-        let mut listeners = Vec::with_capacity(doors.len());
+        let mut opened = Vec::with_capacity(doors.len());
         for door in &mut doors {
-            let listener = TcpListener::bind(door.at).await?;
-            door.at = listener.local_addr()?;
-            listeners.push(listener);
+            opened.push(Opened::bind(door).await?);
         }
         let (death, tasks) = (CancellationToken::new(), TaskTracker::new());
-        for (listener, door) in listeners.into_iter().zip(&doors) {
-            tasks.spawn(accept(listener, door.clone(), death.clone(), tasks.clone()));
+        for (opened, door) in opened.into_iter().zip(&doors) {
+            let (says, dying) = (door.says.clone(), death.clone());
+            match opened {
+                Opened::Http(listener) => {
+                    let serve = move |stream| serve_http(stream, says.clone(), dying.clone());
+                    tasks.spawn(accept(listener, death.clone(), tasks.clone(), serve));
+                }
+                Opened::Echo(listener) => {
+                    let serve = move |stream| serve_echo(stream, says.clone(), dying.clone());
+                    tasks.spawn(accept(listener, death.clone(), tasks.clone(), serve));
+                }
+                Opened::Dns(socket) => {
+                    tasks.spawn(serve_dns(socket, says, dying));
+                }
+            }
         }
         tasks.close();
         Ok(Self { doors, death, tasks })
@@ -95,7 +111,37 @@ impl Drop for Origin {
     }
 }
 
-async fn accept(listener: TcpListener, door: Door, death: CancellationToken, tasks: TaskTracker) {
+/// The socket behind a door, and what is spoken there.
+enum Opened {
+    Http(TcpListener),
+    Echo(TcpListener),
+    Dns(UdpSocket),
+}
+
+impl Opened {
+    /// Binds it, and notes its port if any would do.
+    async fn bind(door: &mut Door) -> io::Result<Self> {
+        let opened = match door.speech {
+            Speech::Http => Self::Http(TcpListener::bind(door.at).await?),
+            Speech::Echo => Self::Echo(TcpListener::bind(door.at).await?),
+            Speech::Dns => Self::Dns(UdpSocket::bind(door.at).await?),
+        };
+        door.at = match &opened {
+            Self::Http(listener) | Self::Echo(listener) => listener.local_addr()?,
+            Self::Dns(socket) => socket.local_addr()?,
+        };
+        Ok(opened)
+    }
+}
+
+async fn accept<Serving>(
+    listener: TcpListener,
+    death: CancellationToken,
+    tasks: TaskTracker,
+    serve: impl Fn(TcpStream) -> Serving,
+) where
+    Serving: Future<Output = ()> + Send + 'static,
+{
     let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     loop {
         let next = async {
@@ -110,12 +156,9 @@ async fn accept(listener: TcpListener, door: Door, death: CancellationToken, tas
             tokio::time::sleep(ACCEPT_PAUSE).await;
             continue;
         };
-        let (door, death) = (door.clone(), death.clone());
+        let serving = serve(stream);
         tasks.spawn(async move {
-            match door.speech {
-                Speech::Http => serve_http(stream, door.says, death).await,
-                Speech::Echo => serve_echo(stream, door.says, death).await,
-            }
+            serving.await;
             drop(permit);
         });
     }
@@ -135,12 +178,7 @@ async fn serve_http(stream: TcpStream, says: Bytes, death: CancellationToken) {
 fn answer(request: &Request<Incoming>, says: &Bytes) -> Response<Full<Bytes>> {
     let body = match request.uri().path() {
         "/healthz" => Bytes::from_static(b"ok\n"),
-        "/" => says.clone(),
-        _ => {
-            let mut lost = Response::new(Full::new(Bytes::from_static(b"there is / and /healthz\n")));
-            *lost.status_mut() = StatusCode::NOT_FOUND;
-            return lost;
-        }
+        _ => says.clone(),
     };
     Response::new(Full::new(body))
 }
@@ -162,6 +200,23 @@ async fn echo(stream: &mut TcpStream, says: &[u8]) -> io::Result<()> {
             return stream.shutdown().await;
         }
         stream.write_all(&buffer[..len]).await?;
+    }
+}
+
+/// Answers questions of DNS with a text, and sends everything else back as it is.
+async fn serve_dns(socket: UdpSocket, says: Bytes, death: CancellationToken) {
+    let says = String::from_utf8_lossy(&says).trim_end().to_owned();
+    let mut buffer = vec![0; PAYLOAD_MAX];
+    loop {
+        let received = tokio::select! {
+            received = socket.recv_from(&mut buffer) => received,
+            () = death.cancelled() => return,
+        };
+        // What was sent earlier found nobody: the next may.
+        let Ok((len, from)) = received else { continue };
+        let answer = dns::answer(&buffer[..len], &says);
+        // A client that is gone is its own affair.
+        let _ = socket.send_to(answer.as_deref().unwrap_or(&buffer[..len]), from).await;
     }
 }
 
@@ -216,6 +271,27 @@ mod tests {
         assert_eq!(error.kind(), ErrorKind::ConnectionRefused);
         origin.revive().await.expect("nobody took its address");
         greeted(at).await.expect("it is back");
+    }
+
+    #[tokio::test]
+    async fn questions_are_answered_and_other_payloads_come_back() {
+        let (mut origin, at) = origin(Speech::Dns).await;
+        let client = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("some port is free");
+        client.connect(at).await.expect("it has an address");
+        let mut buffer = [0; 512];
+        let question = dns::question(7, &["who"]);
+        client.send(&question).await.expect("it serves");
+        let len = client.recv(&mut buffer).await.expect("it answers");
+        assert_eq!(dns::text_for(&question, &buffer[..len]), Some("vnet=red"));
+        client.send(b"hello").await.expect("it serves");
+        let len = client.recv(&mut buffer).await.expect("it answers");
+        assert_eq!(&buffer[..len], b"hello");
+
+        origin.kill().await;
+        client.send(b"hello").await.expect("nobody has said anything yet");
+        let error = client.recv(&mut buffer).await.expect_err("it is dead");
+        assert_eq!(error.kind(), ErrorKind::ConnectionRefused);
+        origin.revive().await.expect("nobody took its address");
     }
 
     #[tokio::test]

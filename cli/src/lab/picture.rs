@@ -3,7 +3,8 @@
 use std::fmt::{self, Write};
 
 use super::{
-    plan::{CIDR, Plan, REPLICAS, SERVICES, Speech, Vnet, replicas_of, servers_of},
+    files::CERTIFICATE,
+    plan::{CIDR, Plan, REPLICAS, SERVICES, Service, Speech, Vnet, WWW, Www, replicas_of, servers_of},
     process::{Process, own_name},
     world::{Afterwards, World},
 };
@@ -33,15 +34,14 @@ fn write_map(text: &mut String, plan: &Plan) -> fmt::Result {
     writeln!(text, "\n  client ── edge-1, edge-2 ══ QUIC, dialled from inside ══ connectors ── private networks\n")?;
     writeln!(text, "  {:<10} {:<7} {:<16} {:<16} {:<16}", "listener", "speaks", "at edge-1", "at edge-2", "leads to")?;
     for (i, service) in SERVICES.iter().enumerate() {
-        let speaks = match service.speech {
-            Speech::Http => "http",
-            Speech::Echo => "echo",
-        };
         let [one, two] = plan.edges.each_ref().map(|edge| edge.listeners[i].to_string());
-        let servers: Vec<_> = servers_of(service.vnet).map(|s| s.name).collect();
-        let (name, vnet) = (service.name, service.vnet.name());
-        writeln!(text, "  {name:<10} {speaks:<7} {one:<16} {two:<16} VNet {vnet}: {}", servers.join(", "))?;
+        let (name, protocol, leads) = (service.name, service.speech.protocol(), leads_to(service));
+        writeln!(text, "  {name:<10} {protocol:<7} {one:<16} {two:<16} {leads}")?;
     }
+    let [one, two] = plan.edges.each_ref().map(|edge| edge.www.to_string());
+    let Www { name, pool, path, other } = WWW;
+    let leads = format!("{}, by a cookie the same again; {path} to {}", leads_to(pool), other.vnet.name());
+    writeln!(text, "  {name:<10} {:<7} {one:<16} {two:<16} {leads}", "https")?;
     let [one, two] = plan.edges.each_ref().map(|edge| edge.admin.to_string());
     writeln!(text, "  {:<10} {:<7} {one:<16} {two:<16} the edge itself", "admin", "http")?;
     let [one, two] = plan.edges.each_ref().map(|edge| edge.tunnel.to_string());
@@ -64,19 +64,32 @@ fn write_map(text: &mut String, plan: &Plan) -> fmt::Result {
     Ok(())
 }
 
+fn leads_to(service: &Service) -> String {
+    let servers: Vec<_> = servers_of(service.vnet).map(|server| server.name).collect();
+    format!("VNet {}: {}", service.vnet.name(), servers.join(", "))
+}
+
 fn write_lines(text: &mut String, world: &World) -> fmt::Result {
     let (plan, own) = (&world.plan, own_name());
     let [one, two] = &plan.edges;
+    let ([red, blue, echo, dns, blue_dns], dir) = (one.listeners, world.dir().display());
     writeln!(text, "\ntry:")?;
-    writeln!(text, "  curl http://{}/   # red, by edge-1", one.listeners[0])?;
-    writeln!(text, "  curl http://{}/   # blue: the same address, another network", one.listeners[1])?;
-    writeln!(text, "  curl http://{}/   # red, by edge-2", two.listeners[0])?;
+    writeln!(text, "  curl -s http://{red}/   # red, by edge-1")?;
+    writeln!(text, "  curl -s http://{blue}/   # blue: the same address, another network")?;
+    writeln!(text, "  curl -s http://{}/   # red, by edge-2", two.listeners[0])?;
+    let (trust, jar) = (format!("--cacert {dir}/{CERTIFICATE}"), format!("{dir}/cookies"));
+    writeln!(text, "  curl -s {trust} https://{}{}   # a rule: this path leads to blue", one.www, WWW.path)?;
     writeln!(
         text,
-        "  while sleep 0.2; do curl -sS http://{}/; done   # who answers, and which connector carries",
-        one.listeners[0]
+        "  for n in 1 2 3 4; do curl -s {trust} -b {jar} -c {jar} https://{}/; done   # a cookie: the same origin again",
+        one.www
     )?;
-    writeln!(text, "  nc {} {}   # says who it is, then echoes", one.listeners[2].ip(), one.listeners[2].port())?;
+    for (dns, what) in [(dns, "red, over UDP: any question is answered so"), (blue_dns, "blue")] {
+        writeln!(text, "  dig +short @{} -p {} who TXT   # {what}", dns.ip(), dns.port())?;
+    }
+    writeln!(text, "  nc -u {} {}   # what is no DNS comes back as it is", dns.ip(), dns.port())?;
+    writeln!(text, "  nc {} {}   # TCP: says who it is, then echoes", echo.ip(), echo.port())?;
+    writeln!(text, "  while sleep 0.2; do curl -sS http://{red}/; done   # who answers, and which connector carries")?;
     writeln!(text, "  {own} status --admin http://{}", one.admin)?;
     writeln!(text, "\nkill one while the loop runs; it comes back by itself:")?;
     for (process, replica) in world.connectors.iter().zip(&REPLICAS) {
@@ -101,7 +114,7 @@ mod tests {
         let mut text = String::new();
         write_map(&mut text, &plan).expect("writing to a string does not fail");
         for edge in &plan.edges {
-            let listeners = edge.listeners.iter().chain([&edge.admin, &edge.tunnel]);
+            let listeners = edge.listeners.iter().chain([&edge.www, &edge.admin, &edge.tunnel]);
             listeners.for_each(|at| assert!(text.contains(&at.to_string()), "{at} is missing in\n{text}"));
         }
         for wanted in ["127.71.1.0/24", "127.71.2.0/24", "127.72.3.0/24", "127.71.2.13:8080", "10.7.0.12:8080"] {

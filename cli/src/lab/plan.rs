@@ -42,10 +42,23 @@ impl Vnet {
 /// What an origin and its clients say to each other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Speech {
-    /// HTTP/1.1, which the edge carries as plain TCP.
+    /// HTTP/1.1.
     Http,
-    /// A greeting line from the server, then an echo.
+    /// A greeting line from the server, then an echo, over TCP.
     Echo,
+    /// DNS over UDP: any question is answered with a text.
+    Dns,
+}
+
+impl Speech {
+    /// What the listener before such origins is.
+    pub(super) fn protocol(self) -> &'static str {
+        match self {
+            Self::Http => "http",
+            Self::Echo => "tcp",
+            Self::Dns => "udp",
+        }
+    }
 }
 
 /// One thing that is load-balanced: a listener at every edge, a pool, and a door at each origin of its VNet.
@@ -57,11 +70,28 @@ pub(super) struct Service {
 }
 
 /// In the order of every edge's listeners.
-pub(super) const SERVICES: [Service; 3] = [
+pub(super) const SERVICES: [Service; 5] = [
     Service { name: "red-http", vnet: Vnet::Red, speech: Speech::Http },
     Service { name: "blue-http", vnet: Vnet::Blue, speech: Speech::Http },
     Service { name: "red-echo", vnet: Vnet::Red, speech: Speech::Echo },
+    Service { name: "red-dns", vnet: Vnet::Red, speech: Speech::Dns },
+    Service { name: "blue-dns", vnet: Vnet::Blue, speech: Speech::Dns },
 ];
+
+/// The one listener over two services: HTTPS, a cookie that keeps a client on its origin, and a rule.
+pub(super) struct Www {
+    /// Its name, and its load balancer's.
+    pub(super) name: &'static str,
+    /// Leads here, with the cookie.
+    pub(super) pool: &'static Service,
+    /// Paths that begin so lead elsewhere.
+    pub(super) path: &'static str,
+    /// There.
+    pub(super) other: &'static Service,
+}
+
+/// Every edge has it.
+pub(super) const WWW: Www = Www { name: "www", pool: &SERVICES[0], path: "/blue/", other: &SERVICES[1] };
 
 /// A connector process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -140,6 +170,7 @@ impl Ground {
         let port = match speech {
             Speech::Http => 8080,
             Speech::Echo => 7000,
+            Speech::Dns => 5300,
         };
         port + self.lift
     }
@@ -176,7 +207,12 @@ pub(super) struct EdgePlan {
     pub(super) admin: SocketAddr,
     /// In the order of [`SERVICES`].
     pub(super) listeners: [SocketAddr; SERVICES.len()],
+    /// Of [`WWW`].
+    pub(super) www: SocketAddr,
 }
+
+/// Ports of a whole lab: each edge has those of its listeners, a tunnel and an admin endpoint, each connector the last.
+pub(super) const PORTS: usize = 2 * (SERVICES.len() + 3) + REPLICAS.len();
 
 /// All addresses of one lab.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -194,7 +230,8 @@ impl Plan {
             name,
             tunnel: pick(below + 3),
             admin: pick(below + 2),
-            listeners: [pick(first), pick(first + 1), pick(first + 2)],
+            listeners: [0, 1, 2, 3, 4].map(|next| pick(first + next)),
+            www: pick(first + 442),
         };
         let edges = [edge("edge-1", 7840, 8001), edge("edge-2", 7850, 8101)];
         Self { ground, edges, admins: [pick(7841), pick(7851), pick(7861)] }
@@ -264,10 +301,24 @@ mod tests {
             let at = |vnet| servers_of(vnet).map(|s| ground.address(s, Speech::Http)).collect::<BTreeSet<_>>();
             assert!(at(Vnet::Blue).is_subset(&at(Vnet::Red)));
             let pairs = || SERVERS.iter().flat_map(|s| replicas_of(s.vnet).map(move |r| (s, r)));
-            let real: BTreeSet<_> = pairs().map(|(s, r)| ground.real(s, r, Speech::Http)).collect();
-            assert_eq!(real.len(), pairs().count(), "{ground:?}");
+            let real: BTreeSet<_> = [Speech::Http, Speech::Echo, Speech::Dns]
+                .into_iter()
+                .flat_map(|speech| pairs().map(move |(s, r)| ground.real(s, r, speech)))
+                .collect();
+            assert_eq!(real.len(), 3 * pairs().count(), "{ground:?}");
             assert!(real.iter().all(|at| at.ip().is_loopback() && at.port() != 0), "{ground:?}");
         }
+    }
+
+    #[test]
+    fn a_lab_asks_for_as_many_ports_as_it_says() {
+        let mut asked = BTreeSet::new();
+        let ground = Ground::all().next().expect("there are grounds");
+        Plan::new(ground, |port| {
+            assert!(asked.insert(port), "{port} is asked for twice");
+            ([127, 0, 0, 1], port).into()
+        });
+        assert_eq!(asked.len(), PORTS);
     }
 
     #[test]

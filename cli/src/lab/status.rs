@@ -134,6 +134,6 @@ mod tests {
         assert_eq!(lacking(one_path), ["origin red-http/red-1 is healthy with 3 of 4 paths healthy"]);
 
         let nothing = json!({ "tunnels": [], "origins": [] });
-        assert_eq!(lacking(nothing).len(), 2 + 3 + 2 + 3);
+        assert_eq!(lacking(nothing).len(), 2 + 3 + 2 + 3 + 3 + 2);
     }
 }

@@ -12,7 +12,7 @@ use tempfile::TempDir;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 
 use super::{
-    LabError, files,
+    LabError, certificate, files,
     guard::Guard,
     origin::Origin,
     plan::{Ground, Plan, REPLICAS, SERVERS},
@@ -23,7 +23,7 @@ use super::{
 };
 
 /// Everything is up and healthy within this, on a slow machine too.
-const READY_WITHIN: Duration = Duration::from_secs(20);
+const READY_WITHIN: Duration = Duration::from_secs(30);
 const TOKEN_WITHIN: Duration = Duration::from_secs(10);
 /// How often is looked whether a process has ended while everything is waited for.
 const PATIENCE_STEP: Duration = Duration::from_millis(500);
@@ -279,8 +279,11 @@ fn plan(ground: Ground) -> Result<Plan, LabError> {
 fn write_files(plan: &Plan, dir: &Path) -> Result<(), LabError> {
     let edges = plan.edges.iter().enumerate().map(|(i, own)| (own.name, files::edge(plan, i)));
     let connectors = REPLICAS.iter().enumerate().map(|(i, replica)| (replica.name, files::connector(plan, i)));
-    for (name, text) in edges.chain(connectors) {
-        let path = dir.join(files::file_name(name));
+    let settings = edges.chain(connectors).map(|(name, text)| (files::file_name(name), text));
+    let own = certificate::make(plan.ground.host()).map_err(LabError::Certificate)?;
+    let own = [(files::CERTIFICATE.to_owned(), own.certificate), (files::KEY.to_owned(), own.key)];
+    for (name, text) in settings.chain(own) {
+        let path = dir.join(name);
         fs::write(&path, text).map_err(|source| LabError::Write { path, source })?;
     }
     Ok(())

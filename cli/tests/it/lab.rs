@@ -1,8 +1,9 @@
 //! The lab as its users meet it: it comes up, answers, and leaves nothing behind, however it ends.
 
 use std::{
+    collections::BTreeSet,
     fs,
-    io::{BufRead, BufReader, Read, Write},
+    io::{BufRead, BufReader, Read},
     net::TcpStream,
     path::{Path, PathBuf},
     process::{Child, ChildStdout, Command, Stdio},
@@ -50,6 +51,14 @@ impl Lab {
         words.map(str::to_owned).collect()
     }
 
+    /// Lines to paste that begin with this program.
+    fn lines(&self, program: &str) -> Vec<&str> {
+        let lines = self.text.lines().map(str::trim).filter(|line| line.split(' ').next() == Some(program));
+        let lines: Vec<&str> = lines.collect();
+        assert!(!lines.is_empty(), "{program} is missing in\n{}", self.text);
+        lines
+    }
+
     /// Processes that it offers to kill.
     fn processes(&self) -> Vec<i32> {
         let kills = self.text.lines().filter_map(|line| line.trim().strip_prefix("kill -9 "));
@@ -87,13 +96,13 @@ fn read_until_up(mut out: BufReader<ChildStdout>) -> Option<(BufReader<ChildStdo
     Some((out, text))
 }
 
-fn ask(at: &str) -> String {
-    let mut stream = TcpStream::connect(at).expect("the listener is bound");
-    stream.set_read_timeout(Some(SOON)).expect("not zero");
-    write!(stream, "GET / HTTP/1.1\r\nhost: lab\r\nconnection: close\r\n\r\n").expect("it reads");
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).expect("it answers");
-    answer
+/// What a shell prints for a line that was pasted.
+fn paste(line: &str) -> Vec<String> {
+    let ran = Command::new("sh").args(["-c", line]).output().expect("there is a shell");
+    assert!(ran.status.success(), "{line}: {}", String::from_utf8_lossy(&ran.stderr));
+    let lines: Vec<String> = String::from_utf8_lossy(&ran.stdout).lines().map(str::to_owned).collect();
+    assert!(!lines.is_empty(), "{line} prints nothing");
+    lines
 }
 
 fn runs(pid: i32) -> bool {
@@ -111,17 +120,39 @@ fn wait_until(what: &str, done: impl Fn() -> bool) {
 }
 
 #[test]
-fn both_vnets_answer_at_both_edges_each_for_itself() {
+fn every_listener_answers_at_both_edges_and_every_line_can_be_pasted() {
     let lab = Lab::start(&[]);
     for vnet in ["red", "blue"] {
-        let at = lab.listener(&format!("{vnet}-http"));
-        assert_eq!(at.len(), 2);
-        for at in at {
-            let answer = ask(&at);
-            assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
-            assert!(answer.contains(&format!("vnet={vnet} origin={vnet}-")), "{answer}");
+        for at in lab.listener(&format!("{vnet}-http")) {
+            says(&paste(&format!("curl -sS http://{at}/any")), vnet);
+        }
+        for at in lab.listener(&format!("{vnet}-dns")) {
+            let (ip, port) = at.split_once(':').expect("an address");
+            says(&paste(&format!("dig +short @{ip} -p {port} any.name A")), vnet);
         }
     }
+    for at in lab.listener("red-echo") {
+        let mut greeting = String::new();
+        let stream = TcpStream::connect(at).expect("the listener is bound");
+        BufReader::new(stream).read_line(&mut greeting).expect("it greets");
+        says(&[greeting], "red");
+    }
+    for line in lab.lines("curl").into_iter().chain(lab.lines("dig")) {
+        let (_, comment) = line.split_once("# ").expect("it says what it shows");
+        says(&paste(line), if comment.contains("blue") { "blue" } else { "red" });
+    }
+    for line in lab.lines("for") {
+        let said = paste(line);
+        says(&said, "red");
+        let origins: BTreeSet<&str> = said.iter().filter_map(|line| line.split(' ').nth(1)).collect();
+        assert!(said.len() > 1 && origins.len() == 1, "{said:?}");
+    }
+}
+
+/// Every line is said by an origin of this VNet.
+fn says(lines: &[String], vnet: &str) {
+    let said = format!("vnet={vnet} origin={vnet}-");
+    assert!(lines.iter().all(|line| line.trim_start_matches('"').starts_with(&said)), "{vnet}: {lines:?}");
 }
 
 #[test]

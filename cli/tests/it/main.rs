@@ -4,3 +4,4 @@ mod commands;
 mod dir;
 mod lab;
 mod services;
+mod units;

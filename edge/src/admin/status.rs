@@ -95,6 +95,8 @@ struct Stages {
     #[serde(skip_serializing_if = "Option::is_none")]
     connect: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    tls: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     first_byte: Option<f64>,
 }
 
@@ -212,6 +214,7 @@ fn path(path: &PathView) -> PathStatus {
         rtt_ms: path.last.map(|t| millis(t.total)),
         stages_ms: path.last.map_or_else(Stages::default, |t| Stages {
             connect: t.connect.map(millis),
+            tls: t.tls.map(millis),
             first_byte: t.first_byte.map(millis),
         }),
         interval_ms: path.interval.map(millis),

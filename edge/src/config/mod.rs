@@ -9,6 +9,7 @@ mod http;
 mod listeners;
 mod load_balancers;
 mod monitors;
+mod origin_tls;
 mod pools;
 mod words;
 
@@ -66,14 +67,14 @@ struct Sites<'a> {
 
 fn catalog(root: &Table<'_>, admin: &endpoints::Admin, sites: Sites<'_>) -> Option<Catalog> {
     let grants = grants::read(root);
-    let monitors = monitors::read(root);
-    let pools = pools::read(root, &monitors, &grants);
+    let monitors = monitors::read(root, sites.path);
+    let pools = pools::read(root, &monitors, &grants, sites.path);
     let load_balancers = load_balancers::read(root, &pools);
     let listeners = listeners::read(root, &load_balancers, admin, sites);
     Some(Catalog {
         version: 0,
         grants: grants.all()?,
-        monitors: monitors.all()?,
+        monitors: monitors.all()?.into_iter().map(|configured| configured.monitor).collect(),
         pools: pools.all()?,
         load_balancers: load_balancers.all()?,
         listeners: listeners.all()?,

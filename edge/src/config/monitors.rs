@@ -1,16 +1,28 @@
 //! `[[monitor]]`: how to probe.
 
-use std::{ops::RangeInclusive, sync::Arc, time::Duration};
+use std::{ops::RangeInclusive, path::Path, sync::Arc, time::Duration};
 
 use config::{Named, Seen, Table, Value};
 use http::{HeaderName, HeaderValue, uri::PathAndQuery};
 use protocol::id::Name;
 
-use super::words::{METHODS, MONITOR_TYPES, MonitorType, Probing};
-use crate::model::{Check, HttpCheck, Monitor, UdpCheck};
+use super::{
+    origin_tls::{self, Given},
+    words::{METHODS, MONITOR_TYPES, MonitorType, Probing},
+};
+use crate::model::{Check, HttpCheck, Monitor, UdpCheck, Upstream};
 
 /// All monitors.
-pub(super) type Monitors = Named<Name, Arc<Monitor>>;
+pub(super) type Monitors = Named<Name, Configured>;
+
+/// A monitor, not yet bound to a pool.
+#[derive(Debug)]
+pub(super) struct Configured {
+    /// As it probes where the pool says nothing.
+    pub(super) monitor: Arc<Monitor>,
+    /// What an `https` monitor says of TLS.
+    tls: Option<Given>,
+}
 
 const INTERVAL: Duration = Duration::from_secs(5);
 const TIMEOUT: Duration = Duration::from_secs(2);
@@ -23,7 +35,7 @@ const JITTER_MAX: f64 = 0.5;
 /// Longest text looked for in a body, bytes.
 const EXPECTED_BODY_MAX: usize = 4096;
 
-/// Keys that only an HTTP check has.
+/// Keys that only HTTP checks have.
 const HTTP_KEYS: [&str; 7] = ["method", "path", "host", "headers", "expected_codes", "expected_body", "keep_alive"];
 /// Keys that only a UDP check has.
 const UDP_KEYS: [&str; 2] = ["send", "expect"];
@@ -32,24 +44,22 @@ const UDP_BYTES_MAX: usize = 1_200;
 /// Fields that belong to the connection, not to the user.
 const OWN_FIELDS: [&str; 6] = ["connection", "content-length", "host", "te", "transfer-encoding", "upgrade"];
 
-pub(super) fn read(root: &Table<'_>) -> Monitors {
+pub(super) fn read(root: &Table<'_>, path: &Path) -> Monitors {
     Named::read(root, "monitor", "monitor", |t, name: Option<&Name>| {
-        let kind = t.required("type", "\"tcp\", \"http\" or \"udp\"").and_then(|v| v.word(&MONITOR_TYPES));
+        let expects = "\"tcp\", \"http\", \"https\" or \"udp\"";
+        let kind = t.required("type", expects).and_then(|v| v.word(&MONITOR_TYPES));
+        refuse_others(t, kind);
+        let mut tls = None;
         let check = match kind {
-            Some(MonitorType::Udp) => {
-                HTTP_KEYS.iter().for_each(|key| t.refuse(key, "is for monitors of type \"http\""));
-                udp_check(t).map(Check::Udp)
+            Some(MonitorType::Udp) => udp_check(t).map(Check::Udp),
+            Some(MonitorType::Tcp) => Some(Check::Tcp),
+            Some(MonitorType::Http) => http_check(t, Upstream::Http1).map(Check::Http),
+            Some(MonitorType::Https) => {
+                let given = tls.insert(Given::read(t, path));
+                let speaks = Upstream::Https(Arc::new(given.over(&origin_tls::plain())));
+                http_check(t, speaks).map(Check::Http)
             }
-            Some(MonitorType::Tcp) => {
-                UDP_KEYS.iter().for_each(|key| t.refuse(key, "is for monitors of type \"udp\""));
-                HTTP_KEYS.iter().for_each(|key| t.refuse(key, "is for monitors of type \"http\""));
-                Some(Check::Tcp)
-            }
-            Some(MonitorType::Http) => {
-                UDP_KEYS.iter().for_each(|key| t.refuse(key, "is for monitors of type \"udp\""));
-                http_check(t).map(Check::Http)
-            }
-            None => http_check(t).and(None),
+            None => http_check(t, Upstream::Http1).and(None),
         };
         let (interval, timeout) = times(t);
         let count = |key, default| t.or(key, default, |v| v.integer(1..=CONSECUTIVE_MAX));
@@ -64,8 +74,48 @@ pub(super) fn read(root: &Table<'_>) -> Monitors {
             name: name?.clone(),
             check: check?,
         };
-        Some(Arc::new(monitor))
+        Some(Configured { monitor: Arc::new(monitor), tls })
     })
+}
+
+/// Notes keys of other types; of no type, only that nothing is known of them.
+fn refuse_others(t: &Table<'_>, kind: Option<MonitorType>) {
+    let Some(kind) = kind else {
+        // Whether they are right cannot be told.
+        for key in origin_tls::KEYS.iter().chain(&UDP_KEYS) {
+            let _ = t.optional(key);
+        }
+        return;
+    };
+    let is_http = matches!(kind, MonitorType::Http | MonitorType::Https);
+    let all: [(bool, &[&'static str], &str); 3] = [
+        (is_http, &HTTP_KEYS, "is for monitors of type \"http\" or \"https\""),
+        (kind == MonitorType::Https, &origin_tls::KEYS, "is for monitors of type \"https\""),
+        (kind == MonitorType::Udp, &UDP_KEYS, "is for monitors of type \"udp\""),
+    ];
+    for (_, keys, why) in all.iter().filter(|(its_own, ..)| !its_own) {
+        keys.iter().for_each(|key| t.refuse(key, why));
+    }
+}
+
+impl Configured {
+    /// The monitor as it probes a pool with this upstream: it speaks what requests would speak there, and TLS as the pool
+    /// has it unless it says otherwise itself.
+    pub(super) fn of_pool(&self, upstream: &Upstream) -> Arc<Monitor> {
+        let Check::Http(check) = &self.monitor.check else { return self.monitor.clone() };
+        let speaks = match (&self.tls, upstream) {
+            (None, _) => upstream.clone(),
+            (Some(given), Upstream::Https(pool)) => Upstream::Https(Arc::new(given.over(pool))),
+            (Some(_), Upstream::Http1 | Upstream::H2c) => return self.monitor.clone(),
+        };
+        let check = Check::Http(HttpCheck { speaks, ..check.clone() });
+        Arc::new(Monitor { check, ..(*self.monitor).clone() })
+    }
+
+    /// True if it speaks HTTP without TLS.
+    pub(super) fn is_plain_http(&self) -> bool {
+        matches!(self.monitor.check, Check::Http(_)) && self.tls.is_none()
+    }
 }
 
 /// Interval and timeout. A timeout that is not given shrinks with the interval.
@@ -112,7 +162,7 @@ fn hex(digits: &str) -> Option<Vec<u8>> {
     rest.is_empty().then(|| pairs.iter().map(byte).collect())
 }
 
-fn http_check(t: &Table<'_>) -> Option<HttpCheck> {
+fn http_check(t: &Table<'_>, speaks: Upstream) -> Option<HttpCheck> {
     let probing = t.or("method", Probing::Get, |v| v.word(&METHODS));
     let path = t.or("path", "/".to_owned(), |v| v.read("a path such as \"/healthz\"", request_path).map(|at| at.value));
     let host = t.optional("host").and_then(|v| v.read("a host name", host_field)).map(|at| at.value);
@@ -127,7 +177,8 @@ fn http_check(t: &Table<'_>) -> Option<HttpCheck> {
     }
     let expected_body = expected_body.and_then(|v| body(&v)).unwrap_or_default();
     let keep_alive = t.or("keep_alive", true, |v| v.boolean());
-    Some(HttpCheck { method: probing.method(), path, host, headers, expected_codes, expected_body, keep_alive })
+    let method = probing.method();
+    Some(HttpCheck { speaks, method, path, host, headers, expected_codes, expected_body, keep_alive })
 }
 
 fn request_path(text: &str) -> Result<String, &'static str> {

@@ -1,6 +1,6 @@
 //! `[[pool]]` and `[[pool.origin]]`: origins in groups.
 
-use std::{net::IpAddr, ops::RangeInclusive, sync::Arc, time::Duration};
+use std::{net::IpAddr, ops::RangeInclusive, path::Path, sync::Arc, time::Duration};
 
 use config::{Named, Table};
 use protocol::{
@@ -10,10 +10,11 @@ use protocol::{
 
 use super::{
     grants::Grants,
-    monitors::Monitors,
-    words::{STEERINGS, UPSTREAMS},
+    monitors::{Configured, Monitors},
+    origin_tls::{self, Given},
+    words::{STEERINGS, UPSTREAMS, UpstreamWord},
 };
-use crate::model::{Origin, Pool, Steering, Upstream};
+use crate::model::{Check, Origin, Pool, Steering, Upstream};
 
 /// All pools.
 pub(super) type Pools = Named<Name, Arc<Pool>>;
@@ -25,19 +26,21 @@ const RESPONSE_TIMEOUT_RANGE: RangeInclusive<Duration> = Duration::from_millis(1
 const WEIGHT_MAX: f64 = 1_000.0;
 const ORIGIN: &str = "at least one [[pool.origin]]";
 
-pub(super) fn read(root: &Table<'_>, monitors: &Monitors, grants: &Grants) -> Pools {
+pub(super) fn read(root: &Table<'_>, monitors: &Monitors, grants: &Grants, path: &Path) -> Pools {
     Named::read(root, "pool", "pool", |t, name: Option<&Name>| {
         let monitor = t.optional("monitor").and_then(|v| v.parsed::<Name>()).and_then(|n| monitors.find(t, &n));
         let steering = t.or("steering", Steering::Random, |v| v.word(&STEERINGS));
         let connect_timeout =
             t.or("connect_timeout", CONNECT_TIMEOUT, |v| v.duration(CONNECT_TIMEOUT_RANGE).map(|at| at.value));
-        let upstream = t.or("upstream", Upstream::Http1, |v| v.word(&UPSTREAMS));
+        let upstream = upstream(t, path);
+        let monitor = monitor.and_then(|position| monitors.object(position));
+        check_monitor(t, monitor, &upstream);
         let response_timeout =
             t.or("response_timeout", RESPONSE_TIMEOUT, |v| v.duration(RESPONSE_TIMEOUT_RANGE).map(|at| at.value));
         let origins = origins(t, grants);
         let minimum_origins = minimum_origins(t, origins.count());
         let pool = Pool {
-            monitor: monitor.and_then(|position| monitors.object(position).cloned()),
+            monitor: monitor.map(|monitor| monitor.of_pool(&upstream)),
             steering,
             minimum_origins,
             connect_timeout,
@@ -47,8 +50,45 @@ pub(super) fn read(root: &Table<'_>, monitors: &Monitors, grants: &Grants) -> Po
             origins: origins.all()?,
         };
         check_weights(t, &pool.origins);
+        check_names(t, &pool);
         Some(Arc::new(pool))
     })
+}
+
+/// What is spoken to the origins, and how TLS is if that is it.
+fn upstream(t: &Table<'_>, path: &Path) -> Upstream {
+    let word = t.or("upstream", UpstreamWord::Http1, |v| v.word(&UPSTREAMS));
+    match word {
+        UpstreamWord::Https => {
+            let given = t.table("tls", |tls| Given::read(tls, path)).unwrap_or_default();
+            return Upstream::Https(Arc::new(given.over(&origin_tls::plain())));
+        }
+        UpstreamWord::Http1 | UpstreamWord::H2c => t.refuse("tls", "is for pools with `upstream` \"https\""),
+    }
+    if word == UpstreamWord::H2c { Upstream::H2c } else { Upstream::Http1 }
+}
+
+/// Notes a monitor that speaks without TLS to origins that are spoken to with it.
+fn check_monitor(t: &Table<'_>, monitor: Option<&Configured>, upstream: &Upstream) {
+    if matches!(upstream, Upstream::Https(_))
+        && let Some(Configured { monitor, .. }) = monitor.filter(|monitor| monitor.is_plain_http())
+    {
+        let right = "give it the type \"https\"";
+        t.lacking(
+            t.place(),
+            format!("monitor \"{}\" speaks no TLS, and this pool's origins do: {right}", monitor.name),
+        );
+    }
+}
+
+/// Notes origins that TLS has no name for, by requests or by probes.
+fn check_names(t: &Table<'_>, pool: &Pool) {
+    let probed = pool.monitor.as_ref().and_then(|monitor| match &monitor.check {
+        Check::Http(check) => Some(&check.speaks),
+        Check::Tcp | Check::Udp(_) => None,
+    });
+    let speaks = if matches!(pool.upstream, Upstream::Https(_)) { Some(&pool.upstream) } else { probed };
+    speaks.into_iter().for_each(|speaks| origin_tls::check_names(t, speaks, &pool.origins));
 }
 
 fn origins(t: &Table<'_>, grants: &Grants) -> Named<Name, Arc<Origin>> {

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use protocol::id::{Host, Target};
 
 use super::*;
-use crate::model::{Affinity, Check, ListenProtocol, PoolSteering, Steering, UdpCheck};
+use crate::model::{Affinity, Check, ListenProtocol, OriginTls, PoolSteering, Steering, Trust, UdpCheck, Upstream};
 
 /// Three lines that make what follows a whole file.
 const HEAD: &str = "name = \"edge-1\"\ntunnel.listen = \"127.0.0.1:7843\"\n\n";
@@ -224,14 +224,13 @@ fn mistakes_of_monitors() {
     let code = "a status code is \"2xx\", \"204\" or \"200-299\", from 100 to 599";
     let path = "a path begins with \"/\" and has only what a URL may have; escape the rest with %";
     check_all(&[
-        (
-            "[[monitor]]\nname = \"m\"\ntype = \"https\"\npath = \"/\"",
-            &["6:8: `type` \"https\" is not supported by this version; supported: \"tcp\", \"http\", \"udp\""],
-        ),
         ("[[monitor]]\nname = \"m\"\ntype = \"htpp\"", &["6:8: `type` cannot be \"htpp\"; did you mean \"http\""]),
         (
             "[[monitor]]\nname = \"m\"\ntype = \"tcp\"\npath = \"/\"\nhost = \"h\"",
-            &["7:1: `path` is for monitors of type \"http\"", "8:1: `host` is for monitors of type \"http\""],
+            &[
+                "7:1: `path` is for monitors of type \"http\" or \"https\"",
+                "8:1: `host` is for monitors of type \"http\" or \"https\"",
+            ],
         ),
         (
             "[[monitor]]\nname = \"m\"\ntype = \"tcp\"\ninterval = \"1s\"\ntimeout = \"1500ms\"",
@@ -309,17 +308,17 @@ fn mistakes_of_pools() {
         // A monitor with a mistake of its own is still there.
         (
             &format!("monitor = [{{ name = \"web\", type = 1 }}]\n[[pool]]\nname = \"p\"\nmonitor = \"web\"\n{origin}"),
-            &["4:35: `type` must be one of \"tcp\", \"http\", \"udp\", found the integer 1"],
+            &["4:35: `type` must be one of \"tcp\", \"http\", \"https\", \"udp\", found the integer 1"],
         ),
         (
             &format!(
-                "[[pool]]\nname = \"p\"\nsteering = \"peak_ewma\"\nminimum_origins = 2\nupstream = \"https\"\n{origin}"
+                "[[pool]]\nname = \"p\"\nsteering = \"peak_ewma\"\nminimum_origins = 2\nupstream = \"h2\"\n{origin}"
             ),
             &[
                 "6:12: `steering` \"peak_ewma\" is not supported by this version; supported: \"random\", \"round_robin\", \
              \"hash\", \"least_connections\", \"least_outstanding_requests\"",
                 "7:19: `minimum_origins` is 2, and the pool has 1 in all",
-                "8:12: `upstream` \"https\" is not supported by this version; supported: \"http1\", \"h2c\"",
+                "8:12: `upstream` cannot be \"h2\"; did you mean \"h2c\"",
             ],
         ),
         (
@@ -539,7 +538,7 @@ fn mistakes_of_udp_monitors() {
         &[
             "4:1: `send` is missing in `monitor`: what is sent, as text or as \"0x…\"",
             "7:10: `expect` cannot be \"0x1\": after \"0x\" come pairs of hexadecimal digits",
-            "8:1: `path` is for monitors of type \"http\"",
+            "8:1: `path` is for monitors of type \"http\" or \"https\"",
         ],
     )]);
 }
@@ -618,4 +617,71 @@ proptest! {
         let inside = IpNetwork::new(network, prefix).expect("the prefix fits").contains(origin.into());
         prop_assert_eq!(mistakes(&text).is_empty(), inside);
     }
+}
+
+#[test]
+fn mistakes_of_tls_to_origins() {
+    let origin = "[[pool.origin]]\nname = \"a\"\naddress = \"a:1\"";
+    check_all(&[
+        (
+            &format!("[[pool]]\nname = \"p\"\ntls = {{ verify = false }}\n{origin}"),
+            &["6:1: `tls` is for pools with `upstream` \"https\""],
+        ),
+        (
+            &format!(
+                "[[pool]]\nname = \"p\"\nupstream = \"https\"\n\
+                 tls = {{ ca = \"\", verify = 1, server_name = \"a b\", key = 1 }}\n{origin}"
+            ),
+            &[
+                "7:14: `ca` must not be empty",
+                "7:27: `verify` must be true or false, found the integer 1",
+                "7:44: `server_name` cannot be \"a b\": a server's name is a DNS name or an IP address, without port",
+                "7:51: unknown key `key` in `pool.tls`; known: `ca`, `server_name`, `verify`",
+            ],
+        ),
+        (
+            &format!("[[pool]]\nname = \"p\"\nupstream = \"https\"\ntls = {{ ca = \"a\", verify = false }}\n{origin}"),
+            &["7:14: `ca` has no use beside `verify = false`, which believes anybody"],
+        ),
+        (
+            "[[pool]]\nname = \"p\"\nupstream = \"https\"\n[[pool.origin]]\nname = \"a\"\naddress = \"a..b:1\"",
+            &["4:1: `a..b`, the host of origin \"a\", is no name for TLS: give `server_name`"],
+        ),
+        (
+            &format!(
+                "monitor = [{{ name = \"m\", type = \"http\", verify = false }}]\n\
+                 [[pool]]\nname = \"p\"\nmonitor = \"m\"\nupstream = \"https\"\n{origin}"
+            ),
+            &[
+                "4:41: `verify` is for monitors of type \"https\"",
+                "5:1: monitor \"m\" speaks no TLS, and this pool's origins do: give it the type \"https\"",
+            ],
+        ),
+    ]);
+}
+
+#[test]
+fn a_monitor_speaks_what_the_pool_speaks_and_knows_better_only_where_it_says_so() {
+    let monitor = |lines: &str| format!("[[monitor]]\nname = \"m\"\n{lines}\n");
+    let speaks = |lines: &str, pool: &str| {
+        let origin = "[[pool.origin]]\nname = \"a\"\naddress = \"a:1\"";
+        let config = config(&format!("{}[[pool]]\nname = \"p\"\nmonitor = \"m\"\n{pool}\n{origin}", monitor(lines)));
+        let monitor = config.catalog.pools[0].monitor.clone().expect("it has one");
+        let Check::Http(check) = &monitor.check else { panic!("it speaks HTTP") };
+        check.speaks.clone()
+    };
+    let tls = |trust, name: Option<&str>| {
+        let server_name = name.map(|name| name.to_owned().try_into().expect("a name"));
+        Upstream::Https(OriginTls { trust, server_name }.into())
+    };
+    let pool = "upstream = \"https\"\ntls = { ca = \"ca.pem\", server_name = \"p.test\" }";
+    let ca = || Trust::Ca(PathBuf::from("/etc/underpass/ca.pem"));
+    assert_eq!(speaks("type = \"http\"", "upstream = \"h2c\""), Upstream::H2c);
+    assert_eq!(speaks("type = \"http\"", ""), Upstream::Http1);
+    assert_eq!(speaks("type = \"https\"", ""), tls(Trust::System, None));
+    assert_eq!(speaks("type = \"https\"", pool), tls(ca(), Some("p.test")));
+    assert_eq!(speaks("type = \"https\"\nserver_name = \"m.test\"", pool), tls(ca(), Some("m.test")));
+    assert_eq!(speaks("type = \"https\"\nverify = false", pool), tls(Trust::Anybody, Some("p.test")));
+    let anybody = "upstream = \"https\"\ntls = { verify = false }";
+    assert_eq!(speaks("type = \"https\"\nverify = true", anybody), tls(Trust::System, None));
 }

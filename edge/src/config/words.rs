@@ -4,14 +4,23 @@
 use config::Words;
 use http::Method;
 
-use crate::model::{ListenProtocol, PoolSteering, Steering, Upstream};
+use crate::model::{ListenProtocol, PoolSteering, Steering};
 
 /// What a monitor speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum MonitorType {
     Tcp,
     Http,
+    Https,
     Udp,
+}
+
+/// What is spoken to the origins of a pool.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum UpstreamWord {
+    Http1,
+    H2c,
+    Https,
 }
 
 /// How a client stays on its origin.
@@ -23,8 +32,13 @@ pub(super) enum AffinityType {
 }
 
 pub(super) const MONITOR_TYPES: Words<MonitorType> = Words {
-    now: &[("tcp", MonitorType::Tcp), ("http", MonitorType::Http), ("udp", MonitorType::Udp)],
-    later: &["https", "icmp"],
+    now: &[
+        ("tcp", MonitorType::Tcp),
+        ("http", MonitorType::Http),
+        ("https", MonitorType::Https),
+        ("udp", MonitorType::Udp),
+    ],
+    later: &["icmp"],
 };
 
 pub(super) const METHODS: Words<Probing> =
@@ -85,5 +99,7 @@ pub(super) const PROTOCOLS: Words<ListenProtocol> = Words {
     later: &[],
 };
 
-pub(super) const UPSTREAMS: Words<Upstream> =
-    Words { now: &[("http1", Upstream::Http1), ("h2c", Upstream::H2c)], later: &["https"] };
+pub(super) const UPSTREAMS: Words<UpstreamWord> = Words {
+    now: &[("http1", UpstreamWord::Http1), ("h2c", UpstreamWord::H2c), ("https", UpstreamWord::Https)],
+    later: &[],
+};

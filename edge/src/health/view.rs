@@ -117,6 +117,8 @@ pub struct ProbeTimes {
     pub total: Duration,
     /// The origin's accept, as the connector (or the edge, if direct) saw it.
     pub connect: Option<Duration>,
+    /// The TLS handshake; absent without TLS.
+    pub tls: Option<Duration>,
     /// From the request to the first byte of the answer.
     pub first_byte: Option<Duration>,
 }

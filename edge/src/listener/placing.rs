@@ -205,15 +205,13 @@ fn may_change(no: NoPlace) -> bool {
 /// The origin's own answer is the same on every path; anything else may be the path's.
 fn is_the_origins_own(reason: Reason) -> bool {
     match reason {
-        Reason::ConnectRefused | Reason::ConnectionReset => true,
+        Reason::ConnectRefused | Reason::ConnectionReset | Reason::TlsUntrusted | Reason::TlsNameMismatch => true,
         Reason::NoRoute
         | Reason::TunnelDown
         | Reason::LinkLost
         | Reason::PolicyDenied
         | Reason::ConnectTimeout
         | Reason::NetworkUnreachable
-        | Reason::TlsUntrusted
-        | Reason::TlsNameMismatch
         | Reason::TlsHandshake
         | Reason::HttpTimeout
         | Reason::HttpInvalid
@@ -242,7 +240,7 @@ mod tests {
 
     #[test]
     fn a_refusal_of_the_origin_rules_out_all_its_paths_and_a_lost_link_one() {
-        assert!(is_the_origins_own(Reason::ConnectRefused));
+        assert!(is_the_origins_own(Reason::ConnectRefused) && is_the_origins_own(Reason::TlsUntrusted));
         assert!(!is_the_origins_own(Reason::LinkLost));
         assert!(!is_the_origins_own(Reason::PolicyDenied), "another connector may permit it");
     }

@@ -4,6 +4,7 @@
 //! address.
 
 pub mod habits;
+pub mod recorder;
 pub mod servers;
 pub mod web;
 

@@ -54,7 +54,7 @@ fn fresh_dir(world: &World, name: &str, address: SocketAddr) -> PathBuf {
 /// If it does not start.
 #[must_use]
 pub fn nginx(world: &World, address: SocketAddr, name: &str) -> Server {
-    nginx_listening(world, address, name, "")
+    nginx_listening(world, address, name, "", "")
 }
 
 /// The same, speaking HTTP/2 without TLS.
@@ -63,10 +63,27 @@ pub fn nginx(world: &World, address: SocketAddr, name: &str) -> Server {
 /// If it does not start.
 #[must_use]
 pub fn nginx_h2c(world: &World, address: SocketAddr, name: &str) -> Server {
-    nginx_listening(world, address, name, " http2")
+    nginx_listening(world, address, name, " http2", "")
 }
 
-fn nginx_listening(world: &World, address: SocketAddr, name: &str, how: &str) -> Server {
+/// The same over TLS, showing the certificate `FILE.pem` with the key `FILE.key` of the world's directory; `/tls` tells the
+/// protocol and the name it was asked for by. With `how` " http2" it offers that too.
+///
+/// # Panics
+/// If it does not start.
+#[must_use]
+pub fn nginx_tls(world: &World, address: SocketAddr, name: &str, (file, how): (&str, &str)) -> Server {
+    let (certificate, key) = (world.path(&format!("{file}.pem")), world.path(&format!("{file}.key")));
+    let lines = format!(
+        "    ssl_certificate {};\n    ssl_certificate_key {};\n\
+         \u{20}   location /tls {{ return 200 \"$server_protocol $ssl_server_name\"; }}\n",
+        certificate.display(),
+        key.display()
+    );
+    nginx_listening(world, address, name, &format!(" ssl{how}"), &lines)
+}
+
+fn nginx_listening(world: &World, address: SocketAddr, name: &str, how: &str, lines: &str) -> Server {
     let dir = fresh_dir(world, "nginx", address);
     fs::create_dir_all(dir.join("www")).expect("the world's directory is writable");
     let temporary: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
@@ -76,7 +93,7 @@ fn nginx_listening(world: &World, address: SocketAddr, name: &str, how: &str) ->
     let config = format!(
         "user root;\ndaemon off;\nmaster_process off;\npid pid;\nerror_log stderr;\n\
          events {{ worker_connections 1024; }}\n\
-         http {{\n{temporary}  access_log off;\n  keepalive_requests 100000;\n  server {{\n    listen {address}{how};\n\
+         http {{\n{temporary}  access_log off;\n  keepalive_requests 100000;\n  server {{\n    listen {address}{how};\n{lines}\
          \u{20}   root www;\n    location /fail {{ return 503; }}\n    location /who {{ return 200 {name}; }}\n  }}\n}}\n"
     );
     fs::write(dir.join("nginx.conf"), config).expect("the world's directory is writable");

@@ -17,7 +17,7 @@ use self::{
 };
 use super::{
     Ended, LabError,
-    load::Load,
+    load::{Load, Taken},
     plan::{REPLICAS, SERVERS},
     print, start,
     stay::Signals,
@@ -50,6 +50,8 @@ struct Drill<'a> {
     steps: Vec<Step>,
     /// When the last step ended, in time that the processors were short.
     short: Option<Duration>,
+    /// When the last step ended, in the load's time.
+    ended: Duration,
     out: &'a mut (dyn Write + Send),
 }
 
@@ -70,7 +72,15 @@ pub(super) async fn drill(
         () = signals.any() => return Err(LabError::Interrupted),
     };
     let load = Load::start(&world.plan);
-    let mut drill = Drill { world, load, faults: Vec::new(), steps: Vec::new(), short: pressure::cpu_short(), out };
+    let mut drill = Drill {
+        world,
+        load,
+        faults: Vec::new(),
+        steps: Vec::new(),
+        short: pressure::cpu_short(),
+        ended: Duration::ZERO,
+        out,
+    };
     let done = tokio::select! {
         done = drill.steps() => done,
         () = signals.any() => Err(LabError::Interrupted),
@@ -106,7 +116,8 @@ impl Drill<'_> {
     async fn connector(&mut self) -> Result<(), LabError> {
         let name = REPLICAS[CONNECTOR].name;
         let broke = format!("kill -9 {name}, one of two replicas of {}", REPLICAS[CONNECTOR].vnet.connector());
-        let promise = "flows through the other replica go on unharmed, new connections are served within 1 s";
+        let promise = "no HTTP request fails, UDP is answered again and new TCP connections are served within 1 s, TCP flows \
+                       through the other replica go on unharmed";
         let subject = self.announce(broke, promise, true)?;
         self.fault(Part::Connector(&REPLICAS[CONNECTOR]));
         self.world.connectors[CONNECTOR].kill().await.map_err(|source| LabError::Kill { name, source })?;
@@ -121,7 +132,8 @@ impl Drill<'_> {
 
     async fn origin(&mut self) -> Result<(), LabError> {
         let name = SERVERS[ORIGIN].name;
-        let promise = "every new connection is served within 1 s by another origin, none by a wrong one";
+        let promise = "no HTTP request fails, UDP is answered again and new TCP connections are served within 1 s, by \
+                       another origin and none by a wrong one; TCP flows to the others go on unharmed";
         let subject = self.announce(format!("origin {name} dies with all its connections"), promise, true)?;
         self.fault(Part::Origin(&SERVERS[ORIGIN]));
         self.world.origins[ORIGIN].kill().await;
@@ -137,7 +149,7 @@ impl Drill<'_> {
 
     async fn edge(&mut self) -> Result<(), LabError> {
         let name = self.world.plan.edges[EDGE].name;
-        let promise = "the other edge's traffic is unharmed; restarted, it has its links and serves within 2 s";
+        let promise = "the other edge's clients notice nothing; restarted, it has its links and serves within 2 s";
         let subject = self.announce(format!("kill -9 {name}, one of two edges"), promise, true)?;
         self.fault(Part::Edge(EDGE));
         self.world.edges[EDGE].kill().await.map_err(|source| LabError::Kill { name, source })?;
@@ -187,20 +199,30 @@ impl Drill<'_> {
 
     /// Judges what clients saw since the last step.
     fn conclude(&mut self, subject: Subject, back_ms: Option<u64>, mut amiss: Vec<String>) -> Result<(), LabError> {
-        let (samples, lost) = self.load.take();
+        let Taken { samples, lost } = self.load.take();
         if lost > 0 {
             amiss.push(format!("{lost} samples were lost for want of room"));
         }
         amiss.extend(self.world.fallen());
         let findings = judge::judge(&samples, &self.faults);
         let mut step = Step::new(subject, findings, back_ms, amiss);
-        let before = std::mem::replace(&mut self.short, pressure::cpu_short());
-        if let (false, Some(before), Some(now)) = (step.held, before, self.short) {
-            let short = now.saturating_sub(before).as_millis();
-            step.why.push(format!("meanwhile something waited for a processor of this machine for {short} ms in all"));
-        }
+        self.tell_pressure(&mut step);
         print(self.out, &step.to_string())?;
         self.steps.push(step);
         Ok(())
+    }
+    /// Says, of a broken promise, how busy the machine itself was since the last step.
+    fn tell_pressure(&mut self, step: &mut Step) {
+        let before = std::mem::replace(&mut self.short, pressure::cpu_short());
+        let stalled = self.load.stalled_since(std::mem::replace(&mut self.ended, self.load.now()));
+        if step.held {
+            return;
+        }
+        if let (Some(before), Some(now)) = (before, self.short) {
+            let short = now.saturating_sub(before).as_millis();
+            step.why.push(format!("meanwhile something waited for a processor of this machine for {short} ms in all"));
+        }
+        let stalled = stalled.as_millis();
+        step.why.push(format!("meanwhile the clients were not let run for {stalled} ms, which no time above includes"));
     }
 }

@@ -4,7 +4,7 @@ use std::fmt::{self, Write};
 
 use serde::Serialize;
 
-use super::judge::Findings;
+use super::judge::{Counts, Findings};
 
 /// One step of a drill, judged.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -43,14 +43,16 @@ impl Step {
                 why.push(format!("{count} {what}"));
             }
         };
-        check(findings.failed, "failed without being on what was killed");
-        check(findings.late, "waited longer than a second without being on what was killed");
-        check(findings.wrong, "got wrong bytes");
-        if subject.kills && findings.connections_unharmed == 0 {
-            why.push("no established connection went on, so nothing is proved".to_owned());
+        check(findings.total.failed, "failed without excuse");
+        check(findings.total.late, "waited longer than a second without excuse");
+        check(findings.total.wrong, "got wrong bytes");
+        if subject.kills && findings.flows_unharmed == 0 {
+            why.push("no long flow went on, so nothing is proved".to_owned());
         }
-        if findings.requests == 0 {
-            why.push("no client got to ask anything".to_owned());
+        for (protocol, counts) in protocols(&findings) {
+            if counts.requests == 0 {
+                why.push(format!("no client got to ask anything over {protocol}"));
+            }
         }
         why.extend(amiss);
         let Subject { broke, promise, kills: _ } = subject;
@@ -60,17 +62,19 @@ impl Step {
 
 impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Findings { requests, blocks, failed, late, wrong, cut, recovered_ms, .. } = &self.findings;
-        let Findings { connections_cut, connections_unharmed, examples, .. } = &self.findings;
-        let verdict = verdict(self.held);
-        write!(
-            f,
-            "   {verdict}  sent {requests} requests and {blocks} blocks; failed {failed}, late {late}, wrong {wrong}"
-        )?;
-        let killed = connections_cut + connections_unharmed > 0;
-        if killed {
-            write!(f, "; cut with it {cut} (on {connections_cut} kept connections, {connections_unharmed} went on)")?;
-            write!(f, "; recovered in {recovered_ms} ms")?;
+        let Findings { total, flows_cut, flows_unharmed, examples, .. } = &self.findings;
+        write!(f, "   {}", verdict(self.held))?;
+        for (protocol, counts) in protocols(&self.findings) {
+            let Counts { failed, cut, repeats, .. } = counts;
+            write!(f, "  {protocol}: sent {}, failed {failed}", counts.sent())?;
+            write_unless_zero(f, u64::try_from(*cut).unwrap_or(u64::MAX), "cut")?;
+            write_unless_zero(f, *repeats, "asked again")?;
+            f.write_str(";")?;
+        }
+        write!(f, "  late {}, wrong {}", total.late, total.wrong)?;
+        if flows_cut + flows_unharmed > 0 {
+            write!(f, "; of the long flows {flows_cut} cut, {flows_unharmed} unharmed")?;
+            write!(f, "; recovered in {} ms", total.recovered_ms)?;
         }
         if let Some(back_ms) = self.back_ms {
             write!(f, "; all healthy {back_ms} ms after its return")?;
@@ -110,21 +114,31 @@ impl Report {
         let width = self.steps.iter().map(|step| step.broke.chars().count()).max().unwrap_or_default();
         writeln!(
             text,
-            "\n{:<width$}  {:>8} {:>7} {:>6} {:>5} {:>5} {:>5} {:>9} {:>8}",
-            "broken", "requests", "blocks", "failed", "late", "wrong", "cut", "recovered", "promise"
+            "\n{:<width$} {:>9} {:>9} {:>9} {:>5} {:>5} {:>5} {:>9} {:>8}",
+            "broken", "http", "tcp", "udp", "cut", "late", "wrong", "recovered", "promise"
         )?;
         for Step { broke, held, findings, .. } in &self.steps {
-            let Findings { requests, blocks, failed, late, wrong, cut, recovered_ms, .. } = findings;
+            write!(text, "{broke:<width$}")?;
+            for (_, counts) in protocols(findings) {
+                write!(text, " {:>9}", format!("{}/{}", counts.failed, counts.sent()))?;
+            }
+            let Counts { cut, late, wrong, recovered_ms, .. } = findings.total;
             let (recovered, verdict) = (format!("{recovered_ms} ms"), verdict(*held));
-            writeln!(
-                text,
-                "{broke:<width$}  {requests:>8} {blocks:>7} {failed:>6} {late:>5} {wrong:>5} {cut:>5} {recovered:>9} {verdict:>8}"
-            )?;
+            writeln!(text, " {cut:>5} {late:>5} {wrong:>5} {recovered:>9} {verdict:>8}")?;
         }
-        writeln!(text, "cut: was on what was killed, in that moment; every other failure breaks a promise")?;
+        writeln!(text, "http, tcp, udp: failed/sent (requests; connections and blocks of 4 KiB; questions)")?;
+        writeln!(text, "cut: a TCP flow on what was killed, or sent to an edge while it was dead")?;
         let kept = self.steps.iter().filter(|step| step.held).count();
         writeln!(text, "{kept} of {} promises held, in {:.1} s", self.steps.len(), self.seconds)
     }
+}
+
+fn protocols(findings: &Findings) -> [(&'static str, &Counts); 3] {
+    [("http", &findings.http), ("tcp", &findings.tcp), ("udp", &findings.udp)]
+}
+
+fn write_unless_zero(f: &mut fmt::Formatter<'_>, count: u64, what: &str) -> fmt::Result {
+    if count > 0 { write!(f, ", {what} {count}") } else { Ok(()) }
 }
 
 fn verdict(held: bool) -> &'static str {
@@ -140,14 +154,15 @@ mod tests {
     }
 
     fn findings() -> Findings {
+        let requests = |requests| Counts { requests, ..Counts::default() };
         Findings {
-            requests: 900,
-            blocks: 1200,
-            cut: 7,
-            connections_cut: 6,
-            connections_unharmed: 14,
-            recovered_ms: 312,
-            ..Findings::default()
+            total: Counts { requests: 1300, blocks: 1200, cut: 7, repeats: 5, recovered_ms: 312, ..Counts::default() },
+            http: requests(800),
+            tcp: Counts { blocks: 1200, cut: 7, ..requests(100) },
+            udp: Counts { repeats: 5, ..requests(400) },
+            flows_cut: 6,
+            flows_unharmed: 14,
+            examples: Vec::new(),
         }
     }
 
@@ -157,8 +172,9 @@ mod tests {
         assert!(step.held);
         assert_eq!(
             step.to_string(),
-            "   held  sent 900 requests and 1200 blocks; failed 0, late 0, wrong 0; cut with it 7 (on 6 kept connections, \
-             14 went on); recovered in 312 ms; all healthy 640 ms after its return\n"
+            "   held  http: sent 800, failed 0;  tcp: sent 1300, failed 0, cut 7;  udp: sent 400, failed 0, asked again 5;  \
+             late 0, wrong 0; of the long flows 6 cut, 14 unharmed; recovered in 312 ms; all healthy 640 ms after its \
+             return\n"
         );
     }
 
@@ -170,11 +186,12 @@ mod tests {
             Step::new(subject(), findings, None, Vec::new())
         };
         for (step, named) in [
-            (one(|f| f.failed = 2), "2 failed"),
-            (one(|f| f.late = 1), "1 waited"),
-            (one(|f| f.wrong = 3), "3 got wrong bytes"),
-            (one(|f| f.connections_unharmed = 0), "nothing is proved"),
-            (one(|f| f.requests = 0), "no client"),
+            (one(|f| f.total.failed = 2), "2 failed"),
+            (one(|f| f.total.late = 1), "1 waited"),
+            (one(|f| f.total.wrong = 3), "3 got wrong bytes"),
+            (one(|f| f.flows_unharmed = 0), "nothing is proved"),
+            (one(|f| f.http.requests = 0), "no client got to ask anything over http"),
+            (one(|f| f.udp.requests = 0), "no client got to ask anything over udp"),
             (Step::new(subject(), findings(), None, vec!["edge-2 ended".to_owned()]), "edge-2 ended"),
         ] {
             assert!(!step.held);
@@ -186,17 +203,23 @@ mod tests {
     #[test]
     fn the_table_and_the_json_show_every_step() {
         let good = Step::new(subject(), findings(), None, Vec::new());
-        let bad = Step::new(subject(), Findings { wrong: 1, ..findings() }, None, Vec::new());
+        let bad = Step::new(
+            subject(),
+            Findings { total: Counts { wrong: 1, ..findings().total }, ..findings() },
+            None,
+            Vec::new(),
+        );
         let report = Report { held: false, seconds: 27.04, steps: vec![good, bad] };
         let table = report.table();
         assert!(
-            table.contains("\nkill -9 connector-1       900    1200      0     0     0     7    312 ms     held\n"),
+            table
+                .contains("\nkill -9 connector-1     0/800    0/1300     0/400     7     0     0    312 ms     held\n"),
             "{table}"
         );
         assert!(table.ends_with("1 of 2 promises held, in 27.0 s\n"), "{table}");
         let json: serde_json::Value = serde_json::from_str(&report.json()).expect("it is JSON");
         assert_eq!(json["held"], false);
-        assert_eq!(json["steps"][1]["wrong"], 1);
-        assert_eq!(json["steps"][0]["recovered_ms"], 312);
+        assert_eq!(json["steps"][1]["total"]["wrong"], 1);
+        assert_eq!(json["steps"][0]["total"]["recovered_ms"], 312);
     }
 }

@@ -9,7 +9,7 @@ use tokio::{
     time::timeout,
 };
 
-use super::{Books, Goal, Kind, Outcome, Placed, Sample};
+use super::{Books, Goal, Kind, Outcome, Placed, Sample, session::Session};
 use crate::lab::{
     plan::{Saying, Speech},
     request::Connection,
@@ -24,7 +24,7 @@ const LINE_MAX: u64 = 512;
 
 /// Opens a connection, makes one exchange, and closes.
 pub(super) async fn visit(goal: &Goal, books: &Books) {
-    let visit = Exchange::begin(goal, books, Kind::New);
+    let mut visit = Exchange::begin(goal, books, Kind::New);
     match goal.service.speech {
         Speech::Http => {
             let answer = patient(async { Connection::open(goal.at).await?.get_last("/").await.map_err(Trouble::from) });
@@ -42,6 +42,10 @@ pub(super) async fn visit(goal: &Goal, books: &Books) {
             let outcome = outcome(done.await);
             visit.end(said.as_ref(), outcome);
         }
+        Speech::Dns => {
+            let (_, said, outcome) = open_dns(goal, &mut visit).await;
+            visit.end(said.as_ref(), outcome);
+        }
     }
 }
 
@@ -51,55 +55,59 @@ pub(super) struct Kept {
     speaking: Speaking,
     opened: Duration,
     connection: u64,
-    said: Saying,
-    blocks: u64,
 }
 
 #[derive(Debug)]
 enum Speaking {
     Http(Connection),
-    Echo(BufReader<TcpStream>),
+    Echo(Flow),
+    Dns(Session),
+}
+
+/// A long flow: whoever greeted is at its other end for as long as it lives.
+#[derive(Debug)]
+struct Flow {
+    stream: BufReader<TcpStream>,
+    said: Saying,
+    blocks: u64,
 }
 
 impl Kept {
     /// Opens a connection and makes the first exchange; none if that fails.
     pub(super) async fn open(goal: &Goal, books: &Books) -> Option<Self> {
-        let opening = Exchange::begin(goal, books, Kind::New);
+        let mut opening = Exchange::begin(goal, books, Kind::New);
         let (opened, connection) = (opening.opened, opening.connection);
         let (speaking, said, outcome) = match goal.service.speech {
             Speech::Http => open_http(goal).await,
             Speech::Echo => open_echo(goal).await,
+            Speech::Dns => open_dns(goal, &mut opening).await,
         };
         let served = outcome == Outcome::Served;
         opening.end(said.as_ref(), outcome);
-        let (speaking, said) = (speaking?, said?);
-        served.then_some(Self { speaking, opened, connection, said, blocks: 0 })
+        let speaking = speaking?;
+        served.then_some(Self { speaking, opened, connection })
     }
 
     /// Makes a further exchange; the connection comes back if it went well.
     pub(super) async fn exchange(mut self, goal: &Goal, books: &Books) -> Option<Self> {
         let kind = match self.speaking {
-            Speaking::Http(_) => Kind::Kept,
+            Speaking::Http(_) | Speaking::Dns(_) => Kind::Kept,
             Speaking::Echo(_) => Kind::Block,
         };
-        let exchange = Exchange::begin(goal, books, kind).on(&self);
-        let outcome = match &mut self.speaking {
+        let mut exchange = Exchange::begin(goal, books, kind).on(&self);
+        let (said, outcome) = match &mut self.speaking {
             Speaking::Http(connection) => {
-                let answer = patient(async { connection.get("/").await.map_err(Trouble::from) }).await;
-                let (said, outcome) = judge(goal, answer);
-                match said {
-                    // The edge carries bytes: who answers does not change within a connection.
-                    Some(said) if said != self.said => Outcome::Wrong(format!("{} became {said}", self.said)),
-                    Some(_) | None => outcome,
-                }
+                judge(goal, patient(async { connection.get("/").await.map_err(Trouble::from) }).await)
             }
-            Speaking::Echo(stream) => {
-                self.blocks += 1;
-                outcome(patient(block(stream, self.connection << 32 | self.blocks)).await)
+            Speaking::Echo(flow) => {
+                flow.blocks += 1;
+                let seed = self.connection << 32 | flow.blocks;
+                (Some(flow.said.clone()), outcome(patient(block(&mut flow.stream, seed)).await))
             }
+            Speaking::Dns(session) => exchange.ask(session).await,
         };
         let served = outcome == Outcome::Served;
-        exchange.end(Some(&self.said), outcome);
+        exchange.end(said.as_ref(), outcome);
         served.then_some(self)
     }
 }
@@ -121,8 +129,21 @@ async fn open_http(goal: &Goal) -> (Option<Speaking>, Option<Saying>, Outcome) {
 
 async fn open_echo(goal: &Goal) -> (Option<Speaking>, Option<Saying>, Outcome) {
     match patient(greeted(goal)).await {
-        Ok((stream, said)) => (Some(Speaking::Echo(stream)), Some(said), Outcome::Served),
+        Ok((stream, said)) => {
+            let flow = Flow { stream, said: said.clone(), blocks: 0 };
+            (Some(Speaking::Echo(flow)), Some(said), Outcome::Served)
+        }
         Err(trouble) => (None, None, trouble.into()),
+    }
+}
+
+async fn open_dns(goal: &Goal, opening: &mut Exchange<'_>) -> (Option<Speaking>, Option<Saying>, Outcome) {
+    match Session::open(goal.at, opening.connection).await {
+        Ok(mut session) => {
+            let (said, outcome) = opening.ask(&mut session).await;
+            (Some(Speaking::Dns(session)), said, outcome)
+        }
+        Err(error) => (None, None, Trouble::from(error).into()),
     }
 }
 
@@ -215,7 +236,7 @@ async fn hang_up(mut stream: BufReader<TcpStream>) -> Result<(), Trouble> {
     if rest.is_empty() { Ok(()) } else { Err(Trouble::Wrong(format!("{} bytes too many", rest.len()))) }
 }
 
-/// A sequence that tells a lost, doubled or swapped piece: xorshift64* from a scrambled seed.
+/// A sequence of a block's length that tells a lost, doubled or swapped piece: xorshift64* from a scrambled seed.
 fn pattern(seed: u64) -> Vec<u8> {
     let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
     let mut bytes = Vec::with_capacity(BLOCK);
@@ -237,18 +258,28 @@ struct Exchange<'a> {
     connection: u64,
     opened: Duration,
     began: Duration,
+    repeats: u32,
 }
 
 impl<'a> Exchange<'a> {
     /// Begins, on a connection of its own.
     fn begin(goal: &'a Goal, books: &'a Books, kind: Kind) -> Self {
         let now = books.now();
-        Self { goal, books, kind, connection: books.connection(), opened: now, began: now }
+        Self { goal, books, kind, connection: books.connection(), opened: now, began: now, repeats: 0 }
     }
 
     /// The same on a connection that is open.
     fn on(self, kept: &Kept) -> Self {
         Self { connection: kept.connection, opened: kept.opened, ..self }
+    }
+
+    /// Asks a question, as often as it takes.
+    async fn ask(&mut self, session: &mut Session) -> (Option<Saying>, Outcome) {
+        let answer = patient(async { session.ask(&mut self.repeats).await.map_err(Trouble::Wrong) }).await;
+        match answer.and_then(|text| true_saying(self.goal, &format!("{text}\n"))) {
+            Ok(said) => (Some(said), Outcome::Served),
+            Err(trouble) => (None, trouble.into()),
+        }
     }
 
     fn end(self, said: Option<&Saying>, outcome: Outcome) {
@@ -263,6 +294,8 @@ impl<'a> Exchange<'a> {
             ended: self.books.now(),
             placed: said.map(|said| Placed { origin: said.origin.clone(), via: said.via.clone() }),
             outcome,
+            repeats: self.repeats,
+            stalled: Duration::ZERO,
         });
     }
 }

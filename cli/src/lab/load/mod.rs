@@ -1,10 +1,12 @@
 //! Steady load from honest clients: new connections at a fixed pace whatever becomes of the earlier ones, kept
-//! connections, and long flows. Every byte that comes back is checked.
+//! connections and UDP sessions, and long flows. Every byte that comes back is checked.
 //!
 //! It judges nothing: it hands out samples.
 
 mod client;
 mod sample;
+mod session;
+mod stall;
 
 use std::{
     net::SocketAddr,
@@ -18,6 +20,7 @@ use std::{
 use tokio::{sync::Semaphore, time::MissedTickBehavior};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
+use self::stall::Stalls;
 use super::plan::{Ground, Plan, SERVICES, Service, Speech};
 pub(super) use sample::{Kind, Outcome, Placed, Sample};
 
@@ -37,7 +40,7 @@ struct Pace {
     kept_every: Duration,
 }
 
-/// About 190 exchanges a second through two edges, and 240 blocks.
+/// About 270 exchanges a second through two edges, and 240 blocks.
 fn pace(service: &Service) -> Pace {
     let pace = |new_ms, kept, kept_ms| Pace {
         new_every: Duration::from_millis(new_ms),
@@ -45,8 +48,9 @@ fn pace(service: &Service) -> Pace {
         kept_every: Duration::from_millis(kept_ms),
     };
     match service.speech {
-        Speech::Http => pace(40, 4, 200),
+        Speech::Http => pace(50, 4, 200),
         Speech::Echo => pace(200, 6, 50),
+        Speech::Dns => pace(200, 4, 200),
     }
 }
 
@@ -65,6 +69,16 @@ struct Books {
     connections: AtomicU64,
     lost: AtomicU64,
     samples: Mutex<Vec<Sample>>,
+    stalls: Mutex<Stalls>,
+}
+
+/// What came in since the last time.
+#[derive(Debug)]
+pub(super) struct Taken {
+    /// What has ended since.
+    pub(super) samples: Vec<Sample>,
+    /// Samples lost for want of room.
+    pub(super) lost: u64,
 }
 
 impl Books {
@@ -111,8 +125,10 @@ impl Load {
             connections: AtomicU64::new(0),
             lost: AtomicU64::new(0),
             samples: Mutex::default(),
+            stalls: Mutex::default(),
         });
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
+        tasks.spawn(look_for_stalls(books.clone(), stop.clone()));
         for goal in goals {
             let pace = pace(goal.service);
             tasks.spawn(open_steadily(goal, pace, books.clone(), stop.clone(), tasks.clone()));
@@ -131,10 +147,17 @@ impl Load {
         self.books.now()
     }
 
-    /// The samples that ended since the last call, and how many were lost for want of room.
-    pub(super) fn take(&self) -> (Vec<Sample>, u64) {
-        let samples = std::mem::take(&mut *self.books.samples.lock().unwrap_or_else(PoisonError::into_inner));
-        (samples, self.books.lost.swap(0, Ordering::Relaxed))
+    /// What ended since the last call.
+    pub(super) fn take(&self) -> Taken {
+        let mut samples = std::mem::take(&mut *self.books.samples.lock().unwrap_or_else(PoisonError::into_inner));
+        let stalls = self.books.stalls.lock().unwrap_or_else(PoisonError::into_inner);
+        samples.iter_mut().for_each(|sample| sample.stalled = stalls.within(sample.began, sample.ended));
+        Taken { samples, lost: self.books.lost.swap(0, Ordering::Relaxed) }
+    }
+
+    /// For how long the clients were not let run, from then until now.
+    pub(super) fn stalled_since(&self, then: Duration) -> Duration {
+        self.books.stalls.lock().unwrap_or_else(PoisonError::into_inner).within(then, self.now())
     }
 
     /// Begins nothing new and waits for what is on its way.
@@ -147,6 +170,18 @@ impl Load {
 impl Drop for Load {
     fn drop(&mut self) {
         self.stop.cancel();
+    }
+}
+
+/// Notes when this very task, which stands for all clients, was due and was not let run.
+async fn look_for_stalls(books: Arc<Books>, stop: CancellationToken) {
+    loop {
+        let due = books.now() + stall::TICK;
+        tokio::select! {
+            () = tokio::time::sleep(stall::TICK) => (),
+            () = stop.cancelled() => return,
+        }
+        books.stalls.lock().unwrap_or_else(PoisonError::into_inner).tick(due, books.now());
     }
 }
 

@@ -9,7 +9,7 @@ use crate::lab::plan::Service;
 pub(in crate::lab) enum Kind {
     /// The first exchange of a connection, its opening included.
     New,
-    /// A further request on a connection that is kept.
+    /// A further request on a connection or UDP session that is kept.
     Kept,
     /// A block through a long flow.
     Block,
@@ -50,11 +50,16 @@ pub(in crate::lab) struct Sample {
     /// Absent: nobody had answered on this connection.
     pub(in crate::lab) placed: Option<Placed>,
     pub(in crate::lab) outcome: Outcome,
+    /// How often it was asked again: UDP promises no payload.
+    pub(in crate::lab) repeats: u32,
+    /// How much of its time its client was not let run.
+    pub(in crate::lab) stalled: Duration,
 }
 
 impl Sample {
+    /// How long it took, while its client was let run.
     pub(in crate::lab) fn took(&self) -> Duration {
-        self.ended.saturating_sub(self.began)
+        self.ended.saturating_sub(self.began).saturating_sub(self.stalled)
     }
 }
 

@@ -33,14 +33,14 @@ async fn samples(goal: Goal, enough: impl Fn(&[Sample]) -> bool) -> Vec<Sample> 
     let limit = async {
         while !enough(&all) {
             ticks.tick().await;
-            all.extend(load.take().0);
+            all.extend(load.take().samples);
         }
     };
     tokio::time::timeout(Duration::from_secs(20), limit).await.expect("enough happens in time");
     load.stop().await;
-    let (rest, lost) = load.take();
-    assert_eq!(lost, 0);
-    all.extend(rest);
+    let rest = load.take();
+    assert_eq!(rest.lost, 0);
+    all.extend(rest.samples);
     all
 }
 
@@ -66,7 +66,8 @@ fn is_failed(outcome: &Outcome) -> bool {
 
 #[tokio::test]
 async fn honest_origins_give_served_samples_of_every_kind() {
-    for (service, speech, further) in [(0, Speech::Http, Kind::Kept), (2, Speech::Echo, Kind::Block)] {
+    let all = [(0, Speech::Http, Kind::Kept), (2, Speech::Echo, Kind::Block), (3, Speech::Dns, Kind::Kept)];
+    for (service, speech, further) in all {
         let (_origins, ground, at) = servers(speech).await;
         let (new, kept) = (has(Kind::New, is_served), has(further, is_served));
         let samples = samples(goal(service, ground, at), |s| new(s) && kept(s)).await;

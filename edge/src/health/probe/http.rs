@@ -1,27 +1,19 @@
-//! HTTP probes: the edge itself speaks HTTP/1.1 over the probe's stream.
+//! HTTP probes: the edge itself speaks over the probe's stream what requests would speak there.
 
 use std::{
-    pin::Pin,
-    task::{Context, Poll},
+    mem,
     time::{Duration, Instant},
 };
 
 use bytes::Bytes;
-use http::{HeaderValue, Request, header};
+use http::{HeaderValue, Request, Response, Uri, Version, header, uri::Scheme};
 use http_body_util::{BodyExt, Empty, Limited};
-use hyper::client::conn::http1::{self, SendRequest};
-use hyper_util::rt::TokioIo;
-use net::Socket;
+use hyper::body::Incoming;
 use protocol::error::Reason;
-use quinn::{RecvStream, SendStream};
-use tokio::{
-    io::{AsyncRead, AsyncWrite, Join, ReadBuf},
-    task::AbortHandle,
-};
 
 use crate::{
-    model::{Held, HttpCheck, Origin},
-    offramp::Carrier,
+    model::{HttpCheck, Origin, Upstream},
+    offramp::{Opened, Sender, Speech},
 };
 
 /// How much of a body is searched for the expected text.
@@ -30,29 +22,56 @@ const BODY_MAX: usize = 64 * 1024;
 /// A connection to an origin, kept for the next probe.
 #[derive(Debug)]
 pub(super) struct Kept {
-    sender: SendRequest<Empty<Bytes>>,
-    driving: AbortHandle,
+    sender: Sender<Empty<Bytes>>,
+    speech: Speech,
 }
 
 impl Drop for Kept {
     fn drop(&mut self) {
-        self.driving.abort();
+        self.abort();
     }
 }
 
 impl Kept {
-    pub(super) async fn over(carrier: Carrier) -> Result<Self, Reason> {
-        let wire = match carrier {
-            Carrier::Tunnel(stream, _link, held) => Wire::Tunnel(tokio::io::join(stream.recv, stream.send), held),
-            Carrier::Direct(socket) => Wire::Direct(socket),
-        };
-        let (sender, connection) = http1::handshake(TokioIo::new(wire)).await.map_err(|_| Reason::ConnectionReset)?;
-        let driving = tokio::spawn(async move { drop(connection.await) }).abort_handle();
-        Ok(Self { sender, driving })
+    /// Begins to speak; `tls` gets the time that the handshake took.
+    pub(super) async fn over(
+        opened: Opened,
+        speech: Speech,
+        (origin, wait): (&Origin, Duration),
+        tls: &mut Option<Duration>,
+    ) -> Result<Self, Reason> {
+        let speaking = Box::pin(speech.begin(opened, origin, wait)).await?;
+        *tls = speaking.tls;
+        Ok(Self { sender: speaking.sender, speech })
     }
 
-    pub(super) fn is_open(&self) -> bool {
-        !self.sender.is_closed()
+    /// True if it is open and what is to be spoken.
+    pub(super) fn is_good(&self, speech: &Speech) -> bool {
+        let closed = match &self.sender {
+            Sender::Http1(sender, _) => sender.is_closed(),
+            Sender::Http2(sender) => sender.is_closed(),
+        };
+        !closed && self.speech == *speech
+    }
+
+    /// Ends it; with HTTP/2 it ends by itself once nobody can send.
+    fn abort(&mut self) {
+        if let Sender::Http1(_, driving) = &self.sender {
+            driving.abort();
+        }
+    }
+
+    async fn send(&mut self, request: Request<Empty<Bytes>>) -> Result<Response<Incoming>, hyper::Error> {
+        match &mut self.sender {
+            Sender::Http1(sender, _) => {
+                sender.ready().await?;
+                sender.send_request(request).await
+            }
+            Sender::Http2(sender) => {
+                sender.ready().await?;
+                sender.send_request(request).await
+            }
+        }
     }
 
     /// One request; `first_byte` gets the time to the answer's head.
@@ -62,10 +81,12 @@ impl Kept {
         origin: &Origin,
         first_byte: &mut Option<Duration>,
     ) -> Result<(), Reason> {
-        let request = request(check, origin);
-        self.sender.ready().await.map_err(|e| reason_of(&e))?;
+        let mut request = request(check, origin);
+        if matches!(self.sender, Sender::Http2(_)) {
+            as_http2(&mut request, &check.speaks);
+        }
         let asked = Instant::now();
-        let answer = self.sender.send_request(request).await.map_err(|e| reason_of(&e))?;
+        let answer = self.send(request).await.map_err(|e| reason_of(&e))?;
         *first_byte = Some(asked.elapsed());
         let code = answer.status().as_u16();
         let expected = check.expected_codes.iter().any(|(low, high)| (*low..=*high).contains(&code));
@@ -76,7 +97,7 @@ impl Kept {
             match frame {
                 Ok(frame) => text.extend_from_slice(frame.data_ref().map_or(&[], |d| &d[..])),
                 Err(error) if error.is::<http_body_util::LengthLimitError>() => {
-                    self.driving.abort();
+                    self.abort();
                     break;
                 }
                 Err(_) => return Err(if expected { Reason::HttpInvalid } else { Reason::CodeMismatch }),
@@ -106,6 +127,18 @@ fn request(check: &HttpCheck, origin: &Origin) -> Request<Empty<Bytes>> {
     request
 }
 
+/// Says it as HTTP/2 does: the host in the target, nothing about the connection.
+fn as_http2(request: &mut Request<Empty<Bytes>>, speaks: &Upstream) {
+    let scheme = if matches!(speaks, Upstream::Https(_)) { Scheme::HTTPS } else { Scheme::HTTP };
+    request.headers_mut().remove(header::CONNECTION);
+    let host = request.headers_mut().remove(header::HOST);
+    let mut parts = mem::take(request.uri_mut()).into_parts();
+    parts.scheme = Some(scheme);
+    parts.authority = host.and_then(|host| host.to_str().ok()?.parse().ok());
+    *request.uri_mut() = Uri::from_parts(parts).expect("Config::check has parsed the path and the host");
+    *request.version_mut() = Version::HTTP_2;
+}
+
 fn reason_of(error: &hyper::Error) -> Reason {
     if error.is_parse() || error.is_parse_status() { Reason::HttpInvalid } else { Reason::ConnectionReset }
 }
@@ -113,44 +146,6 @@ fn reason_of(error: &hyper::Error) -> Reason {
 /// Letter case aside.
 fn contains(body: &[u8], text: &str) -> bool {
     text.is_empty() || body.windows(text.len()).any(|window| window.eq_ignore_ascii_case(text.as_bytes()))
-}
-
-/// Either carrier, as hyper wants it.
-enum Wire {
-    Tunnel(Join<RecvStream, SendStream>, #[expect(dead_code, reason = "counts while held")] Held),
-    Direct(Socket),
-}
-
-impl AsyncRead for Wire {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<std::io::Result<()>> {
-        match self.get_mut() {
-            Self::Tunnel(stream, _) => Pin::new(stream).poll_read(cx, buf),
-            Self::Direct(stream) => Pin::new(stream).poll_read(cx, buf),
-        }
-    }
-}
-
-impl AsyncWrite for Wire {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<std::io::Result<usize>> {
-        match self.get_mut() {
-            Self::Tunnel(stream, _) => Pin::new(stream).poll_write(cx, buf),
-            Self::Direct(stream) => Pin::new(stream).poll_write(cx, buf),
-        }
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
-        match self.get_mut() {
-            Self::Tunnel(stream, _) => Pin::new(stream).poll_flush(cx),
-            Self::Direct(stream) => Pin::new(stream).poll_flush(cx),
-        }
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
-        match self.get_mut() {
-            Self::Tunnel(stream, _) => Pin::new(stream).poll_shutdown(cx),
-            Self::Direct(stream) => Pin::new(stream).poll_shutdown(cx),
-        }
-    }
 }
 
 #[cfg(test)]

@@ -28,7 +28,7 @@ use super::{
     view::ProbeTimes,
 };
 use crate::{
-    model::{Check, Monitor, Origin},
+    model::{Check, HttpCheck, Monitor, Origin, Upstream},
     offramp::{Carrier, Failure, First, Offramp, Opened, Opening},
 };
 
@@ -61,6 +61,7 @@ pub(super) struct Finished {
 #[derive(Debug, Clone, Copy, Default)]
 struct Stages {
     connect: Option<Duration>,
+    tls: Option<Duration>,
     first_byte: Option<Duration>,
 }
 
@@ -99,22 +100,18 @@ impl Prober {
         loop {
             let (began, mut stages) = (Instant::now(), Stages::default());
             let attempt = self.attempt(task, &mut stages);
-            let late = |stages: &Stages| match (&task.monitor.check, stages.connect) {
-                (Check::Http(_), Some(_)) => Reason::HttpTimeout,
-                (Check::Udp(_), Some(_)) => Reason::UdpNoAnswer,
-                (Check::Http(_) | Check::Tcp | Check::Udp(_), _) => Reason::ConnectTimeout,
-            };
             let result = timeout(task.monitor.timeout, attempt).await;
             let times = |stages: Stages| ProbeTimes {
                 checked_at: SystemTime::now(),
                 total: began.elapsed(),
                 connect: stages.connect,
+                tls: stages.tls,
                 first_byte: stages.first_byte,
             };
             let reason = match result {
                 Ok(Ok(())) => return Outcome::Success(times(stages)),
                 Ok(Err(reason)) => reason,
-                Err(_) => late(&stages),
+                Err(_) => late(&task.monitor.check, &stages),
             };
             self.kept = None;
             tries += 1;
@@ -133,12 +130,21 @@ impl Prober {
             }
             Check::Udp(check) => udp::ask(&self.offramp, task, check, stages).await,
             Check::Http(check) => {
+                // Absent: a catalog without this monitor is in force, and this task about to end.
+                let speech = self.offramp.speech(&check.speaks).ok_or(Reason::NoRoute)?;
                 let mut kept = match self.kept.take() {
-                    Some(kept) if kept.is_open() => kept,
-                    Some(_) | None => http::Kept::over(self.open(task, stages).await?.carrier).await?,
+                    Some(kept) if kept.is_good(&speech) => {
+                        // Its connect and its handshake are behind it.
+                        stages.connect = Some(Duration::ZERO);
+                        stages.tls = matches!(check.speaks, Upstream::Https(_)).then_some(Duration::ZERO);
+                        kept
+                    }
+                    Some(_) | None => {
+                        let opened = self.open(task, stages).await?;
+                        let limits = (&*task.origin, task.monitor.timeout);
+                        http::Kept::over(opened, speech, limits, &mut stages.tls).await?
+                    }
                 };
-                // A kept connection has its connect behind it.
-                stages.connect = stages.connect.or(Some(Duration::ZERO));
                 let done = kept.ask(check, &task.origin, &mut stages.first_byte).await;
                 if done.is_ok() && check.keep_alive {
                     self.kept = Some(kept);
@@ -159,6 +165,17 @@ impl Prober {
             Err(Failure::Refused(reason, _) | Failure::Unanswered(reason)) => Err(reason),
             Err(Failure::ClientGone) => Err(Reason::ConnectionReset),
         }
+    }
+}
+
+/// What an attempt failed of whose time ran out, by how far it had come.
+fn late(check: &Check, stages: &Stages) -> Reason {
+    let is_tls = |check: &HttpCheck| matches!(check.speaks, Upstream::Https(_));
+    match (check, stages.connect) {
+        (Check::Http(check), Some(_)) if is_tls(check) && stages.tls.is_none() => Reason::TlsHandshake,
+        (Check::Http(_), Some(_)) => Reason::HttpTimeout,
+        (Check::Udp(_), Some(_)) => Reason::UdpNoAnswer,
+        (Check::Tcp | Check::Http(_) | Check::Udp(_), _) => Reason::ConnectTimeout,
     }
 }
 

@@ -20,7 +20,13 @@ fn monitor(consecutive_up: u32, consecutive_down: u32, passive_failures: u32) ->
 }
 
 fn times() -> ProbeTimes {
-    ProbeTimes { checked_at: SystemTime::UNIX_EPOCH, total: Duration::from_millis(2), connect: None, first_byte: None }
+    ProbeTimes {
+        checked_at: SystemTime::UNIX_EPOCH,
+        total: Duration::from_millis(2),
+        connect: None,
+        tls: None,
+        first_byte: None,
+    }
 }
 
 /// A letter an event, a second apart: `+` good probe, `-` bad probe, `t` probe lost with the tunnel, `<` and `>` good and

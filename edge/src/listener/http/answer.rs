@@ -19,10 +19,11 @@ pub(super) fn whole(bytes: impl Into<Bytes>) -> Body {
     Full::new(bytes.into()).map_err(|never| match never {}).boxed_unsync()
 }
 
-/// The edge's own answer; `close`: nothing more is read from the connection.
+/// The edge's own answer, with its fault beside it; `close`: nothing more is read from the connection.
 pub(super) fn fault(fault: Fault, close: bool) -> Response<Body> {
     let mut response = Response::new(whole(format!("{} {}\n", fault.status.as_u16(), fault.code)));
     *response.status_mut() = fault.status;
+    response.extensions_mut().insert(fault);
     let headers = response.headers_mut();
     headers.insert(REASON, HeaderValue::from_static(fault.code));
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain"));

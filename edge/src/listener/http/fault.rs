@@ -102,6 +102,11 @@ impl Fault {
         Self { status, code: reason.as_str() }
     }
 
+    /// True if HTTP/2 calls such a request malformed, and its stream ends in error (RFC 9113 section 8.1.1).
+    pub(super) fn is_malformed(self) -> bool {
+        [Self::FIELD_NAME, Self::FIELD_VALUE, Self::HOST, Self::LENGTH, Self::TARGET].contains(&self)
+    }
+
     /// The gRPC status that stands for it.
     pub(super) fn grpc_status(self) -> u8 {
         match self.status.as_u16() {

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use http::{HeaderMap, HeaderName, HeaderValue, Version, header};
 use ipnetwork::IpNetwork;
 
-use super::request::Asked;
+use super::{head, request::Asked};
 
 /// What the edge calls itself in Via: no host name of anybody's.
 const PSEUDONYM: &str = "underpass";
@@ -25,35 +25,43 @@ const HOP_BY_HOP: [&str; 10] = [
     "content-length",
 ];
 
-/// Fields in which proxies say where a request came from. Believed from trusted proxies only.
-const ORIGIN_STORY: [&str; 8] = [
-    "forwarded",
-    "x-forwarded-for",
-    "x-forwarded-host",
-    "x-forwarded-proto",
-    "x-forwarded-port",
-    "x-forwarded-server",
-    "x-forwarded-prefix",
-    "x-real-ip",
-];
-
-/// Fields that may not stand in a trailer: framing, routing, authentication, this hop's own.
-const NOT_IN_TRAILERS: [&str; 14] = [
-    "transfer-encoding",
-    "content-length",
+/// Fields that may not stand in a trailer, beside this hop's own and a proxy's story: they route, authenticate, ask for
+/// something, or say how the body is to be read, and all of that has been decided before a trailer comes
+/// (RFC 9110 section 6.5.1).
+const NOT_IN_TRAILERS: [&str; 22] = [
     "host",
-    "connection",
-    "te",
     "trailer",
-    "upgrade",
+    "via",
     "authorization",
+    "www-authenticate",
     "cookie",
     "set-cookie",
     "content-encoding",
     "content-type",
     "content-range",
     "expect",
+    "max-forwards",
+    "cache-control",
+    "pragma",
+    "age",
+    "expires",
+    "date",
+    "location",
+    "retry-after",
+    "vary",
+    "warning",
+    "range",
 ];
+
+/// True for a field in which proxies say where a request came from. Believed from trusted proxies only.
+fn is_story(name: &str) -> bool {
+    name == "forwarded" || name == "x-real-ip" || name.starts_with("x-forwarded-")
+}
+
+/// What one server reads as a dash another reads as an underscore, so no such name is carried.
+fn is_ambiguous(name: &str) -> bool {
+    name.contains('_')
+}
 
 /// Who sent a request, over what.
 #[derive(Debug, Clone, Copy)]
@@ -102,9 +110,8 @@ fn address(text: &str) -> Option<IpAddr> {
 pub(super) fn request(headers: &HeaderMap, version: Version, asked: &Asked, peer: &Peer<'_>) -> HeaderMap {
     let believed = peer.trusts(peer.address);
     let mut out = carried(headers, |name| {
-        let told = ORIGIN_STORY.contains(&name) && !believed;
-        // What one server reads as a dash another reads as an underscore.
-        told || name.contains('_') || ["host", "expect", "cookie"].contains(&name)
+        let told = is_story(name) && !believed;
+        told || is_ambiguous(name) || ["host", "expect", "cookie"].contains(&name)
     });
     cookies(headers, &mut out);
     let takes_trailers = |value: &HeaderValue| {
@@ -119,13 +126,18 @@ pub(super) fn request(headers: &HeaderMap, version: Version, asked: &Asked, peer
     if asked.expects_continue {
         out.insert(header::EXPECT, HeaderValue::from_static("100-continue"));
     }
-    if let Some(hops) = out.get(header::MAX_FORWARDS).and_then(|v| v.to_str().ok()?.parse::<u64>().ok()) {
+    if let Some(hops) = hops_left(&out) {
         out.insert(header::MAX_FORWARDS, HeaderValue::from(hops.saturating_sub(1)));
     }
     tell_story(&mut out, asked, peer);
     let via = format!("{} {PSEUDONYM}", protocol(version));
     out.append(header::VIA, HeaderValue::from_str(&via).expect("a version and a word are visible characters"));
     out
+}
+
+/// How many hops the request may still take, if it says so.
+pub(super) fn hops_left(headers: &HeaderMap) -> Option<u64> {
+    headers.get(header::MAX_FORWARDS).and_then(|hops| head::length(hops.as_bytes()))
 }
 
 /// The fields of the answer to the client.
@@ -139,7 +151,7 @@ pub(super) fn response(headers: &HeaderMap) -> HeaderMap {
 
 /// Trailers without what may not stand there.
 pub(super) fn trailers(headers: &HeaderMap) -> HeaderMap {
-    carried(headers, |name| NOT_IN_TRAILERS.contains(&name) || ORIGIN_STORY.contains(&name))
+    carried(headers, |name| NOT_IN_TRAILERS.contains(&name) || is_story(name) || is_ambiguous(name))
 }
 
 /// Everything but this hop's own fields, those Connection names, and those left out.

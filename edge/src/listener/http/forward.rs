@@ -7,7 +7,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderValue, Request, Response, StatusCode, Version, header};
+use http::{HeaderValue, Request, Response, StatusCode, Version, header, uri::Scheme};
 use http_body_util::{BodyExt, Limited};
 use hyper::body::{Body as _, Incoming};
 use protocol::error::Reason;
@@ -30,7 +30,7 @@ use super::{
 use crate::{
     listener::placing::Place,
     model::Upstream as Speaks,
-    offramp::{Failure, First},
+    offramp::{Failure, First, Speech},
 };
 
 /// A body up to this size, sent with a method that may be repeated, is taken in whole before it is sent.
@@ -217,18 +217,21 @@ impl Forward<'_> {
         place: &Place,
         sending: &mut Sending,
     ) -> Result<(Response<Incoming>, Upstream, Key), Failed> {
+        // Settings that have left the catalog, and with them this place.
+        let speech = self.connection.shared.offramp.speech(&place.pool.upstream);
+        let speech = if self.asked.upgrade { speech.map(Speech::in_http1) } else { speech };
         let key = Key {
             origin: place.path.origin,
             address: place.origin.address.clone(),
             via: place.path.via,
-            speaks: place.pool.upstream,
+            speech: speech.ok_or(Failed::Unsent(Reason::NoRoute))?,
         };
         loop {
             let kept = self.connection.worker.idle.take(&key, Instant::now());
             let mut upstream = match kept {
                 Some(kept) => kept,
                 None => {
-                    let opened = self.open(placing, place).await?;
+                    let opened = self.open(placing, place, &key).await?;
                     self.connection.worker.idle.offer(&key, &opened);
                     opened
                 }
@@ -255,15 +258,17 @@ impl Forward<'_> {
         }
     }
 
-    async fn open(&self, placing: &Placing<'_>, place: &Place) -> Result<Upstream, Failed> {
-        let opened = self.connection.shared.offramp.open(place.opening(), &mut First::none()).await;
+    async fn open(&self, placing: &Placing<'_>, place: &Place, key: &Key) -> Result<Upstream, Failed> {
+        let (began, opening) = (Instant::now(), place.opening());
+        let opened = self.connection.shared.offramp.open(opening, &mut First::none()).await;
         let opened = opened.map_err(|failure| match failure {
             Failure::Refused(reason, _) | Failure::Unanswered(reason) => Failed::Unsent(reason),
             Failure::ClientGone => Failed::Final(Fault::BODY),
         })?;
+        let left = opening.wait.saturating_sub(began.elapsed());
+        let upstream = Upstream::over(key, opened, opening.origin, left).await.map_err(Failed::Unsent)?;
         placing.opened(place);
-        let speaking = Upstream::over(opened.carrier, place.pool.upstream).await;
-        speaking.map_err(|_| Failed::Unsent(Reason::ConnectionReset))
+        Ok(upstream)
     }
 
     /// Sends the request over one connection and waits for the head of the answer.
@@ -289,8 +294,9 @@ impl Forward<'_> {
             Sending::Gone => return Err(Failed::Final(Fault::BODY)),
         };
         let mut request = self.head.clone().map(|()| body);
-        if place.pool.upstream == Speaks::H2c {
-            outgoing::as_http2(&mut request).map_err(Failed::Final)?;
+        if upstream.is_shared() {
+            let scheme = if place.pool.upstream == Speaks::H2c { Scheme::HTTP } else { Scheme::HTTPS };
+            outgoing::as_http2(&mut request, scheme).map_err(Failed::Final)?;
         }
         self.hear_interim(&mut request, word);
         let asking = upstream.send(request);

@@ -1,7 +1,7 @@
 //! The head that goes to the origin: nothing of the client's is passed through, everything is written from what was
 //! understood. Pure.
 
-use http::{HeaderValue, Request, Uri, Version, header, request::Parts};
+use http::{HeaderValue, Request, Uri, Version, header, request::Parts, uri::Scheme};
 
 use super::{
     affinity,
@@ -29,14 +29,14 @@ pub(super) fn head(parts: &Parts, asked: &Asked, peer: &Peer<'_>) -> Result<Requ
 }
 
 /// Moves Host to where HTTP/2 has it.
-pub(super) fn as_http2<B>(request: &mut Request<B>) -> Result<(), Fault> {
+pub(super) fn as_http2<B>(request: &mut Request<B>, scheme: Scheme) -> Result<(), Fault> {
     if request.headers().contains_key(header::UPGRADE) {
         return Err(Fault::UPGRADE);
     }
     let host = request.headers_mut().remove(header::HOST);
     let authority = host.as_ref().and_then(|h| h.to_str().ok()).unwrap_or("localhost");
     let target = request.uri().path_and_query().map_or("/", |target| target.as_str());
-    let uri = Uri::builder().scheme("http").authority(authority).path_and_query(target).build();
+    let uri = Uri::builder().scheme(scheme).authority(authority).path_and_query(target).build();
     *request.uri_mut() = uri.map_err(|_| Fault::TARGET)?;
     *request.version_mut() = Version::HTTP_2;
     Ok(())

@@ -6,6 +6,7 @@ use http::{HeaderMap, Method, Request, Version, header, request::Parts};
 use super::{
     authority::Authority,
     fault::Fault,
+    fields,
     head::{self, FIELDS_MAX},
     path,
 };
@@ -65,7 +66,7 @@ pub(super) fn check(parts: &Parts, default_port: u16) -> Result<Asked, Fault> {
         expects_continue: expects_continue(parts)?,
         upgrade: !is_h2 && asks_websocket(parts),
         grpc: is_grpc(&parts.headers),
-        last_hop: parts.method == Method::OPTIONS && parts.headers.get(header::MAX_FORWARDS).is_some_and(|v| v == "0"),
+        last_hop: parts.method == Method::OPTIONS && fields::hops_left(&parts.headers) == Some(0),
     })
 }
 
@@ -192,7 +193,7 @@ mod tests {
     #[test]
     fn options_with_no_hop_left_is_answered_here() {
         let hops = |n| asked(V1, "OPTIONS", "/", &[("host", "a"), ("max-forwards", n)]).expect("good").last_hop;
-        assert!(hops("0") && !hops("1"));
+        assert!(hops("0") && hops("00") && !hops("1") && !hops("+0") && !hops("none"));
     }
 
     #[test]

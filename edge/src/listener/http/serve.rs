@@ -29,7 +29,9 @@ use tokio_rustls::server::TlsStream;
 use tracing::debug;
 
 use super::{
-    Connection, forward,
+    Connection,
+    fault::Fault,
+    forward,
     guard::Guard,
     head::{FIELDS_MAX, HEAD_MAX},
 };
@@ -157,7 +159,11 @@ async fn serve_http2(connection: Arc<Connection>, io: ClientIo, first: BytesMut)
     let this = connection.clone();
     let service = service_fn(move |request: Request<Incoming>| {
         let connection = this.clone();
-        async move { Ok::<_, Infallible>(Box::pin(forward::answer(connection, request, None)).await) }
+        async move {
+            let response = Box::pin(forward::answer(connection, request, None)).await;
+            let malformed = response.extensions().get::<Fault>().is_some_and(|fault| fault.is_malformed());
+            if malformed { Err(h2::Error::from(h2::Reason::PROTOCOL_ERROR)) } else { Ok(response) }
+        }
     });
     let mut builder = http2::Builder::new(TokioExecutor::new());
     builder

@@ -12,9 +12,8 @@ use super::{
     guard::{Guard, UnderWay},
     record::Record,
     serve::ClientIo,
-    upstream::Wire,
 };
-use crate::model::Held;
+use crate::{model::Held, offramp::Wire};
 
 /// Room for each direction.
 const BUFFER: usize = 32 * 1024;

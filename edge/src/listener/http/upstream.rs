@@ -4,10 +4,8 @@
 
 use std::{
     collections::HashMap,
-    fmt, io,
-    pin::Pin,
+    fmt,
     sync::{Arc, Mutex, PoisonError},
-    task::{Context, Poll},
     time::{Duration, Instant},
 };
 
@@ -15,22 +13,13 @@ use bytes::Bytes;
 use futures_util::future::Either;
 use http::{Request, Response};
 use http_body_util::combinators::UnsyncBoxBody;
-use hyper::{
-    body::Incoming,
-    client::conn::{TrySendError, http1, http2},
-};
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use net::Socket;
-use protocol::{error::StreamCode, id::Target, splice::Stream};
-use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
-    task::AbortHandle,
-};
+use hyper::{body::Incoming, client::conn::TrySendError};
+use protocol::{error::Reason, id::Target};
 
 use crate::{
     health::OriginKey,
-    model::{Held, Upstream as Speaks, Via},
-    offramp::Carrier,
+    model::{Origin, Via},
+    offramp::{Opened, Sender, Speaking, Speech},
     tunnel::Link,
 };
 
@@ -38,12 +27,6 @@ use crate::{
 const IDLE_MAX: usize = 64;
 /// How long a connection is kept idle. Shorter than what common servers keep theirs for.
 const IDLE_WAIT: Duration = Duration::from_secs(50);
-/// How often a silent HTTP/2 origin is asked for a sign of life while requests wait.
-const PING_EVERY: Duration = Duration::from_secs(10);
-/// Most bytes of an answer's head.
-const HEAD_MAX: usize = 64 * 1024;
-/// Most fields of an answer.
-const FIELDS_MAX: usize = 200;
 
 /// A body on its way to an origin or a client.
 pub(super) type Body = UnsyncBoxBody<Bytes, BoxError>;
@@ -52,18 +35,10 @@ pub(super) type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// A connection to an origin, not in use by anybody else.
 pub(super) struct Upstream {
-    sender: Sender,
+    sender: Sender<Body>,
     link: Option<Arc<Link>>,
     /// It has carried a request before, so the origin may have closed it meanwhile.
     pub(super) reused: bool,
-}
-
-/// How requests are handed to a connection's own task.
-enum Sender {
-    /// One request at a time.
-    Http1(http1::SendRequest<Body>, AbortHandle),
-    /// Many at once: each request has a handle of its own.
-    Http2(http2::SendRequest<Body>),
 }
 
 impl fmt::Debug for Upstream {
@@ -73,27 +48,10 @@ impl fmt::Debug for Upstream {
 }
 
 impl Upstream {
-    /// Begins to speak HTTP over an opened way.
-    pub(super) async fn over(carrier: Carrier, speaks: Speaks) -> Result<Self, hyper::Error> {
-        let (wire, link) = match carrier {
-            Carrier::Tunnel(stream, link, held) => {
-                (Wire::Tunnel(TunnelWire { stream, ended: false, sink: Sink::default(), _held: held }), Some(link))
-            }
-            Carrier::Direct(socket) => (Wire::Direct(socket, Sink::default()), None),
-        };
-        if speaks == Speaks::H2c {
-            let mut builder = http2::Builder::new(TokioExecutor::new());
-            builder.timer(TokioTimer::new()).max_header_list_size(64 * 1024).keep_alive_interval(PING_EVERY);
-            let (sender, connection) = builder.handshake(TokioIo::new(wire)).await?;
-            tokio::spawn(async move { drop(connection.await) });
-            return Ok(Self { sender: Sender::Http2(sender), link, reused: false });
-        }
-        let mut builder = http1::Builder::new();
-        builder.allow_obsolete_multiline_headers_in_responses(true);
-        builder.max_headers(FIELDS_MAX).max_header_size(HEAD_MAX).max_buf_size(HEAD_MAX.max(128 * 1024));
-        let (sender, connection) = builder.handshake(TokioIo::new(wire)).await?;
-        let driving = tokio::spawn(async move { drop(connection.with_upgrades().await) }).abort_handle();
-        Ok(Self { sender: Sender::Http1(sender, driving), link, reused: false })
+    /// Begins to speak HTTP over an opened way, within `wait`.
+    pub(super) async fn over(key: &Key, opened: Opened, origin: &Origin, wait: Duration) -> Result<Self, Reason> {
+        let Speaking { sender, link, tls: _ } = Box::pin(key.speech.begin(opened, origin, wait)).await?;
+        Ok(Self { sender, link, reused: false })
     }
 
     /// Sends a request and waits for the head of the answer.
@@ -118,7 +76,7 @@ impl Upstream {
         }
     }
 
-    /// True if every request has a stream of its own, which ends by itself.
+    /// True if HTTP/2 is spoken: every request has a stream of its own, which ends by itself.
     pub(super) fn is_shared(&self) -> bool {
         matches!(self.sender, Sender::Http2(_))
     }
@@ -155,8 +113,8 @@ pub(super) struct Key {
     pub(super) address: Target,
     /// Which way.
     pub(super) via: Via,
-    /// What is spoken there.
-    pub(super) speaks: Speaks,
+    /// What is spoken there, and who is believed.
+    pub(super) speech: Speech,
 }
 
 /// Idle connections of one worker.
@@ -237,86 +195,3 @@ impl Idle {
 
 /// How long a connection may take to be ready for the next request.
 const READY_WAIT: Duration = Duration::from_secs(1);
-
-/// Either carrier, as hyper wants it.
-pub(super) enum Wire {
-    Tunnel(TunnelWire),
-    Direct(Socket, Sink),
-}
-
-/// An origin that takes no more may still have an answer to read, so what it does not take is thrown away.
-#[derive(Debug, Default)]
-pub(super) struct Sink {
-    open: bool,
-}
-
-impl Sink {
-    fn of(&mut self, written: Poll<io::Result<usize>>, whole: usize) -> Poll<io::Result<usize>> {
-        match written {
-            Poll::Ready(Err(_)) => {
-                self.open = true;
-                Poll::Ready(Ok(whole))
-            }
-            done @ (Poll::Ready(Ok(_)) | Poll::Pending) => done,
-        }
-    }
-}
-
-/// A stream of a link. Dropped before its end it is cut, so that nobody takes a part for the whole.
-pub(super) struct TunnelWire {
-    stream: Stream,
-    ended: bool,
-    sink: Sink,
-    _held: Held,
-}
-
-impl Drop for TunnelWire {
-    fn drop(&mut self) {
-        if !self.ended {
-            self.stream.cut(StreamCode::Reset);
-        }
-    }
-}
-
-impl AsyncRead for Wire {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Tunnel(wire) => AsyncRead::poll_read(Pin::new(&mut wire.stream.recv), cx, buf),
-            Self::Direct(stream, _) => Pin::new(stream).poll_read(cx, buf),
-        }
-    }
-}
-
-impl AsyncWrite for Wire {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        match self.get_mut() {
-            Self::Tunnel(wire) if wire.sink.open => Poll::Ready(Ok(buf.len())),
-            Self::Direct(_, sink) if sink.open => Poll::Ready(Ok(buf.len())),
-            Self::Tunnel(wire) => {
-                let written = AsyncWrite::poll_write(Pin::new(&mut wire.stream.send), cx, buf);
-                wire.sink.of(written, buf.len())
-            }
-            Self::Direct(stream, sink) => {
-                let written = Pin::new(stream).poll_write(cx, buf);
-                sink.of(written, buf.len())
-            }
-        }
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Tunnel(wire) => AsyncWrite::poll_flush(Pin::new(&mut wire.stream.send), cx),
-            Self::Direct(stream, _) => Pin::new(stream).poll_flush(cx),
-        }
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Tunnel(wire) => {
-                wire.ended = true;
-                AsyncWrite::poll_shutdown(Pin::new(&mut wire.stream.send), cx)
-            }
-            Self::Direct(stream, _) => Pin::new(stream).poll_shutdown(cx),
-        }
-    }
-}

@@ -1,0 +1,170 @@
+//! HTTP to origins: begun over an opened way, with TLS where the pool wants it, for requests and probes alike.
+
+use std::{
+    fmt,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use hyper::{
+    body::Body,
+    client::conn::{http1, http2},
+};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use protocol::error::Reason;
+use tokio::{task::AbortHandle, time};
+
+use super::{
+    Carrier, Offramp, Opened, Wire,
+    tls::{Chosen, Offer, Tls},
+};
+use crate::{
+    model::{Origin, Upstream},
+    tunnel::Link,
+};
+
+/// How often a silent HTTP/2 origin is asked for a sign of life while requests wait.
+const PING_EVERY: Duration = Duration::from_secs(10);
+/// Most bytes of an answer's head.
+const HEAD_MAX: usize = 64 * 1024;
+/// Most fields of an answer.
+const FIELDS_MAX: usize = 200;
+
+/// What is spoken to an origin, with all it takes. Connections are alike only if this is.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Speech {
+    /// HTTP/1.1.
+    Http1,
+    /// HTTP/2 without TLS, by prior knowledge.
+    H2c,
+    /// TLS, and then what the origin chooses.
+    Https(Tls),
+    /// TLS, and then HTTP/1.1.
+    Http1OverTls(Tls),
+}
+
+/// How requests are handed to a connection's own task.
+pub enum Sender<B> {
+    /// One request at a time.
+    Http1(http1::SendRequest<B>, AbortHandle),
+    /// Many at once: each request has a handle of its own.
+    Http2(http2::SendRequest<B>),
+}
+
+impl<B> fmt::Debug for Sender<B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Http1(..) => "Sender(HTTP/1.1)",
+            Self::Http2(_) => "Sender(HTTP/2)",
+        })
+    }
+}
+
+/// A connection to an origin over which requests may be sent.
+#[derive(Debug)]
+pub struct Speaking<B> {
+    /// Where requests go.
+    pub sender: Sender<B>,
+    /// The link it leads through; absent if direct.
+    pub link: Option<Arc<Link>>,
+    /// How long the TLS handshake took; absent without TLS.
+    pub tls: Option<Duration>,
+}
+
+impl Offramp {
+    /// What it takes to speak so. Absent: the catalog has moved on, and with it the settings.
+    #[must_use]
+    pub fn speech(&self, speaks: &Upstream) -> Option<Speech> {
+        match speaks {
+            Upstream::Http1 => Some(Speech::Http1),
+            Upstream::H2c => Some(Speech::H2c),
+            Upstream::Https(settings) => self.tls.load().find(settings).map(Speech::Https),
+        }
+    }
+}
+
+impl Speech {
+    /// The same in HTTP/1.1 where there is a choice, for what is said in no other.
+    #[must_use]
+    pub fn in_http1(self) -> Self {
+        match self {
+            Self::Https(tls) => Self::Http1OverTls(tls),
+            Self::Http1 | Self::H2c | Self::Http1OverTls(_) => self,
+        }
+    }
+
+    /// Begins to speak over an opened way; a handshake may take as long as `wait`.
+    ///
+    /// # Errors
+    /// The reason; nothing of a request has been sent then.
+    pub async fn begin<B>(&self, opened: Opened, origin: &Origin, wait: Duration) -> Result<Speaking<B>, Reason>
+    where
+        B: Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Send + Unpin + 'static,
+    {
+        let link = match &opened.carrier {
+            Carrier::Tunnel(_, link, _) => Some(link.clone()),
+            Carrier::Direct(_) => None,
+        };
+        let wire = Wire::from(opened.carrier);
+        let (wire, chosen, tls) = match self {
+            Self::Http1 => (wire, Chosen::Http1, None),
+            Self::H2c => (wire, Chosen::Http2, None),
+            Self::Https(tls) | Self::Http1OverTls(tls) => {
+                let began = Instant::now();
+                let offer = if matches!(self, Self::Https(_)) { Offer::Any } else { Offer::Http1 };
+                let shaking = tls.connect(wire, origin, offer);
+                let (wire, chosen) = limited(shaking, link.as_deref(), wait).await?;
+                (wire, chosen, Some(began.elapsed()))
+            }
+        };
+        let sender = match chosen {
+            Chosen::Http1 => http1(wire).await,
+            Chosen::Http2 => http2(wire).await,
+        };
+        Ok(Speaking { sender: sender.map_err(|_| Reason::ConnectionReset)?, link, tls })
+    }
+}
+
+/// A handshake, for as long as its link is good and its time lasts.
+async fn limited<T>(
+    shaking: impl Future<Output = Result<T, Reason>>,
+    link: Option<&Link>,
+    wait: Duration,
+) -> Result<T, Reason> {
+    let suspected = async {
+        match link {
+            Some(link) => link.suspected().await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        biased;
+        // What a link's end looks like from inside says nothing about the origin.
+        () = suspected => Err(Reason::LinkLost),
+        shaken = time::timeout(wait, shaking) => shaken.unwrap_or(Err(Reason::TlsHandshake)),
+    }
+}
+
+async fn http1<B>(wire: Wire) -> Result<Sender<B>, hyper::Error>
+where
+    B: Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Send + 'static,
+{
+    let mut builder = http1::Builder::new();
+    builder.allow_obsolete_multiline_headers_in_responses(true);
+    builder.max_headers(FIELDS_MAX).max_header_size(HEAD_MAX).max_buf_size(HEAD_MAX.max(128 * 1024));
+    let (sender, connection) = builder.handshake(TokioIo::new(wire)).await?;
+    let driving = tokio::spawn(async move { drop(connection.with_upgrades().await) }).abort_handle();
+    Ok(Sender::Http1(sender, driving))
+}
+
+async fn http2<B>(wire: Wire) -> Result<Sender<B>, hyper::Error>
+where
+    B: Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Send + Unpin + 'static,
+{
+    let mut builder = http2::Builder::new(TokioExecutor::new());
+    builder.timer(TokioTimer::new()).max_header_list_size(64 * 1024).keep_alive_interval(PING_EVERY);
+    let (sender, connection) = builder.handshake(TokioIo::new(wire)).await?;
+    tokio::spawn(async move { drop(connection.await) });
+    Ok(Sender::Http2(sender))
+}
