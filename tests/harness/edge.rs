@@ -76,6 +76,13 @@ impl EdgeFile {
         self
     }
 
+    /// Takes connectors on this address.
+    #[must_use]
+    pub fn tunnel_at(mut self, address: SocketAddr) -> Self {
+        self.tunnel = address;
+        self
+    }
+
     /// Grants a connector with one replica these VNets.
     #[must_use]
     pub fn grant(self, connector: &str, vnets: &[&Vnet]) -> Self {

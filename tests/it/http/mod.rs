@@ -8,6 +8,7 @@ use std::{
     io::{Read, Write},
     net::{SocketAddr, TcpStream},
     process::Command,
+    thread,
 };
 
 use underpass_tests::harness::{
@@ -17,7 +18,7 @@ use underpass_tests::harness::{
         servers::{self, Server},
         web,
     },
-    process::{self, command},
+    process::{self, Signal, command},
     wait::{self, SOON},
 };
 
@@ -318,6 +319,30 @@ fn requests_move_away_from_an_origin_that_closes() {
     let codes: Vec<String> =
         (0..6).map(|_| out(curl(&edge, "/", &["-d", "x", "-o", "/dev/null", "-w", "%{http_code}"]))).collect();
     assert!(codes.contains(&"502".to_owned()), "a POST that was sent is not: {codes:?}");
+}
+
+#[test]
+fn idempotent_requests_move_away_from_an_origin_that_hangs() {
+    let world = World::new();
+    let prod = world.vnet("prod");
+    let hanging = servers::nginx(&world, world.free_in(&prod, 10), "hanging");
+    let good = servers::nginx(&world, world.free_in(&prod, 11), "good");
+    let service = Service::http("web").monitor("web").pool("steering = \"round_robin\"");
+    let service = service.origin(&prod, hanging.address).origin(&prod, good.address);
+    let edge = world.edge("edge-1").grant("dc1", &[&prod]).http_monitor("web", "path = \"/who\"").service(&service);
+    let edge = edge.start();
+    let _dc1 = world.connector("dc1").serve(&prod).start(&[&edge]);
+    edge.wait_health("web-1", "healthy");
+    edge.wait_health("web-2", "healthy");
+
+    hanging.process.signal(Signal::STOP);
+    let asking: Vec<_> = (0..2).map(|_| curl(&edge, "/who", &[])).collect();
+    let asking: Vec<_> = asking.into_iter().map(|curl| thread::spawn(move || out(curl))).collect();
+    for asked in asking {
+        assert_eq!(asked.join().expect("curl answers"), "good", "whichever waited for the other has moved");
+    }
+    edge.wait_health("web-1", "unhealthy");
+    assert_eq!(out(curl(&edge, "/who", &["-d", "x"])), "good", "nothing new goes there");
 }
 
 #[test]

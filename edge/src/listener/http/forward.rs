@@ -333,6 +333,7 @@ impl Forward<'_> {
                 }
             },
             () = suspected, if may_move => Err(Failed::Sent(Reason::LinkLost)),
+            () = place.has_better(&self.connection.shared), if may_move => Err(Failed::Sent(Reason::HttpTimeout)),
             () = self.too_late(place) => Err(Failed::Final(Fault::ORIGIN_TIMEOUT)),
         }
     }
