@@ -476,7 +476,7 @@ async fn udp_quic_works_through_a_listener() {
 
     let mut roots = rustls::RootCertStore::empty();
     roots.add(made.cert.der().clone()).expect("a certificate");
-    let config = ClientConfig::with_root_certificates(std::sync::Arc::new(roots)).expect("TLS 1.3");
+    let config = ClientConfig::with_root_certificates(Arc::new(roots)).expect("TLS 1.3");
     let client = Endpoint::client(([127, 0, 0, 1], 0).into()).expect("a port of loopback");
     let connecting = client.connect_with(config, edge.listener("quic"), "origin.test").expect("a good address");
     let connection = connecting.await.expect("a handshake through the tunnel");
