@@ -133,6 +133,13 @@ impl EdgeFile {
         self.raw(&tables)
     }
 
+    /// Adds lines at the top of the file.
+    #[must_use]
+    pub fn top(mut self, lines: &str) -> Self {
+        writeln!(self.head, "{lines}").expect("writing to a string does not fail");
+        self
+    }
+
     /// Adds text as it is.
     #[must_use]
     pub fn raw(mut self, text: &str) -> Self {

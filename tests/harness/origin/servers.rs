@@ -234,6 +234,26 @@ pub fn iperf_received(at: SocketAddr, arguments: &[&str]) -> u64 {
     })
 }
 
+/// A server of `tests/programs`, run by Debian's Python with Debian's libraries.
+///
+/// # Panics
+/// If it does not start.
+#[must_use]
+pub fn python(world: &World, program: &str, address: SocketAddr) -> Server {
+    let dir = fresh_dir(world, program, address);
+    let mut python = python_client(program);
+    python.args([&address.ip().to_string(), &address.port().to_string()]);
+    Server::start(program, python, address, dir)
+}
+
+/// A client of `tests/programs`.
+#[must_use]
+pub fn python_client(program: &str) -> Command {
+    let mut python = command("/usr/bin/python3");
+    python.arg("-u").arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("programs").join(format!("{program}.py")));
+    python
+}
+
 fn with(mut command: Command, arguments: &[&Path]) -> Command {
     command.args(arguments);
     command
