@@ -12,6 +12,7 @@ mod http_rules;
 mod identity;
 mod origin_tls;
 mod parts;
+mod proxy;
 mod renewal;
 mod running;
 mod software;

@@ -1,6 +1,7 @@
 //! Public addresses: accepts what clients send and carries it to where the balancer places it.
 
 mod accept;
+mod announced;
 mod bucket;
 mod flow;
 mod http;
