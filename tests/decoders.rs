@@ -12,6 +12,7 @@ use protocol::{
     control::{Message, RouteClaim},
     datagram::{Arena, Datagram, take_frame},
     id::{Name, Target},
+    proxy::{self, Read},
     stream::{Open, Reply},
 };
 
@@ -22,6 +23,7 @@ pub type Decoder = fn(&[u8]);
 pub const DECODERS: &[(&str, Decoder)] = &[
     ("control_frames", control_frames),
     ("headers", headers),
+    ("proxy_headers", proxy_headers),
     ("join_token", join_token),
     ("edge_config", edge_config),
     ("connector_config", connector_config),
@@ -63,6 +65,27 @@ pub fn headers(data: &[u8]) {
     if let Ok(reply) = Reply::decode(kind, body) {
         let frame = reply.encode();
         assert_eq!(Reply::decode(kind, &frame[HEADER_HEAD..]), Ok(reply));
+    }
+}
+
+/// A header of the PROXY protocol, brought byte by byte as it asks for them.
+pub fn proxy_headers(data: &[u8]) {
+    let mut have = 0;
+    while let Ok(read) = proxy::read(&data[..have]) {
+        match read {
+            Read::Whole(header) => {
+                let again = header.encode();
+                assert_eq!(proxy::read(&again), Ok(Read::Whole(header)), "what was read can be told on");
+                return;
+            }
+            Read::More(more) => {
+                assert!(more > 0, "a reader that is not done wants something");
+                have += more;
+                if have > data.len() {
+                    return;
+                }
+            }
+        }
     }
 }
 

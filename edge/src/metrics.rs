@@ -106,6 +106,8 @@ pub enum RefusedFlow {
     ClientGone,
     /// The TLS handshake failed.
     Handshake,
+    /// A load balancer in front did not say whose connection it is.
+    ProxyHeader,
 }
 
 impl RefusedFlow {
@@ -117,6 +119,7 @@ impl RefusedFlow {
             Self::NotReplayable => "not_replayable",
             Self::ClientGone => "client_gone",
             Self::Handshake => "tls_handshake",
+            Self::ProxyHeader => "proxy_header",
         }
     }
 }

@@ -13,6 +13,7 @@ pub mod limits;
 pub mod liveness;
 #[cfg(test)]
 mod pair;
+pub mod proxy;
 pub mod session;
 pub mod splice;
 pub mod stream;

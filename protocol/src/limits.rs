@@ -67,6 +67,6 @@ pub const EARLY_PAYLOADS_MAX: usize = 32;
 /// Their bytes, heads included: room for the largest payload.
 pub const EARLY_BYTES_MAX: usize = 64 * 1024;
 /// Bytes of one UDP session that may wait for its stream: payloads too large for a datagram.
-pub const SESSION_BACKLOG_MAX: usize = 1024 * 1024;
+pub const SESSION_BACKLOG_MAX: usize = 256 * 1024;
 /// Longest silence after which a connector may be asked to end a UDP session.
 pub const SESSION_IDLE_MAX: Duration = Duration::from_secs(30 * 86_400);

@@ -14,6 +14,7 @@ mod icmp;
 mod identity;
 mod origin_tls;
 mod parts;
+mod proxy;
 mod renewal;
 mod running;
 mod software;
