@@ -14,6 +14,7 @@ pub mod liveness;
 #[cfg(test)]
 mod pair;
 pub mod session;
+pub mod sparing;
 pub mod splice;
 pub mod stream;
 pub mod switch;
