@@ -1,11 +1,15 @@
 //! Values that must not be printed. It hides them from Debug and, for those that outlive a process, keeps them in
 //! files of mode 0600. Whoever exposes one answers for it.
 
-use std::{fmt, path::Path};
+use std::{fmt, io, path::Path};
 
 use data_encoding::HEXLOWER;
 
 use crate::{FileError, files};
+
+/// Length of a secret in a file, in bytes.
+const LENGTH_MIN: usize = 32;
+const LENGTH_MAX: u64 = 1024;
 
 /// A value whose Debug is three stars and which has no Display.
 #[derive(Clone, PartialEq, Eq)]
@@ -39,12 +43,24 @@ pub(crate) fn random<const N: usize>() -> [u8; N] {
 }
 
 impl Secret<String> {
+    /// The secret in a file that somebody else has made.
+    ///
+    /// # Errors
+    /// If it cannot be read, or is shorter than a secret can be.
+    pub fn in_file(path: &Path) -> Result<Self, FileError> {
+        let text = String::from_utf8(files::read(path, LENGTH_MAX)?).unwrap_or_default();
+        if text.trim().len() < LENGTH_MIN {
+            let wrong = io::Error::other(format!("a secret is text of {LENGTH_MIN} to {LENGTH_MAX} bytes"));
+            return Err(FileError::of("use", path)(wrong));
+        }
+        Ok(Self::new(text.trim().to_owned()))
+    }
+
     /// The secret in the file, made if there is no file or it is empty: 32 random bytes in hexadecimal digits.
     ///
     /// # Errors
     /// If the file can be neither read nor written.
     pub fn kept_in(path: &Path) -> Result<Self, FileError> {
-        const LENGTH_MAX: u64 = 1024;
         let kept = files::read_if_there(path, LENGTH_MAX)?.and_then(|bytes| String::from_utf8(bytes).ok());
         if let Some(text) = kept.map(|text| text.trim().to_owned()).filter(|text| !text.is_empty()) {
             return Ok(Self::new(text));
@@ -58,6 +74,18 @@ impl Secret<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_secret_of_somebody_elses_making_is_long_and_there() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let file = dir.path().join("key");
+        assert!(Secret::in_file(&file).is_err(), "no file");
+        std::fs::write(&file, "short\n").expect("writable");
+        let error = Secret::in_file(&file).expect_err("too short").to_string();
+        assert!(error.ends_with("a secret is text of 32 to 1024 bytes") && !error.contains("short"), "{error}");
+        std::fs::write(&file, format!("{}\n", "k".repeat(32))).expect("writable");
+        assert_eq!(*Secret::in_file(&file).expect("good").expose(), "k".repeat(32));
+    }
 
     #[test]
     fn a_secret_prints_as_stars() {

@@ -216,7 +216,10 @@ fn credentials(config: &Config) -> Result<Credentials, EdgeError> {
         keys: EndpointKeys::open(&config.state_dir)?,
         authority: Arc::new(Authority::open(&config.state_dir, ca)?),
         token: Arc::new(AdminToken::open(&config.state_dir)?),
-        sealer: Sealer::new(&Secret::kept_in(&config.state_dir.join("affinity.key"))?),
+        sealer: Sealer::new(&match &config.affinity_key {
+            Some(file) => Secret::in_file(file)?,
+            None => Secret::kept_in(&config.state_dir.join("affinity.key"))?,
+        }),
     })
 }
 
@@ -258,6 +261,7 @@ impl Rooms {
             ("state_dir", running.state_dir == next.state_dir),
             ("tunnel", running.tunnel == next.tunnel),
             ("ca", running.ca == next.ca),
+            ("affinity_key", running.affinity_key == next.affinity_key),
             ("admin", running.admin == next.admin),
             ("workers", running.workers == next.workers),
         ];

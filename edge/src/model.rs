@@ -23,6 +23,8 @@ pub struct Config {
     pub tunnel: TunnelConfig,
     /// A CA named by files instead of the one in `state_dir`.
     pub ca: Option<CaFiles>,
+    /// A key for affinity cookies that is shared with other edges, instead of the one in `state_dir`.
+    pub affinity_key: Option<PathBuf>,
     /// The admin endpoint.
     pub admin: AdminConfig,
     /// Threads that carry flows.

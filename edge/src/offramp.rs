@@ -4,6 +4,7 @@
 //! It chooses nothing and retries nothing.
 
 mod session;
+mod settings;
 mod speaking;
 mod tls;
 mod wire;

@@ -110,6 +110,9 @@ pub fn exchange(at: SocketAddr, bytes: &[u8]) -> io::Result<Vec<u8>> {
     })
 }
 
+/// What [`ping`] says when it gets an answer, and not its own bytes.
+pub const OTHER_BYTES: &str = "other bytes came back";
+
 /// Sends a few bytes and waits until they are back: the flow is open from end to end.
 ///
 /// # Errors
@@ -118,7 +121,7 @@ pub fn ping(mut stream: &TcpStream, bytes: &[u8]) -> io::Result<()> {
     stream.write_all(bytes)?;
     let mut back = vec![0; bytes.len()];
     stream.read_exact(&mut back)?;
-    if back == bytes { Ok(()) } else { Err(io::Error::other("other bytes came back")) }
+    if back == bytes { Ok(()) } else { Err(io::Error::other(OTHER_BYTES)) }
 }
 
 /// Reads until the end or an error, and returns what came with how it ended.

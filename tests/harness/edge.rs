@@ -78,6 +78,13 @@ impl EdgeFile {
         self
     }
 
+    /// Takes connectors on this address.
+    #[must_use]
+    pub fn tunnel_at(mut self, address: SocketAddr) -> Self {
+        self.tunnel = address;
+        self
+    }
+
     /// Grants a connector with one replica these VNets.
     #[must_use]
     pub fn grant(self, connector: &str, vnets: &[&Vnet]) -> Self {
@@ -133,6 +140,13 @@ impl EdgeFile {
         self.listeners.insert(service.name.clone(), listen);
         let tables = service.tables(listen);
         self.raw(&tables)
+    }
+
+    /// Adds lines at the top of the file.
+    #[must_use]
+    pub fn top(mut self, lines: &str) -> Self {
+        writeln!(self.head, "{lines}").expect("writing to a string does not fail");
+        self
     }
 
     /// Adds text as it is.

@@ -160,8 +160,40 @@ impl Process {
     /// If it does not run.
     #[must_use]
     pub fn memory_kib(&self) -> u64 {
+        self.status_number("VmRSS:")
+    }
+
+    /// Most memory it has ever held, in KiB.
+    ///
+    /// # Panics
+    /// If it does not run.
+    #[must_use]
+    pub fn memory_peak_kib(&self) -> u64 {
+        self.status_number("VmHWM:")
+    }
+
+    /// How many threads it has.
+    ///
+    /// # Panics
+    /// If it does not run.
+    #[must_use]
+    pub fn threads(&self) -> u64 {
+        self.status_number("Threads:")
+    }
+
+    /// How many files it has open.
+    ///
+    /// # Panics
+    /// If it does not run.
+    #[must_use]
+    pub fn files(&self) -> u64 {
+        let files = fs::read_dir(format!("/proc/{}/fd", self.id())).expect("the process runs");
+        u64::try_from(files.count()).expect("a process has not that many")
+    }
+
+    fn status_number(&self, key: &str) -> u64 {
         let status = fs::read_to_string(format!("/proc/{}/status", self.id())).expect("the process runs");
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("a running process has an RSS");
+        let line = status.lines().find_map(|line| line.strip_prefix(key)).expect("a running process has it");
         line.trim().trim_end_matches(" kB").parse().expect("the kernel prints a number")
     }
 

@@ -55,6 +55,11 @@ pub fn always(what: &str, span: Duration, mut holds: impl FnMut() -> bool) {
     }
 }
 
+/// Lets time pass: for what stays broken for a while, and for what happens by itself meanwhile.
+pub fn pass(span: Duration) {
+    thread::sleep(span);
+}
+
 /// Waits for the next beat of a load that begins one request every `every`.
 pub fn beat(next: &mut Instant, every: Duration) {
     let now = Instant::now();

@@ -3,7 +3,7 @@
 use std::{
     env,
     net::{Ipv4Addr, SocketAddr},
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::Command,
     sync::atomic::{AtomicU8, Ordering},
     time::Duration,
@@ -173,8 +173,8 @@ pub fn underpass_resolving_by(settings: &Path) -> Command {
 
 fn binary() -> PathBuf {
     let own = env::current_exe().expect("a process knows its own file");
-    // target/PROFILE/deps/it-… → target/PROFILE/underpass
-    let profile = own.parent().and_then(Path::parent).expect("test binaries live in target/PROFILE/deps");
+    // target/PROFILE/deps/it-… or target/PROFILE/faults → target/PROFILE/underpass
+    let profile = own.ancestors().skip(1).find(|dir| !dir.ends_with("deps")).expect("binaries live in target/PROFILE");
     let binary = profile.join("underpass");
     assert!(binary.exists(), "{} is missing: run `cargo build -p underpass` first", binary.display());
     binary

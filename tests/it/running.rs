@@ -10,7 +10,7 @@ use underpass_tests::harness::{
     client::{self, Pattern},
     http,
     load::LongFlow,
-    origin::habits,
+    origin::{habits, servers},
     process::Signal,
     service::any_port,
     wait::{self, SOON},
@@ -265,6 +265,21 @@ fn a_reload_takes_effect_and_a_failed_one_changes_nothing() {
     assert_eq!(client::listen_to(at).expect("the old configuration stands"), "two");
     assert!(flow.stop().is_ok(), "an open flow is not touched by either");
     assert!(edge.process.is_running());
+}
+
+#[test]
+fn a_connector_that_is_asked_to_stop_does_not_wait_for_probes() {
+    let world = World::new();
+    let prod = world.vnet("prod");
+    let nginx = servers::nginx(&world, world.free_in(&prod, 10), "web-1");
+    let service = Service::http("web").monitor("web").origin(&prod, nginx.address);
+    let edge = world.edge("edge-1").grant("dc1", &[&prod]).http_monitor("web", "path = \"/who\"").service(&service);
+    let edge = edge.start();
+    let mut dc1 = world.connector("dc1").serve(&prod).start(&[&edge]);
+    edge.wait_health("web-1", "healthy");
+    // The monitor keeps its connection from probe to probe; the grace period is 30 s.
+    let ended = dc1.process.terminate(Duration::from_secs(20));
+    assert_eq!(ended.code(), Some(0));
 }
 
 #[test]

@@ -72,14 +72,20 @@ pub(super) fn read(
         let balancer = t.required("load_balancer", "the name of a load balancer").and_then(|v| v.parsed::<Name>());
         let balancer = balancer.and_then(|n| load_balancers.find(t, &n));
         let max_connections = t.or("max_connections", CONNECTIONS, |v| v.integer(1..=CONNECTIONS_MAX));
-        let replay = t.or("replay", false, |v| v.boolean());
         let idle_timeout = t.optional("idle_timeout").and_then(|v| v.duration(IDLE_RANGE)).map(|at| at.value);
-        let idle_timeout = match protocol {
+        let (replay, idle_timeout) = match protocol {
             Some(ListenProtocol::Udp) => {
                 t.refuse("replay", "is for listeners of protocol \"tcp\": UDP payloads may come twice anyway");
-                idle_timeout.or(Some(SESSION_IDLE))
+                (false, idle_timeout.or(Some(SESSION_IDLE)))
             }
-            Some(ListenProtocol::Tcp | ListenProtocol::Http | ListenProtocol::Https) | None => idle_timeout,
+            Some(ListenProtocol::Http | ListenProtocol::Https) => {
+                t.refuse(
+                    "replay",
+                    "is for listeners of protocol \"tcp\": requests are sent again by what HTTP says of them",
+                );
+                (false, idle_timeout)
+            }
+            Some(ListenProtocol::Tcp) | None => (t.or("replay", false, |v| v.boolean()), idle_timeout),
         };
         let affinity = balancer.and_then(|at| load_balancers.object(at));
         http::check_affinity(t, protocol, affinity.map(|lb| &**lb));

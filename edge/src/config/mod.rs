@@ -51,11 +51,21 @@ fn config_of(root: &Table<'_>, path: &Path) -> Option<Config> {
     let name = root.required("name", "the name of this edge, such as \"edge-1\"").and_then(|v| v.parsed::<Name>());
     let state_dir = root.or("state_dir", beside(path, STATE_DIR), |v| Some(beside(path, v.string()?.value)));
     let workers = root.or("workers", workers_default(), |v| v.integer(1..=WORKERS_MAX as u64));
+    let affinity_key = root.optional("affinity_key").and_then(|v| v.string()).map(|at| beside(path, at.value));
     let (tunnel, ca) = endpoints::tunnel(root, path);
     let admin = endpoints::admin(root);
     let sites = Sites { tunnel: tunnel.as_ref().map(|t| t.listen), path };
     let catalog = catalog(root, &admin, sites);
-    Some(Config { name: name?.value, state_dir, tunnel: tunnel?, ca, admin: admin.config, workers, catalog: catalog? })
+    Some(Config {
+        name: name?.value,
+        state_dir,
+        tunnel: tunnel?,
+        ca,
+        affinity_key,
+        admin: admin.config,
+        workers,
+        catalog: catalog?,
+    })
 }
 
 /// What listeners must know besides: where connectors dial in, and where the file is.

@@ -427,7 +427,7 @@ fn mistakes_of_listeners() {
                 "9:10: `listen` cannot be \"80\": an address to listen on is IP:PORT, such as \"0.0.0.0:80\" or \"[::]:80\"",
                 "10:17: no load balancer is named \"ww\"; did you mean \"www\"",
                 "13:19: `max_connections` must be a whole number from 1 to 1000000, found the integer 0",
-                "14:10: `replay` must be true or false, found the integer 1",
+                "14:1: `replay` is for listeners of protocol \"tcp\": requests are sent again by what HTTP says of them",
                 "15:16: `idle_timeout` must be from \"1s\" to \"30d\", found \"1ms\"",
                 "16:1: `load_balancer` is missing in `listener.rule`: the name of a load balancer",
             ],

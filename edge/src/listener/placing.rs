@@ -1,7 +1,11 @@
 //! How a flow of any kind comes to its place: found in the view of the moment, waited for a while, and another one when
 //! that failed.
 
-use std::{net::SocketAddr, sync::Arc, time::Instant};
+use std::{
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use protocol::error::Reason;
 use tokio::time;
@@ -9,10 +13,16 @@ use tokio::time;
 use super::{PATIENCE, Shared};
 use crate::{
     balancer::{Ask, Near, NoPlace, Placed, Tried},
-    health::{PathKey, Report, view::HealthView},
+    health::{
+        PathKey, Report,
+        view::{Health, HealthView, PathView},
+    },
     model::{FlowKey, Held, Listener, Origin, Pool, Via},
     offramp::Opening,
 };
+
+/// After this a request that waits for an answer looks what health says about where it waits.
+const WATCH_AFTER: Duration = Duration::from_millis(500);
 
 /// Where a flow was placed, taken out of the view.
 #[derive(Debug)]
@@ -81,6 +91,17 @@ impl Place {
     pub(super) fn report(&self, shared: &Shared, connect: Result<(), Reason>) {
         if self.pool.monitor.is_some() {
             shared.reports.tell(Report { path: self.path.clone(), connect });
+        }
+    }
+
+    /// Completes when the path is found unhealthy while another in its pool is healthy; not soon, for most answers need no
+    /// such watch.
+    pub(super) async fn has_better(&self, shared: &Shared) {
+        time::sleep(WATCH_AFTER).await;
+        let mut views = shared.view.clone();
+        if views.wait_for(|view| is_better_elsewhere(view, &self.path)).await.is_err() {
+            // The edge is ending: whoever waits is told so otherwise.
+            std::future::pending().await
         }
     }
 
@@ -196,6 +217,15 @@ impl<'a> Search<'a> {
 
 /// Of a listener that the view does not know yet.
 const UNKNOWN: NoPlace = NoPlace { reason: Some(Reason::TunnelDown) };
+
+/// Whether a path is unhealthy and another one in its pool healthy.
+fn is_better_elsewhere(view: &HealthView, path: &PathKey) -> bool {
+    let Some(pool) = view.pools.iter().find(|pool| pool.pool.name == path.pool) else { return false };
+    let paths = || pool.origins.iter().flat_map(|origin| origin.paths.iter().map(move |other| (origin.key, other)));
+    let is_own = |(key, other): &(_, &PathView)| *key == path.origin && other.via == path.via;
+    paths().any(|path| is_own(&path) && path.1.health == Health::Unhealthy)
+        && paths().any(|path| !is_own(&path) && path.1.health == Health::Healthy && path.1.load.is_placeable())
+}
 
 /// Links come back, and so does a view that lags behind; an origin's own refusal is an answer.
 fn may_change(no: NoPlace) -> bool {

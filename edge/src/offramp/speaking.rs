@@ -13,10 +13,11 @@ use hyper::{
 };
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use protocol::error::Reason;
-use tokio::{task::AbortHandle, time};
+use tokio::{sync::oneshot, task::AbortHandle, time};
 
 use super::{
     Carrier, Offramp, Opened, Wire,
+    settings::Tap,
     tls::{Chosen, Offer, Tls},
 };
 use crate::{
@@ -49,14 +50,14 @@ pub enum Sender<B> {
     /// One request at a time.
     Http1(http1::SendRequest<B>, AbortHandle),
     /// Many at once: each request has a handle of its own.
-    Http2(http2::SendRequest<B>),
+    Http2(http2::SendRequest<B>, AbortHandle),
 }
 
 impl<B> fmt::Debug for Sender<B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Http1(..) => "Sender(HTTP/1.1)",
-            Self::Http2(_) => "Sender(HTTP/2)",
+            Self::Http2(..) => "Sender(HTTP/2)",
         })
     }
 }
@@ -68,6 +69,8 @@ pub struct Speaking<B> {
     pub sender: Sender<B>,
     /// The link it leads through; absent if direct.
     pub link: Option<Arc<Link>>,
+    /// Where an HTTP/2 origin's word on extended CONNECT arrives.
+    pub offers_connect: Option<oneshot::Receiver<bool>>,
     /// How long the TLS handshake took; absent without TLS.
     pub tls: Option<Duration>,
 }
@@ -118,11 +121,12 @@ impl Speech {
                 (wire, chosen, Some(began.elapsed()))
             }
         };
-        let sender = match chosen {
-            Chosen::Http1 => http1(wire).await,
-            Chosen::Http2 => http2(wire).await,
+        let begun = match chosen {
+            Chosen::Http1 => http1(wire).await.map(|sender| (sender, None)),
+            Chosen::Http2 => http2(wire).await.map(|(sender, offers)| (sender, Some(offers))),
         };
-        Ok(Speaking { sender: sender.map_err(|_| Reason::ConnectionReset)?, link, tls })
+        let (sender, offers_connect) = begun.map_err(|_| Reason::ConnectionReset)?;
+        Ok(Speaking { sender, link, offers_connect, tls })
     }
 }
 
@@ -158,13 +162,14 @@ where
     Ok(Sender::Http1(sender, driving))
 }
 
-async fn http2<B>(wire: Wire) -> Result<Sender<B>, hyper::Error>
+async fn http2<B>(wire: Wire) -> Result<(Sender<B>, oneshot::Receiver<bool>), hyper::Error>
 where
     B: Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Send + Unpin + 'static,
 {
     let mut builder = http2::Builder::new(TokioExecutor::new());
     builder.timer(TokioTimer::new()).max_header_list_size(64 * 1024).keep_alive_interval(PING_EVERY);
+    let (wire, offers_connect) = Tap::new(wire);
     let (sender, connection) = builder.handshake(TokioIo::new(wire)).await?;
-    tokio::spawn(async move { drop(connection.await) });
-    Ok(Sender::Http2(sender))
+    let driving = tokio::spawn(async move { drop(connection.await) }).abort_handle();
+    Ok((Sender::Http2(sender, driving), offers_connect))
 }

@@ -81,6 +81,26 @@ impl Drop for TunnelWire {
     }
 }
 
+impl Wire {
+    /// Completes once the origin takes no more: true if its connection was reset, which over a link looks like an end
+    /// to those who only read. `None` where reading itself tells.
+    pub fn stopped(&self) -> Option<impl Future<Output = bool> + Send + use<>> {
+        let Self::Tunnel(wire) = self else { return None };
+        let stopped = wire.stream.send.stopped();
+        Some(async move { matches!(stopped.await, Ok(Some(_))) })
+    }
+
+    /// Closes it hard.
+    pub fn abort(self) {
+        match self {
+            // Cut when dropped, unless our own end was said before; then what may still come is refused.
+            Self::Tunnel(_) => {}
+            Self::Direct(socket, _) => socket.abort(),
+            Self::Tls(stream) => stream.into_inner().0.abort(),
+        }
+    }
+}
+
 impl AsyncRead for Wire {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {

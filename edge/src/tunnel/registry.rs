@@ -216,7 +216,10 @@ fn view(inner: &Inner) -> LinksView {
         }
         for route in accepted {
             tunnel.routes.insert(route.clone());
-            pairs.push((route, link.id));
+            // Nothing new goes over a link that leaves, probes neither: the connector waits for it to be empty.
+            if !link.is_draining() {
+                pairs.push((route, link.id));
+            }
         }
     }
     for tunnel in tunnels.values_mut() {

@@ -1,7 +1,8 @@
 //! Real servers: nginx, PostgreSQL, Redis, iperf3, each in a directory of its own.
 
 use std::{
-    fs,
+    fs::{self, File},
+    io::Write,
     net::{SocketAddr, TcpStream},
     path::{Path, PathBuf},
     process::Command,
@@ -66,6 +67,17 @@ pub fn nginx_h2c(world: &World, address: SocketAddr, name: &str) -> Server {
     nginx_listening(world, address, name, " http2", "")
 }
 
+/// The same, and `/id?id=ID` answers `NAME ID`; every such request leaves a line `METHOD ID` in `DIR/ids`, as often as it
+/// came.
+///
+/// # Panics
+/// If it does not start.
+#[must_use]
+pub fn nginx_noting(world: &World, address: SocketAddr, name: &str) -> Server {
+    let note = format!("    location /id {{ access_log ids noted; return 200 \"{name} $arg_id\"; }}\n");
+    nginx_listening(world, address, name, "", &note)
+}
+
 /// The same over TLS, showing the certificate `FILE.pem` with the key `FILE.key` of the world's directory; `/tls` tells the
 /// protocol and the name it was asked for by. With `how` " http2" it offers that too.
 ///
@@ -93,7 +105,8 @@ fn nginx_listening(world: &World, address: SocketAddr, name: &str, how: &str, li
     let config = format!(
         "user root;\ndaemon off;\nmaster_process off;\npid pid;\nerror_log stderr;\n\
          events {{ worker_connections 1024; }}\n\
-         http {{\n{temporary}  access_log off;\n  keepalive_requests 100000;\n  server {{\n    listen {address}{how};\n{lines}\
+         http {{\n{temporary}  log_format noted '$request_method $arg_id';\n  access_log off;\n\
+         \u{20} keepalive_requests 100000;\n  server {{\n    listen {address}{how};\n{lines}\
          \u{20}   root www;\n    location /fail {{ return 503; }}\n    location /who {{ return 200 {name}; }}\n  }}\n}}\n"
     );
     fs::write(dir.join("nginx.conf"), config).expect("the world's directory is writable");
@@ -115,6 +128,10 @@ pub fn postgres(world: &World, address: SocketAddr) -> Server {
     let mut initdb = command_as("postgres", programs.join("initdb"));
     initdb.args(["--no-sync", "--auth=trust", "--username=postgres", "--encoding=UTF8", "--no-locale", "-D"]);
     let _ = process::run(with(initdb, &[&data]), Duration::from_secs(60)).ok();
+    // Connectors on hosts of their own come from other addresses than loopback.
+    let access = File::options().append(true).open(data.join("pg_hba.conf"));
+    let access = access.and_then(|mut file| file.write_all(b"host all all 0.0.0.0/0 trust\n"));
+    access.expect("initdb has made the file");
     let mut postgres = command_as("postgres", programs.join("postgres"));
     postgres.arg("-D").arg(&data).arg("-k").arg(&dir).args(["-h", &address.ip().to_string()]);
     postgres.args(["-p", &address.port().to_string(), "-c", "fsync=off", "-c", "max_connections=60"]);
@@ -199,6 +216,26 @@ pub fn iperf_received(at: SocketAddr, arguments: &[&str]) -> u64 {
         let is_busy = report["error"].as_str().is_some_and(|error| error.contains("busy"));
         (!is_busy).then(|| report["end"]["sum_received"]["bytes"].as_u64().expect("a finished test has a sum"))
     })
+}
+
+/// A server of `tests/programs`, run by Debian's Python with Debian's libraries.
+///
+/// # Panics
+/// If it does not start.
+#[must_use]
+pub fn python(world: &World, program: &str, address: SocketAddr) -> Server {
+    let dir = fresh_dir(world, program, address);
+    let mut python = python_client(program);
+    python.args([&address.ip().to_string(), &address.port().to_string()]);
+    Server::start(program, python, address, dir)
+}
+
+/// A client of `tests/programs`.
+#[must_use]
+pub fn python_client(program: &str) -> Command {
+    let mut python = command("/usr/bin/python3");
+    python.arg("-u").arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("programs").join(format!("{program}.py")));
+    python
 }
 
 fn with(mut command: Command, arguments: &[&Path]) -> Command {

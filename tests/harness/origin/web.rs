@@ -63,7 +63,10 @@ pub fn echoes_after(at: SocketAddr, answer: &'static str) -> (Origin, Heads) {
 }
 
 /// One head, or `None` at the end.
-fn head(mut stream: &TcpStream) -> io::Result<Option<String>> {
+///
+/// # Errors
+/// Those of the connection.
+pub fn head(mut stream: &TcpStream) -> io::Result<Option<String>> {
     let mut bytes = Vec::new();
     let mut byte = [0];
     while !bytes.ends_with(b"\r\n\r\n") {

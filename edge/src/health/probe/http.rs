@@ -49,7 +49,7 @@ impl Kept {
     pub(super) fn is_good(&self, speech: &Speech) -> bool {
         let closed = match &self.sender {
             Sender::Http1(sender, _) => sender.is_closed(),
-            Sender::Http2(sender) => sender.is_closed(),
+            Sender::Http2(sender, _) => sender.is_closed(),
         };
         !closed && self.speech == *speech
     }
@@ -67,7 +67,7 @@ impl Kept {
                 sender.ready().await?;
                 sender.send_request(request).await
             }
-            Sender::Http2(sender) => {
+            Sender::Http2(sender, _) => {
                 sender.ready().await?;
                 sender.send_request(request).await
             }
@@ -82,7 +82,7 @@ impl Kept {
         first_byte: &mut Option<Duration>,
     ) -> Result<(), Reason> {
         let mut request = request(check, origin);
-        if matches!(self.sender, Sender::Http2(_)) {
+        if matches!(self.sender, Sender::Http2(..)) {
             as_http2(&mut request, &check.speaks);
         }
         let asked = Instant::now();

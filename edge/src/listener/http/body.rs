@@ -220,6 +220,13 @@ impl Answering {
         answering
     }
 
+    /// It is given up, for this reason.
+    pub(super) fn give_up(mut self, reason: &'static str) {
+        if let Some(exchange) = &mut self.exchange {
+            exchange.record.reason = Some(reason);
+        }
+    }
+
     fn end_if_over(&mut self) {
         if self.body.is_end_stream() {
             self.end();

@@ -60,9 +60,19 @@ faults! {
     BODY_TIMEOUT = REQUEST_TIMEOUT, "body_timeout";
     /// A method that is never carried.
     METHOD = METHOD_NOT_ALLOWED, "method_refused";
+    /// A `:protocol` other than `websocket`.
+    PROTOCOL = NOT_IMPLEMENTED, "protocol_unsupported";
+    /// A WebSocket handshake without its key.
+    WEBSOCKET_KEY = BAD_REQUEST, "bad_websocket_key";
+    /// A `grpc-timeout` that is none.
+    GRPC_TIMEOUT = BAD_REQUEST, "bad_grpc_timeout";
+    /// A gRPC call took longer than its caller allowed.
+    GRPC_DEADLINE = GATEWAY_TIMEOUT, "grpc_deadline";
+    /// The certificate this connection was begun with is not valid for the host of the request.
+    MISDIRECTED = MISDIRECTED_REQUEST, "misdirected";
     /// An expectation other than `100-continue`.
     EXPECTATION = EXPECTATION_FAILED, "unknown_expectation";
-    /// The origin's protocol cannot be changed to another.
+    /// The origin speaks HTTP/2 and does not offer WebSocket over it.
     UPGRADE = BAD_GATEWAY, "upgrade_unsupported";
     /// The origin's answer is not HTTP to the letter.
     ORIGIN_INVALID = BAD_GATEWAY, "http_invalid";
@@ -105,17 +115,5 @@ impl Fault {
     /// True if HTTP/2 calls such a request malformed, and its stream ends in error (RFC 9113 section 8.1.1).
     pub(super) fn is_malformed(self) -> bool {
         [Self::FIELD_NAME, Self::FIELD_VALUE, Self::HOST, Self::LENGTH, Self::TARGET].contains(&self)
-    }
-
-    /// The gRPC status that stands for it.
-    pub(super) fn grpc_status(self) -> u8 {
-        match self.status.as_u16() {
-            400 | 408 | 417 | 431 => 13,
-            401 => 16,
-            403 => 7,
-            404 | 405 => 12,
-            429 | 502 | 503 | 504 => 14,
-            _ => 2,
-        }
     }
 }

@@ -7,7 +7,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderValue, Request, Response, StatusCode, Version, header, uri::Scheme};
+use http::{Request, Response, StatusCode, Version, uri::Scheme};
 use http_body_util::{BodyExt, Limited};
 use hyper::body::{Body as _, Incoming};
 use protocol::error::Reason;
@@ -15,16 +15,18 @@ use tokio::{sync::watch, time};
 
 use super::{
     Connection, answer,
-    body::{Answering, Exchange, Gate, Upload, Uploading},
+    body::{Gate, Upload, Uploading},
+    deadline::Timed,
     failed::Failed,
     fault::Fault,
     fields::{self, Peer},
+    grpc,
     guard::UnderWay,
     outgoing,
-    place::{Client, Placing},
+    place::{Client, Found, Placing},
     record::Record,
+    reply::{self, Answered, Opened, Told},
     request::{self, Asked},
-    upgrade,
     upstream::{Body, Key, Upstream},
 };
 use crate::{
@@ -46,6 +48,8 @@ struct Forward<'a> {
     head: Request<()>,
     repeatable: bool,
     upload: Arc<Upload>,
+    /// When a gRPC call is over.
+    until: Option<time::Instant>,
     record: &'a mut Record,
 }
 
@@ -59,16 +63,6 @@ enum Sending {
     Gone,
 }
 
-/// An origin's answer, and what it came over.
-struct Answered {
-    response: Response<Incoming>,
-    upstream: Upstream,
-    key: Key,
-    place: Place,
-    /// What the client is to be told, so that it comes back there.
-    cookie: Option<HeaderValue>,
-}
-
 /// Answers a request; never fails, since every fault is an answer too.
 pub(super) async fn answer(
     connection: Arc<Connection>,
@@ -79,12 +73,13 @@ pub(super) async fn answer(
     let listener = connection.state.listener();
     let shown = (request.method().clone(), request.version());
     let is_h1 = request.version() != Version::HTTP_2;
+    let grpc = grpc::is_call(request.headers());
     let mut record = Record::new(&connection.shared.metrics, listener, connection.source, shown);
     let outcome = match refused {
         Some(fault) => Err(fault),
-        None => request::check_request(&request, connection.default_port()),
+        None => request::check_request(&request, connection.default_port())
+            .and_then(|asked| if connection.serves(&asked) { Ok(asked) } else { Err(Fault::MISDIRECTED) }),
     };
-    let grpc = outcome.as_ref().is_ok_and(|asked| asked.grpc);
     let outcome = match outcome {
         Ok(asked) if asked.last_hop => {
             record.answered(StatusCode::OK);
@@ -120,12 +115,12 @@ async fn forward(
     let listener = connection.state.listener();
     record.host = asked.host.as_ref().map(super::authority::Authority::spell);
     record.path.clone_from(&asked.path);
-    let client = asked.upgrade.then(|| hyper::upgrade::on(&mut request));
+    let client = asked.websocket.map(|handshake| (handshake, hyper::upgrade::on(&mut request)));
     let (parts, body) = request.into_parts();
     let address = connection.source.ip().to_canonical();
     let peer = Peer { address, tls: connection.tls, trusted: &listener.http.trusted_proxies };
     let source = SocketAddr::new(peer.client(&parts.headers), connection.source.port());
-    let head = match outgoing::head(&parts, asked, &peer) {
+    let head = match outgoing::head(&parts, asked, &peer, &mut rand::rng()) {
         Ok(head) => head,
         Err(fault) => return Err((fault, record)),
     };
@@ -133,10 +128,12 @@ async fn forward(
         connection,
         asked,
         head,
-        repeatable: request::is_idempotent(&parts.method) && !asked.upgrade && !asked.grpc,
+        repeatable: request::is_idempotent(&parts.method) && asked.websocket.is_none() && !asked.grpc,
         upload: Arc::default(),
+        until: asked.timeout.map(|timeout| time::Instant::now() + timeout),
         record: &mut record,
     };
+    let until = forward.until;
     let outcome = async {
         let mut sending = forward.take_in(body).await?;
         let mut placing = Placing::new(
@@ -147,13 +144,21 @@ async fn forward(
         );
         forward.send(&mut placing, &mut sending).await
     };
-    let answered = match outcome.await {
+    let answered = match within(until, outcome).await {
         Ok(answered) => answered,
         Err(fault) => return Err((fault, record)),
     };
-    let upload = forward.upload.clone();
-    record.answered(answered.response.status());
-    Ok(pass_on(connection, answered, client, (record, upload, under_way)))
+    let (upload, head) = (forward.upload.clone(), forward.head);
+    let opened = client.map(|(handshake, client)| Opened { handshake, asked: head.into_parts().0.headers, client });
+    Ok(reply::pass_on(connection, answered, opened, Told { record, upload, under_way, until }))
+}
+
+/// The outcome, unless the call's time is over before it.
+async fn within<T>(until: Option<time::Instant>, outcome: impl Future<Output = Result<T, Fault>>) -> Result<T, Fault> {
+    match until {
+        Some(until) => time::timeout_at(until, outcome).await.unwrap_or(Err(Fault::GRPC_DEADLINE)),
+        None => outcome.await,
+    }
 }
 
 impl Forward<'_> {
@@ -184,9 +189,11 @@ impl Forward<'_> {
 
     /// Places and sends until an origin answers.
     async fn send(&mut self, placing: &mut Placing<'_>, sending: &mut Sending) -> Result<Answered, Fault> {
-        self.connection.worker.request();
         loop {
-            let (place, cookie) = placing.find().await?;
+            let Found { place, cookie, budget } = placing.find().await?;
+            if self.record.attempts == 0 {
+                budget.request();
+            }
             self.record.attempts += 1;
             self.record.place = Some(placing.told(&place));
             let failed = match self.attempt(placing, &place, sending).await {
@@ -200,7 +207,7 @@ impl Forward<'_> {
                 Failed::Final(fault) => return Err(fault),
                 Failed::Unsent(reason) if !matches!(sending, Sending::Gone) => placing.failed(&place, reason),
                 Failed::Sent(reason) if self.repeatable && matches!(sending, Sending::Whole(_)) => {
-                    if !self.connection.worker.retry(Instant::now()) {
+                    if !budget.retry(Instant::now()) {
                         return Err(Fault::lost(reason));
                     }
                     placing.avoid(&place, reason);
@@ -219,23 +226,24 @@ impl Forward<'_> {
     ) -> Result<(Response<Incoming>, Upstream, Key), Failed> {
         // Settings that have left the catalog, and with them this place.
         let speech = self.connection.shared.offramp.speech(&place.pool.upstream);
-        let speech = if self.asked.upgrade { speech.map(Speech::in_http1) } else { speech };
+        let speech = if self.asked.websocket.is_some() { speech.map(Speech::in_http1) } else { speech };
         let key = Key {
             origin: place.path.origin,
             address: place.origin.address.clone(),
             via: place.path.via,
             speech: speech.ok_or(Failed::Unsent(Reason::NoRoute))?,
         };
+        // A WebSocket has a connection for itself: it ends with it, and holds up nobody who shares it.
+        let idle = self.asked.websocket.is_none().then_some(&self.connection.worker.idle);
         loop {
-            let kept = self.connection.worker.idle.take(&key, Instant::now());
+            let kept = idle.and_then(|idle| idle.take(&key, Instant::now()));
             let mut upstream = match kept {
                 Some(kept) => kept,
-                None => {
-                    let opened = self.open(placing, place, &key).await?;
-                    self.connection.worker.idle.offer(&key, &opened);
-                    opened
-                }
+                None => self.open(placing, place, &key).await?,
             };
+            if let (Some(idle), false) = (idle, upstream.reused) {
+                idle.offer(&key, &upstream);
+            }
             self.record.reused = upstream.reused;
             match self.exchange(&mut upstream, place, sending).await {
                 Ok(response) => return Ok((response, upstream, key)),
@@ -288,13 +296,19 @@ impl Forward<'_> {
             }
             Sending::Stream(incoming) => {
                 let uploading = Uploading::new(incoming, self.upload.clone(), self.record.up.clone(), !self.asked.grpc);
-                uploading.behind(gate).boxed_unsync()
+                let uploading = uploading.behind(gate);
+                match self.until {
+                    // Whoever still sends, and whoever still waits for it, is to learn that the call is over.
+                    Some(until) => Timed::new(uploading, until, |_| Err(Fault::GRPC_DEADLINE.into())).boxed_unsync(),
+                    None => uploading.boxed_unsync(),
+                }
             }
             Sending::Untouched(body) => body,
             Sending::Gone => return Err(Failed::Final(Fault::BODY)),
         };
         let mut request = self.head.clone().map(|()| body);
         if upstream.is_shared() {
+            self.await_offer(upstream, place).await.map_err(Failed::Final)?;
             let scheme = if place.pool.upstream == Speaks::H2c { Scheme::HTTP } else { Scheme::HTTPS };
             outgoing::as_http2(&mut request, scheme).map_err(Failed::Final)?;
         }
@@ -319,8 +333,18 @@ impl Forward<'_> {
                 }
             },
             () = suspected, if may_move => Err(Failed::Sent(Reason::LinkLost)),
+            () = place.has_better(&self.connection.shared), if may_move => Err(Failed::Sent(Reason::HttpTimeout)),
             () = self.too_late(place) => Err(Failed::Final(Fault::ORIGIN_TIMEOUT)),
         }
+    }
+
+    /// Waits, if WebSocket is asked for, until the origin offers it.
+    async fn await_offer(&self, upstream: &mut Upstream, place: &Place) -> Result<(), Fault> {
+        if self.asked.websocket.is_none() {
+            return Ok(());
+        }
+        let offers = time::timeout(place.pool.connect_timeout, upstream.offers_connect()).await;
+        if offers.map_err(|_| Fault::ORIGIN_TIMEOUT)? { Ok(()) } else { Err(Fault::UPGRADE) }
     }
 
     /// Passes interim answers on, and opens the gate at a 100.
@@ -352,46 +376,4 @@ impl Forward<'_> {
             }
         }
     }
-}
-
-/// The origin's answer, written anew for the client.
-fn pass_on(
-    connection: &Arc<Connection>,
-    answered: Answered,
-    client: Option<hyper::upgrade::OnUpgrade>,
-    (mut record, upload, under_way): (Record, Arc<Upload>, UnderWay),
-) -> Response<Body> {
-    let Answered { mut response, upstream, key, place, cookie } = answered;
-    let switching = response.status() == StatusCode::SWITCHING_PROTOCOLS;
-    let origin = switching.then(|| hyper::upgrade::on(&mut response));
-    let (mut parts, body) = response.into_parts();
-    if let Err(fault) = answer::check(&parts, client.is_some()) {
-        upstream.abort();
-        record.fault(fault);
-        record.answered(fault.status);
-        record.finished = true;
-        return answer::fault(fault, false);
-    }
-    parts.headers = fields::response(&parts.headers);
-    if let Some(cookie) = cookie {
-        parts.headers.append(header::SET_COOKIE, cookie);
-    }
-    parts.extensions.clear();
-    let asked_to_upgrade = client.is_some();
-    if let (Some(client), Some(origin)) = (client, origin) {
-        parts.headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
-        parts.headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
-        let carrying = upgrade::carry(connection.clone(), client, origin, (record, place.held, under_way));
-        connection.tasks.spawn(carrying);
-        parts.version = Version::HTTP_11;
-        return Response::from_parts(parts, answer::empty());
-    }
-    if asked_to_upgrade {
-        // What the client sent behind its question was meant for another protocol.
-        parts.headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
-    }
-    parts.version = Version::HTTP_11;
-    let upstream = Some((upstream, key, connection.worker.idle.clone()));
-    let exchange = Exchange { upstream, record, _held: Some(place.held), _under_way: Some(under_way) };
-    Response::from_parts(parts, Answering::new(body, upload, exchange).boxed_unsync())
 }

@@ -26,8 +26,8 @@ use super::{
 
 /// From the first byte of a head, or from the connection's begin, to its end.
 const HEAD_WAIT: Duration = Duration::from_secs(10);
-/// A connection without a request on its way is closed after this long.
-const IDLE_WAIT: Duration = Duration::from_secs(60);
+/// A connection without a request on its way is closed after this long, unless the listener says otherwise.
+pub(super) const IDLE_WAIT: Duration = Duration::from_secs(60);
 /// A client that takes none of its answer for this long is gone.
 const STALL_WAIT: Duration = Duration::from_secs(60);
 /// How much is read at a time.
@@ -39,14 +39,30 @@ const STAND_IN: &[u8] = b"GET / HTTP/1.1\r\nhost: refused\r\nconnection: close\r
 #[derive(Debug, Default)]
 pub(super) struct Talk(Mutex<Told>);
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Told {
+    /// When the last request was over, or the connection began.
+    idle_since: Instant,
     heads: u64,
     refused: Option<(u64, Fault)>,
     broken_body: Option<Fault>,
     under_way: usize,
     interim: BytesMut,
     reader: Option<Waker>,
+}
+
+impl Default for Told {
+    fn default() -> Self {
+        Self {
+            idle_since: Instant::now(),
+            heads: 0,
+            refused: None,
+            broken_body: None,
+            under_way: 0,
+            interim: BytesMut::new(),
+            reader: None,
+        }
+    }
 }
 
 impl Talk {
@@ -73,6 +89,24 @@ impl Talk {
         }
     }
 
+    /// When the connection will have been idle for so long, if nothing comes before.
+    fn idle_until(&self, limit: Duration) -> Instant {
+        let told = self.told();
+        let since = if told.under_way > 0 { Instant::now() } else { told.idle_since };
+        since + limit
+    }
+
+    /// Completes once no request has been under way for so long.
+    pub(super) async fn idle(&self, limit: Duration) {
+        loop {
+            let until = self.idle_until(limit);
+            if until <= Instant::now() {
+                return;
+            }
+            sleep_until(until).await;
+        }
+    }
+
     /// Counts a request as under way until dropped.
     pub(super) fn under_way(self: &Arc<Self>) -> UnderWay {
         self.told().under_way += 1;
@@ -86,7 +120,9 @@ pub(super) struct UnderWay(Arc<Talk>);
 
 impl Drop for UnderWay {
     fn drop(&mut self) {
-        self.0.told().under_way -= 1;
+        let mut told = self.0.told();
+        told.under_way -= 1;
+        told.idle_since = Instant::now();
     }
 }
 
@@ -114,6 +150,8 @@ pub(super) struct Guard<S> {
     passed: usize,
     deadline: Pin<Box<Sleep>>,
     in_head: bool,
+    /// How long the connection may be without a request on its way.
+    idle: Duration,
     stall: Option<Pin<Box<Sleep>>>,
     /// hyper may hold bytes of an answer that it has not written yet.
     unflushed: bool,
@@ -132,12 +170,23 @@ impl<S> Guard<S> {
 
     fn new(io: S, bytes: BytesMut, talk: Arc<Talk>, at: At) -> Self {
         let deadline = Box::pin(sleep_until(Instant::now() + HEAD_WAIT));
-        Self { io, talk, at, bytes, passed: 0, deadline, in_head: true, stall: None, unflushed: false }
+        let idle = IDLE_WAIT;
+        Self { io, talk, at, bytes, passed: 0, deadline, in_head: true, idle, stall: None, unflushed: false }
+    }
+
+    /// Closed after this long without a request on its way.
+    pub(super) fn idle_after(self, idle: Duration) -> Self {
+        Self { idle, ..self }
     }
 
     /// The protocol was changed: everything passes from here on.
     pub(super) fn release(&mut self) {
         self.at = At::Raw;
+    }
+
+    /// The connection itself.
+    pub(super) fn into_io(self) -> S {
+        self.io
     }
 
     fn refuse(&mut self, fault: Fault) {
@@ -207,7 +256,7 @@ impl<S> Guard<S> {
     fn next_head(&mut self) {
         self.at = At::Head(Scan::default());
         self.in_head = false;
-        self.deadline.as_mut().reset(Instant::now() + IDLE_WAIT);
+        self.deadline.as_mut().reset(Instant::now() + self.idle);
     }
 
     /// Waits for the deadline of a head, or of idleness; true when it has passed and the connection is to end.
@@ -224,8 +273,9 @@ impl<S> Guard<S> {
             self.refuse(Fault::HEAD_TIMEOUT);
             return Poll::Ready(false);
         }
-        if self.talk.told().under_way > 0 {
-            self.deadline.as_mut().reset(Instant::now() + IDLE_WAIT);
+        let idle_until = self.talk.idle_until(self.idle);
+        if !self.in_head && idle_until > Instant::now() {
+            self.deadline.as_mut().reset(idle_until);
             return self.poll_deadline(cx);
         }
         Poll::Ready(true)

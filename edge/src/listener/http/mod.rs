@@ -2,7 +2,7 @@
 //!
 //! hyper parses and frames; what it would let pass and a server behind might read another way is refused before it sees
 //! it. Nothing is ever passed through: every message is written anew. Deciding is pure (`head`, `chunks`, `request`,
-//! `fields`, `path`, `answer`, `budget`); acting is `serve`, `forward`, `guard`, `upstream`, `upgrade`.
+//! `fields`, `path`, `answer`, `websocket`, `budget`); acting is `serve`, `forward`, `reply`, `guard`, `upstream`, `upgrade`.
 
 mod affinity;
 mod answer;
@@ -10,26 +10,31 @@ mod authority;
 mod body;
 mod budget;
 mod chunks;
+mod deadline;
 mod failed;
 mod fault;
 mod fields;
 mod forward;
+mod grpc;
 mod guard;
 mod head;
 mod outgoing;
 mod path;
 mod place;
 mod record;
+mod reply;
 mod request;
 mod serve;
+mod streams;
 mod tls;
 mod upgrade;
 mod upstream;
+mod websocket;
 
 use std::{
     net::SocketAddr,
     sync::{
-        Arc, Mutex, PoisonError, Weak,
+        Arc, Weak,
         atomic::{AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
@@ -42,7 +47,7 @@ use tokio_util::task::TaskTracker;
 pub use affinity::Sealer;
 pub(super) use tls::Tls;
 
-use self::{budget::Budget, guard::Talk, serve::ClientIo, upstream::Idle};
+use self::{budget::Budgets, guard::Talk, request::Asked, serve::ClientIo, tls::Shown, upstream::Idle};
 use super::{Shared, table::ListenerState};
 use crate::{metrics::RefusedFlow, model::Held};
 
@@ -54,23 +59,23 @@ const SWEEP_EVERY: Duration = Duration::from_secs(1);
 pub struct Http {
     workers: Vec<Arc<Worker>>,
     sealer: Sealer,
+    budgets: Budgets,
     next: AtomicUsize,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Worker {
     idle: Arc<Idle>,
-    budget: Mutex<Budget>,
 }
 
 impl Http {
     /// One part for each of so many workers, and what seals affinity cookies.
     #[must_use]
     pub fn new(workers: usize, sealer: Sealer) -> Self {
-        let worker = || Arc::new(Worker { idle: Arc::default(), budget: Mutex::new(Budget::new(Instant::now())) });
         Self {
-            workers: std::iter::repeat_with(worker).take(workers.max(1)).collect(),
+            workers: std::iter::repeat_with(Arc::default).take(workers.max(1)).collect(),
             sealer,
+            budgets: Budgets::default(),
             next: AtomicUsize::new(0),
         }
     }
@@ -92,16 +97,6 @@ impl Http {
     }
 }
 
-impl Worker {
-    fn request(&self) {
-        self.budget.lock().unwrap_or_else(PoisonError::into_inner).request();
-    }
-
-    fn retry(&self, now: Instant) -> bool {
-        self.budget.lock().unwrap_or_else(PoisonError::into_inner).retry(now)
-    }
-}
-
 /// A client's connection, as its requests see it.
 #[derive(Debug)]
 struct Connection {
@@ -111,6 +106,8 @@ struct Connection {
     talk: Arc<Talk>,
     source: SocketAddr,
     tls: bool,
+    /// The name the client asked for in its handshake, and what it was shown.
+    shown: Option<Shown>,
     tasks: TaskTracker,
     _held: Held,
 }
@@ -118,6 +115,20 @@ struct Connection {
 impl Connection {
     fn default_port(&self) -> u16 {
         if self.tls { 443 } else { 80 }
+    }
+
+    /// Whether this connection was begun for the request's host: what its client was shown is valid for it. A client that
+    /// named no server in its handshake has no such claim to break (RFC 9110 section 15.5.20).
+    fn serves(&self, asked: &Asked) -> bool {
+        match (&self.shown, &asked.host) {
+            (Some(shown), Some(host)) => shown.covers(&host.host),
+            (None, _) | (_, None) => true,
+        }
+    }
+
+    /// How long it may be without a request on its way.
+    fn idle_wait(&self) -> Duration {
+        self.state.listener().idle_timeout.unwrap_or(guard::IDLE_WAIT)
     }
 
     /// Interim answers are written beside hyper, which only HTTP/1.1 allows.
@@ -142,14 +153,24 @@ pub(super) async fn serve(accepted: Accepted, client: Socket) {
     let Accepted { shared, state, source, held, worker, tasks } = accepted;
     let tls = state.tls();
     let worker = shared.http.workers[worker].clone();
-    let connection =
-        Connection { shared, state, worker, talk: Arc::default(), source, tls: tls.is_some(), tasks, _held: held };
+    let mut connection = Connection {
+        shared,
+        state,
+        worker,
+        talk: Arc::default(),
+        source,
+        tls: tls.is_some(),
+        shown: None,
+        tasks,
+        _held: held,
+    };
     let Some(tls) = tls else {
         return Box::pin(serve::serve(Arc::new(connection), ClientIo::Plain(client), None)).await;
     };
-    let Some((client, is_h2)) = tls.accept(client).await else {
+    let Some((client, is_h2, shown)) = tls.accept(client).await else {
         let listener = &connection.state.listener().name;
         return connection.shared.metrics.refused_flow(listener, RefusedFlow::Handshake);
     };
+    connection.shown = shown;
     Box::pin(serve::serve(Arc::new(connection), ClientIo::Tls(client), is_h2)).await;
 }

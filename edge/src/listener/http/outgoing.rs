@@ -1,17 +1,19 @@
 //! The head that goes to the origin: nothing of the client's is passed through, everything is written from what was
 //! understood. Pure.
 
-use http::{HeaderValue, Request, Uri, Version, header, request::Parts, uri::Scheme};
+use http::{Request, Uri, Version, header, request::Parts, uri::Scheme};
+use rand::Rng;
 
 use super::{
     affinity,
     fault::Fault,
     fields::{self, Peer},
     request::Asked,
+    websocket,
 };
 
 /// The head of the request to the origin, written anew.
-pub(super) fn head(parts: &Parts, asked: &Asked, peer: &Peer<'_>) -> Result<Request<()>, Fault> {
+pub(super) fn head(parts: &Parts, asked: &Asked, peer: &Peer<'_>, dice: &mut impl Rng) -> Result<Request<()>, Fault> {
     let target = match &asked.query {
         Some(query) => format!("{}?{query}", asked.path),
         None => asked.path.clone(),
@@ -21,17 +23,16 @@ pub(super) fn head(parts: &Parts, asked: &Asked, peer: &Peer<'_>) -> Result<Requ
     *head.uri_mut() = Uri::try_from(target).map_err(|_| Fault::TARGET)?;
     *head.headers_mut() = fields::request(&parts.headers, parts.version, asked, peer);
     affinity::hide(head.headers_mut());
-    if asked.upgrade {
-        head.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
-        head.headers_mut().insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+    if let Some(handshake) = asked.websocket {
+        websocket::as_upgrade(&mut head, handshake, dice);
     }
     Ok(head)
 }
 
-/// Moves Host to where HTTP/2 has it.
+/// Moves Host to where HTTP/2 has it, and WebSocket's opening too.
 pub(super) fn as_http2<B>(request: &mut Request<B>, scheme: Scheme) -> Result<(), Fault> {
     if request.headers().contains_key(header::UPGRADE) {
-        return Err(Fault::UPGRADE);
+        websocket::as_connect(request)?;
     }
     let host = request.headers_mut().remove(header::HOST);
     let authority = host.as_ref().and_then(|h| h.to_str().ok()).unwrap_or("localhost");

@@ -1,11 +1,15 @@
 //! Finds a place for one request: by the listener's rules, and by what its cookie says.
 
-use std::{net::SocketAddr, time::SystemTime};
+use std::{
+    net::SocketAddr,
+    sync::Arc,
+    time::{Instant, SystemTime},
+};
 
 use http::{HeaderMap, HeaderValue};
 use protocol::error::Reason;
 
-use super::{affinity::Purpose, fault::Fault, request::Asked};
+use super::{affinity::Purpose, budget::Budget, fault::Fault, request::Asked};
 use crate::{
     balancer::NoPlace,
     health::view::HealthView,
@@ -28,6 +32,17 @@ pub(super) struct Client<'a> {
     pub(super) tls: bool,
 }
 
+/// A place for a request.
+#[derive(Debug)]
+pub(super) struct Found {
+    /// The place.
+    pub(super) place: Place,
+    /// What the client is to be told, so that it comes back there.
+    pub(super) cookie: Option<HeaderValue>,
+    /// What pays for sending it once more.
+    pub(super) budget: Arc<Budget>,
+}
+
 /// The search for places of one request.
 #[derive(Debug)]
 pub(super) struct Placing<'a> {
@@ -42,29 +57,32 @@ impl<'a> Placing<'a> {
         Self { search: Search::new(shared, listener, client.source), asked, client }
     }
 
-    /// Finds a place, and what the client is to be told so that it comes back there.
-    pub(super) async fn find(&self) -> Result<(Place, Option<HeaderValue>), Fault> {
+    /// Finds a place.
+    pub(super) async fn find(&self) -> Result<Found, Fault> {
         let found = self.search.find_by(|view, listener| self.find_in(view, listener)).await;
         found.map_err(|no| self.search.last().map_or_else(|| Fault::no_place(no.reason), Fault::lost))
     }
 
-    fn find_in(&self, view: &HealthView, listener: &Listener) -> Result<(Place, Option<HeaderValue>), NoPlace> {
+    fn find_in(&self, view: &HealthView, listener: &Listener) -> Result<Found, NoPlace> {
         let shared = self.search.shared();
         let host = self.asked.host.as_ref().map_or("", |h| &h.host);
         let load_balancer = routing::load_balancer(listener, host, &self.asked.path);
         let ask = self.search.ask(view, load_balancer);
-        let balancer = view.catalog.load_balancers.get(load_balancer);
-        let Some((lb, Affinity::Cookie { ttl })) = balancer.map(|lb| (lb, lb.session_affinity)) else {
+        let balancers = &view.catalog.load_balancers;
+        let lb = balancers.get(load_balancer).ok_or(NoPlace { reason: Some(Reason::NoRoute) })?;
+        let budget = shared.http.budgets.of(&lb.name, balancers, Instant::now());
+        let Affinity::Cookie { ttl } = lb.session_affinity else {
             let placed = shared.balancer.place(&ask, &mut rand::rng())?;
-            return Ok((Place::take(&placed), None));
+            return Ok(Found { place: Place::take(&placed), cookie: None, budget });
         };
         let (sealer, purpose) = (&shared.http.sealer, Purpose { balancer: &lb.name, now: SystemTime::now() });
         let bound = sealer.read(self.client.headers, purpose);
         if let Some(placed) = bound.and_then(|key| shared.balancer.place_on(&ask, key, &mut rand::rng())) {
-            return Ok((Place::take(&placed), None));
+            return Ok(Found { place: Place::take(&placed), cookie: None, budget });
         }
         let placed = shared.balancer.place(&ask, &mut rand::rng())?;
-        Ok((Place::take(&placed), sealer.write(purpose, placed.origin.key, ttl, self.client.tls)))
+        let cookie = sealer.write(purpose, placed.origin.key, ttl, self.client.tls);
+        Ok(Found { place: Place::take(&placed), cookie, budget })
     }
 
     /// The origin has accepted.

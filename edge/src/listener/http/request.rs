@@ -1,12 +1,15 @@
 //! What a parsed request asks for, and whether it may be carried at all: target forms, host against authority, methods,
 //! the fields of HTTP/2. Pure. Framing of HTTP/1 has been judged before, on the raw bytes.
 
+use std::time::Duration;
+
 use http::{HeaderMap, Method, Request, Version, header, request::Parts};
+use hyper::ext::Protocol;
 
 use super::{
     authority::Authority,
     fault::Fault,
-    fields,
+    fields, grpc,
     head::{self, FIELDS_MAX},
     path,
 };
@@ -22,12 +25,23 @@ pub(super) struct Asked {
     pub(super) query: Option<String>,
     /// It waits for `100 Continue` before its body.
     pub(super) expects_continue: bool,
-    /// It asks to speak WebSocket.
-    pub(super) upgrade: bool,
+    /// It asks to speak WebSocket, in this way.
+    pub(super) websocket: Option<Handshake>,
     /// It is a gRPC call.
     pub(super) grpc: bool,
+    /// How long the call may take.
+    pub(super) timeout: Option<Duration>,
     /// It is to be answered here: a hop count of its own ran out.
     pub(super) last_hop: bool,
+}
+
+/// How a client asks to speak WebSocket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Handshake {
+    /// `Upgrade` of HTTP/1.1 (RFC 6455).
+    Upgrade,
+    /// Extended CONNECT of HTTP/2 (RFC 8441).
+    Connect,
 }
 
 /// [`check`] of a whole request.
@@ -37,6 +51,9 @@ pub(super) fn check_request<B>(request: &Request<B>, default_port: u16) -> Resul
     head.uri_mut().clone_from(request.uri());
     *head.version_mut() = request.version();
     head.headers_mut().clone_from(request.headers());
+    if let Some(protocol) = request.extensions().get::<Protocol>() {
+        head.extensions_mut().insert(protocol.clone());
+    }
     check(&head.into_parts().0, default_port)
 }
 
@@ -46,9 +63,7 @@ pub(super) fn check(parts: &Parts, default_port: u16) -> Result<Asked, Fault> {
     if is_h2 {
         check_h2_fields(&parts.headers)?;
     }
-    if parts.method == Method::CONNECT || parts.method == Method::TRACE {
-        return Err(Fault::METHOD);
-    }
+    let websocket = handshake(parts)?;
     let host = host(parts, is_h2, default_port)?;
     let asterisk = parts.uri.path() == "*";
     if asterisk && parts.method != Method::OPTIONS {
@@ -59,15 +74,30 @@ pub(super) fn check(parts: &Parts, default_port: u16) -> Result<Asked, Fault> {
     if query.as_ref().is_some_and(|q| !q.bytes().all(head::is_target)) {
         return Err(Fault::TARGET);
     }
+    let grpc = grpc::is_call(&parts.headers);
     Ok(Asked {
         host,
         path,
         query,
         expects_continue: expects_continue(parts)?,
-        upgrade: !is_h2 && asks_websocket(parts),
-        grpc: is_grpc(&parts.headers),
+        websocket,
+        grpc,
+        timeout: if grpc { grpc::timeout(&parts.headers)? } else { None },
         last_hop: parts.method == Method::OPTIONS && fields::hops_left(&parts.headers) == Some(0),
     })
+}
+
+/// Whether WebSocket is asked for. Tunnels to anything else are not served.
+fn handshake(parts: &Parts) -> Result<Option<Handshake>, Fault> {
+    if parts.method == Method::TRACE {
+        return Err(Fault::METHOD);
+    }
+    if parts.method != Method::CONNECT {
+        return Ok(asks_websocket(parts).then_some(Handshake::Upgrade));
+    }
+    let protocol = parts.extensions.get::<Protocol>().ok_or(Fault::METHOD)?;
+    let known = protocol.as_str().eq_ignore_ascii_case("websocket");
+    known.then_some(Some(Handshake::Connect)).ok_or(Fault::PROTOCOL)
 }
 
 fn host(parts: &Parts, is_h2: bool, default_port: u16) -> Result<Option<Authority>, Fault> {
@@ -137,12 +167,6 @@ fn asks_websocket(parts: &Parts) -> bool {
     let bare = !headers.contains_key(header::TRANSFER_ENCODING)
         && headers.get(header::CONTENT_LENGTH).is_none_or(|l| head::length(l.as_bytes()) == Some(0));
     one && named && bare && parts.method == Method::GET && parts.version == Version::HTTP_11
-}
-
-fn is_grpc(headers: &HeaderMap) -> bool {
-    let kind = headers.get(header::CONTENT_TYPE).map(|v| v.as_bytes());
-    kind.and_then(|k| k.strip_prefix(b"application/grpc"))
-        .is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';')))
 }
 
 /// True if the method may be sent again although its first sending may have done its work.
@@ -240,15 +264,19 @@ mod tests {
         let with = |version, protocol| {
             asked(version, "GET", "/", &[("host", "a"), ("connection", "Upgrade"), ("upgrade", protocol)])
         };
-        assert!(with(V1, "WebSocket").expect("good").upgrade);
-        assert!(!with(V1, "h2c").expect("good").upgrade);
-        assert!(!with(Version::HTTP_10, "websocket").expect("good").upgrade);
+        assert_eq!(with(V1, "WebSocket").expect("good").websocket, Some(Handshake::Upgrade));
+        assert_eq!(with(V1, "h2c").expect("good").websocket, None);
+        assert_eq!(with(Version::HTTP_10, "websocket").expect("good").websocket, None);
     }
 
     #[test]
-    fn grpc_is_told_by_its_content_type() {
-        let with = |kind| asked(V2, "POST", "http://a/", &[("content-type", kind)]).expect("good").grpc;
-        assert!(with("application/grpc") && with("application/grpc+proto"));
-        assert!(!with("application/grpc-web") && !with("text/plain"));
+    fn only_websocket_is_connected_to() {
+        let with = |protocol: &'static str| {
+            let request = Request::connect("https://a/chat").version(V2).extension(Protocol::from_static(protocol));
+            check_request(&request.body(()).expect("parsed by hyper"), 443).map(|asked| (asked.websocket, asked.path))
+        };
+        assert_eq!(with("websocket"), Ok((Some(Handshake::Connect), "/chat".to_owned())));
+        assert_eq!(with("WebSocket"), Ok((Some(Handshake::Connect), "/chat".to_owned())));
+        assert_eq!(with("connect-udp"), Err(Fault::PROTOCOL));
     }
 }

@@ -19,7 +19,7 @@ use hyper::{
     server::conn::{http1, http2},
     service::service_fn,
 };
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use net::Socket;
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf},
@@ -34,6 +34,7 @@ use super::{
     forward,
     guard::Guard,
     head::{FIELDS_MAX, HEAD_MAX},
+    streams::Streams,
 };
 
 /// What an HTTP/2 client says first.
@@ -66,6 +67,16 @@ pub(super) enum ClientIo {
     Plain(Socket),
     /// TLS, ended here.
     Tls(Box<TlsStream<Socket>>),
+}
+
+impl ClientIo {
+    /// Closes it hard: the client sees a reset, not an end.
+    pub(super) fn abort(self) {
+        match self {
+            Self::Plain(socket) => socket.abort(),
+            Self::Tls(stream) => stream.into_inner().0.abort(),
+        }
+    }
 }
 
 /// Serves a connection until it ends; `is_h2` is what the handshake has settled.
@@ -108,7 +119,7 @@ async fn first_bytes(io: &mut ClientIo) -> Option<(BytesMut, bool)> {
 }
 
 async fn serve_http1(connection: Arc<Connection>, io: ClientIo, first: BytesMut) {
-    let guard = Guard::http1(io, first, connection.talk.clone());
+    let guard = Guard::http1(io, first, connection.talk.clone()).idle_after(connection.idle_wait());
     let position = AtomicU64::new(0);
     let this = connection.clone();
     let service = service_fn(move |request: Request<Incoming>| {
@@ -165,7 +176,7 @@ async fn serve_http2(connection: Arc<Connection>, io: ClientIo, first: BytesMut)
             if malformed { Err(h2::Error::from(h2::Reason::PROTOCOL_ERROR)) } else { Ok(response) }
         }
     });
-    let mut builder = http2::Builder::new(TokioExecutor::new());
+    let mut builder = http2::Builder::new(Streams);
     builder
         .timer(TokioTimer::new())
         .max_concurrent_streams(STREAMS_MAX)
@@ -177,9 +188,10 @@ async fn serve_http2(connection: Arc<Connection>, io: ClientIo, first: BytesMut)
         .max_send_buf_size(SEND_BUFFER)
         .keep_alive_interval(PING_EVERY)
         .keep_alive_timeout(PING_WAIT)
-        .auto_date_header(false);
+        .auto_date_header(false)
+        .enable_connect_protocol();
     let mut serving = std::pin::pin!(builder.serve_connection(TokioIo::new(Guard::raw(io, first)), service));
-    let mut told = false;
+    let (mut told, idle) = (false, connection.idle_wait());
     loop {
         tokio::select! {
             ended = &mut serving => {
@@ -189,6 +201,11 @@ async fn serve_http2(connection: Arc<Connection>, io: ClientIo, first: BytesMut)
                 return;
             }
             () = connection.state.closed(), if !told => {
+                told = true;
+                serving.as_mut().graceful_shutdown();
+            }
+            // Answering pings is no activity.
+            () = connection.talk.idle(idle), if !told => {
                 told = true;
                 serving.as_mut().graceful_shutdown();
             }

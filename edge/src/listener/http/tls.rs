@@ -38,6 +38,7 @@ pub(in crate::listener) struct Tls {
 #[derive(Debug)]
 struct Loaded {
     config: Arc<ServerConfig>,
+    certificates: Arc<ByName>,
     stamps: Vec<Stamp>,
 }
 
@@ -71,12 +72,34 @@ impl Tls {
         }
     }
 
-    /// Shakes hands with a client; true if it chose HTTP/2, nothing if it chose nothing.
-    pub(super) async fn accept(&self, client: Socket) -> Option<(Box<TlsStream<Socket>>, Option<bool>)> {
-        let acceptor = TlsAcceptor::from(self.now.load().config.clone());
+    /// Shakes hands with a client; true if it chose HTTP/2, nothing if it chose nothing, and what it was shown.
+    pub(super) async fn accept(&self, client: Socket) -> Option<(Box<TlsStream<Socket>>, Option<bool>, Option<Shown>)> {
+        let loaded = self.now.load_full();
+        let acceptor = TlsAcceptor::from(loaded.config.clone());
         let stream = time::timeout(HANDSHAKE_WAIT, Box::pin(acceptor.accept(client))).await.ok()?.ok()?;
         let chosen = stream.get_ref().1.alpn_protocol().map(|protocol| protocol == b"h2");
-        Some((Box::new(stream), chosen))
+        let shown = stream
+            .get_ref()
+            .1
+            .server_name()
+            .map(|name| Shown { name: name.to_ascii_lowercase(), certificate: loaded.certificates.choose(Some(name)) });
+        Some((Box::new(stream), chosen, shown))
+    }
+}
+
+/// What a client was shown that asked for a name.
+#[derive(Debug)]
+pub(super) struct Shown {
+    name: String,
+    certificate: Option<Arc<CertifiedKey>>,
+}
+
+impl Shown {
+    /// Whether requests for this host, in lower case, may come over the connection.
+    pub(super) fn covers(&self, host: &str) -> bool {
+        let plain = host.trim_start_matches('[').trim_end_matches(']');
+        self.name == plain
+            || ServerName::try_from(plain).is_ok_and(|name| self.certificate.as_ref().is_some_and(|c| fits(c, &name)))
     }
 }
 
@@ -90,13 +113,14 @@ fn load(files: &[CertificateFiles]) -> io::Result<Loaded> {
     let stamps = stamps(files);
     let provider = Arc::new(aws_lc_rs::default_provider());
     let certificates = files.iter().map(|f| certificate(f, &provider)).collect::<io::Result<Vec<_>>>()?;
+    let certificates = Arc::new(ByName(certificates));
     let mut config = ServerConfig::builder_with_provider(provider)
         .with_protocol_versions(&[&TLS13, &TLS12])
         .map_err(io::Error::other)?
         .with_no_client_auth()
-        .with_cert_resolver(Arc::new(ByName(certificates)));
+        .with_cert_resolver(certificates.clone());
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    Ok(Loaded { config: Arc::new(config), stamps })
+    Ok(Loaded { config: Arc::new(config), certificates, stamps })
 }
 
 fn certificate(files: &CertificateFiles, provider: &CryptoProvider) -> io::Result<Arc<CertifiedKey>> {
@@ -117,13 +141,21 @@ fn certificate(files: &CertificateFiles, provider: &CryptoProvider) -> io::Resul
 #[derive(Debug)]
 struct ByName(Vec<Arc<CertifiedKey>>);
 
+impl ByName {
+    fn choose(&self, name: Option<&str>) -> Option<Arc<CertifiedKey>> {
+        let name = name.and_then(|name| ServerName::try_from(name).ok());
+        let fitting = |certified: &&Arc<CertifiedKey>| name.as_ref().is_some_and(|name| fits(certified, name));
+        self.0.iter().find(fitting).or_else(|| self.0.first()).cloned()
+    }
+}
+
 impl ResolvesServerCert for ByName {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        let name = hello.server_name().and_then(|name| ServerName::try_from(name).ok());
-        let fits = |certified: &&Arc<CertifiedKey>| {
-            let parsed = ParsedCertificate::try_from(&certified.cert[0]);
-            name.as_ref().zip(parsed.ok()).is_some_and(|(name, parsed)| verify_server_name(&parsed, name).is_ok())
-        };
-        self.0.iter().find(fits).or_else(|| self.0.first()).cloned()
+        self.choose(hello.server_name())
     }
+}
+
+fn fits(certified: &CertifiedKey, name: &ServerName<'_>) -> bool {
+    let parsed = ParsedCertificate::try_from(&certified.cert[0]);
+    parsed.is_ok_and(|parsed| verify_server_name(&parsed, name).is_ok())
 }

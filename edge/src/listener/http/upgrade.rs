@@ -1,78 +1,311 @@
-//! After a change of protocol: both connections, carried byte for byte until both have ended.
+//! After a WebSocket was opened: both sides, carried byte for byte until both have ended. Each direction ends alone; what
+//! breaks one side breaks the other.
 
-use std::sync::Arc;
+use std::{
+    io,
+    pin::{Pin, pin},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    task::{Context, Poll, ready},
+    time::Duration,
+};
 
 use bytes::BytesMut;
+use futures_util::TryFutureExt;
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+use tokio::{
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf},
+    time,
+};
+use tokio_util::sync::CancellationToken;
 
 use super::{
     Connection,
     guard::{Guard, UnderWay},
     record::Record,
     serve::ClientIo,
+    upstream::Upstream,
 };
 use crate::{model::Held, offramp::Wire};
 
 /// Room for each direction.
-const BUFFER: usize = 32 * 1024;
+const BUFFER: usize = 16 * 1024;
+/// A WebSocket that carries nothing for this long is closed, unless the listener says otherwise.
+const IDLE_WAIT: Duration = Duration::from_secs(3600);
 
-/// Carries until both sides have ended, one breaks, or the edge is cut.
+/// Both sides of a WebSocket that was agreed upon.
+#[derive(Debug)]
+pub(super) struct Agreed {
+    /// The client's side, once it has been told.
+    pub(super) client: OnUpgrade,
+    /// What cuts the client's stream, if it is one of many.
+    pub(super) cut: Option<CancellationToken>,
+    /// The origin's side.
+    pub(super) origin: OnUpgrade,
+    /// The connection it is on, which is nobody else's.
+    pub(super) upstream: Upstream,
+}
+
+/// How it ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ended {
+    /// Both sides have said their end.
+    Finished,
+    Client,
+    Origin,
+    Idle,
+    Cut,
+}
+
+impl Ended {
+    fn reason(self) -> Option<&'static str> {
+        match self {
+            Self::Finished => None,
+            Self::Client => Some("client_reset"),
+            Self::Origin => Some("connection_reset"),
+            Self::Idle => Some("idle"),
+            Self::Cut => Some("cut"),
+        }
+    }
+}
+
+/// Bytes that were carried.
+#[derive(Debug, Default)]
+struct Moved {
+    up: Arc<AtomicU64>,
+    down: AtomicU64,
+}
+
+/// Carries until both sides have ended, one breaks, nothing comes for too long, or the edge is cut.
 pub(super) async fn carry(
     connection: Arc<Connection>,
-    client: OnUpgrade,
-    origin: OnUpgrade,
-    (mut record, held, _under_way): (Record, Held, UnderWay),
+    agreed: Agreed,
+    (mut record, held, under_way): (Record, Held, UnderWay),
 ) {
+    let Agreed { client, cut, origin, upstream } = agreed;
     let both = async { tokio::try_join!(client, origin) };
     let (client, origin) = tokio::select! {
         both = both => match both {
             Ok(both) => both,
-            Err(_) => return,
+            // The client is gone, or its connection has failed before it was told.
+            Err(_) => return upstream.cut(),
         },
-        () = connection.shared.cut.cancelled() => return,
+        () = connection.shared.cut.cancelled() => return upstream.cut(),
     };
-    let (Some((mut client, from_client)), Some((mut origin, from_origin))) = (client_side(client), origin_side(origin))
-    else {
-        return;
+    let ((mut client, from_client), (mut origin, from_origin)) = (Side::of_client(client), Side::of_origin(origin));
+    let moved = Moved { up: record.up.clone(), down: AtomicU64::new(0) };
+    let idle = connection.state.listener().idle_timeout.unwrap_or(IDLE_WAIT);
+    let ended = tokio::select! {
+        ended = exchange((&mut client, from_client), (&mut origin, from_origin), &moved) => ended,
+        () = silence(&moved, idle) => Ended::Idle,
+        () = connection.shared.cut.cancelled() => Ended::Cut,
     };
-    let carrying = async {
-        origin.write_all(&from_client).await?;
-        client.write_all(&from_origin).await?;
-        copy(&mut client, &mut origin).await
-    };
-    tokio::select! {
-        carried = carrying => {
-            if let Ok((up, down)) = carried {
-                record.up.fetch_add(up, std::sync::atomic::Ordering::Relaxed);
-                record.down = down;
-            } else {
-                record.reason = Some("connection_reset");
-            }
-            record.finished = record.reason.is_none();
-        }
-        () = connection.shared.cut.cancelled() => record.reason = Some("cut"),
+    if ended != Ended::Finished {
+        cut.inspect(CancellationToken::cancel);
+        client.abort();
+        upstream.cut();
+        origin.abort();
     }
-    drop(held);
+    record.down = moved.down.into_inner();
+    record.reason = ended.reason();
+    record.finished = record.reason.is_none();
+    drop((held, under_way));
 }
 
+/// Carries both directions to their ends.
+async fn exchange(
+    (client, from_client): (&mut Side, BytesMut),
+    (origin, from_origin): (&mut Side, BytesMut),
+    moved: &Moved,
+) -> Ended {
+    let stopped = origin.stopped();
+    let was_reset = AtomicBool::new(false);
+    let (mut client_reads, mut client_writes) = tokio::io::split(client);
+    let (mut origin_reads, mut origin_writes) = tokio::io::split(origin);
+    let up = async {
+        let copying = async {
+            copy(&mut client_reads, &mut origin_writes, (from_client, &moved.up)).await?;
+            origin_writes.shutdown().await.map_err(|_| Broken::Write)
+        };
+        let copying = copying.map_err(|broken| broken.of(Ended::Client, Ended::Origin));
+        let Some(stopped) = stopped else { return copying.await };
+        let mut stopped = pin!(stopped);
+        tokio::select! {
+            biased;
+            reset = &mut stopped => was_reset.store(reset, Ordering::Relaxed),
+            copied = copying => {
+                copied?;
+                was_reset.store(stopped.await, Ordering::Relaxed);
+            }
+        }
+        Ok(())
+    };
+    let down = async {
+        let copying = copy(&mut origin_reads, &mut client_writes, (from_origin, &moved.down));
+        copying.await.map_err(|broken| broken.of(Ended::Origin, Ended::Client))?;
+        // Over a link a reset looks like an end behind a stop: all is delivered, and then no end is said.
+        if was_reset.load(Ordering::Relaxed) {
+            Err(Ended::Origin)
+        } else {
+            client_writes.shutdown().await.map_err(|_| Ended::Client)
+        }
+    };
+    match tokio::try_join!(up, down) {
+        Ok(((), ())) if was_reset.load(Ordering::Relaxed) => Ended::Origin,
+        Ok(((), ())) => Ended::Finished,
+        Err(ended) => ended,
+    }
+}
+
+/// Which end of a direction broke.
+#[derive(Debug, Clone, Copy)]
+enum Broken {
+    Read,
+    Write,
+}
+
+impl Broken {
+    fn of(self, reader: Ended, writer: Ended) -> Ended {
+        match self {
+            Self::Read => reader,
+            Self::Write => writer,
+        }
+    }
+}
+
+/// Carries one direction to its end.
 async fn copy(
-    client: &mut (impl AsyncRead + AsyncWrite + Unpin),
-    origin: &mut (impl AsyncRead + AsyncWrite + Unpin),
-) -> std::io::Result<(u64, u64)> {
-    tokio::io::copy_bidirectional_with_sizes(client, origin, BUFFER, BUFFER).await
+    from: &mut (impl AsyncRead + Unpin),
+    to: &mut (impl AsyncWrite + Unpin),
+    (mut bytes, moved): (BytesMut, &AtomicU64),
+) -> Result<(), Broken> {
+    loop {
+        if !bytes.is_empty() {
+            to.write_all(&bytes).await.map_err(|_| Broken::Write)?;
+            to.flush().await.map_err(|_| Broken::Write)?;
+            moved.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+        }
+        bytes.clear();
+        bytes.reserve(BUFFER);
+        if from.read_buf(&mut bytes).await.map_err(|_| Broken::Read)? == 0 {
+            return Ok(());
+        }
+    }
 }
 
-/// The client's connection, no longer held back, and what was read of it already.
-fn client_side(upgraded: Upgraded) -> Option<(Guard<ClientIo>, BytesMut)> {
-    let parts = upgraded.downcast::<TokioIo<Guard<ClientIo>>>().ok()?;
-    let mut guard = parts.io.into_inner();
-    guard.release();
-    Some((guard, parts.read_buf.into()))
+/// Completes once nothing was carried for so long.
+async fn silence(moved: &Moved, limit: Duration) {
+    let count = || (moved.up.load(Ordering::Relaxed), moved.down.load(Ordering::Relaxed));
+    loop {
+        let before = count();
+        time::sleep(limit).await;
+        if count() == before {
+            return;
+        }
+    }
 }
 
-fn origin_side(upgraded: Upgraded) -> Option<(Wire, BytesMut)> {
-    let parts = upgraded.downcast::<TokioIo<Wire>>().ok()?;
-    Some((parts.io.into_inner(), parts.read_buf.into()))
+/// One side.
+enum Side {
+    /// A client's whole connection.
+    Client(Guard<ClientIo>),
+    /// A whole connection to an origin.
+    Origin(Wire),
+    /// A stream of HTTP/2; `asked`: its end was seen, and looked at once more.
+    Stream { io: TokioIo<Upgraded>, asked: bool },
+}
+
+impl Side {
+    /// The client's, no longer held back, and what was read of it already.
+    fn of_client(upgraded: Upgraded) -> (Self, BytesMut) {
+        match upgraded.downcast::<TokioIo<Guard<ClientIo>>>() {
+            Ok(parts) => {
+                let mut guard = parts.io.into_inner();
+                guard.release();
+                (Self::Client(guard), parts.read_buf.into())
+            }
+            Err(stream) => (Self::stream(stream), BytesMut::new()),
+        }
+    }
+
+    fn of_origin(upgraded: Upgraded) -> (Self, BytesMut) {
+        match upgraded.downcast::<TokioIo<Wire>>() {
+            Ok(parts) => (Self::Origin(parts.io.into_inner()), parts.read_buf.into()),
+            Err(stream) => (Self::stream(stream), BytesMut::new()),
+        }
+    }
+
+    fn stream(upgraded: Upgraded) -> Self {
+        Self::Stream { io: TokioIo::new(upgraded), asked: false }
+    }
+
+    fn stopped(&self) -> Option<impl Future<Output = bool> + Send + use<>> {
+        match self {
+            Self::Origin(wire) => wire.stopped(),
+            Self::Client(_) | Self::Stream { .. } => None,
+        }
+    }
+
+    /// Closes it hard. A stream is cut by those who hold what it runs on.
+    fn abort(self) {
+        match self {
+            Self::Client(guard) => guard.into_io().abort(),
+            Self::Origin(wire) => wire.abort(),
+            Self::Stream { .. } => {}
+        }
+    }
+}
+
+impl AsyncRead for Side {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let (io, asked) = match self.get_mut() {
+            Self::Client(guard) => return Pin::new(guard).poll_read(cx, buf),
+            Self::Origin(wire) => return Pin::new(wire).poll_read(cx, buf),
+            Self::Stream { io, asked } => (io, asked),
+        };
+        let before = buf.filled().len();
+        ready!(Pin::new(&mut *io).poll_read(cx, buf))?;
+        if buf.filled().len() > before {
+            return Poll::Ready(Ok(()));
+        }
+        // hyper reads a cancelled stream as one that has ended. The task that writes it knows better, after a turn.
+        if !*asked {
+            *asked = true;
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        match Pin::new(io).poll_flush(cx) {
+            Poll::Ready(Err(reset)) => Poll::Ready(Err(reset)),
+            Poll::Ready(Ok(())) | Poll::Pending => Poll::Ready(Ok(())),
+        }
+    }
+}
+
+impl AsyncWrite for Side {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Client(guard) => Pin::new(guard).poll_write(cx, bytes),
+            Self::Origin(wire) => Pin::new(wire).poll_write(cx, bytes),
+            Self::Stream { io, .. } => Pin::new(io).poll_write(cx, bytes),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Client(guard) => Pin::new(guard).poll_flush(cx),
+            Self::Origin(wire) => Pin::new(wire).poll_flush(cx),
+            Self::Stream { io, .. } => Pin::new(io).poll_flush(cx),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Client(guard) => Pin::new(guard).poll_shutdown(cx),
+            Self::Origin(wire) => Pin::new(wire).poll_shutdown(cx),
+            Self::Stream { io, .. } => Pin::new(io).poll_shutdown(cx),
+        }
+    }
 }

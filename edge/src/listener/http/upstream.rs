@@ -15,6 +15,7 @@ use http::{Request, Response};
 use http_body_util::combinators::UnsyncBoxBody;
 use hyper::{body::Incoming, client::conn::TrySendError};
 use protocol::{error::Reason, id::Target};
+use tokio::sync::oneshot;
 
 use crate::{
     health::OriginKey,
@@ -37,6 +38,8 @@ pub(super) type BoxError = Box<dyn std::error::Error + Send + Sync>;
 pub(super) struct Upstream {
     sender: Sender<Body>,
     link: Option<Arc<Link>>,
+    /// Where an HTTP/2 origin's word on extended CONNECT arrives, for whoever has opened the connection.
+    offers_connect: Option<oneshot::Receiver<bool>>,
     /// It has carried a request before, so the origin may have closed it meanwhile.
     pub(super) reused: bool,
 }
@@ -50,8 +53,9 @@ impl fmt::Debug for Upstream {
 impl Upstream {
     /// Begins to speak HTTP over an opened way, within `wait`.
     pub(super) async fn over(key: &Key, opened: Opened, origin: &Origin, wait: Duration) -> Result<Self, Reason> {
-        let Speaking { sender, link, tls: _ } = Box::pin(key.speech.begin(opened, origin, wait)).await?;
-        Ok(Self { sender, link, reused: false })
+        let speaking = Box::pin(key.speech.begin(opened, origin, wait)).await?;
+        let Speaking { sender, link, offers_connect, tls: _ } = speaking;
+        Ok(Self { sender, link, offers_connect, reused: false })
     }
 
     /// Sends a request and waits for the head of the answer.
@@ -61,7 +65,7 @@ impl Upstream {
     ) -> impl Future<Output = Result<Response<Incoming>, TrySendError<Request<Body>>>> + use<> {
         match &mut self.sender {
             Sender::Http1(sender, _) => Either::Left(sender.try_send_request(request)),
-            Sender::Http2(sender) => Either::Right(sender.try_send_request(request)),
+            Sender::Http2(sender, _) => Either::Right(sender.try_send_request(request)),
         }
     }
 
@@ -78,13 +82,22 @@ impl Upstream {
 
     /// True if HTTP/2 is spoken: every request has a stream of its own, which ends by itself.
     pub(super) fn is_shared(&self) -> bool {
-        matches!(self.sender, Sender::Http2(_))
+        matches!(self.sender, Sender::Http2(..))
+    }
+
+    /// Waits for an HTTP/2 origin's word on whether it takes extended CONNECT.
+    pub(super) async fn offers_connect(&mut self) -> bool {
+        match &mut self.offers_connect {
+            Some(word) => word.await.unwrap_or(false),
+            None => false,
+        }
     }
 
     /// Another handle of a connection that many requests share.
     fn share(&self) -> Option<Self> {
-        let Sender::Http2(sender) = &self.sender else { return None };
-        Some(Self { sender: Sender::Http2(sender.clone()), link: self.link.clone(), reused: true })
+        let Sender::Http2(sender, driving) = &self.sender else { return None };
+        let sender = Sender::Http2(sender.clone(), driving.clone());
+        Some(Self { sender, link: self.link.clone(), offers_connect: None, reused: true })
     }
 
     /// Closes it at once, whatever is on its way, unless others share it: then only its own stream is over.
@@ -94,11 +107,17 @@ impl Upstream {
         }
     }
 
+    /// Closes it at once, whoever shares it.
+    pub(super) fn cut(self) {
+        let (Sender::Http1(_, driving) | Sender::Http2(_, driving)) = self.sender;
+        driving.abort();
+    }
+
     fn is_good(&self) -> bool {
         let link_good = self.link.as_ref().is_none_or(|link| link.load.is_placeable() && !link.is_draining());
         let ready = match &self.sender {
             Sender::Http1(sender, _) => sender.is_ready(),
-            Sender::Http2(sender) => sender.is_ready() && !sender.is_closed(),
+            Sender::Http2(sender, _) => sender.is_ready() && !sender.is_closed(),
         };
         link_good && ready
     }

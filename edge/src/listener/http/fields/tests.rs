@@ -15,8 +15,9 @@ fn asked() -> Asked {
         path: "/".to_owned(),
         query: None,
         expects_continue: false,
-        upgrade: false,
+        websocket: None,
         grpc: false,
+        timeout: None,
         last_hop: false,
     }
 }

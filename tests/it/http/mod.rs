@@ -1,10 +1,14 @@
 //! HTTP listeners: what clients see, and what reaches origins.
 
+mod grpc;
+mod websocket;
+
 use std::{
     fs,
     io::{Read, Write},
     net::{SocketAddr, TcpStream},
     process::Command,
+    thread,
 };
 
 use underpass_tests::harness::{
@@ -14,7 +18,7 @@ use underpass_tests::harness::{
         servers::{self, Server},
         web,
     },
-    process::{self, command},
+    process::{self, Signal, command},
     wait::{self, SOON},
 };
 
@@ -121,13 +125,14 @@ fn head_and_304_have_no_body_whatever_they_say() {
 #[test]
 fn upstream_connections_are_used_again() {
     let (_world, origin, edge, _dc1) = mirrored();
-    for _ in 0..10 {
-        assert!(out(curl(&edge, "/x", &[])).starts_with("GET /x HTTP/1.1\r\n"));
-    }
-    // The monitor connects too, and asks nothing.
+    // One client connection stays on one worker, which keeps connections to origins for itself.
+    let seen = out(curl(&edge, "/x?[1-10]", &[]));
+    assert_eq!(seen.matches("GET /x?").count(), 10, "{seen}");
     let log = edge.process.log();
-    assert!(log.lines().filter(|l| l.contains("reused") && l.contains("true")).count() >= 1, "{log}");
-    assert!(origin.accepted() > 0);
+    let reused = log.lines().filter(|line| line.contains(" request ") && line.contains("reused=true")).count();
+    assert!(reused >= 8, "{log}");
+    // Each of the others, and no more, opened one; the monitor's connections ask nothing and are not counted there.
+    assert!(origin.accepted() >= 10 - reused);
 }
 
 #[test]
@@ -317,6 +322,30 @@ fn requests_move_away_from_an_origin_that_closes() {
 }
 
 #[test]
+fn idempotent_requests_move_away_from_an_origin_that_hangs() {
+    let world = World::new();
+    let prod = world.vnet("prod");
+    let hanging = servers::nginx(&world, world.free_in(&prod, 10), "hanging");
+    let good = servers::nginx(&world, world.free_in(&prod, 11), "good");
+    let service = Service::http("web").monitor("web").pool("steering = \"round_robin\"");
+    let service = service.origin(&prod, hanging.address).origin(&prod, good.address);
+    let edge = world.edge("edge-1").grant("dc1", &[&prod]).http_monitor("web", "path = \"/who\"").service(&service);
+    let edge = edge.start();
+    let _dc1 = world.connector("dc1").serve(&prod).start(&[&edge]);
+    edge.wait_health("web-1", "healthy");
+    edge.wait_health("web-2", "healthy");
+
+    hanging.process.signal(Signal::STOP);
+    let asking: Vec<_> = (0..2).map(|_| curl(&edge, "/who", &[])).collect();
+    let asking: Vec<_> = asking.into_iter().map(|curl| thread::spawn(move || out(curl))).collect();
+    for asked in asking {
+        assert_eq!(asked.join().expect("curl answers"), "good", "whichever waited for the other has moved");
+    }
+    edge.wait_health("web-1", "unhealthy");
+    assert_eq!(out(curl(&edge, "/who", &["-d", "x"])), "good", "nothing new goes there");
+}
+
+#[test]
 fn a_body_waits_for_100_continue() {
     let (_world, (_origin, heads), edge, _dc1) =
         saying("HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
@@ -328,14 +357,27 @@ fn a_body_waits_for_100_continue() {
     assert!(got.starts_with("HTTP/1.1 403"), "{got}");
     assert!(heads.lock().expect("no panic")[0].to_ascii_lowercase().contains("expect: 100-continue"));
 
-    let (_world, _origin, edge, _dc1) =
-        saying("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+    // Asks for the body, and answers with what it then got.
+    let asks = |at| {
+        Origin::start(at, |mut stream| {
+            while web::head(stream)?.is_some() {
+                stream.write_all(b"HTTP/1.1 100 Continue\r\n\r\n")?;
+                let mut body = [0; 5];
+                stream.read_exact(&mut body)?;
+                stream.write_all(&[b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n", &body[..]].concat())?;
+            }
+            Ok(underpass_tests::harness::origin::Ending::Clean)
+        })
+    };
+    let (_world, _origin, edge, _dc1) = with_origin(asks, Origin::address);
     let mut stream = client::connect(edge.listener("web")).expect("it accepts");
     stream
         .write_all(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n")
         .expect("written");
+    assert!(answer(&stream).starts_with("HTTP/1.1 100 Continue\r\n"));
+    stream.write_all(b"hello").expect("written");
     let got = answer(&stream);
-    assert!(got.starts_with("HTTP/1.1 100") || got.starts_with("HTTP/1.1 200"), "{got}");
+    assert!(got.starts_with("HTTP/1.1 200") && got.ends_with("hello"), "{got}");
 
     let got = raw(&edge, b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nExpect: a-pony\r\n\r\n");
     assert!(got.starts_with("HTTP/1.1 417"), "{got}");
@@ -457,6 +499,16 @@ fn certificates_are_chosen_by_name_and_read_again_when_they_change() {
     assert_eq!(ask("b.example", "b.pem", &["--tls-max", "1.2"]).ok().out, "web-1 2");
     assert_ne!(ask("c.example", "b.pem", &[]).code, 0, "another name is not vouched for");
 
+    for version in ["--http1.1", "--http2"] {
+        let misdirected = ask("a.example", "a.pem", &[version, "-H", "Host: b.example"]).ok().out;
+        assert!(misdirected.starts_with("421 misdirected\n"), "{version}: {misdirected}");
+        assert!(ask("a.example", "a.pem", &[version, "-H", "Host: A.example:1"]).ok().out.starts_with("web-1 "));
+    }
+    // Who has named no server may ask for any.
+    let mut nameless = command("curl");
+    nameless.args(["-sSk", "-H", "Host: b.example"]).arg(format!("https://{at}/who"));
+    assert_eq!(out(nameless), "web-1");
+
     certificate(&world, "a", "a.example");
     wait::soon_true("the new certificate to be shown", || ask("a.example", "a.pem", &[]).code == 0);
 }
@@ -489,6 +541,35 @@ fn origins_may_speak_http_2_without_tls() {
     let mut h2load = command("h2load");
     h2load.args(["-n", "2000", "-c", "4", "-m", "16"]).arg(format!("http://{}/who", edge.listener("web")));
     let _ = process::run(h2load, SOON).ok().says(&["2000 succeeded, 0 failed", "2000 2xx"]);
+}
+
+#[test]
+fn edges_that_share_a_key_honour_each_others_cookies() {
+    let world = World::new();
+    let (one, two) = (servers::nginx(&world, world.free(), "one"), servers::nginx(&world, world.free(), "two"));
+    let service = Service::http("web").direct(one.address).direct(two.address).pool("steering = \"round_robin\"");
+    let service = service.balancer("session_affinity = { type = \"cookie\", ttl = \"1h\" }");
+    let secret = "0123456789abcdef0123456789abcdef";
+    let key = world.write("shared.key", secret);
+    let edge = |name: &str| {
+        let file = world.edge(name).top(&format!("affinity_key = \"{}\"", key.display()));
+        file.service(&service).start()
+    };
+    let (edge_1, edge_2) = (edge("edge-1"), edge("edge-2"));
+    let jar = world.path("jar").display().to_string();
+    let first = out(curl(&edge_1, "/who", &["-c", &jar]));
+    // Cookies know no ports, but they know addresses.
+    let cookie = fs::read_to_string(&jar).expect("curl wrote it");
+    let value = cookie.split_whitespace().last().expect("a value");
+    for _ in 0..6 {
+        assert_eq!(out(curl(&edge_2, "/who", &["-b", &format!("underpass-web={value}")])), first);
+    }
+    assert!(![&edge_1, &edge_2].iter().any(|edge| edge.process.log().contains(secret)));
+
+    fs::write(&key, "short").expect("writable");
+    let mut refused = world.edge("edge-3").top(&format!("affinity_key = \"{}\"", key.display())).launch();
+    assert!(!refused.process.wait(SOON).success());
+    assert!(refused.process.log().contains("a secret is text of 32 to 1024 bytes"), "{}", refused.process.log());
 }
 
 #[test]

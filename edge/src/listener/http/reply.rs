@@ -1,0 +1,118 @@
+//! An origin's answer on its way to the client: checked, written anew, and handed to hyper; or a WebSocket from here on.
+
+use std::sync::Arc;
+
+use http::{HeaderMap, HeaderValue, Response, Version, header, response::Parts};
+use http_body_util::BodyExt;
+use hyper::{
+    body::{Frame, Incoming},
+    upgrade::OnUpgrade,
+};
+use tokio::time::Instant;
+
+use super::{
+    Connection, answer,
+    body::{Answering, Exchange, Upload},
+    deadline::Timed,
+    fault::Fault,
+    fields, grpc,
+    guard::UnderWay,
+    record::Record,
+    request::Handshake,
+    streams,
+    upgrade::{self, Agreed},
+    upstream::{Body, Key, Upstream},
+    websocket::Opening,
+};
+use crate::listener::placing::Place;
+
+/// An origin's answer, and what it came over.
+pub(super) struct Answered {
+    /// The answer.
+    pub(super) response: Response<Incoming>,
+    /// Its connection.
+    pub(super) upstream: Upstream,
+    /// Whose the connection is.
+    pub(super) key: Key,
+    /// Where the request went.
+    pub(super) place: Place,
+    /// What the client is to be told, so that it comes back there.
+    pub(super) cookie: Option<HeaderValue>,
+}
+
+/// A WebSocket that was asked for.
+pub(super) struct Opened {
+    /// As the client spells it.
+    pub(super) handshake: Handshake,
+    /// The fields the origin was sent.
+    pub(super) asked: HeaderMap,
+    /// The client's side, once it is told that the origin agrees.
+    pub(super) client: OnUpgrade,
+}
+
+/// What goes with a request to its end.
+pub(super) struct Told {
+    /// What is told of it.
+    pub(super) record: Record,
+    /// What is known of its body.
+    pub(super) upload: Arc<Upload>,
+    /// It counts as under way.
+    pub(super) under_way: UnderWay,
+    /// When it is over, if it is a gRPC call.
+    pub(super) until: Option<Instant>,
+}
+
+/// The origin's answer, written anew for the client.
+pub(super) fn pass_on(
+    connection: &Arc<Connection>,
+    answered: Answered,
+    opened: Option<Opened>,
+    Told { mut record, upload, under_way, until }: Told,
+) -> Response<Body> {
+    let Answered { mut response, upstream, key, place, cookie } = answered;
+    let origin = opened.as_ref().map(|_| hyper::upgrade::on(&mut response));
+    let (mut parts, body) = response.into_parts();
+    let agreed = match written_anew(&mut parts, opened.as_ref(), upstream.is_shared()) {
+        Ok(agreed) => agreed,
+        Err(fault) => {
+            upstream.abort();
+            record.fault(fault);
+            record.answered(fault.status);
+            record.finished = true;
+            return answer::fault(fault, false);
+        }
+    };
+    record.answered(parts.status);
+    if let Some(cookie) = cookie {
+        parts.headers.append(header::SET_COOKIE, cookie);
+    }
+    if let (true, Some(Opened { client, .. }), Some(origin)) = (agreed, opened, origin) {
+        let agreed = Agreed { client, cut: streams::cut(), origin, upstream };
+        connection.tasks.spawn(upgrade::carry(connection.clone(), agreed, (record, place.held, under_way)));
+        return Response::from_parts(parts, answer::empty());
+    }
+    let upstream = Some((upstream, key, connection.worker.idle.clone()));
+    let exchange = Exchange { upstream, record, _held: Some(place.held), _under_way: Some(under_way) };
+    let answering = Answering::new(body, upload, exchange);
+    let Some(until) = until else { return Response::from_parts(parts, answering.boxed_unsync()) };
+    let timed = Timed::new(answering, until, |answering| {
+        answering.give_up(Fault::GRPC_DEADLINE.code);
+        Ok(Frame::trailers(grpc::failed(Fault::GRPC_DEADLINE)))
+    });
+    Response::from_parts(parts, timed.boxed_unsync())
+}
+
+/// Writes the head for the client; true if both speak WebSocket from here on.
+fn written_anew(parts: &mut Parts, opened: Option<&Opened>, is_http2: bool) -> Result<bool, Fault> {
+    answer::check(parts, opened.is_some() && !is_http2)?;
+    parts.headers = fields::response(&parts.headers);
+    parts.extensions.clear();
+    parts.version = Version::HTTP_11;
+    let Some(Opened { handshake, asked, .. }) = opened else { return Ok(false) };
+    let agreed = Opening { handshake: *handshake, asked, to_http2: is_http2 }.judge(parts)?;
+    if !agreed && *handshake == Handshake::Upgrade {
+        // What the client sent behind its question was meant for another protocol.
+        parts.headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    Ok(agreed)
+}

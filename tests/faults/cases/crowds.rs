@@ -1,0 +1,179 @@
+//! Many at once: clients that only sit there, connectors that join together, and churn that must leave nothing behind.
+
+use std::{
+    io::{Read, Write},
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
+
+use underpass_tests::harness::{
+    Process, client,
+    process::{Signal, raise_file_limit},
+    wait,
+};
+
+use super::{Case, Stage};
+use crate::{judge::Gone, lab, load::ports};
+
+const IDLE: usize = 10_000;
+/// Connectors of a crowd and links of each to the first edge: over a thousand links.
+const CROWD: usize = 63;
+const CROWD_LINKS: usize = 16;
+/// How long links and flows come and go.
+const CHURN: Duration = Duration::from_secs(600);
+/// After this everything that only grows once has grown.
+const WARM: Duration = Duration::from_secs(90);
+/// Files and streams of flows under way, which differ from one moment to the next.
+const UNDER_WAY: u64 = 60;
+
+pub(super) fn cases() -> Vec<Case> {
+    vec![
+        Case::new("idle-clients", "10,000 idle clients at one edge")
+            .cuts_nothing()
+            .strike(idle)
+            .heal(|stage| stage.held.clear()),
+        Case::new("crowd", "1,008 links of 63 connectors from one host, joining at once after an edge's restart")
+            .gone(Gone::Edge(0))
+            .recovers_in_its_time()
+            .strike(crowd)
+            .heal(|stage| stage.crowd.clear()),
+        Case::new("churn", "churn of links and flows for 10 minutes").hold(Duration::ZERO).strike(churn),
+    ]
+}
+
+fn idle(stage: &mut Stage) {
+    let clients = usize::try_from(raise_file_limit().saturating_sub(2_000)).unwrap_or(0).min(IDLE);
+    let at = SocketAddr::new(lab::edge_address(0), ports::CACHE);
+    let process = &stage.lab.edges[0].edge.process;
+    let before = process.memory_kib();
+    for _ in 0..clients {
+        match client::connect(at) {
+            Ok(stream) => stage.held.push(stream),
+            Err(error) => stage.amiss.push(format!("client {} was not taken: {error}", stage.held.len())),
+        }
+    }
+    let answered = stage.held.iter_mut().step_by(100).filter_map(|stream| {
+        let mut answer = [0; 7];
+        stream.write_all(b"PING\r\n").and_then(|()| stream.read_exact(&mut answer)).ok()
+    });
+    let (asked, answered) = (clients.div_ceil(100), answered.count());
+    let each = process.memory_kib().saturating_sub(before) * 1024 / u64::try_from(clients.max(1)).unwrap_or(1);
+    stage.notes.push(format!("{clients} clients, {each} bytes each at the edge"));
+    if answered < asked {
+        stage.amiss.push(format!("of {asked} idle clients asked, {answered} got an answer"));
+    }
+}
+
+fn crowd(stage: &mut Stage) {
+    let host = &mut stage.lab.edges[0];
+    let tokens: Vec<_> = (0..CROWD).map(|_| host.edge.token("crowd")).collect();
+    host.edge.process.kill();
+    for token in tokens {
+        let file = stage.lab.world.connector("crowd").route("crowd", "10.7.0.0/24").token(&token);
+        let file = file.links_per_edge(CROWD_LINKS).dial(&host.edge.file);
+        stage.crowd.push(file.launch());
+    }
+    wait::pass(Duration::from_secs(2));
+    let began = Instant::now();
+    host.netns.inside(|| host.edge.crash_and_restart());
+    let all = wait::poll(Duration::from_secs(60), || {
+        (host.netns.inside(|| host.edge.links("crowd")) == CROWD * CROWD_LINKS).then_some(())
+    });
+    let took = began.elapsed();
+    match all {
+        Some(()) => stage.notes.push(format!("all joined in {:.1} s", took.as_secs_f64())),
+        None => stage.amiss.push(format!("not all links joined within {took:?}")),
+    }
+    let own = host.netns.inside(|| host.edge.links("dc-a") + host.edge.links("dc-b"));
+    if own != 8 {
+        stage.amiss.push(format!("the lab's own links are not among them: {own} of 8"));
+    }
+}
+
+/// What a process holds.
+#[derive(Debug, Clone, Copy)]
+struct Held {
+    memory_kib: u64,
+    files: u64,
+    threads: u64,
+}
+
+impl Held {
+    fn of(process: &Process) -> Self {
+        Self { memory_kib: process.memory_kib(), files: process.files(), threads: process.threads() }
+    }
+
+    /// What has grown since; an eighth of memory and 8 MiB are the allocator's.
+    fn grown(&self, now: &Self) -> Vec<String> {
+        let bounds = [
+            ("KiB of memory", self.memory_kib, now.memory_kib, self.memory_kib + self.memory_kib / 8 + 8 * 1024),
+            ("files", self.files, now.files, self.files + UNDER_WAY),
+            ("threads", self.threads, now.threads, self.threads),
+        ];
+        let grown = bounds.iter().filter(|(_, _, now, bound)| now > bound);
+        grown.map(|(what, before, now, _)| format!("from {before} to {now} {what}")).collect()
+    }
+}
+
+/// Levels of an edge's tables: they must be what is under way, and no more.
+const LEVELS: [&str; 4] = ["underpass_links", "underpass_streams", "underpass_flows", "underpass_requests_in_flight"];
+
+fn churn(stage: &mut Stage) {
+    let until = Instant::now() + CHURN;
+    let warm = Instant::now() + WARM;
+    let (mut before, mut rounds) = (None, 0);
+    while Instant::now() < until {
+        // All but the first replica, which is watched, one after the other, by turns killed and asked to go.
+        let index = 1 + rounds % 3;
+        let process = &mut stage.lab.replicas[index].connector.process;
+        if rounds % 2 == 0 {
+            process.kill();
+        } else {
+            process.signal(Signal::TERM);
+            let _ = wait::poll(Duration::from_secs(3), || (!process.is_running()).then_some(()));
+            process.kill();
+        }
+        stage.lab.restart_replica(index);
+        rounds += 1;
+        stage.amiss.extend(stage.lab.wait_whole(Duration::from_secs(20)));
+        if before.is_none() && Instant::now() > warm {
+            before = Some(holdings(stage));
+        }
+    }
+    let Some(before) = before else { return };
+    let after = holdings(stage);
+    for ((name, before), (_, after)) in before.iter().zip(&after) {
+        stage.amiss.extend(before.grown(after).iter().map(|what| format!("{name} grew {what}")));
+        let (from, to) = (before.memory_kib / 1024, after.memory_kib / 1024);
+        stage.notes.push(format!("{name}: {from} to {to} MiB, {} to {} files", before.files, after.files));
+    }
+    for host in &stage.lab.edges {
+        let text = host.netns.inside(|| host.edge.metrics());
+        for level in LEVELS {
+            let sum = level_of(&text, level);
+            if sum > UNDER_WAY + 8 {
+                stage.amiss.push(format!("{level} stands at {sum}"));
+            }
+        }
+    }
+    stage.notes.push(format!("{rounds} replicas replaced"));
+}
+
+fn holdings(stage: &Stage) -> Vec<(&'static str, Held)> {
+    let (edges, replicas) = (&stage.lab.edges, &stage.lab.replicas);
+    vec![
+        ("edge-1", Held::of(&edges[0].edge.process)),
+        ("edge-2", Held::of(&edges[1].edge.process)),
+        ("a1", Held::of(&replicas[0].connector.process)),
+    ]
+}
+
+/// The sum of a gauge over its labels.
+fn level_of(metrics: &str, name: &str) -> u64 {
+    let values = metrics.lines().filter_map(|line| {
+        let rest = line.strip_prefix(name)?;
+        let is_it = rest.starts_with(' ') || rest.starts_with('{');
+        is_it.then(|| rest.rsplit(' ').next()?.parse::<u64>().ok()).flatten()
+    });
+    values.sum()
+}

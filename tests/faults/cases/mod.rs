@@ -1,0 +1,154 @@
+//! The faults: what each breaks, how it is put right, and what is promised meanwhile.
+
+mod crowds;
+mod network;
+mod origins;
+mod processes;
+mod resources;
+
+use std::{fmt, net::TcpStream, time::Duration};
+
+use underpass_tests::harness::{Connector, Origin};
+
+use self::resources::Cap;
+use crate::{
+    judge::{Bounds, Gone},
+    lab::{Lab, Replica},
+    shim::Shim,
+};
+
+/// The lab, and what faults bring along.
+#[derive(Debug)]
+pub(crate) struct Stage {
+    /// Clients that a fault holds open.
+    held: Vec<TcpStream>,
+    /// A connector that comes to stay for a while.
+    guest: Option<Replica>,
+    /// Many connectors on one host.
+    crowd: Vec<Connector>,
+    /// What stands in the place of an origin.
+    stand_in: Option<Origin>,
+    shim: Option<Shim>,
+    caps: Vec<Cap>,
+    /// The lab itself.
+    pub(crate) lab: Lab,
+    /// What a fault looked for in vain.
+    pub(crate) amiss: Vec<String>,
+    /// Figures worth telling.
+    pub(crate) notes: Vec<String>,
+}
+
+impl Stage {
+    /// A stage with nothing but the lab.
+    #[must_use]
+    pub(crate) fn new(lab: Lab) -> Self {
+        let (amiss, notes) = Default::default();
+        Self {
+            held: Vec::new(),
+            guest: None,
+            crowd: Vec::new(),
+            stand_in: None,
+            shim: None,
+            caps: Vec::new(),
+            lab,
+            amiss,
+            notes,
+        }
+    }
+}
+
+/// Something done to the stage.
+type Act = Box<dyn Fn(&mut Stage)>;
+
+/// A fault.
+pub(crate) struct Case {
+    /// Its name on the command line.
+    pub(crate) name: &'static str,
+    /// Its name in the table.
+    pub(crate) title: &'static str,
+    /// Whether the quick run has it.
+    pub(crate) quick: bool,
+    /// What goes before, under load, without being judged.
+    pub(crate) prepare: Act,
+    /// Breaks it.
+    pub(crate) strike: Act,
+    /// How long it stays broken.
+    pub(crate) hold: Duration,
+    /// Puts it right.
+    pub(crate) heal: Act,
+    /// What is promised.
+    pub(crate) bounds: Bounds,
+}
+
+impl fmt::Debug for Case {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Case({})", self.name)
+    }
+}
+
+impl Case {
+    /// Nothing is broken, for three seconds.
+    fn new(name: &'static str, title: &'static str) -> Self {
+        let nothing = || -> Act { Box::new(|_| ()) };
+        let bounds = Bounds { gone: Gone::Nobody, leaves: None, cuts: true, recovers: true };
+        let hold = Duration::from_secs(3);
+        Self { name, title, quick: false, prepare: nothing(), strike: nothing(), hold, heal: nothing(), bounds }
+    }
+
+    fn quick(self) -> Self {
+        Self { quick: true, ..self }
+    }
+
+    fn prepare(self, act: impl Fn(&mut Stage) + 'static) -> Self {
+        Self { prepare: Box::new(act), ..self }
+    }
+
+    fn strike(self, act: impl Fn(&mut Stage) + 'static) -> Self {
+        Self { strike: Box::new(act), ..self }
+    }
+
+    fn hold(self, hold: Duration) -> Self {
+        Self { hold, ..self }
+    }
+
+    fn heal(self, act: impl Fn(&mut Stage) + 'static) -> Self {
+        Self { heal: Box::new(act), ..self }
+    }
+
+    fn gone(mut self, gone: Gone) -> Self {
+        self.bounds.gone = gone;
+        self
+    }
+
+    /// What is broken is out of rotation within this.
+    fn leaves(mut self, within: Duration) -> Self {
+        self.bounds.leaves = Some(within);
+        self
+    }
+
+    /// Nobody's flow is cut.
+    fn cuts_nothing(mut self) -> Self {
+        self.bounds.cuts = false;
+        self
+    }
+
+    /// Nothing is promised about the time that recovery takes.
+    fn recovers_in_its_time(mut self) -> Self {
+        self.bounds.recovers = false;
+        self
+    }
+}
+
+/// Every fault, in the order of the table.
+#[must_use]
+pub(crate) fn all() -> Vec<Case> {
+    let nothing = Case::new("nothing", "nothing").quick().cuts_nothing();
+    let mut cases = vec![nothing];
+    cases.extend(processes::cases());
+    cases.extend(origins::cases());
+    cases.extend(network::cases());
+    cases.extend(resources::cases());
+    cases.extend(crowds::cases());
+    cases.extend(processes::last());
+    cases
+}

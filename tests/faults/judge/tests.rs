@@ -1,0 +1,152 @@
+use super::*;
+
+const fn ms(millis: u64) -> Duration {
+    Duration::from_millis(millis)
+}
+
+const BOUNDS: Bounds = Bounds { gone: Gone::Nobody, leaves: Some(LINK_LEAVES), cuts: true, recovers: true };
+/// Broken at 10 s, put right at 15 s, whole at 15.8 s.
+const TIMES: Times = Times { at: ms(10_000), struck: ms(10_010), healed: ms(15_000), whole: Some(ms(15_800)) };
+
+fn sample(kind: Kind, span: Range<u64>) -> Sample {
+    let (began, ended) = (ms(span.start), ms(span.end));
+    Sample { kind, edge: 0, site: Site::A, began, ended, outcome: Outcome::Served }
+}
+
+fn failed(kind: Kind, span: Range<u64>) -> Sample {
+    Sample { outcome: Outcome::Failed("reset".to_owned()), ..sample(kind, span) }
+}
+
+struct Play {
+    bounds: Bounds,
+    times: Times,
+    pauses: Vec<Range<Duration>>,
+    crowded: Vec<Range<Duration>>,
+    clock: Clock,
+    beside: Beside,
+}
+
+impl Default for Play {
+    fn default() -> Self {
+        let (pauses, crowded, beside) = Default::default();
+        Self { bounds: BOUNDS, times: TIMES, pauses, crowded, clock: Clock::Trusted, beside }
+    }
+}
+
+impl Play {
+    fn judge(&self, samples: &[Sample]) -> Findings {
+        // Somebody always asks something.
+        let samples = [samples, &[sample(Kind::GetNew, 9_000..9_010)]].concat();
+        let seen = Seen { samples: &samples, pauses: &self.pauses, crowded: &self.crowded, clock: self.clock };
+        judge(&seen, self.bounds, self.times, &self.beside)
+    }
+
+    fn broken(&self, samples: &[Sample]) -> Vec<Promise> {
+        let mut broken: Vec<Promise> = self.judge(samples).broken.into_iter().map(|(promise, _)| promise).collect();
+        broken.dedup();
+        broken
+    }
+}
+
+#[test]
+fn a_fault_that_nobody_feels_breaks_nothing() {
+    let findings = Play::default().judge(&[sample(Kind::Block, 9_990..10_200), sample(Kind::Post, 10_500..10_600)]);
+    assert_eq!(findings.broken, []);
+    assert_eq!((findings.requests, findings.blocks, findings.failed), (2, 1, 0));
+    assert_eq!((findings.left, findings.recovered), (Some(ms(0)), Some(ms(800))));
+}
+
+#[test]
+fn an_idempotent_request_may_not_fail_while_there_is_a_path() {
+    for kind in [Kind::GetKept, Kind::GetNew, Kind::Dns] {
+        assert!(Play::default().broken(&[failed(kind, 9_990..10_100)]).contains(&Promise::Served), "{kind:?}");
+    }
+    let gone = Play { bounds: Bounds { gone: Gone::Edge(0), leaves: None, ..BOUNDS }, ..Play::default() };
+    assert_eq!(gone.broken(&[failed(Kind::GetNew, 9_990..10_100), failed(Kind::Dns, 14_000..16_900)]), []);
+    let elsewhere = Sample { edge: 1, ..failed(Kind::GetNew, 12_000..12_100) };
+    assert_eq!(gone.broken(&[elsewhere]), [Promise::Served]);
+    let neighbour = Sample { site: Site::B, ..failed(Kind::GetNew, 12_000..12_100) };
+    let site = Play { bounds: Bounds { gone: Gone::Site(Site::A), leaves: None, ..BOUNDS }, ..Play::default() };
+    assert_eq!(site.broken(&[neighbour]), [Promise::Served]);
+    let late = failed(Kind::GetNew, 17_100..17_200);
+    assert!(site.broken(&[late]).contains(&Promise::Served), "it had to be back");
+}
+
+#[test]
+fn what_was_on_the_broken_part_may_be_cut_until_it_has_left() {
+    let play = Play::default();
+    let cut = [failed(Kind::Block, 9_990..13_000), failed(Kind::Post, 11_000..11_100)];
+    let findings = play.judge(&cut);
+    assert_eq!((findings.failed, findings.excused), (2, 2));
+    assert_eq!(findings.broken, []);
+    assert_eq!(play.broken(&[failed(Kind::Post, 11_500..11_600)]), [Promise::Left]);
+    assert_eq!(play.broken(&[failed(Kind::Post, 15_100..15_200)]), [Promise::Recovered]);
+    assert_eq!(play.broken(&[failed(Kind::Block, 9_000..9_900)]), [Promise::Left], "before the break nothing may fail");
+    let polite = Play { bounds: Bounds { cuts: false, ..BOUNDS }, ..Play::default() };
+    assert_eq!(polite.broken(&[failed(Kind::Block, 9_990..10_500)]), [Promise::Left]);
+}
+
+#[test]
+fn a_wrong_answer_is_never_excused() {
+    let wrong = Sample { outcome: Outcome::Wrong("x".to_owned()), ..sample(Kind::Post, 10_000..10_100) };
+    let play = Play { bounds: Bounds { gone: Gone::Edge(0), ..BOUNDS }, clock: Clock::Busy, ..Play::default() };
+    let findings = play.judge(&[wrong]);
+    assert_eq!(findings.wrong, 1);
+    assert_eq!(findings.broken.first().map(|(promise, _)| *promise), Some(Promise::Right));
+}
+
+#[test]
+fn what_waits_after_the_bound_was_still_in_rotation() {
+    let play = Play::default();
+    let findings = play.judge(&[sample(Kind::GetNew, 10_900..11_700)]);
+    assert_eq!((findings.left, findings.broken.len()), (Some(ms(900)), 0));
+    assert_eq!(play.broken(&[sample(Kind::GetNew, 11_100..11_700)]), [Promise::Left]);
+    assert_eq!(play.broken(&[sample(Kind::GetNew, 11_100..11_500)]), [], "400 ms are borne");
+    assert_eq!(play.broken(&[sample(Kind::Transactions, 11_100..13_000)]), [], "they take their time");
+}
+
+#[test]
+fn pauses_of_the_machine_are_taken_off_and_no_more() {
+    let slow = [sample(Kind::GetNew, 11_100..11_700)];
+    let paused = Play { pauses: vec![ms(11_200)..ms(11_350)], ..Play::default() };
+    assert_eq!(paused.broken(&slow), []);
+    let elsewhere = Play { pauses: vec![ms(12_000)..ms(12_500)], ..Play::default() };
+    assert_eq!(elsewhere.broken(&slow), [Promise::Left]);
+    let asleep = Play { pauses: vec![ms(10_100)..ms(10_400)], ..Play::default() };
+    assert_eq!(asleep.broken(&slow), [], "the edge slept as well before it could find out");
+}
+
+#[test]
+fn all_has_to_be_back_in_time() {
+    let late = Play { times: Times { whole: Some(ms(17_300)), ..TIMES }, ..Play::default() };
+    assert_eq!(late.broken(&[]), [Promise::Recovered]);
+    let clients = Play::default();
+    assert_eq!(clients.judge(&[sample(Kind::GetNew, 15_900..16_600)]).recovered, Some(ms(1_600)));
+    assert_eq!(clients.broken(&[sample(Kind::GetNew, 16_500..17_300)]), [Promise::Recovered]);
+    let free = Play { bounds: Bounds { recovers: false, ..BOUNDS }, ..late };
+    assert_eq!(free.broken(&[]), []);
+}
+
+#[test]
+fn a_busy_machine_is_judged_by_outcomes() {
+    let busy = |pauses| Play { clock: Clock::Busy, pauses, ..Play::default() };
+    let late = Times { whole: Some(ms(24_000)), ..TIMES };
+    let slow = [sample(Kind::GetNew, 12_000..13_500), failed(Kind::Post, 13_000..13_100)];
+    assert_eq!(Play { times: late, ..busy(Vec::new()) }.broken(&slow), []);
+    let lost = [failed(Kind::GetNew, 12_000..12_100)];
+    assert_eq!(busy(Vec::new()).broken(&lost), [Promise::Served], "an idle machine has no excuse");
+    assert_eq!(busy(vec![ms(10_500)..ms(11_500)]).broken(&lost), []);
+    let crowded = vec![ms(9_000)..ms(11_500)];
+    assert_eq!(Play { crowded: crowded.clone(), ..busy(Vec::new()) }.broken(&lost), []);
+    assert_eq!(Play { crowded, ..Play::default() }.broken(&lost), [Promise::Served], "only where it is told so");
+}
+
+#[test]
+fn what_happened_beside_the_clients_counts() {
+    let words = || vec!["told".to_owned()];
+    let beside = Beside { twice: words(), fat: words(), amiss: words() };
+    let play = Play { beside, ..Play::default() };
+    assert_eq!(play.broken(&[]), [Promise::Once, Promise::Memory, Promise::Alone]);
+    let seen = Seen { samples: &[], pauses: &[], crowded: &[], clock: Clock::Trusted };
+    assert_eq!(judge(&seen, BOUNDS, TIMES, &Beside::default()).broken.len(), 1, "nothing asked proves nothing");
+}

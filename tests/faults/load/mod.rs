@@ -1,0 +1,192 @@
+//! Steady, bounded load: each client is a thread that does one thing after another at a fixed pace and records each.
+
+pub(crate) mod database;
+mod dns;
+mod transfer;
+mod web;
+
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    thread::{self, JoinHandle},
+    time::{Duration, Instant},
+};
+
+use underpass_tests::harness::wait;
+
+use crate::sample::{Kind, Outcome, Sample, Site};
+
+/// Most samples kept between two looks; beyond it clients stop to record, and the look fails.
+const SAMPLES_MAX: usize = 2_000_000;
+
+/// No client does one thing for longer.
+const TURN_MAX: Duration = Duration::from_secs(60);
+
+/// Public ports of the services, the same at both edges.
+pub(crate) mod ports {
+    /// HTTP to site A.
+    pub(crate) const WEB: u16 = 80;
+    /// HTTP to site B.
+    pub(crate) const WEB_B: u16 = 8080;
+    /// Long transfers.
+    pub(crate) const TRANSFER: u16 = 7000;
+    /// PostgreSQL.
+    pub(crate) const DATABASE: u16 = 5432;
+    /// DNS.
+    pub(crate) const DNS: u16 = 53;
+    /// Redis, for clients that only sit there.
+    pub(crate) const CACHE: u16 = 6379;
+    /// Pours bytes for as long as they are taken.
+    pub(crate) const POUR: u16 = 9000;
+}
+
+/// Numbers that no two questions of a run share.
+static IDS: AtomicU64 = AtomicU64::new(1);
+
+/// A number that nothing else in this run has.
+#[must_use]
+pub(crate) fn fresh_id() -> u64 {
+    IDS.fetch_add(1, Ordering::SeqCst)
+}
+
+/// What all clients share.
+#[derive(Debug)]
+struct Shared {
+    epoch: Instant,
+    stop: AtomicBool,
+    samples: Mutex<Vec<Sample>>,
+    /// When what each client did last had begun.
+    turns: Mutex<Vec<Duration>>,
+}
+
+/// Clients at work; they stop when it is dropped.
+#[derive(Debug)]
+pub(crate) struct Load {
+    shared: Arc<Shared>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+/// One client's view: where it goes, and where it records.
+#[derive(Debug, Clone)]
+struct Client {
+    number: usize,
+    shared: Arc<Shared>,
+    edge: usize,
+    site: Site,
+    at: SocketAddr,
+}
+
+impl Client {
+    fn is_stopped(&self) -> bool {
+        self.shared.stop.load(Ordering::SeqCst)
+    }
+
+    /// Does one thing and records it.
+    fn record(&self, kind: Kind, act: impl FnOnce() -> Outcome) -> Outcome {
+        let began = self.shared.epoch.elapsed();
+        let outcome = act();
+        let ended = self.shared.epoch.elapsed();
+        let sample = Sample { kind, edge: self.edge, site: self.site, began, ended, outcome: outcome.clone() };
+        let mut samples = self.shared.samples.lock().expect("no panic while held");
+        if samples.len() < SAMPLES_MAX {
+            samples.push(sample);
+        }
+        drop(samples);
+        self.shared.turns.lock().expect("no panic while held")[self.number] = began;
+        outcome
+    }
+
+    /// Does something every `every` until stopped.
+    fn pace(&self, every: Duration, mut act: impl FnMut()) {
+        let mut next = Instant::now();
+        while !self.is_stopped() {
+            wait::beat(&mut next, every);
+            act();
+        }
+    }
+}
+
+/// How often clients do what they do.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Pace {
+    /// Of requests and questions.
+    pub(crate) ask: Duration,
+    /// Of blocks.
+    pub(crate) block: Duration,
+    /// Transactions a second, at each edge.
+    pub(crate) transactions: u32,
+}
+
+impl Load {
+    /// Starts clients at every edge.
+    #[must_use]
+    pub(crate) fn start(edges: &[IpAddr], pace: Pace, epoch: Instant) -> Self {
+        let shared = Arc::new(Shared {
+            epoch,
+            stop: AtomicBool::new(false),
+            samples: Mutex::default(),
+            turns: Mutex::default(),
+        });
+        let mut load = Self { shared, threads: Vec::new() };
+        for (edge, address) in edges.iter().enumerate() {
+            let mut run = |site, port, client: Box<dyn FnOnce(Client) + Send>| {
+                let at = SocketAddr::new(*address, port);
+                let mut turns = load.shared.turns.lock().expect("no panic while held");
+                let own = Client { number: turns.len(), shared: load.shared.clone(), edge, site, at };
+                turns.push(Duration::ZERO);
+                drop(turns);
+                load.threads.push(thread::spawn(move || client(own)));
+            };
+            run(Site::A, ports::WEB, Box::new(move |client| web::kept(&client, pace.ask)));
+            run(Site::A, ports::WEB, Box::new(move |client| web::new(&client, pace.ask)));
+            run(Site::A, ports::WEB, Box::new(move |client| web::post(&client, pace.ask)));
+            run(Site::B, ports::WEB_B, Box::new(move |client| web::new(&client, pace.ask)));
+            run(Site::A, ports::TRANSFER, Box::new(move |client| transfer::run(&client, pace.block)));
+            run(Site::A, ports::TRANSFER, Box::new(move |client| transfer::run(&client, pace.block)));
+            run(Site::A, ports::DNS, Box::new(move |client| dns::run(&client, pace.ask)));
+            run(Site::A, ports::DATABASE, Box::new(move |client| database::run(&client, pace.transactions)));
+        }
+        load
+    }
+
+    /// Time of the run.
+    #[must_use]
+    pub(crate) fn now(&self) -> Duration {
+        self.shared.epoch.elapsed()
+    }
+
+    /// Waits until whatever began before `then` is over.
+    pub(crate) fn wait_past(&self, then: Duration) {
+        wait::until("every client to be through with what it was at", TURN_MAX, || {
+            let turns = self.shared.turns.lock().expect("no panic while held");
+            turns.iter().all(|turn| *turn >= then).then_some(())
+        });
+    }
+
+    /// Takes all that was recorded since the last look.
+    ///
+    /// # Panics
+    /// If a client panicked, or there was more than there is room for.
+    #[must_use]
+    pub(crate) fn take(&self) -> Vec<Sample> {
+        let taken = std::mem::take(&mut *self.shared.samples.lock().expect("no panic while held"));
+        assert!(taken.len() < SAMPLES_MAX, "too much load between two looks");
+        taken
+    }
+}
+
+impl Drop for Load {
+    fn drop(&mut self) {
+        self.shared.stop.store(true, Ordering::SeqCst);
+        for thread in self.threads.drain(..) {
+            let _ = thread.join();
+        }
+    }
+}
+
+fn failed(error: impl ToString) -> Outcome {
+    Outcome::Failed(error.to_string())
+}

@@ -1,0 +1,116 @@
+//! One fault after the other: load, break, hold, put right, wait until it is whole, look.
+
+use std::{
+    collections::BTreeSet,
+    time::{Duration, Instant},
+};
+
+use underpass_tests::harness::wait;
+
+use crate::{
+    cases::{Case, Stage},
+    judge::{self, Beside, Clock, RECOVERY, Seen, Times},
+    lab::{self, Lab},
+    load::{Load, Pace, database::committed},
+    pauses::Meter,
+    report::Row,
+};
+
+/// Load without a fault before each.
+const STEADY: Duration = Duration::from_secs(1);
+/// Load after everything is whole again, in which nothing may be harmed any more.
+const AFTER: Duration = Duration::from_millis(1500);
+/// What is not whole by then needs a human.
+const WHOLE_WITHIN: Duration = Duration::from_secs(30);
+/// Memory of a process besides what its links may hold.
+const MEMORY_BASE_KIB: u64 = 96 * 1024;
+/// What a link may hold: 64 MiB in flight and 32 MiB not yet acknowledged.
+const MEMORY_LINK_KIB: u64 = 96 * 1024;
+/// Links of an edge that traffic flows over: of two connectors with two replicas; a replica has half as many.
+const LINKS: u64 = 8;
+
+/// A run on its way.
+#[derive(Debug)]
+pub(crate) struct Run {
+    load: Load,
+    meter: Meter,
+    clock: Clock,
+    stage: Stage,
+    /// What origins had seen twice before, which is told once.
+    twice: BTreeSet<String>,
+}
+
+impl Run {
+    /// Builds the lab and puts the load on.
+    #[must_use]
+    pub(crate) fn start(clock: Clock) -> Self {
+        let lab = Lab::build(clock);
+        // From here on this thread, and every client it starts, is on the clients' host.
+        lab.client.enter();
+        let epoch = Instant::now();
+        let pace = match clock {
+            Clock::Trusted => {
+                Pace { ask: Duration::from_millis(25), block: Duration::from_millis(15), transactions: 40 }
+            }
+            Clock::Busy => Pace { ask: Duration::from_millis(60), block: Duration::from_millis(40), transactions: 20 },
+        };
+        let load = Load::start(&[lab::edge_address(0), lab::edge_address(1)], pace, epoch);
+        let run = Self { load, meter: Meter::start(epoch), clock, stage: Stage::new(lab), twice: BTreeSet::new() };
+        run.load.wait_past(Duration::from_millis(1));
+        run
+    }
+
+    /// Breaks one thing and puts it right again; returns what was found.
+    ///
+    /// # Panics
+    /// If the fault cannot be applied.
+    pub(crate) fn fault(&mut self, case: &Case) -> Row {
+        (case.prepare)(&mut self.stage);
+        let prepared = self.load.now();
+        wait::pass(STEADY);
+        // What met the preparation is over by then.
+        self.load.wait_past(prepared);
+        let _ = self.load.take();
+        let at = self.load.now();
+        (case.strike)(&mut self.stage);
+        let struck = self.load.now();
+        wait::pass(case.hold);
+        let healed = self.load.now();
+        (case.heal)(&mut self.stage);
+        let lacking = self.stage.lab.wait_whole(WHOLE_WITHIN);
+        let whole = lacking.is_none().then(|| self.load.now());
+        wait::pass(AFTER);
+        self.load.wait_past(whole.unwrap_or(healed).max(healed + RECOVERY));
+        let times = Times { at, struck, healed, whole };
+        let samples = self.load.take();
+        let (pauses, crowded) = (self.meter.pauses(), self.meter.crowded());
+        let seen = Seen { samples: &samples, pauses: &pauses, crowded: &crowded, clock: self.clock };
+        let (beside, memory_mib) = self.beside(lacking);
+        let findings = judge::judge(&seen, case.bounds, times, &beside);
+        Row { title: case.title, findings, memory_mib, notes: std::mem::take(&mut self.stage.notes) }
+    }
+
+    /// What happened beside the clients, and the most memory that a process has held.
+    fn beside(&mut self, lacking: Option<String>) -> (Beside, u64) {
+        let mut beside = Beside { amiss: std::mem::take(&mut self.stage.amiss), ..Beside::default() };
+        beside.amiss.extend(lacking.map(|what| format!("not whole after {WHOLE_WITHIN:?}: {what}")));
+        let known = committed();
+        beside.twice.extend(self.stage.lab.audit_database(known));
+        let twice = self.stage.lab.twice().into_iter().filter(|what| self.twice.insert(what.clone()));
+        beside.twice.extend(twice);
+        let mut most = 0;
+        for (name, process) in self.stage.lab.processes() {
+            if !process.is_running() {
+                beside.amiss.push(format!("{name} has ended by itself"));
+                continue;
+            }
+            let links = if name.starts_with("edge") { LINKS } else { LINKS / 2 };
+            let (peak, bound) = (process.memory_peak_kib(), MEMORY_BASE_KIB + links * MEMORY_LINK_KIB);
+            most = most.max(peak);
+            if peak > bound {
+                beside.fat.push(format!("{name} has held {peak} KiB, bound {bound}"));
+            }
+        }
+        (beside, most / 1024)
+    }
+}
