@@ -343,7 +343,11 @@ async fn await_reply(
             biased;
             reply = &mut reply => return reply.map_err(|e| match e {
                 WireError::Lost(_) => Failure::Unanswered(Reason::LinkLost),
-                WireError::Cut(_) | WireError::Ended | WireError::Decode(_) | WireError::OutOfOrder(_) => {
+                WireError::Cut(_)
+                | WireError::Ended
+                | WireError::Decode(_)
+                | WireError::OutOfOrder(_)
+                | WireError::Deaf => {
                     Failure::Unanswered(Reason::ConnectionReset)
                 }
             }),

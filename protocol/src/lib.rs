@@ -15,6 +15,7 @@ pub mod liveness;
 mod pair;
 pub mod proxy;
 pub mod session;
+pub mod sparing;
 pub mod splice;
 pub mod stream;
 pub mod switch;

@@ -162,6 +162,15 @@ pub fn underpass() -> Command {
     process::command(binary())
 }
 
+/// The same, with this file in place of the machine's `resolv.conf`.
+#[must_use]
+pub fn underpass_resolving_by(settings: &Path) -> Command {
+    let mut command = process::command("unshare");
+    let script = "mount --bind \"$0\" /etc/resolv.conf && exec \"$@\"";
+    command.args(["--mount", "--", "sh", "-c", script]).arg(settings).arg(binary());
+    command
+}
+
 fn binary() -> PathBuf {
     let own = env::current_exe().expect("a process knows its own file");
     // target/PROFILE/deps/it-… or target/PROFILE/faults → target/PROFILE/underpass

@@ -14,6 +14,7 @@ use net::Network;
 use protocol::{
     error::StreamCode,
     limits::HEADER_WAIT,
+    sparing::Sparing,
     splice::{Stream, Stuck},
     stream::Open,
     switch::Switch,
@@ -36,6 +37,8 @@ pub struct Service {
     pub resolver: Resolver,
     /// What is counted.
     pub metrics: Metrics,
+    /// How often edges asked for what is not permitted.
+    pub denials: Sparing,
 }
 
 /// What the streams of one link share.
