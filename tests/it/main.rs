@@ -7,6 +7,7 @@ mod failover;
 mod health;
 mod heavy;
 mod http;
+mod http2_abuse;
 mod http2_rules;
 mod http_rules;
 mod identity;

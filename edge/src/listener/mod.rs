@@ -7,6 +7,8 @@ mod placing;
 mod table;
 mod udp;
 
+#[doc(hidden)]
+pub use http::fuzzing;
 pub use http::{Http, Sealer};
 pub use table::{ListenerState, Listeners, ListenersError};
 
