@@ -84,8 +84,8 @@ fn enter_mount_namespace() {
     }
     let own = env::current_exe().expect("a process knows its own file");
     let mut again = Command::new("unshare");
-    again.args(["--mount", "--", "sh", "-c", "mount -t tmpfs tmpfs /mnt && exec \"$0\" \"$@\""]);
-    let error = again.arg(own).args(env::args().skip(1)).env(INSIDE, "1").env("TMPDIR", "/mnt").exec();
+    again.args(["--mount", "--", "sh", "-c", "mount -t tmpfs tmpfs /dev/shm && exec \"$0\" \"$@\""]);
+    let error = again.arg(own).args(env::args().skip(1)).env(INSIDE, "1").env("TMPDIR", "/dev/shm").exec();
     panic!("unshare does not start: {error}");
 }
 

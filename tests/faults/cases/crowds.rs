@@ -1,6 +1,7 @@
 //! Many at once: clients that only sit there, connectors that join together, and churn that must leave nothing behind.
 
 use std::{
+    collections::BTreeMap,
     io::{Read, Write},
     net::SocketAddr,
     time::{Duration, Instant},
@@ -12,7 +13,7 @@ use underpass_tests::harness::{
     wait,
 };
 
-use super::{Case, Stage};
+use super::{Case, Stage, metric};
 use crate::{judge::Gone, lab, load::ports};
 
 const IDLE: usize = 10_000;
@@ -57,8 +58,8 @@ fn idle(stage: &mut Stage) {
         stream.write_all(b"PING\r\n").and_then(|()| stream.read_exact(&mut answer)).ok()
     });
     let (asked, answered) = (clients.div_ceil(100), answered.count());
-    let each = process.memory_kib().saturating_sub(before) * 1024 / u64::try_from(clients.max(1)).unwrap_or(1);
-    stage.notes.push(format!("{clients} clients, {each} bytes each at the edge"));
+    let after = process.memory_kib();
+    stage.notes.push(format!("{clients} clients; the edge at {} MiB, then {} MiB", before / 1024, after / 1024));
     if answered < asked {
         stage.amiss.push(format!("of {asked} idle clients asked, {answered} got an answer"));
     }
@@ -115,13 +116,14 @@ impl Held {
     }
 }
 
-/// Levels of an edge's tables: they must be what is under way, and no more.
-const LEVELS: [&str; 4] = ["underpass_links", "underpass_streams", "underpass_flows", "underpass_requests_in_flight"];
+/// Levels of an edge's tables.
+const LEVELS: [&str; 4] =
+    ["underpass_links ", "underpass_streams ", "underpass_flows{", "underpass_requests_in_flight{"];
 
 fn churn(stage: &mut Stage) {
     let until = Instant::now() + CHURN;
     let warm = Instant::now() + WARM;
-    let (mut before, mut rounds) = (None, 0);
+    let (mut before, mut tables, mut rounds) = (None, BTreeMap::new(), 0);
     while Instant::now() < until {
         // All but the first replica, which is watched, one after the other, by turns killed and asked to go.
         let index = 1 + rounds % 3;
@@ -138,6 +140,7 @@ fn churn(stage: &mut Stage) {
         stage.amiss.extend(stage.lab.wait_whole(Duration::from_secs(20)));
         if before.is_none() && Instant::now() > warm {
             before = Some(holdings(stage));
+            tables = levels(stage);
         }
     }
     let Some(before) = before else { return };
@@ -147,16 +150,24 @@ fn churn(stage: &mut Stage) {
         let (from, to) = (before.memory_kib / 1024, after.memory_kib / 1024);
         stage.notes.push(format!("{name}: {from} to {to} MiB, {} to {} files", before.files, after.files));
     }
-    for host in &stage.lab.edges {
-        let text = host.netns.inside(|| host.edge.metrics());
-        for level in LEVELS {
-            let sum = level_of(&text, level);
-            if sum > UNDER_WAY + 8 {
-                stage.amiss.push(format!("{level} stands at {sum}"));
-            }
-        }
-    }
+    stage.amiss.extend(levels(stage).into_iter().filter_map(|(level, sum)| {
+        let bound = tables.get(&level).copied().unwrap_or(0) + UNDER_WAY;
+        (sum > bound).then(|| format!("{level} stands at {sum}, bound {bound}"))
+    }));
     stage.notes.push(format!("{rounds} replicas replaced"));
+}
+
+/// How full the tables of each edge are.
+fn levels(stage: &Stage) -> BTreeMap<String, u64> {
+    let edges = stage.lab.edges.iter().enumerate();
+    let of = edges.flat_map(|(number, host)| {
+        let text = host.netns.inside(|| host.edge.metrics());
+        LEVELS.map(|level| {
+            let name = level.trim_end_matches([' ', '{']);
+            (format!("{name} of edge-{}", number + 1), metric(&text, &[level]))
+        })
+    });
+    of.collect()
 }
 
 fn holdings(stage: &Stage) -> Vec<(&'static str, Held)> {
@@ -166,14 +177,4 @@ fn holdings(stage: &Stage) -> Vec<(&'static str, Held)> {
         ("edge-2", Held::of(&edges[1].edge.process)),
         ("a1", Held::of(&replicas[0].connector.process)),
     ]
-}
-
-/// The sum of a gauge over its labels.
-fn level_of(metrics: &str, name: &str) -> u64 {
-    let values = metrics.lines().filter_map(|line| {
-        let rest = line.strip_prefix(name)?;
-        let is_it = rest.starts_with(' ') || rest.starts_with('{');
-        is_it.then(|| rest.rsplit(' ').next()?.parse::<u64>().ok()).flatten()
-    });
-    values.sum()
 }

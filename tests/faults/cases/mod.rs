@@ -139,6 +139,12 @@ impl Case {
     }
 }
 
+/// The sum of the metrics whose line holds all of `parts`.
+fn metric(text: &str, parts: &[&str]) -> u64 {
+    let lines = text.lines().filter(|line| !line.starts_with('#') && parts.iter().all(|part| line.contains(part)));
+    lines.filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok()).sum()
+}
+
 /// Every fault, in the order of the table.
 #[must_use]
 pub(crate) fn all() -> Vec<Case> {

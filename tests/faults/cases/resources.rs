@@ -3,9 +3,9 @@
 use std::{fs, net::SocketAddr, path::PathBuf, time::Duration};
 
 use rustix::process::{Pid, Resource, Rlimit, prlimit};
-use underpass_tests::harness::{Process, client, wait};
+use underpass_tests::harness::{Process, client, http, wait};
 
-use super::{Case, Stage};
+use super::{Case, Stage, metric};
 use crate::{
     judge::Gone,
     lab::{self},
@@ -44,7 +44,11 @@ pub(super) fn cases() -> Vec<Case> {
             .hold(Duration::from_secs(4))
             .heal(|stage| {
                 stage.held.clear();
-                feed_files(&stage.lab.replicas[0].connector.process);
+                let replica = &stage.lab.replicas[0];
+                feed_files(&replica.connector.process);
+                let metrics = replica.netns.inside(|| http::get(replica.connector.file.admin, "/metrics"));
+                let metrics = metrics.map(|answer| answer.body).unwrap_or_default();
+                struck(stage, metric(&metrics, &["dials_refused_total{", "connector_overloaded"]), "dials");
             }),
         Case::new("files-edge", "file descriptors of an edge used up")
             .gone(Gone::Edge(0))
@@ -55,7 +59,10 @@ pub(super) fn cases() -> Vec<Case> {
             .hold(Duration::from_secs(4))
             .heal(|stage| {
                 stage.held.clear();
-                feed_files(&stage.lab.edges[0].edge.process);
+                let host = &stage.lab.edges[0];
+                feed_files(&host.edge.process);
+                let metrics = host.netns.inside(|| host.edge.metrics());
+                struck(stage, metric(&metrics, &["flows_refused_total{", "\"accept\""]), "accepts");
             }),
         Case::new("memory-cap", "memory capped (cgroup) at the bound, under 60 readers that take nothing")
             .strike(|stage| {
@@ -81,6 +88,14 @@ fn hold(stage: &mut Stage, count: usize, port: u16, says: &[u8]) {
     // An edge without files does not take them all; the kernel does.
     let opened = (0..count).filter_map(|_| client::connect(at).ok());
     stage.held.extend(opened.filter_map(|mut stream| stream.write_all(says).ok().map(|()| stream)));
+}
+
+/// Files have run out only if something was refused for want of them.
+fn struck(stage: &mut Stage, refused: u64, what: &str) {
+    stage.notes.push(format!("{refused} {what} refused for want of files"));
+    if refused == 0 {
+        stage.amiss.push("files have not run out, so nothing is proved".to_owned());
+    }
 }
 
 fn starve_of_files(process: &Process) {

@@ -138,7 +138,7 @@ fn a_busy_machine_is_judged_by_outcomes() {
     assert_eq!(busy(vec![ms(10_500)..ms(11_500)]).broken(&lost), []);
     let crowded = vec![ms(9_000)..ms(11_500)];
     assert_eq!(Play { crowded: crowded.clone(), ..busy(Vec::new()) }.broken(&lost), []);
-    assert_eq!(Play { crowded, ..Play::default() }.broken(&lost), [Promise::Served], "only where it is told so");
+    assert!(!Play { crowded, ..Play::default() }.broken(&lost).is_empty(), "only where it is told so");
 }
 
 #[test]
