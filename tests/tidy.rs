@@ -195,6 +195,35 @@ fn members_say_what_they_are_for() {
     assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
 }
 
+#[test]
+fn every_threat_has_a_drill_that_is_there() {
+    let model = fs::read_to_string(root().join("docs/security.md")).expect("there is a threat model");
+    let table = model.split_once("## Threats, defences, drills").expect("it has a table").1;
+    let rows: Vec<&str> = table.lines().skip_while(|line| !line.starts_with("|---")).skip(1).collect();
+    let rows = rows.split(|line| !line.starts_with('|')).next().unwrap_or_default();
+    assert!(rows.len() > 20, "the table is read");
+    let tests: BTreeSet<String> = sources().iter().flat_map(|source| test_names(&source.lines)).collect();
+    let mut wrong = Vec::new();
+    for row in rows {
+        let drills: Vec<&str> =
+            row.trim_end_matches('|').rsplit('|').next().unwrap_or_default().split('`').skip(1).step_by(2).collect();
+        if drills.is_empty() {
+            wrong.push(format!("no drill: {row}"));
+        }
+        wrong.extend(
+            drills.iter().filter(|drill| !tests.contains(**drill)).map(|drill| format!("no test is named {drill}")),
+        );
+    }
+    assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
+}
+
+/// Functions that stand under a test's attribute.
+fn test_names(lines: &[String]) -> impl Iterator<Item = String> {
+    let is_test = |line: &str| line.starts_with("#[test]") || line.starts_with("#[tokio::test");
+    let heads = lines.windows(2).filter(move |pair| is_test(pair[0].trim_start()));
+    heads.filter_map(|pair| Some(word(pair[1].trim_start().trim_start_matches("async ").strip_prefix("fn ")?)))
+}
+
 /// A module named like a crate, as `config` is in the edge.
 fn is_own_module(krate: &str, name: &str) -> bool {
     let source = root().join(krate).join("src");
@@ -323,6 +352,9 @@ fn the_rules_see_what_they_look_for() {
     ));
     let rooms: Vec<String> = rooms.into_iter().map(|(_, room)| room).collect();
     assert_eq!(rooms, ["health", "model", "store", "tunnel", "admin", "edge"]);
+    let tests: Vec<String> =
+        test_names(&lines("#[test]\nfn a() {\n    #[tokio::test(x)]\n    async fn b() {\nfn c() {")).collect();
+    assert_eq!(tests, ["a", "b"]);
     let found = functions(&lines("fn a() {\n}\nimpl B {\n    pub(crate) async fn b() {\n        x\n    }\n}\nfn c();"));
     assert_eq!(found, [(1, 2), (4, 6)]);
 }

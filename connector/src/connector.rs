@@ -2,7 +2,7 @@
 
 use std::{
     io,
-    net::{IpAddr, UdpSocket},
+    net::{IpAddr, SocketAddr, UdpSocket},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -16,6 +16,7 @@ use net::{Network, Workers};
 use protocol::{
     control::{Enrol, Refusal, RefusalCode, RouteClaim},
     id::{Name, Target},
+    sparing::Sparing,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{info, warn};
@@ -72,6 +73,8 @@ pub async fn run(start: Start) -> Result<(), ConnectorError> {
     let state = Arc::new(ConnectorState::open(&config.state_dir)?);
     let edges = edges(&config, token.as_ref())?;
     let admin_listener = network.listen(config.admin_listen)?;
+    // Where it really is: the port may have been left to the system.
+    let listening = admin_listener.local_addr()?;
     let workers = Workers::start("carry", config.workers)?;
     let resolver = Resolver::system();
     let metrics = Metrics::default();
@@ -86,7 +89,13 @@ pub async fn run(start: Start) -> Result<(), ConnectorError> {
         () = stop.cancelled() => return Ok(()),
     };
     info!(connector = %identity.peer().connector, replica = %state.replica(), "connector starts");
-    let service = Arc::new(Service { policy: policy(&config), network: network.clone(), resolver, metrics });
+    let service = Arc::new(Service {
+        policy: policy(&config, listening),
+        network: network.clone(),
+        resolver,
+        metrics,
+        denials: Sparing::default(),
+    });
     let renewal = Arc::new(Renewal::new(state, identity));
     let claim = |(vnet, cidr): &(Name, _)| RouteClaim { vnet: vnet.to_string(), cidr: format!("{cidr}") };
     let routes: Arc<[RouteClaim]> = config.routes.iter().map(claim).collect();
@@ -134,11 +143,11 @@ fn edges(config: &Config, token: Option<&JoinToken>) -> Result<Vec<Target>, Conn
     Ok(edges)
 }
 
-fn policy(config: &Config) -> Policy {
+fn policy(config: &Config, listening: SocketAddr) -> Policy {
     let rules = Rules { routes: config.routes.clone(), maps: config.maps.clone(), allow: config.allow.clone() };
     // Only an address of this host can be bound.
     let is_local = |ip: IpAddr| UdpSocket::bind((ip, 0)).is_ok();
-    Policy::new(rules, Host { listening: vec![config.admin_listen], is_local })
+    Policy::new(rules, Host { listening: vec![listening], is_local })
 }
 
 /// The identity in `state_dir`, or a new one for the join token.

@@ -26,7 +26,7 @@ use crate::{
     admin::{self, Admin, AdminToken, TokenError},
     balancer::Balancer,
     health::{Board, BoardParts},
-    listener::{Http, Listeners, ListenersError, Sealer, Shared},
+    listener::{Http, Listeners, ListenersError, Sealer, Shared, Sources},
     metrics::Metrics,
     model::Config,
     offramp::{Offramp, TlsError},
@@ -110,14 +110,14 @@ pub async fn run(start: Start) -> Result<(), EdgeError> {
     let admin_stop = CancellationToken::new();
     let (unready, readiness) = watch::channel(vec!["listeners are not bound yet".to_owned()]);
     let rooms = build(&config, network, grace, readiness, &admin_stop)?;
-    rooms.reload(&config)?;
+    rooms.reload(&config).await?;
     unready.send_replace(Vec::new());
     ready.cancel();
     info!(edge = %config.name, "edge is ready");
     loop {
         tokio::select! {
             () = stop.cancelled() => break,
-            Some(next) = reloads.recv() => rooms.try_reload(&config, &next),
+            Some(next) = reloads.recv() => rooms.try_reload(&config, &next).await,
         }
     }
     unready.send_replace(vec!["the edge is shutting down".to_owned()]);
@@ -171,6 +171,7 @@ fn build(
         view: handles.view.clone(),
         reports: handles.reports,
         metrics: metrics.clone(),
+        sources: Sources::default(),
         http: http.clone(),
         cut: cut.clone(),
     };
@@ -243,10 +244,10 @@ async fn rotate(certificates: Arc<EdgeCertificates>) {
 
 impl Rooms {
     /// Puts a catalog in force: first what can fail, files and listeners.
-    fn reload(&self, config: &Config) -> Result<(), EdgeError> {
+    async fn reload(&self, config: &Config) -> Result<(), EdgeError> {
         let tls = self.offramp.read_tls(&config.catalog)?;
         // Flows of new listeners wait for the first view that knows their pools.
-        self.listeners.apply(&config.catalog)?;
+        self.listeners.apply(&config.catalog).await?;
         self.offramp.put_tls(tls);
         self.registry.grant(config.catalog.grants.clone());
         let catalog = self.store.apply(config.catalog.clone());
@@ -255,7 +256,7 @@ impl Rooms {
         Ok(())
     }
 
-    fn try_reload(&self, running: &Config, next: &Config) {
+    async fn try_reload(&self, running: &Config, next: &Config) {
         let fixed = [
             ("name", running.name == next.name),
             ("state_dir", running.state_dir == next.state_dir),
@@ -268,7 +269,7 @@ impl Rooms {
         for (key, _) in fixed.iter().filter(|(_, same)| !same) {
             warn!(key, "this setting changes only with a restart");
         }
-        if let Err(error) = self.reload(next) {
+        if let Err(error) = self.reload(next).await {
             self.metrics.reload("refused");
             error!(%error, "reload refused: the catalog before stays in force");
         }

@@ -31,6 +31,7 @@ pub struct Metrics {
     requests: Family<RequestLabel, Counter<u64, AtomicU64>>,
     requests_in_flight: Family<ListenerLabel, Gauge<i64, AtomicI64>>,
     request_duration: Family<ListenerLabel, Histogram, fn() -> Histogram>,
+    abuse: Family<RefusedLabel, Counter<u64, AtomicU64>>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -105,6 +106,8 @@ pub enum RefusedFlow {
     ClientGone,
     /// The TLS handshake failed.
     Handshake,
+    /// A load balancer in front did not say whose connection it is.
+    ProxyHeader,
 }
 
 impl RefusedFlow {
@@ -116,6 +119,7 @@ impl RefusedFlow {
             Self::NotReplayable => "not_replayable",
             Self::ClientGone => "client_gone",
             Self::Handshake => "tls_handshake",
+            Self::ProxyHeader => "proxy_header",
         }
     }
 }
@@ -167,6 +171,7 @@ impl Default for Metrics {
             requests: Family::default(),
             requests_in_flight: Family::default(),
             request_duration: Family::new_with_constructor(|| Histogram::new(DURATIONS)),
+            abuse: Family::default(),
         }
     }
 }
@@ -249,6 +254,11 @@ impl Metrics {
         self.request_duration.get_or_create(&ListenerLabel { listener }).observe(taken.as_secs_f64());
     }
 
+    /// An HTTP/2 client was told to go away, by what was too much.
+    pub fn abuse(&self, listener: &Name, why: &'static str) {
+        self.abuse.get_or_create(&RefusedLabel { listener: listener.to_string(), why }).inc();
+    }
+
     /// A probe is over: `healthy`, or its reason.
     pub fn probe(&self, pool: &Name, outcome: &'static str) {
         self.probes.get_or_create(&ProbeLabel { pool: pool.to_string(), outcome }).inc();
@@ -278,6 +288,7 @@ impl Metrics {
             dropped.get_or_create(&DroppedLabel { reason: why.as_str() }).inc_by(count);
         }
         registry.register("datagrams_dropped", "Payloads of UDP sessions thrown away, by reason", dropped);
+        registry.register("abuse", "HTTP/2 clients that asked too much, by listener and of what", self.abuse.clone());
         registry.register("requests", "HTTP requests ended, by listener and class of code", self.requests.clone());
         let in_flight = self.requests_in_flight.clone();
         registry.register("requests_in_flight", "HTTP requests on their way, by listener", in_flight);

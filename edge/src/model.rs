@@ -131,6 +131,8 @@ pub enum Check {
     Http(HttpCheck),
     /// A UDP payload is answered.
     Udp(UdpCheck),
+    /// The origin's host answers an ICMP echo request.
+    Icmp,
 }
 
 /// A UDP probe.
@@ -239,6 +241,15 @@ pub struct Origin {
     pub address: Target,
     /// Share of the pool's flows, 0 to 1,000; 0 takes none and is still probed.
     pub weight: f64,
+    /// What its pool says: every connection to it begins by telling whose it is.
+    pub proxy_protocol: Option<ProxyVersion>,
+}
+
+/// Which version of the PROXY protocol is spoken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ProxyVersion {
+    /// Binary.
+    V2,
 }
 
 /// Ordered pools and what to do among them.
@@ -301,6 +312,8 @@ pub struct Listener {
     pub replay: bool,
     /// A flow that carries nothing for this long is closed; absent: never. UDP sessions always have one.
     pub idle_timeout: Option<Duration>,
+    /// Who speaks the PROXY protocol here, and must.
+    pub proxies: Vec<IpNetwork>,
     /// What only HTTP listeners know.
     pub http: HttpSettings,
 }

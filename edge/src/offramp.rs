@@ -3,6 +3,7 @@
 //!
 //! It chooses nothing and retries nothing.
 
+mod echo;
 mod session;
 mod settings;
 mod speaking;
@@ -15,8 +16,8 @@ pub use tls::{Tls, TlsError, TlsTable};
 pub use wire::Wire;
 
 use std::{
-    io,
-    net::SocketAddr,
+    io::{self, IoSlice},
+    net::{IpAddr, SocketAddr},
     pin::pin,
     sync::Arc,
     time::{Duration, Instant},
@@ -29,6 +30,7 @@ use protocol::{
     error::{Reason, StreamCode},
     id::{Host, LinkId, Name},
     limits::{FIRST_BYTES_MAX, NUDGE_AFTER},
+    proxy::{Ends, Header},
     splice::Stream,
     stream::{self, OpenTcp, Reply},
     wire::{WireError, read_reply},
@@ -37,7 +39,7 @@ use quinn::SendStream;
 use tokio::{sync::watch, time};
 
 use crate::{
-    model::{Catalog, Held, Origin, Via},
+    model::{Catalog, Held, Origin, ProxyVersion, Via},
     tunnel::{Link, LinksView, OpenError},
 };
 
@@ -99,6 +101,10 @@ pub enum Failure {
 #[derive(Debug, Default)]
 pub struct First<'a> {
     client: Option<&'a Socket>,
+    /// Whom the origin is told of, if it wants to know.
+    announced: Header,
+    /// So many bytes at the beginning are that word, and not the client's.
+    head: usize,
     bytes: BytesMut,
     sent: usize,
     ended: bool,
@@ -114,14 +120,14 @@ impl<'a> First<'a> {
 
     /// The first bytes of this client; `replay`: they may be delivered twice.
     #[must_use]
-    pub fn of(client: &'a Socket, replay: bool) -> Self {
-        Self { client: Some(client), replay, ..Self::default() }
+    pub fn of(client: &'a Socket, ends: Ends, replay: bool) -> Self {
+        Self { client: Some(client), announced: Header::Client(ends), replay, ..Self::default() }
     }
 
-    /// How many bytes the origin's stream has been given.
+    /// How many of the client's bytes the origin's stream has been given.
     #[must_use]
     pub fn sent(&self) -> usize {
-        self.sent
+        self.sent.saturating_sub(self.head)
     }
 
     /// Bytes that the origin's stream has not been given yet.
@@ -133,12 +139,30 @@ impl<'a> First<'a> {
     /// True if trying elsewhere cannot deliver anything twice that matters.
     #[must_use]
     pub fn may_be_placed_again(&self) -> bool {
-        self.replay || self.sent == 0 || is_client_hello(&self.bytes[..self.sent])
+        self.replay || self.sent <= self.head || is_client_hello(&self.bytes[self.head..self.sent])
+    }
+
+    /// Begins anew for this origin, with the word that it wants ahead of everything.
+    fn begin(&mut self, origin: &Origin) {
+        self.sent = 0;
+        let word = match origin.proxy_protocol {
+            Some(ProxyVersion::V2) => self.announced.encode(),
+            None => Bytes::new(),
+        };
+        if self.bytes[..self.head] != word[..] {
+            let from_client = self.bytes.split_off(self.head);
+            self.head = word.len();
+            self.bytes = [&word[..], &from_client].concat()[..].into();
+        }
+    }
+
+    fn room(&self) -> usize {
+        FIRST_BYTES_MAX.saturating_sub(self.bytes.len() - self.head)
     }
 
     /// Reads what the client has sent, up to the bound; then reading pauses.
     fn read(&mut self) -> io::Result<()> {
-        let room = FIRST_BYTES_MAX - self.bytes.len();
+        let room = self.room();
         let (Some(client), false, 1..) = (self.client, self.ended, room) else {
             return Err(io::ErrorKind::WouldBlock.into());
         };
@@ -162,7 +186,7 @@ impl<'a> First<'a> {
             match self.read() {
                 Ok(()) => {}
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => match self.client {
-                    Some(client) if !self.ended && self.bytes.len() < FIRST_BYTES_MAX => {
+                    Some(client) if !self.ended && self.room() > 0 => {
                         if client.readable().await.is_err() {
                             return Failure::ClientGone;
                         }
@@ -207,17 +231,30 @@ impl Offramp {
     /// # Errors
     /// [`Failure`].
     pub async fn open(&self, opening: Opening<'_>, first: &mut First<'_>) -> Result<Opened, Failure> {
-        first.sent = 0;
+        first.begin(opening.origin);
         match (opening.via, &opening.origin.vnet) {
             (Via::Link(id), Some(vnet)) => {
-                let link = self.links.borrow().links.get(&id).cloned();
-                let link = link.ok_or_else(|| refused(Reason::LinkLost, "the link is gone"))?;
                 let target = opening.origin.address.clone();
                 let header = stream::Open::Tcp(OpenTcp { vnet: vnet.clone(), target, wait: opening.wait });
-                open_over(link, opening, &header, first).await
+                open_over(self.link(id)?, opening, &header, first).await
             }
-            (Via::Direct, None) => self.dial(opening).await,
+            (Via::Direct, None) => self.dial(opening, first).await,
             (Via::Link(_), None) | (Via::Direct, Some(_)) => Err(refused(Reason::NoRoute, "the origin has moved")),
+        }
+    }
+
+    fn link(&self, id: LinkId) -> Result<Arc<Link>, Failure> {
+        let link = self.links.borrow().links.get(&id).cloned();
+        link.ok_or_else(|| refused(Reason::LinkLost, "the link is gone"))
+    }
+
+    /// The addresses of a host, as the edge itself knows them.
+    async fn addresses(&self, host: &Host) -> Result<Vec<IpAddr>, Failure> {
+        match host {
+            Host::Ip(ip) => Ok(vec![*ip]),
+            Host::Name(name) => {
+                self.resolver.resolve(name).await.map_err(|text| Failure::Refused(Reason::DnsFailed, text))
+            }
         }
     }
 
@@ -233,23 +270,19 @@ impl Offramp {
         self.links.borrow().links.get(&link).map(|l| l.connector.clone())
     }
 
-    async fn dial(&self, opening: Opening<'_>) -> Result<Opened, Failure> {
+    async fn dial(&self, opening: Opening<'_>, first: &mut First<'_>) -> Result<Opened, Failure> {
         let started = Instant::now();
         let dialled = time::timeout(opening.wait, self.dial_any(opening.origin)).await;
         let late = || refused(Reason::ConnectTimeout, "no answer in time");
         let socket = dialled.unwrap_or_else(|_| Err(late()))?;
+        // A fresh socket has room for so little; what it should not take goes with the client's bytes.
+        first.sent = socket.try_write(&[IoSlice::new(&first.bytes[..first.head])]).unwrap_or(0);
         Ok(Opened { carrier: Carrier::Direct(socket), connect: started.elapsed() })
     }
 
     async fn dial_any(&self, origin: &Origin) -> Result<Socket, Failure> {
-        let ips = match &origin.address.host {
-            Host::Ip(ip) => vec![*ip],
-            Host::Name(name) => {
-                self.resolver.resolve(name).await.map_err(|text| Failure::Refused(Reason::DnsFailed, text))?
-            }
-        };
         let mut last = refused(Reason::DnsFailed, "the name has no address");
-        for ip in ips {
+        for ip in self.addresses(&origin.address.host).await? {
             let address = SocketAddr::new(ip, origin.address.port);
             match self.network.dial(address).await {
                 Ok(socket) => return Ok(socket),
@@ -310,7 +343,11 @@ async fn await_reply(
             biased;
             reply = &mut reply => return reply.map_err(|e| match e {
                 WireError::Lost(_) => Failure::Unanswered(Reason::LinkLost),
-                WireError::Cut(_) | WireError::Ended | WireError::Decode(_) | WireError::OutOfOrder(_) => {
+                WireError::Cut(_)
+                | WireError::Ended
+                | WireError::Decode(_)
+                | WireError::OutOfOrder(_)
+                | WireError::Deaf => {
                     Failure::Unanswered(Reason::ConnectionReset)
                 }
             }),

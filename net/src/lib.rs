@@ -7,12 +7,14 @@
 pub mod datagrams;
 pub mod memory;
 pub mod network;
+pub mod ping;
 pub mod resolve;
 pub mod socket;
 pub mod workers;
 
 pub use datagrams::{Batch, Datagrams, Front, Peer};
 pub use network::{Listener, Network, Os};
+pub use ping::PingError;
 pub use resolve::Resolver;
 pub use socket::{Parked, Socket};
 pub use workers::Workers;

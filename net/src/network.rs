@@ -5,6 +5,7 @@ use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     pin::Pin,
     sync::Arc,
+    time::Duration,
 };
 
 use quinn::{AsyncUdpSocket, Runtime, TokioRuntime};
@@ -12,7 +13,10 @@ use rustix::net::sockopt::{Ipv4PathMtuDiscovery, Ipv6PathMtuDiscovery, set_ip_mt
 use socket2::{Domain, Protocol, Type};
 use tokio::net::{TcpSocket, TcpStream, UdpSocket};
 
-use crate::{Datagrams, Front, Socket};
+use crate::{
+    Datagrams, Front, Socket,
+    ping::{self, PingError},
+};
 
 /// Connections waiting to be accepted; the kernel caps it at `net.core.somaxconn`.
 pub(crate) const BACKLOG: u32 = 4096;
@@ -55,6 +59,11 @@ pub trait Network: fmt::Debug + Send + Sync + 'static {
     /// The kernel's, or `Unsupported` where a network has none.
     fn dial_udp(&self, _address: SocketAddr) -> io::Result<Datagrams> {
         Err(io::ErrorKind::Unsupported.into())
+    }
+
+    /// Sends a host one ICMP echo request and waits for its answer, without an end.
+    fn ping(&self, _ip: IpAddr) -> Boxed<'_, Result<Duration, PingError>> {
+        Box::pin(std::future::ready(Err(PingError::NotPermitted)))
     }
 }
 
@@ -117,6 +126,10 @@ impl Network for Os {
         socket.set_nonblocking(true)?;
         socket.connect(&address.into())?;
         Ok(Datagrams::new(UdpSocket::from_std(socket.into())?))
+    }
+
+    fn ping(&self, ip: IpAddr) -> Boxed<'_, Result<Duration, PingError>> {
+        Box::pin(ping::ping(ip))
     }
 }
 

@@ -334,7 +334,7 @@ impl RefusedOpen {
 }
 
 /// What a receiver accepts: not too long, and on one line.
-fn cut(text: &str) -> String {
+pub(crate) fn cut(text: &str) -> String {
     text.chars()
         .map(|c| if c.is_control() { ' ' } else { c })
         .scan(0, |used, c| {

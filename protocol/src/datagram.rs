@@ -10,6 +10,8 @@
 //!             | u16 BE|
 //! ```
 
+use std::cell::RefCell;
+
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
 use crate::codec::DecodeError;
@@ -21,14 +23,20 @@ pub const FRAME_HEAD: usize = 2;
 /// Largest payload: that of the largest UDP packet over IPv4.
 pub const PAYLOAD_MAX: usize = 65_507;
 
-/// Room taken from the allocator at a time; many payloads share it.
-const BLOCK: usize = 256 * 1024;
+/// Room taken from the allocator at a time; several payloads share it. Every session has one, and a payload that waits
+/// keeps its whole block, so it is small.
+const BLOCK: usize = 16 * 1024;
 /// What an unreadable datagram is called in errors, where frames have their kind.
 const DATAGRAM: u16 = 0;
 
 /// Where payloads are put one after the other, so that each has room for its head right before it.
 #[derive(Debug, Default)]
 pub struct Arena(BytesMut);
+
+thread_local! {
+    /// Where a payload whose size is not known yet is read to, so that no session needs room for the largest.
+    static SCRATCH: RefCell<BytesMut> = RefCell::default();
+}
 
 /// A payload on its way into the tunnel, with room for its head.
 #[derive(Debug)]
@@ -49,20 +57,18 @@ impl Arena {
     /// # Errors
     /// What `read` says.
     pub fn fill<E>(&mut self, read: impl FnOnce(&mut BytesMut) -> Result<usize, E>) -> Result<Packet, E> {
-        self.make_room(usize::from(u16::MAX));
-        match read(&mut self.0) {
-            Ok(_) => Ok(Packet(self.0.split())),
-            Err(error) => {
-                self.0.clear();
-                Err(error)
-            }
-        }
+        SCRATCH.with_borrow_mut(|scratch| {
+            scratch.clear();
+            scratch.reserve(usize::from(u16::MAX));
+            read(scratch)?;
+            Ok(self.copy(scratch))
+        })
     }
 
     fn make_room(&mut self, payload: usize) {
         self.0.clear();
         if self.0.capacity() < DATAGRAM_HEAD + payload {
-            self.0.reserve(BLOCK);
+            self.0.reserve(BLOCK.max(DATAGRAM_HEAD + payload));
         }
         self.0.put_bytes(0, DATAGRAM_HEAD);
     }

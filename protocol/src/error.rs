@@ -2,6 +2,8 @@
 
 use std::{fmt, io};
 
+use net::PingError;
+
 /// Why a link was closed: the application code of a QUIC CONNECTION_CLOSE.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[repr(u32)]
@@ -179,6 +181,8 @@ reasons! {
     PassiveFailures = 19, "passive_failures";
     /// The connector itself ran out of something (descriptors, ports).
     ConnectorOverloaded = 20, "connector_overloaded";
+    /// Whoever was to ask by ICMP cannot: its system gives it no socket for that, or it knows no ICMP.
+    IcmpNotPermitted = 21, "icmp_not_permitted";
 }
 
 impl Reason {
@@ -196,6 +200,18 @@ impl Reason {
             io::ErrorKind::TimedOut => Self::ConnectTimeout,
             io::ErrorKind::AddrNotAvailable | io::ErrorKind::OutOfMemory => Self::ConnectorOverloaded,
             _ => Self::NetworkUnreachable,
+        }
+    }
+}
+
+impl Reason {
+    /// Why an echo request could not be sent, or told that there is no way.
+    #[must_use]
+    pub fn of_ping(error: &PingError) -> Self {
+        match error {
+            PingError::NotPermitted => Self::IcmpNotPermitted,
+            PingError::Failed(error) if Self::of_dial(error) == Self::ConnectorOverloaded => Self::ConnectorOverloaded,
+            PingError::Failed(_) => Self::NetworkUnreachable,
         }
     }
 }

@@ -81,6 +81,8 @@ mod tests {
             ("FIRST_BYTES_MAX", bytes(FIRST_BYTES_MAX)),
             ("HEADER_WAIT", time(HEADER_WAIT)),
             ("REGISTER_WAIT", time(REGISTER_WAIT)),
+            ("HEARD_WAIT", time(HEARD_WAIT)),
+            ("STRANGER_WINDOW", bytes(STRANGER_WINDOW as usize)),
             ("DIAL_WAIT_MAX", time(DIAL_WAIT_MAX)),
             ("STUCK_MAX", STUCK_MAX.to_string()),
             ("STALL_AFTER", time(STALL_AFTER)),

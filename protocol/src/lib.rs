@@ -13,7 +13,9 @@ pub mod limits;
 pub mod liveness;
 #[cfg(test)]
 mod pair;
+pub mod proxy;
 pub mod session;
+pub mod sparing;
 pub mod splice;
 pub mod stream;
 pub mod switch;

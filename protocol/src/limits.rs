@@ -31,12 +31,14 @@ pub const SUSPECT_AFTER: Duration = Duration::from_millis(300);
 
 /// Streams an edge may have open on one link. 16,384 costs quinn about 1.4 MiB a link.
 pub const STREAMS_MAX: u32 = 16_384;
-/// Streams a connector may have open on one link: the control stream, and room for what comes.
-pub const CONNECTOR_STREAMS_MAX: u32 = 8;
+/// Streams a connector may have open on one link: the control stream. Another would be kept, and read by nobody.
+pub const CONNECTOR_STREAMS_MAX: u32 = 1;
 /// Bytes one stream may have in flight towards a reader: 335 Mbit/s at 100 ms.
 pub const STREAM_WINDOW: u32 = 4 * 1024 * 1024;
 /// Bytes all streams of a link may have in flight towards their readers; memory bound of a link.
 pub const LINK_WINDOW: u32 = 64 * 1024 * 1024;
+/// Bytes an edge takes from a peer that has not registered yet, all its streams together: room for the longest message.
+pub const STRANGER_WINDOW: u32 = 128 * 1024;
 /// Bytes a link may have sent and not yet seen acknowledged.
 pub const SEND_WINDOW: u64 = 32 * 1024 * 1024;
 /// A flow whose reader takes nothing for this long may be reset when the link's window runs short.
@@ -46,6 +48,8 @@ pub const STALL_AFTER: Duration = Duration::from_secs(5);
 pub const HEADER_WAIT: Duration = Duration::from_secs(5);
 /// A registration, enrolment or renewal must be whole within this time.
 pub const REGISTER_WAIT: Duration = Duration::from_secs(5);
+/// A peer that has not taken a control message within this time is deaf, and is cut off.
+pub const HEARD_WAIT: Duration = Duration::from_secs(5);
 /// Longest time an edge may ask a connector to spend on one dial.
 pub const DIAL_WAIT_MAX: Duration = Duration::from_secs(60);
 /// This many flows with a stuck reader may hold more than half of a link's window; from there on the stalled are reset.
@@ -67,6 +71,6 @@ pub const EARLY_PAYLOADS_MAX: usize = 32;
 /// Their bytes, heads included: room for the largest payload.
 pub const EARLY_BYTES_MAX: usize = 64 * 1024;
 /// Bytes of one UDP session that may wait for its stream: payloads too large for a datagram.
-pub const SESSION_BACKLOG_MAX: usize = 1024 * 1024;
+pub const SESSION_BACKLOG_MAX: usize = 256 * 1024;
 /// Longest silence after which a connector may be asked to end a UDP session.
 pub const SESSION_IDLE_MAX: Duration = Duration::from_secs(30 * 86_400);

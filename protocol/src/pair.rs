@@ -10,7 +10,7 @@ use rustls::{RootCertStore, crypto::aws_lc_rs, pki_types::PrivatePkcs8KeyDer, ve
 
 use crate::{
     splice::Stream,
-    transport::{Side, allow_large_packets, link_transport},
+    transport::{Side, admit, allow_large_packets, link_transport},
     version::ALPN_LINK,
 };
 
@@ -31,6 +31,7 @@ impl Pair {
         let connecting = connector.connect_with(client, address, NAME).expect("a good configuration");
         let accepting = async { edge.accept().await.expect("open").await.expect("a handshake") };
         let (dialled, accepted) = tokio::join!(connecting, accepting);
+        admit(&accepted);
         Self { edge: accepted, connector: dialled.expect("a handshake"), _endpoints: [edge, connector] }
     }
 

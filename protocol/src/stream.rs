@@ -16,6 +16,7 @@ use crate::{
 
 const TCP: u8 = 2;
 const UDP: u8 = 3;
+const PING: u8 = 4;
 const CONNECTED: u8 = 1;
 const REFUSED: u8 = 2;
 
@@ -50,6 +51,13 @@ struct WireOpenUdp {
 }
 
 #[derive(SchemaRead, SchemaWrite)]
+struct WireOpenPing {
+    vnet: String,
+    host: WireHost,
+    wait_ms: u32,
+}
+
+#[derive(SchemaRead, SchemaWrite)]
 struct WireConnected {
     connect_us: u32,
 }
@@ -80,6 +88,17 @@ pub struct OpenUdp {
     pub session: u32,
 }
 
+/// A request to ask a host for an ICMP echo: the reply says how long the answer took, and ends the stream.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OpenPing {
+    /// The VNet the host lives in.
+    pub vnet: Name,
+    /// Whom to ask.
+    pub host: Host,
+    /// How long an answer may take; at most [`DIAL_WAIT_MAX`].
+    pub wait: Duration,
+}
+
 /// First thing on a stream that an edge opens.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Open {
@@ -87,6 +106,8 @@ pub enum Open {
     Tcp(OpenTcp),
     /// Carry a UDP session.
     Udp(OpenUdp),
+    /// Ask a host for an ICMP echo.
+    Ping(OpenPing),
 }
 
 impl Open {
@@ -104,6 +125,10 @@ impl Open {
                 let (wait_ms, idle_ms) = (millis(*wait, DIAL_WAIT_MAX), millis(*idle, SESSION_IDLE_MAX));
                 let vnet = vnet.to_string();
                 codec::header_frame(UDP, &WireOpenUdp { vnet, host, port, wait_ms, idle_ms, session: *session })
+            }
+            Self::Ping(OpenPing { vnet, host, wait }) => {
+                let (host, wait_ms) = (wire_host(host), millis(*wait, DIAL_WAIT_MAX));
+                codec::header_frame(PING, &WireOpenPing { vnet: vnet.to_string(), host, wait_ms })
             }
         }
     }
@@ -126,6 +151,11 @@ impl Open {
                 let (wait, idle) = (duration(wait_ms, DIAL_WAIT_MAX), duration(idle_ms, SESSION_IDLE_MAX));
                 Ok(Self::Udp(OpenUdp { vnet, target, wait, idle, session }))
             }
+            PING => {
+                let WireOpenPing { vnet, host, wait_ms } = codec::decode(code, body)?;
+                let (vnet, host) = place(code, &vnet, host)?;
+                Ok(Self::Ping(OpenPing { vnet, host, wait: duration(wait_ms, DIAL_WAIT_MAX) }))
+            }
             _ => Err(DecodeError::UnknownKind(code)),
         }
     }
@@ -140,6 +170,14 @@ fn wire_host(host: &Host) -> WireHost {
 }
 
 fn target(kind: u16, vnet: &str, host: WireHost, port: u16) -> Result<(Name, Target), DecodeError> {
+    let (vnet, host) = place(kind, vnet, host)?;
+    if port == 0 {
+        return Err(DecodeError::OutOfBounds { kind, what: "port 0" });
+    }
+    Ok((vnet, Target { host, port }))
+}
+
+fn place(kind: u16, vnet: &str, host: WireHost) -> Result<(Name, Host), DecodeError> {
     let wrong = |what| DecodeError::OutOfBounds { kind, what };
     let vnet = vnet.parse().map_err(|_| wrong("not a VNet name"))?;
     let host = match host {
@@ -147,7 +185,7 @@ fn target(kind: u16, vnet: &str, host: WireHost, port: u16) -> Result<(Name, Tar
         WireHost::V6(octets) => Host::Ip(IpAddr::from(octets)),
         WireHost::Name(name) => Host::name(&name).map_err(|_| wrong("not a host name"))?,
     };
-    if port == 0 { Err(wrong("port 0")) } else { Ok((vnet, Target { host, port })) }
+    Ok((vnet, host))
 }
 
 fn millis(duration: Duration, max: Duration) -> u32 {

@@ -3,10 +3,11 @@
 
 use std::{sync::Arc, time::Duration};
 
-use quinn::{AckFrequencyConfig, EndpointConfig, IdleTimeout, MtuDiscoveryConfig, TransportConfig, VarInt};
+use quinn::{AckFrequencyConfig, Connection, EndpointConfig, IdleTimeout, MtuDiscoveryConfig, TransportConfig, VarInt};
 
 use crate::limits::{
-    CONNECTOR_STREAMS_MAX, DEAD_AFTER, KEEP_ALIVE, LINK_WINDOW, SEND_WINDOW, STREAM_WINDOW, STREAMS_MAX,
+    CONNECTOR_STREAMS_MAX, DEAD_AFTER, KEEP_ALIVE, LINK_WINDOW, SEND_WINDOW, STRANGER_WINDOW, STREAM_WINDOW,
+    STREAMS_MAX,
 };
 
 /// Largest UDP payload tried by path MTU discovery. quinn sends up to ten packets in one system call, which takes at most
@@ -30,12 +31,13 @@ pub enum Side {
     Edge,
 }
 
-/// The transport settings of a link.
+/// The transport settings of a link. On an edge they are those of a stranger's connection until [`admit`].
 #[must_use]
 pub fn link_transport(side: Side) -> Arc<TransportConfig> {
-    let streams = match side {
-        Side::Connector => STREAMS_MAX,
-        Side::Edge => CONNECTOR_STREAMS_MAX,
+    let (streams, window) = match side {
+        Side::Connector => (STREAMS_MAX, LINK_WINDOW),
+        // Anybody may dial an edge.
+        Side::Edge => (CONNECTOR_STREAMS_MAX, STRANGER_WINDOW),
     };
     let mut acks = AckFrequencyConfig::default();
     acks.ack_eliciting_threshold(VarInt::from_u32(ACK_EVERY)).max_ack_delay(Some(ACK_DELAY_MAX));
@@ -47,7 +49,7 @@ pub fn link_transport(side: Side) -> Arc<TransportConfig> {
         .max_concurrent_bidi_streams(VarInt::from_u32(streams))
         .max_concurrent_uni_streams(VarInt::from_u32(0))
         .stream_receive_window(VarInt::from_u32(STREAM_WINDOW))
-        .receive_window(VarInt::from_u32(LINK_WINDOW))
+        .receive_window(VarInt::from_u32(window))
         .send_window(SEND_WINDOW)
         // Fairness packs small pieces of many streams into each packet; whole turns cost far less processor time.
         .send_fairness(false)
@@ -59,6 +61,11 @@ pub fn link_transport(side: Side) -> Arc<TransportConfig> {
         .datagram_receive_buffer_size(Some(DATAGRAM_BUFFER))
         .datagram_send_buffer_size(DATAGRAM_BUFFER);
     Arc::new(transport)
+}
+
+/// Gives a connection the window of a link, once an edge knows who is on it.
+pub fn admit(connection: &Connection) {
+    connection.set_receive_window(VarInt::from_u32(LINK_WINDOW));
 }
 
 /// Lets an endpoint receive packets as large as discovery may find room for.

@@ -1,13 +1,14 @@
 //! Frames over QUIC streams: reads and writes whole messages, and says how it went wrong when it did.
 
 use bytes::BytesMut;
-use quinn::{ReadExactError, RecvStream, SendStream, VarInt, WriteError};
+use quinn::{ConnectionError, ReadExactError, RecvStream, SendStream, VarInt, WriteError};
+use tokio::time;
 
 use crate::{
     codec::{self, CONTROL_HEAD, DecodeError, FrameHead, HEADER_HEAD},
-    control::Message,
+    control::{self, Message},
     error::{CloseCode, StreamCode},
-    limits::CONTROL_BODY_MAX,
+    limits::{CONTROL_BODY_MAX, HEARD_WAIT},
     stream::{Open, Reply},
 };
 
@@ -26,9 +27,12 @@ pub enum WireError {
     /// The peer cut the stream, with this code.
     #[error("the peer cut the stream (code {0})")]
     Cut(u64),
+    /// The peer does not read what it is told.
+    #[error("the peer has not taken a message within {} s", HEARD_WAIT.as_secs())]
+    Deaf,
     /// The link is gone.
-    #[error("link lost: {0}")]
-    Lost(quinn::ConnectionError),
+    #[error("link lost: {}", ending(.0))]
+    Lost(ConnectionError),
 }
 
 impl From<ReadExactError> for WireError {
@@ -92,12 +96,13 @@ impl ControlReader {
     }
 }
 
-/// Writes one control message.
+/// Writes one control message. Whoever waits for it does nothing else, so a deaf peer is not waited for long.
 ///
 /// # Errors
-/// [`WireError::Cut`] or [`WireError::Lost`].
+/// [`WireError::Cut`], [`WireError::Deaf`] or [`WireError::Lost`]. After any of them the link must be closed.
 pub async fn write_message(send: &mut SendStream, message: &Message) -> Result<(), WireError> {
-    Ok(send.write_chunk(message.encode()).await?)
+    let written = time::timeout(HEARD_WAIT, send.write_chunk(message.encode())).await;
+    Ok(written.map_err(|_| WireError::Deaf)??)
 }
 
 /// Reads the header of a stream that an edge opened.
@@ -126,6 +131,15 @@ async fn read_header(recv: &mut RecvStream) -> Result<(u8, Vec<u8>), WireError> 
     let mut body = vec![0; length];
     recv.read_exact(&mut body).await?;
     Ok((kind, body))
+}
+
+/// How a connection ended, in words on one line: those that a peer closes with are a stranger's.
+#[must_use]
+pub fn ending(error: &ConnectionError) -> String {
+    let ConnectionError::ApplicationClosed(close) = error else { return control::cut(&error.to_string()) };
+    let number = close.error_code.into_inner();
+    let code = CloseCode::from_wire(number).map_or_else(|| number.to_string(), |c| c.to_string());
+    format!("closed by the peer ({code}): {}", control::cut(&String::from_utf8_lossy(&close.reason)))
 }
 
 /// Closes a link with one of our codes and words for the peer's log.

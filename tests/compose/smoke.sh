@@ -6,7 +6,7 @@ set -euo pipefail
 cd "$(dirname "$0")/../.."
 
 # One run at a time, and none for ever: a daemon that hangs would hang this too.
-readonly RUN_MAX=400
+readonly RUN_MAX=900
 if [ -z "${SMOKE_GUARDED:-}" ]; then
   SMOKE_GUARDED=1 exec timeout -k 60 "$RUN_MAX" flock -w "$RUN_MAX" "${TMPDIR:-/tmp}/underpass-smoke.lock" "$0"
 fi

@@ -3,7 +3,7 @@
 use std::{
     fmt::Write,
     fs,
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     path::{Path, PathBuf},
     sync::atomic::{AtomicU32, Ordering},
 };
@@ -13,7 +13,7 @@ use super::{
     http,
     process::{self, Process},
     wait,
-    world::{Vnet, World, underpass},
+    world::{Vnet, World, underpass, underpass_resolving_by},
 };
 
 /// Counts the connectors of this process, so that replicas get files of their own.
@@ -36,6 +36,8 @@ pub struct ConnectorFile {
     routes: String,
     allow: Vec<String>,
     clock: Option<String>,
+    log_level: Option<&'static str>,
+    resolver: Option<PathBuf>,
 }
 
 impl ConnectorFile {
@@ -53,6 +55,8 @@ impl ConnectorFile {
             routes: String::new(),
             allow: Vec::new(),
             clock: None,
+            log_level: None,
+            resolver: None,
         }
     }
 
@@ -126,6 +130,21 @@ impl ConnectorFile {
         self
     }
 
+    /// Asks this DNS server, on port 53, whatever the machine's own settings say. Needs root.
+    #[must_use]
+    pub fn resolving_by(mut self, world: &World, server: IpAddr) -> Self {
+        let name = format!("resolv-{server}.conf");
+        self.resolver = Some(world.write(&name, &format!("nameserver {server}\n")));
+        self
+    }
+
+    /// Logs at this level.
+    #[must_use]
+    pub fn log_level(mut self, level: &'static str) -> Self {
+        self.log_level = Some(level);
+        self
+    }
+
     /// The whole text of the file.
     #[must_use]
     pub fn text(&self) -> String {
@@ -183,8 +202,11 @@ impl ConnectorFile {
     }
 
     fn spawn(&self) -> Process {
-        let mut command = underpass();
+        let mut command = self.resolver.as_deref().map_or_else(underpass, underpass_resolving_by);
         command.arg("connector").arg("-c").arg(&self.path);
+        if let Some(level) = self.log_level {
+            command.args(["--log-level", level]);
+        }
         if let Some(ahead) = &self.clock {
             process::set_clock(&mut command, ahead);
         }

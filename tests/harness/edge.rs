@@ -41,6 +41,7 @@ pub struct EdgeFile {
     listeners: BTreeMap<String, SocketAddr>,
     free: Vec<SocketAddr>,
     clock: Option<String>,
+    log_level: Option<&'static str>,
 }
 
 impl EdgeFile {
@@ -58,6 +59,7 @@ impl EdgeFile {
             listeners: BTreeMap::new(),
             free,
             clock: None,
+            log_level: None,
         }
     }
 
@@ -154,6 +156,13 @@ impl EdgeFile {
         self
     }
 
+    /// Logs at this level.
+    #[must_use]
+    pub fn log_level(mut self, level: &'static str) -> Self {
+        self.log_level = Some(level);
+        self
+    }
+
     /// The whole text of the file.
     #[must_use]
     pub fn text(&self) -> String {
@@ -195,6 +204,9 @@ impl EdgeFile {
     fn spawn(&self) -> Process {
         let mut command = underpass();
         command.arg("edge").arg("-c").arg(&self.path);
+        if let Some(level) = self.log_level {
+            command.args(["--log-level", level]);
+        }
         if let Some(ahead) = &self.clock {
             process::set_clock(&mut command, ahead);
         }

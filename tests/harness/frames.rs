@@ -57,7 +57,12 @@ impl Frame {
         self.payload.get(at..at + 4)?.try_into().ok().map(u32::from_be_bytes)
     }
 
-    fn bytes(&self) -> Vec<u8> {
+    /// As it crosses.
+    ///
+    /// # Panics
+    /// If its payload is larger than a frame may be.
+    #[must_use]
+    pub fn bytes(&self) -> Vec<u8> {
         let length = u32::try_from(self.payload.len()).expect("a small payload").to_be_bytes();
         [&length[1..], &[self.kind, self.flags], &self.stream.to_be_bytes(), &self.payload[..]].concat()
     }
@@ -108,6 +113,7 @@ pub fn head(fields: &[(&[u8], &[u8])]) -> Vec<u8> {
 pub struct Raw {
     stream: TcpStream,
     next: u32,
+    goodbye: Option<u32>,
 }
 
 impl Raw {
@@ -118,7 +124,7 @@ impl Raw {
     #[must_use]
     pub fn connect(at: SocketAddr, settings: &[(u16, u32)]) -> Self {
         let stream = client::connect(at).expect("the listener accepts");
-        let mut raw = Self { stream, next: 1 };
+        let mut raw = Self { stream, next: 1, goodbye: None };
         let settings = settings.iter().flat_map(|(id, value)| [&id.to_be_bytes()[..], &value.to_be_bytes()].concat());
         let settings = Frame { kind: kind::SETTINGS, flags: 0, stream: 0, payload: settings.collect() };
         raw.write(&[b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", &settings.bytes()[..]].concat()).expect("written");
@@ -170,16 +176,17 @@ impl Raw {
         let [a, b, c, kind, flags, stream @ ..] = first;
         let mut payload = vec![0; usize::try_from(u32::from_be_bytes([0, a, b, c])).expect("24 bits")];
         self.stream.read_exact(&mut payload).ok()?;
-        Some(Frame { kind, flags, stream: u32::from_be_bytes(stream), payload })
+        let frame = Frame { kind, flags, stream: u32::from_be_bytes(stream), payload };
+        if kind == kind::GOAWAY {
+            self.goodbye = frame.code();
+        }
+        Some(frame)
     }
 
     /// Reads until this stream has ended, whatever happens on others.
     pub fn end_of(&mut self, stream: u32) -> Ended {
-        let (mut status, mut code) = (0, None);
+        let mut status = 0;
         while let Some(frame) = self.read() {
-            if frame.kind == kind::GOAWAY {
-                code = frame.code();
-            }
             if frame.stream != stream {
                 continue;
             }
@@ -193,15 +200,12 @@ impl Raw {
                 return Ended::Answered(status);
             }
         }
-        Ended::Closed(code)
+        Ended::Closed(self.goodbye)
     }
 
     /// Reads until the connection has ended: the code of its GOAWAY, if one came.
     pub fn end(&mut self) -> Option<u32> {
-        let mut code = None;
-        while let Some(frame) = self.read() {
-            code = frame.code().filter(|_| frame.kind == kind::GOAWAY).or(code);
-        }
-        code
+        while self.read().is_some() {}
+        self.goodbye
     }
 }

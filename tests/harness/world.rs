@@ -3,7 +3,7 @@
 use std::{
     env,
     net::{Ipv4Addr, SocketAddr},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::Command,
     sync::atomic::{AtomicU8, Ordering},
     time::Duration,
@@ -160,6 +160,15 @@ impl World {
 #[must_use]
 pub fn underpass() -> Command {
     process::command(binary())
+}
+
+/// The same, with this file in place of the machine's `resolv.conf`.
+#[must_use]
+pub fn underpass_resolving_by(settings: &Path) -> Command {
+    let mut command = process::command("unshare");
+    let script = "mount --bind \"$0\" /etc/resolv.conf && exec \"$@\"";
+    command.args(["--mount", "--", "sh", "-c", script]).arg(settings).arg(binary());
+    command
 }
 
 fn binary() -> PathBuf {

@@ -1,6 +1,12 @@
 //! UDP through an edge and a connector: sizes, sessions, moves, bounds, monitors, and real software.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
 
 use underpass_tests::harness::{
     Edge, Service, World,
@@ -203,21 +209,128 @@ fn udp_a_full_listener_lets_go_of_the_longest_idle_session_only() {
 }
 
 #[test]
-fn udp_answers_to_an_unproven_source_are_held_back() {
+fn udp_a_source_that_stays_silent_is_sent_a_bounded_amount() {
+    // No kernel's buffer on the way is too small for so many.
+    const ANSWERS: u8 = 120;
+    const ANSWER: usize = 1_000;
     let world = World::new();
     let prod = world.vnet("prod");
-    let loud = UdpOrigin::start(world.free_in(&prod, 10), |payload| vec![payload.to_vec(); 10]);
+    let loud = UdpOrigin::start(world.free_in(&prod, 10), |payload| vec![vec![1; ANSWER]; payload[0].into()]);
     let (edge, _dc1) = world.stand(&prod, &[&Service::udp("loud").origin(&prod, loud.address())]);
     let client = UdpClient::new(edge.listener("loud"));
-    client.send(&[1; 100]);
-    for _ in 0..3 {
-        assert_eq!(client.receive(SOON).expect("three times as much is sent"), [1; 100]);
+    let began = Instant::now();
+    // As whoever spoofs an address: one payload, and nothing more.
+    client.send(&[ANSWERS; 100]);
+    let mut received = 0;
+    wait::soon_true("every answer to have come or been held back", || {
+        received += std::iter::from_fn(|| client.receive(Duration::from_millis(1))).count();
+        received + counted(&edge, "underpass_datagrams_dropped", "reply_budget") as usize == usize::from(ANSWERS)
+    });
+    let on_wire = |payload| payload + 28;
+    let trickle = began.elapsed().as_secs() as usize + 1;
+    let bound = 3 * on_wire(100) + 64 * 1024 + trickle * 8 * 1024;
+    assert!(received * on_wire(ANSWER) <= bound, "{received} answers are more than {bound} bytes");
+    assert!(received >= 60, "one large answer's worth is let through: {received}");
+
+    client.send(&[80; 100]);
+    for _ in 0..80 {
+        assert_eq!(client.receive(SOON).expect("whoever goes on is proven").len(), ANSWER);
     }
-    wait::soon_true("the rest to be counted", || counted(&edge, "underpass_datagrams_dropped", "reply_budget") == 7);
-    client.send(&[2; 100]);
-    for _ in 0..10 {
-        assert_eq!(client.receive(SOON).expect("whoever goes on is proven"), [2; 100]);
+}
+
+#[test]
+fn udp_a_listener_that_is_dropped_frees_its_address_at_once() {
+    let world = World::new();
+    let prod = world.vnet("prod");
+    let origin = UdpOrigin::echo(world.free_in(&prod, 10));
+    let kept = Service::udp("kept").origin(&prod, origin.address());
+    let dropped = Service::udp("dropped").origin(&prod, origin.address());
+    let (edge, _dc1) = world.stand(&prod, &[&kept, &dropped]);
+    let at = edge.listener("dropped");
+    let steady = SteadyUdp::start(UdpClient::new(at));
+    steady.wait_for(5);
+    let other = UdpClient::new(edge.listener("kept"));
+    assert_eq!(other.ask(b"before"), b"before");
+
+    let version = |edge: &Edge| edge.try_status().map(|status| status["catalog_version"].clone());
+    let before = version(&edge);
+    let whole = edge.file.text();
+    let end = whole.rfind("\n[[listener]]").expect("the last table is a listener");
+    std::fs::write(&edge.file.path, &whole[..end]).expect("writable");
+    edge.process.signal(Signal::HUP);
+    wait::soon_true("the new catalog", || version(&edge) != before);
+    drop(std::net::UdpSocket::bind(at).expect("the address is free, while a client still sends to it"));
+    let _ = edge.process.wait_log(&["session", "dropped", "closed"]);
+    assert_eq!(other.ask(b"after"), b"after", "other listeners are not touched");
+
+    std::fs::write(&edge.file.path, &whole).expect("writable");
+    edge.process.signal(Signal::HUP);
+    steady.wait_for(5);
+}
+
+#[test]
+fn udp_a_live_session_stays_where_it_is_when_the_verdict_flips() {
+    let world = World::new();
+    let prod = world.vnet("prod");
+    let well = Arc::new(AtomicBool::new(true));
+    let is_well = well.clone();
+    let first = UdpOrigin::start(world.free_in(&prod, 10), move |payload| match payload {
+        b"probe" if !is_well.load(Ordering::SeqCst) => Vec::new(),
+        b"probe" => vec![b"ok".to_vec()],
+        _ => vec![b"first".to_vec()],
+    });
+    let second = UdpOrigin::start(world.free_in(&prod, 11), |payload| {
+        vec![if payload == b"probe" { b"ok".to_vec() } else { b"second".to_vec() }]
+    });
+    // The second takes new sessions only when the first does not.
+    let service = Service::udp("who")
+        .monitor("asks")
+        .origin(&prod, first.address())
+        .origin(&prod, second.address())
+        .pool("steering = \"hash\"");
+    let edge = world
+        .edge("edge-1")
+        .grant("dc1", &[&prod])
+        .udp_monitor("asks", "send = \"probe\"\nexpect = \"ok\"")
+        .service(&service)
+        .start();
+    let _dc1 = world.connector("dc1").serve(&prod).start(&[&edge]);
+    edge.wait_health("who-1", "healthy");
+    edge.wait_health("who-2", "healthy");
+    let from = |last: u8| UdpClient::from(([127, 0, 0, last], 0).into(), edge.listener("who"));
+    let last = (1..60).find(|last| from(*last).ask(b"who?") == b"first").expect("hash spreads addresses");
+    let live = from(last);
+    assert_eq!(live.ask(b"who?"), b"first");
+
+    well.store(false, Ordering::SeqCst);
+    edge.wait_health("who-1", "unhealthy");
+    assert_eq!(live.ask(b"still?"), b"first", "a live session is pinned");
+    assert_eq!(from(last).ask(b"who?"), b"second", "a new one is placed by the verdict");
+    well.store(true, Ordering::SeqCst);
+    edge.wait_health("who-1", "healthy");
+    assert_eq!(from(last).ask(b"who?"), b"first");
+}
+
+#[test]
+fn udp_source_affinity_keeps_an_address_where_its_first_session_went() {
+    let world = World::new();
+    let prod = world.vnet("prod");
+    let origins: Vec<UdpOrigin> = ["a", "b", "c", "d"]
+        .iter()
+        .zip(10_u8..)
+        .map(|(name, n)| UdpOrigin::names_itself(world.free_in(&prod, n), name))
+        .collect();
+    let service = Service::udp("who").balancer("session_affinity = { type = \"source\", ttl = \"1h\" }");
+    let service = origins.iter().fold(service, |service, origin| service.origin(&prod, origin.address()));
+    let (edge, _dc1) = world.stand(&prod, &[&service]);
+    let ask = |last: u8| UdpClient::from(([127, 0, 0, last], 0).into(), edge.listener("who")).ask(b"who?");
+    let mut seen = std::collections::BTreeSet::new();
+    for last in 1..12 {
+        let first = ask(last);
+        (0..3).for_each(|_| assert_eq!(ask(last), first, "from 127.0.0.{last}"));
+        seen.insert(first);
     }
+    assert!(seen.len() > 1, "addresses are spread");
 }
 
 #[test]
@@ -294,6 +407,22 @@ fn udp_dig_and_dnsperf_are_answered_by_a_real_dns_server() {
     let mut dig = command("dig");
     dig.args(["+short", "+tries=1", "-p", &at.port().to_string(), &format!("@{}", at.ip()), "www.test"]);
     assert_eq!(process::run(dig, SOON).ok().out, "192.0.2.7\n");
+    // Many times as large as the question, and each from an address that has shown nothing yet.
+    for last in 41..46 {
+        let mut dig = command("dig");
+        dig.args([
+            "+short",
+            "+tries=1",
+            "+time=10",
+            "+notcp",
+            "+ignore",
+            "+bufsize=4096",
+            "-b",
+            &format!("127.0.0.{last}"),
+        ]);
+        dig.args(["-p", &at.port().to_string(), &format!("@{}", at.ip()), "big.test", "TXT"]);
+        assert!(process::run(dig, SOON).ok().out.len() > servers::BIG_TXT, "all of a large answer");
+    }
 
     let names: String = (0..100).map(|n| format!("host-{n}.test A\n")).collect();
     let queries = world.write("queries", &names);
@@ -304,7 +433,7 @@ fn udp_dig_and_dnsperf_are_answered_by_a_real_dns_server() {
 }
 
 #[test]
-fn udp_iperf3_sends_through_a_tunnel() {
+fn udp_iperf3_sends_through_a_tunnel_both_ways() {
     let world = World::new();
     let prod = world.vnet("prod");
     let server = servers::iperf(&world, world.free_in(&prod, 10));
@@ -318,6 +447,9 @@ fn udp_iperf3_sends_through_a_tunnel() {
     let _dc1 = world.connector("dc1").serve(&prod).start(&[&edge]);
     let bytes = servers::iperf_received(at, &["-u", "-b", "20M", "-l", "1200"]);
     assert!(bytes > 1_500_000, "{bytes} bytes of 2,500,000");
+    // The client says one word over UDP and then only listens: its TCP connection has shown that it is there.
+    let bytes = servers::iperf_received(at, &["-u", "-R", "-b", "20M", "-l", "1200"]);
+    assert!(bytes > 1_500_000, "{bytes} bytes of 2,500,000 the other way");
 }
 
 #[tokio::test]
@@ -344,7 +476,7 @@ async fn udp_quic_works_through_a_listener() {
 
     let mut roots = rustls::RootCertStore::empty();
     roots.add(made.cert.der().clone()).expect("a certificate");
-    let config = ClientConfig::with_root_certificates(std::sync::Arc::new(roots)).expect("TLS 1.3");
+    let config = ClientConfig::with_root_certificates(Arc::new(roots)).expect("TLS 1.3");
     let client = Endpoint::client(([127, 0, 0, 1], 0).into()).expect("a port of loopback");
     let connecting = client.connect_with(config, edge.listener("quic"), "origin.test").expect("a good address");
     let connection = connecting.await.expect("a handshake through the tunnel");

@@ -27,13 +27,16 @@ pub enum Ports {
     },
 }
 
+/// What stands where there is no port, as for an ICMP echo: it is permitted where any port is.
+pub const NO_PORT: u16 = 0;
+
 impl Ports {
     /// Whether a port is among them.
     #[must_use]
     pub fn contain(self, port: u16) -> bool {
         match self {
             Self::Any => true,
-            Self::Range { first, last } => (first..=last).contains(&port),
+            Self::Range { first, last } => port == NO_PORT || (first..=last).contains(&port),
         }
     }
 }

@@ -17,7 +17,7 @@ use config::{Mistakes, check, read as read_text};
 use ipnetwork::IpNetwork;
 use protocol::id::{Name, Target};
 
-pub use allow::{AllowEntry, BadAllowEntry, Ports};
+pub use allow::{AllowEntry, BadAllowEntry, NO_PORT, Ports};
 pub use flags::{FlagMistakes, RawFlags};
 pub use routes::Map;
 

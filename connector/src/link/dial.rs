@@ -38,7 +38,7 @@ pub enum DialError {
     #[error("{0}")]
     Resolve(String),
     /// No handshake with any of its addresses.
-    #[error("{address}: {source}")]
+    #[error("{address}: {}", wire::ending(source))]
     Handshake {
         /// The last address tried.
         address: SocketAddr,

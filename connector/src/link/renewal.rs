@@ -111,6 +111,11 @@ impl LinkRenewal {
         }
     }
 
+    /// Whether an answer is awaited.
+    pub(super) fn is_asked(&self) -> bool {
+        self.asked.is_some()
+    }
+
     pub(super) async fn granted(&mut self, renewed: Renewed) {
         let Some(request) = self.asked.take() else { return };
         match self.renewal.keep(request, renewed).await {

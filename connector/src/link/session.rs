@@ -36,6 +36,7 @@ pub(super) struct Session {
     connection: Connection,
     send: SendStream,
     control: ControlReader,
+    edge_leaves: bool,
 }
 
 /// Why a connection did not become a link.
@@ -43,8 +44,6 @@ pub(super) struct Session {
 pub(super) enum RegisterError {
     #[error("the edge refused the registration: {0}")]
     Refused(Refusal),
-    #[error("{0}")]
-    Closed(String),
     #[error(transparent)]
     Wire(#[from] WireError),
     #[error("no answer within {} s", REGISTER_WAIT.as_secs())]
@@ -105,22 +104,13 @@ pub(super) async fn register(connection: Connection, hello: Hello) -> Result<Ses
         }
     };
     match time::timeout(REGISTER_WAIT, exchange).await.unwrap_or(Err(RegisterError::TimedOut)) {
-        Ok((send, control, welcome)) => Ok(Session { welcome, connection, send, control }),
-        Err(RegisterError::Wire(WireError::Lost(ConnectionError::ApplicationClosed(close)))) => {
-            Err(RegisterError::Closed(describe_close(&close)))
-        }
+        Ok((send, control, welcome)) => Ok(Session { welcome, connection, send, control, edge_leaves: false }),
+        Err(error @ RegisterError::Wire(WireError::Lost(_))) => Err(error),
         Err(error) => {
             wire::close(&connection, CloseCode::Done, "registration given up");
             Err(error)
         }
     }
-}
-
-/// A close by the edge, in words.
-pub(super) fn describe_close(close: &quinn::ApplicationClose) -> String {
-    let number = close.error_code.into_inner();
-    let code = CloseCode::from_wire(number).map_or_else(|| number.to_string(), |c| c.to_string());
-    format!("the edge closed the link ({code}): {}", String::from_utf8_lossy(&close.reason))
 }
 
 impl Session {
@@ -161,8 +151,11 @@ impl Session {
     async fn hear(&mut self, message: Result<Message, WireError>, serving: &mut Serving) -> Result<(), SessionEnd> {
         match message {
             Ok(Message::Renewed(renewed)) => serving.renewal.granted(renewed).await,
-            Ok(Message::Refused(refusal)) => serving.renewal.refused(&refusal),
+            Ok(Message::Refused(refusal)) if serving.renewal.is_asked() => serving.renewal.refused(&refusal),
+            Ok(Message::Refused(refusal)) => debug!(%refusal, "a refusal of what was not asked"),
+            Ok(Message::Goodbye(_)) if self.edge_leaves => {}
             Ok(Message::Goodbye(goodbye)) => {
+                self.edge_leaves = true;
                 info!(grace_ms = goodbye.grace_ms, "the edge is leaving: it places nothing new on this link");
             }
             Ok(Message::Ignored(kind)) => debug!(kind, "control message of an unknown, optional kind"),

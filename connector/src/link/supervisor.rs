@@ -11,6 +11,7 @@ use protocol::{
     control::{Hello, RouteClaim},
     id::Target,
     liveness::LinkState,
+    wire,
 };
 use quinn::Connection;
 use tokio::{
@@ -238,8 +239,7 @@ fn explain(end: &SessionEnd) -> Option<String> {
     match end {
         SessionEnd::Drained => None,
         SessionEnd::Dead => Some("nothing was acknowledged for 3 s".to_owned()),
-        SessionEnd::Closed(quinn::ConnectionError::ApplicationClosed(close)) => Some(session::describe_close(close)),
-        SessionEnd::Closed(error) => Some(error.to_string()),
+        SessionEnd::Closed(error) => Some(wire::ending(error)),
         SessionEnd::Broken(error) => Some(format!("the edge broke the protocol: {error}")),
     }
 }

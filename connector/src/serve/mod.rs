@@ -1,5 +1,6 @@
 //! What a connector does with the streams that edges open: permit, dial, carry. It parses nothing that it carries.
 
+mod ping;
 mod policy;
 mod tcp;
 mod udp;
@@ -13,6 +14,7 @@ use net::Network;
 use protocol::{
     error::StreamCode,
     limits::HEADER_WAIT,
+    sparing::Sparing,
     splice::{Stream, Stuck},
     stream::Open,
     switch::Switch,
@@ -35,6 +37,8 @@ pub struct Service {
     pub resolver: Resolver,
     /// What is counted.
     pub metrics: Metrics,
+    /// How often edges asked for what is not permitted.
+    pub denials: Sparing,
 }
 
 /// What the streams of one link share.
@@ -61,6 +65,7 @@ pub async fn serve(service: Arc<Service>, mut stream: Stream, link: Arc<LinkSide
     match header {
         Open::Tcp(open) => tcp::serve(&service, open, stream, &link.stuck).await,
         Open::Udp(open) => udp::serve(&service, open, stream, &link).await,
+        Open::Ping(open) => ping::serve(&service, open, stream).await,
     }
 }
 

@@ -49,10 +49,10 @@ pub(super) async fn serve(service: &Service, open: OpenTcp, mut stream: Stream, 
 pub(super) async fn refuse(service: &Service, (vnet, target): (&Name, &Target), mut stream: Stream, refused: Refused) {
     let Refused { reason, text } = refused;
     service.metrics.refused(reason);
-    if reason == Reason::PolicyDenied {
-        info!(%vnet, %target, %text, "an edge asked for a target that is not permitted");
-    } else {
-        debug!(%vnet, %target, %reason, %text, "dial failed");
+    let is_told = if reason == Reason::PolicyDenied { service.denials.may_say(Instant::now()) } else { None };
+    match is_told {
+        Some(untold) => info!(%vnet, %target, text, untold, "an edge asked for a target that is not permitted"),
+        None => debug!(%vnet, %target, %reason, text, "dial failed"),
     }
     // The client's first bytes are not wanted any more; an edge that is gone does not read the reply either.
     let _ = stream.recv.stop((StreamCode::Cancelled as u32).into());

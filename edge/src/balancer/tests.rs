@@ -95,7 +95,7 @@ impl Group {
             let address = format!("10.{index}.{}.{}:80", at.number / 250, at.number % 250);
             let address = address.parse().expect("a target");
             let name = name(&format!("o{}", at.number));
-            Arc::new(Origin { name, vnet: Some(self::name("prod")), address, weight: at.weight })
+            Arc::new(Origin { name, vnet: Some(self::name("prod")), address, weight: at.weight, proxy_protocol: None })
         };
         Arc::new(Pool {
             name: name(&format!("p{index}")),

@@ -10,7 +10,7 @@ use std::{
 use config::{At, Named, Table};
 use protocol::id::Name;
 
-use super::{Sites, endpoints::Admin, http, load_balancers::LoadBalancers, words::PROTOCOLS};
+use super::{Sites, endpoints::Admin, http, load_balancers::LoadBalancers, pools::Pools, proxies, words::PROTOCOLS};
 use crate::model::{ListenProtocol, Listener};
 
 const CONNECTIONS: usize = 10_000;
@@ -58,7 +58,7 @@ impl Taken {
 /// All listeners; `sites.tunnel` is where connectors dial in.
 pub(super) fn read(
     root: &Table<'_>,
-    load_balancers: &LoadBalancers,
+    (load_balancers, pools): (&LoadBalancers, &Pools),
     admin: &Admin,
     Sites { tunnel, path }: Sites<'_>,
 ) -> Named<Name, Arc<Listener>> {
@@ -90,6 +90,9 @@ pub(super) fn read(
         let affinity = balancer.and_then(|at| load_balancers.object(at));
         http::check_affinity(t, protocol, affinity.map(|lb| &**lb));
         let http = http::read(t, load_balancers, protocol, path);
+        let proxies = proxies::read(t, protocol);
+        let used = balancer.into_iter().chain(http.rules.iter().map(|rule| rule.load_balancer));
+        proxies::check_pools(t, protocol, (used.filter_map(|at| load_balancers.object(at)), pools));
         if let (Some(protocol), Some(listen)) = (protocol, listen) {
             let by = name.map_or_else(|| "a listener".to_owned(), |name| format!("listener \"{name}\""));
             claim(t, &mut taken, (Transport::of(protocol), listen), by);
@@ -102,6 +105,7 @@ pub(super) fn read(
             max_connections,
             replay,
             idle_timeout,
+            proxies,
             http,
         }))
     })

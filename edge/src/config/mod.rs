@@ -11,6 +11,7 @@ mod load_balancers;
 mod monitors;
 mod origin_tls;
 mod pools;
+mod proxies;
 mod words;
 
 use std::{net::SocketAddr, path::Path};
@@ -80,7 +81,7 @@ fn catalog(root: &Table<'_>, admin: &endpoints::Admin, sites: Sites<'_>) -> Opti
     let monitors = monitors::read(root, sites.path);
     let pools = pools::read(root, &monitors, &grants, sites.path);
     let load_balancers = load_balancers::read(root, &pools);
-    let listeners = listeners::read(root, &load_balancers, admin, sites);
+    let listeners = listeners::read(root, (&load_balancers, &pools), admin, sites);
     Some(Catalog {
         version: 0,
         grants: grants.all()?,

@@ -46,13 +46,14 @@ const OWN_FIELDS: [&str; 6] = ["connection", "content-length", "host", "te", "tr
 
 pub(super) fn read(root: &Table<'_>, path: &Path) -> Monitors {
     Named::read(root, "monitor", "monitor", |t, name: Option<&Name>| {
-        let expects = "\"tcp\", \"http\", \"https\" or \"udp\"";
+        let expects = "\"tcp\", \"http\", \"https\", \"udp\" or \"icmp\"";
         let kind = t.required("type", expects).and_then(|v| v.word(&MONITOR_TYPES));
         refuse_others(t, kind);
         let mut tls = None;
         let check = match kind {
             Some(MonitorType::Udp) => udp_check(t).map(Check::Udp),
             Some(MonitorType::Tcp) => Some(Check::Tcp),
+            Some(MonitorType::Icmp) => Some(Check::Icmp),
             Some(MonitorType::Http) => http_check(t, Upstream::Http1).map(Check::Http),
             Some(MonitorType::Https) => {
                 let given = tls.insert(Given::read(t, path));

@@ -12,9 +12,9 @@ use super::{
     grants::Grants,
     monitors::{Configured, Monitors},
     origin_tls::{self, Given},
-    words::{STEERINGS, UPSTREAMS, UpstreamWord},
+    words::{PROXY_VERSIONS, STEERINGS, UPSTREAMS, UpstreamWord},
 };
-use crate::model::{Check, Origin, Pool, Steering, Upstream};
+use crate::model::{Check, Origin, Pool, ProxyVersion, Steering, Upstream};
 
 /// All pools.
 pub(super) type Pools = Named<Name, Arc<Pool>>;
@@ -37,7 +37,8 @@ pub(super) fn read(root: &Table<'_>, monitors: &Monitors, grants: &Grants, path:
         check_monitor(t, monitor, &upstream);
         let response_timeout =
             t.or("response_timeout", RESPONSE_TIMEOUT, |v| v.duration(RESPONSE_TIMEOUT_RANGE).map(|at| at.value));
-        let origins = origins(t, grants);
+        let proxy_protocol = t.optional("proxy_protocol").and_then(|v| v.word(&PROXY_VERSIONS));
+        let origins = origins(t, (grants, proxy_protocol));
         let minimum_origins = minimum_origins(t, origins.count());
         let pool = Pool {
             monitor: monitor.map(|monitor| monitor.of_pool(&upstream)),
@@ -85,14 +86,17 @@ fn check_monitor(t: &Table<'_>, monitor: Option<&Configured>, upstream: &Upstrea
 fn check_names(t: &Table<'_>, pool: &Pool) {
     let probed = pool.monitor.as_ref().and_then(|monitor| match &monitor.check {
         Check::Http(check) => Some(&check.speaks),
-        Check::Tcp | Check::Udp(_) => None,
+        Check::Tcp | Check::Udp(_) | Check::Icmp => None,
     });
     let speaks = if matches!(pool.upstream, Upstream::Https(_)) { Some(&pool.upstream) } else { probed };
     speaks.into_iter().for_each(|speaks| origin_tls::check_names(t, speaks, &pool.origins));
 }
 
-fn origins(t: &Table<'_>, grants: &Grants) -> Named<Name, Arc<Origin>> {
-    let origins = Named::read(t, "origin", "origin", |o, name: Option<&Name>| origin(o, name, grants).map(Arc::new));
+/// What origins have from elsewhere: what connectors may claim, and what their pool says.
+type FromPool<'a> = (&'a Grants, Option<ProxyVersion>);
+
+fn origins(t: &Table<'_>, given: FromPool<'_>) -> Named<Name, Arc<Origin>> {
+    let origins = Named::read(t, "origin", "origin", |o, name: Option<&Name>| origin(o, name, given).map(Arc::new));
     if !t.has("origin") {
         t.lacking(t.place(), format!("`origin` is missing in `pool`: {ORIGIN}"));
     } else if origins.count() == 0 {
@@ -101,7 +105,7 @@ fn origins(t: &Table<'_>, grants: &Grants) -> Named<Name, Arc<Origin>> {
     origins
 }
 
-fn origin(t: &Table<'_>, name: Option<&Name>, grants: &Grants) -> Option<Origin> {
+fn origin(t: &Table<'_>, name: Option<&Name>, (grants, proxy_protocol): FromPool<'_>) -> Option<Origin> {
     let vnet = t.optional("vnet").map(|v| v.parsed::<Name>());
     let weight = t.or("weight", 1.0, |v| v.float(0.0..=WEIGHT_MAX));
     let address = t.required("address", "HOST:PORT, such as \"10.0.1.10:8080\"");
@@ -113,7 +117,7 @@ fn origin(t: &Table<'_>, name: Option<&Name>, grants: &Grants) -> Option<Origin>
         None => None,
         Some(read) => Some(read?.value),
     };
-    Some(Origin { name: name?.clone(), vnet, address: address?.value, weight })
+    Some(Origin { name: name?.clone(), vnet, address: address?.value, weight, proxy_protocol })
 }
 
 fn one_server(text: &str) -> Result<Target, String> {

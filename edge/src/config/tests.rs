@@ -308,7 +308,7 @@ fn mistakes_of_pools() {
         // A monitor with a mistake of its own is still there.
         (
             &format!("monitor = [{{ name = \"web\", type = 1 }}]\n[[pool]]\nname = \"p\"\nmonitor = \"web\"\n{origin}"),
-            &["4:35: `type` must be one of \"tcp\", \"http\", \"https\", \"udp\", found the integer 1"],
+            &["4:35: `type` must be one of \"tcp\", \"http\", \"https\", \"udp\", \"icmp\", found the integer 1"],
         ),
         (
             &format!(
@@ -464,6 +464,34 @@ fn rules_and_trusted_proxies_belong_to_http_listeners() {
             "12:12: `rule` is for listeners with `protocol` \"http\" or \"https\"",
         ]
     );
+}
+
+#[test]
+fn the_proxy_protocol_is_for_connections_and_towards_origins_for_tcp_alone() {
+    let text = |protocol: &str, pool: &str, listener: &str| {
+        format!(
+            "[[pool]]\nname = \"p\"\n{pool}\n[[pool.origin]]\nname = \"o\"\n\
+             address = \"127.0.0.1:80\"\n[[load_balancer]]\nname = \"b\"\npools = [\"p\"]\n[[listener]]\nname = \"l\"\n\
+             protocol = \"{protocol}\"\nlisten = \"127.0.0.1:81\"\nload_balancer = \"b\"\n{listener}\n"
+        )
+    };
+    let networks = "proxy_protocol = [\"192.0.2.0/24\", \"fd00::/8\"]";
+    let good = config(&text("tcp", "proxy_protocol = \"v2\"", networks));
+    assert_eq!(good.catalog.listeners[0].proxies.len(), 2);
+    assert!(good.catalog.pools[0].origins[0].proxy_protocol.is_some());
+    assert_eq!(config(&text("http", "", networks)).catalog.listeners[0].proxies.len(), 2);
+    let told = |text: &str, expected: &str| {
+        let found = mistakes(&format!("{HEAD}{text}"));
+        assert!(found.iter().any(|mistake| mistake.contains(expected)), "{expected:?} is not in {found:?}");
+    };
+    told(&text("udp", "", networks), "`proxy_protocol` is for listeners with `protocol` \"tcp\"");
+    told(
+        &text("http", "proxy_protocol = \"v2\"", ""),
+        "this listener cannot use pool \"p\", which has `proxy_protocol`",
+    );
+    told(&text("udp", "proxy_protocol = \"v2\"", ""), "it has no connections");
+    told(&text("tcp", "proxy_protocol = \"v3\"", ""), "v2");
+    told(&text("tcp", "", "proxy_protocol = [\"192.0.2.1/24\"]"), "192.0.2.0/24");
 }
 
 #[test]

@@ -4,7 +4,7 @@
 use config::Words;
 use http::Method;
 
-use crate::model::{ListenProtocol, PoolSteering, Steering};
+use crate::model::{ListenProtocol, PoolSteering, ProxyVersion, Steering};
 
 /// What a monitor speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -13,6 +13,7 @@ pub(super) enum MonitorType {
     Http,
     Https,
     Udp,
+    Icmp,
 }
 
 /// What is spoken to the origins of a pool.
@@ -37,8 +38,9 @@ pub(super) const MONITOR_TYPES: Words<MonitorType> = Words {
         ("http", MonitorType::Http),
         ("https", MonitorType::Https),
         ("udp", MonitorType::Udp),
+        ("icmp", MonitorType::Icmp),
     ],
-    later: &["icmp"],
+    later: &[],
 };
 
 pub(super) const METHODS: Words<Probing> =
@@ -98,6 +100,8 @@ pub(super) const PROTOCOLS: Words<ListenProtocol> = Words {
     ],
     later: &[],
 };
+
+pub(super) const PROXY_VERSIONS: Words<ProxyVersion> = Words { now: &[("v2", ProxyVersion::V2)], later: &[] };
 
 pub(super) const UPSTREAMS: Words<UpstreamWord> = Words {
     now: &[("http1", UpstreamWord::Http1), ("h2c", UpstreamWord::H2c), ("https", UpstreamWord::Https)],

@@ -176,7 +176,7 @@ impl Board {
     fn sync(&mut self, key: PathKey, want: Want) {
         let Want { monitor, origin, connector, up, siblings, interval } = want;
         match self.paths.get_mut(&key) {
-            Some(path) if path.monitor == monitor => {
+            Some(path) if path.monitor == monitor && path.origin.proxy_protocol == origin.proxy_protocol => {
                 path.interval.store(millis(interval), Ordering::Relaxed);
                 path.origin = origin;
                 if up == path.out {

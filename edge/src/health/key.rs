@@ -66,6 +66,7 @@ mod tests {
             vnet: vnet.map(|vnet| vnet.parse().expect("a name")),
             address: address.parse().expect("a target"),
             weight: 1.0,
+            proxy_protocol: None,
         })
     }
 

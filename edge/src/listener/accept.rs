@@ -2,14 +2,15 @@
 
 use std::{
     sync::{Arc, atomic::Ordering},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use net::{Listener, Socket};
+use protocol::proxy::Ends;
 use tokio_util::task::TaskTracker;
 use tracing::warn;
 
-use super::{Shared, flow, http, table::ListenerState};
+use super::{Shared, announced, flow, http, table::ListenerState};
 use crate::{
     metrics::RefusedFlow,
     model::{Held, ListenProtocol},
@@ -34,26 +35,25 @@ pub(super) async fn accept(
         match accepted {
             Ok((client, source)) => {
                 failing = false;
+                shared.sources.handshake(source.ip(), Instant::now());
                 let listener = state.listener();
                 if state.flows.load(Ordering::Relaxed) >= listener.max_connections {
                     shared.metrics.refused_flow(&listener.name, RefusedFlow::MaxConnections);
                     client.abort();
                     continue;
                 }
-                let held = Held::new(&state.flows);
-                match listener.protocol {
-                    ListenProtocol::Tcp => {
-                        begin(&shared, flow::Flow::new(shared.clone(), listener, source, held), client, &tasks);
-                    }
-                    // A UDP listener has no connections to accept.
-                    ListenProtocol::Udp => {}
-                    ListenProtocol::Http | ListenProtocol::Https => {
-                        let (shared, state, worker) = (shared.clone(), state.clone(), shared.http.next_worker());
-                        begin_http(
-                            http::Accepted { shared, state, source, held, worker, tasks: tasks.clone() },
-                            client,
-                        );
-                    }
+                let arrived = Arrived {
+                    held: Held::new(&state.flows),
+                    shared: shared.clone(),
+                    state: state.clone(),
+                    tasks: tasks.clone(),
+                };
+                // Where it cannot be told any more, the client is gone, and that shows at once.
+                let ends = Ends { source, destination: client.local_addr().unwrap_or(state.address) };
+                if announced::must_be(&listener, source) {
+                    tasks.spawn(announced::begin(arrived, client, ends));
+                } else {
+                    begin(arrived, client, ends);
                 }
             }
             Err(error) => {
@@ -65,6 +65,32 @@ pub(super) async fn accept(
                 failing = true;
                 tokio::time::sleep(PAUSE).await;
             }
+        }
+    }
+}
+
+/// A connection that was accepted, within its listener's bound.
+pub(super) struct Arrived {
+    pub(super) shared: Arc<Shared>,
+    pub(super) state: Arc<ListenerState>,
+    pub(super) tasks: TaskTracker,
+    /// Counts as open until it is over.
+    pub(super) held: Held,
+}
+
+/// Hands a connection to what serves it.
+pub(super) fn begin(arrived: Arrived, client: Socket, ends: Ends) {
+    let Arrived { shared, state, tasks, held } = arrived;
+    let listener = state.listener();
+    match listener.protocol {
+        ListenProtocol::Tcp => {
+            begin_flow(&shared, flow::Flow::new(shared.clone(), listener, ends, held), client, &tasks)
+        }
+        // A UDP listener has no connections to accept.
+        ListenProtocol::Udp => {}
+        ListenProtocol::Http | ListenProtocol::Https => {
+            let worker = shared.http.next_worker();
+            begin_http(http::Accepted { shared, state, source: ends.source, held, worker, tasks }, client);
         }
     }
 }
@@ -81,7 +107,7 @@ fn begin_http(accepted: http::Accepted, client: Socket) {
     }
 }
 
-fn begin(shared: &Shared, flow: flow::Flow, client: Socket, tasks: &TaskTracker) {
+fn begin_flow(shared: &Shared, flow: flow::Flow, client: Socket, tasks: &TaskTracker) {
     let worker = flow.worker();
     // Accepting runs on worker 0; a flow moves to the worker of the link it is placed on.
     if worker.is_multiple_of(shared.workers.count()) {

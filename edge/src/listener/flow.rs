@@ -1,7 +1,6 @@
 //! One TCP flow: place, open, splice; place again while nothing can be delivered twice.
 
 use std::{
-    net::SocketAddr,
     sync::{Arc, atomic::Ordering},
     time::{Duration, Instant},
 };
@@ -9,6 +8,7 @@ use std::{
 use net::Socket;
 use protocol::{
     error::Reason,
+    proxy::Ends,
     splice::{self, Carried, Ended, Manner},
 };
 use tracing::info;
@@ -28,7 +28,7 @@ use crate::{
 pub(super) struct Flow {
     shared: Arc<Shared>,
     listener: Arc<Listener>,
-    source: SocketAddr,
+    ends: Ends,
     started: Instant,
     place: Option<Place>,
     _held: Held,
@@ -48,9 +48,9 @@ struct Story {
 
 impl Flow {
     /// A flow that has just arrived; it is placed at once, so that it can run where its link is.
-    pub(super) fn new(shared: Arc<Shared>, listener: Arc<Listener>, source: SocketAddr, held: Held) -> Self {
-        let place = Search::new(&shared, &listener, source).look();
-        Self { shared, listener, source, started: Instant::now(), place, _held: held }
+    pub(super) fn new(shared: Arc<Shared>, listener: Arc<Listener>, ends: Ends, held: Held) -> Self {
+        let place = Search::new(&shared, &listener, ends.source).look();
+        Self { shared, listener, ends, started: Instant::now(), place, _held: held }
     }
 
     /// The worker of the link it is placed on.
@@ -87,8 +87,8 @@ impl Flow {
 
     /// Places and opens until one path has accepted.
     async fn open(&mut self, client: &Socket, story: &mut Story) -> Result<(Opened, bytes::Bytes, Held), RefusedFlow> {
-        let mut search = Search::new(&self.shared, &self.listener, self.source).since(self.started);
-        let mut first = First::of(client, self.listener.replay);
+        let mut search = Search::new(&self.shared, &self.listener, self.ends.source).since(self.started);
+        let mut first = First::of(client, self.ends, self.listener.replay);
         loop {
             let place = match self.place.take() {
                 Some(place) => place,
@@ -132,7 +132,7 @@ impl Flow {
         info!(
             target: "access",
             listener = %self.listener.name,
-            source = %self.source,
+            source = %self.ends.source,
             pool = place.map(|p| &p.pool[..]),
             origin = place.map(|p| &p.origin[..]),
             connector = place.and_then(|p| p.connector.as_deref()),

@@ -1,14 +1,19 @@
 //! Public addresses: accepts what clients send and carries it to where the balancer places it.
 
 mod accept;
+mod announced;
+mod bucket;
 mod flow;
 mod http;
 mod placing;
 mod table;
 mod udp;
 
+#[doc(hidden)]
+pub use http::fuzzing;
 pub use http::{Http, Sealer};
 pub use table::{ListenerState, Listeners, ListenersError};
+pub use udp::Sources;
 
 use std::{sync::Arc, time::Duration};
 
@@ -44,6 +49,8 @@ pub struct Shared {
     pub reports: Reports,
     /// What is counted.
     pub metrics: Metrics,
+    /// What is known of clients' addresses.
+    pub sources: Sources,
     /// What HTTP listeners keep.
     pub http: Arc<Http>,
     /// Cuts every flow.

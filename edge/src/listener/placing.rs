@@ -251,7 +251,8 @@ fn is_the_origins_own(reason: Reason) -> bool {
         | Reason::IcmpTimeout
         | Reason::DnsFailed
         | Reason::PassiveFailures
-        | Reason::ConnectorOverloaded => false,
+        | Reason::ConnectorOverloaded
+        | Reason::IcmpNotPermitted => false,
     }
 }
 

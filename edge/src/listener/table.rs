@@ -16,13 +16,15 @@ use net::Front;
 use protocol::id::Name;
 use tokio::time;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use tracing::info;
+use tracing::{info, warn};
 
 use super::{Shared, accept, http::Tls, udp};
 use crate::model::{Catalog, ListenProtocol, Listener};
 
 /// How often certificate files are looked at.
 const CERTIFICATES_EVERY: Duration = Duration::from_secs(2);
+/// How long a dropped listener may take to let go of its address before a reload goes on without waiting.
+const RELEASE_WAIT: Duration = Duration::from_secs(2);
 
 /// A listener that is open.
 #[derive(Debug)]
@@ -34,6 +36,8 @@ pub struct ListenerState {
     pub flows: Arc<AtomicUsize>,
     tls: ArcSwapOption<Tls>,
     closed: CancellationToken,
+    dropped: CancellationToken,
+    released: CancellationToken,
 }
 
 impl ListenerState {
@@ -80,11 +84,22 @@ impl Listeners {
     }
 
     /// Opens what the catalog adds, closes what it drops, and lets go on what keeps its address, under its new settings. All or
-    /// nothing: if one address cannot be had, everything stays as it was. Flows of a closed listener go on.
+    /// nothing: if one address cannot be had, everything stays as it was. Connections of a listener that is dropped go on;
+    /// its address is free when this returns, so a dropped UDP listener, whose sessions live by it, ends them.
     ///
     /// # Errors
     /// [`ListenersError`] of the first that cannot be opened.
-    pub fn apply(&self, catalog: &Catalog) -> Result<(), ListenersError> {
+    pub async fn apply(&self, catalog: &Catalog) -> Result<(), ListenersError> {
+        for dropped in self.replace(catalog)? {
+            if time::timeout(RELEASE_WAIT, dropped.released.cancelled()).await.is_err() {
+                warn!(listener = %dropped.listener().name, address = %dropped.address, "its address is not free yet");
+            }
+        }
+        Ok(())
+    }
+
+    /// Does what [`Listeners::apply`] does, but for waiting for what is dropped.
+    fn replace(&self, catalog: &Catalog) -> Result<Vec<Arc<ListenerState>>, ListenersError> {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         let mut rest: Vec<_> = open.iter().cloned().collect();
         let mut kept = Vec::new();
@@ -105,8 +120,9 @@ impl Listeners {
             }
         }
         // From here on nothing can fail.
-        for dropped in rest {
+        for dropped in &rest {
             info!(listener = %dropped.listener().name, address = %dropped.address, "listener closed");
+            dropped.dropped.cancel();
             dropped.closed.cancel();
         }
         *open = Vec::new();
@@ -118,7 +134,7 @@ impl Listeners {
         for ((socket, address), listener) in fresh {
             open.push(self.start(listener, socket, address, certificates.remove(&listener.name)));
         }
-        Ok(())
+        Ok(rest)
     }
 
     /// The certificates of every listener that has some, read anew.
@@ -175,15 +191,25 @@ impl Listeners {
             flows: Arc::default(),
             tls: ArcSwapOption::new(tls),
             closed: CancellationToken::new(),
+            dropped: CancellationToken::new(),
+            released: CancellationToken::new(),
         });
+        let open = Arc::new(state.released.clone().drop_guard());
         info!(listener = %listener.name, %address, "listening");
         let (shared, tasks, worker) = (self.shared.clone(), self.tasks.clone(), self.shared.workers.handle(0));
         match socket {
             Socket::Tcp(socket) => {
-                self.tasks.spawn_on(accept::accept(shared, state.clone(), socket, tasks), worker);
+                let accepting = accept::accept(shared, state.clone(), socket, tasks);
+                self.tasks.spawn_on(
+                    async move {
+                        accepting.await;
+                        drop(open);
+                    },
+                    worker,
+                );
             }
             Socket::Udp(socket) => {
-                self.tasks.spawn_on(udp::receive(shared, state.clone(), socket, tasks), worker);
+                self.tasks.spawn_on(udp::receive(shared, state.clone(), (socket, open), tasks), worker);
             }
         }
         state
@@ -213,6 +239,11 @@ impl ListenerState {
     /// Its certificates; absent: no TLS.
     pub(super) fn tls(&self) -> Option<Arc<Tls>> {
         self.tls.load_full()
+    }
+
+    /// Completes when the catalog has dropped the listener: its address must be free.
+    pub(super) async fn dropped(&self) {
+        self.dropped.cancelled().await;
     }
 
     /// Completes when the listener is to accept nothing more.

@@ -14,7 +14,7 @@ use net::Datagrams;
 use protocol::{
     datagram::{Arena, FRAME_HEAD, Packet},
     error::{Reason, StreamCode},
-    id::{Host, Name},
+    id::Name,
     limits::{EARLY_BYTES_MAX, EARLY_PAYLOADS_MAX, NUDGE_AFTER},
     session::{Event, Session, SessionEnd},
     splice::Stream,
@@ -147,11 +147,7 @@ impl Offramp {
     ) -> Result<Path, Failure> {
         (early.sent, early.part) = (0, 0);
         match (opening.via, &opening.origin.vnet) {
-            (Via::Link(id), Some(vnet)) => {
-                let link = self.links.borrow().links.get(&id).cloned();
-                let link = link.ok_or_else(|| refused(Reason::LinkLost, "the link is gone"))?;
-                open_over(link, opening, (vnet, idle), early).await
-            }
+            (Via::Link(id), Some(vnet)) => open_over(self.link(id)?, opening, (vnet, idle), early).await,
             (Via::Direct, None) => self.dial_session(opening, early).await,
             (Via::Link(_), None) | (Via::Direct, Some(_)) => Err(refused(Reason::NoRoute, "the origin has moved")),
         }
@@ -171,14 +167,8 @@ impl Offramp {
     }
 
     async fn dial_any_udp(&self, origin: &Origin) -> Result<Datagrams, Failure> {
-        let ips = match &origin.address.host {
-            Host::Ip(ip) => vec![*ip],
-            Host::Name(name) => {
-                self.resolver.resolve(name).await.map_err(|text| Failure::Refused(Reason::DnsFailed, text))?
-            }
-        };
         let mut last = refused(Reason::DnsFailed, "the name has no address");
-        for ip in ips {
+        for ip in self.addresses(&origin.address.host).await? {
             let address = SocketAddr::new(ip, origin.address.port);
             match self.network.dial_udp(address) {
                 Ok(socket) => return Ok(socket),
@@ -309,7 +299,11 @@ async fn await_reply(link: &Link, stream: &mut Stream, early: &mut Early<'_>) ->
             biased;
             reply = &mut reply => return reply.map_err(|e| match e {
                 WireError::Lost(_) => Failure::Unanswered(Reason::LinkLost),
-                WireError::Cut(_) | WireError::Ended | WireError::Decode(_) | WireError::OutOfOrder(_) => {
+                WireError::Cut(_)
+                | WireError::Ended
+                | WireError::Decode(_)
+                | WireError::OutOfOrder(_)
+                | WireError::Deaf => {
                     Failure::Unanswered(Reason::ConnectionReset)
                 }
             }),

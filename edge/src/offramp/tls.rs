@@ -116,7 +116,7 @@ impl TlsTable {
 fn settings_of(pool: &Pool) -> impl Iterator<Item = &Arc<OriginTls>> {
     let probed = pool.monitor.as_ref().and_then(|monitor| match &monitor.check {
         Check::Http(check) => Some(&check.speaks),
-        Check::Tcp | Check::Udp(_) => None,
+        Check::Tcp | Check::Udp(_) | Check::Icmp => None,
     });
     [Some(&pool.upstream), probed].into_iter().flatten().filter_map(|speaks| match speaks {
         Upstream::Https(settings) => Some(settings),

@@ -1,12 +1,6 @@
 //! The QUIC endpoint: accepts connections, spreads them over the workers, and answers floods with Retry.
 
-use std::{
-    io,
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
-};
+use std::{io, sync::Arc};
 
 use certs::endpoint::EndpointKeys;
 use net::{Network, Workers, network::Boxed};
@@ -16,17 +10,12 @@ use quinn_proto::HashedConnectionIdGenerator;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{debug, warn};
 
-use crate::model::Held;
-
-/// Handshakes under way beyond which an address must prove itself by a Retry first.
-const HALF_OPEN_FREE: usize = 100;
-/// Handshakes under way beyond which new ones are not answered.
-const HALF_OPEN_MAX: usize = 2_000;
+use super::crowd::{Asking, Crowd, Place, Verdict};
 
 /// What an accepted connection is handed to.
 pub(super) trait Serve: Send + Sync + 'static {
     /// Serves one connection on the worker that calls it.
-    fn serve(self: Arc<Self>, incoming: Incoming, worker: usize, handshake: Held) -> Boxed<'static, ()>;
+    fn serve(self: Arc<Self>, incoming: Incoming, worker: usize, place: Place) -> Boxed<'static, ()>;
 }
 
 /// Binds the endpoint on worker 0.
@@ -60,7 +49,7 @@ pub(super) async fn accept<S: Serve>(
     tasks: TaskTracker,
     stop: CancellationToken,
 ) {
-    let half_open = Arc::new(AtomicUsize::new(0));
+    let crowd = Arc::new(Crowd::default());
     let mut worker = 0;
     loop {
         let incoming = tokio::select! {
@@ -68,17 +57,21 @@ pub(super) async fn accept<S: Serve>(
             () = stop.cancelled() => break,
         };
         let Some(incoming) = incoming else { break };
-        let under_way = half_open.load(Ordering::Relaxed);
-        if under_way >= HALF_OPEN_MAX {
-            debug!(under_way, "too many handshakes under way: connection refused");
-            incoming.refuse();
-        } else if under_way >= HALF_OPEN_FREE && !incoming.remote_address_validated() && incoming.may_retry() {
+        let is_proven = incoming.remote_address_validated() || !incoming.may_retry();
+        match crowd.judge(Asking { address: incoming.remote_address().ip(), is_proven }) {
+            Verdict::Serve(place) => {
+                worker = (worker + 1) % workers.count();
+                let serving = service.clone().serve(incoming, worker, place);
+                tasks.spawn_on(serving, workers.handle(worker));
+            }
             // Whoever floods from forged addresses never sees the Retry.
-            let _ = incoming.retry();
-        } else {
-            worker = (worker + 1) % workers.count();
-            let serving = service.clone().serve(incoming, worker, Held::new(&half_open));
-            tasks.spawn_on(serving, workers.handle(worker));
+            Verdict::Retry => {
+                let _ = incoming.retry();
+            }
+            Verdict::Refuse => {
+                debug!(remote = %incoming.remote_address(), "too many handshakes under way: connection refused");
+                incoming.refuse();
+            }
         }
     }
     endpoint.close(VarInt::from_u32(protocol::error::CloseCode::Shutdown as u32), b"the edge is shutting down");

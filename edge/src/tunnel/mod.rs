@@ -2,8 +2,10 @@
 //!
 //! It carries no flow and judges no origin.
 
+mod crowd;
 mod endpoint;
 mod link;
+mod registered;
 mod registry;
 mod session;
 

@@ -1,4 +1,4 @@
-//! One connection of a connector: what it is for, and, if it is a link, its life.
+//! One connection of a connector: what it is for, and who may have it. What becomes of a link is `registered`'s.
 
 use std::{
     sync::Arc,
@@ -6,58 +6,66 @@ use std::{
 };
 
 use certs::{
-    rotation::Standing,
     tls::{self, Admission},
     verify::Peer,
 };
 use net::network::Boxed;
 use protocol::{
-    codec::NUDGE,
-    control::{Goodbye, Hello, Message, Refusal, RefusalCode, RouteClaim, Welcome},
+    control::{Hello, Message, Refusal, RefusalCode, RefusedRoute, RouteClaim, Welcome},
     error::CloseCode,
-    limits::{LOOK_EVERY, REGISTER_WAIT},
-    liveness::{LinkState, Liveness, Traffic},
+    id::Name,
+    limits::REGISTER_WAIT,
+    sparing::Sparing,
     stream::PRIORITY_CONTROL,
+    transport,
     version::{self, VERSION, VERSION_MIN},
     wire::{self, ControlReader, WireError},
 };
-use quinn::{Connection, ConnectionError, Incoming, SendStream};
-use tokio::time::{self, MissedTickBehavior};
+use quinn::{Connection, Incoming, SendStream};
+use tokio::time;
 use tracing::{Instrument, debug, info, info_span, warn};
 
 use super::{
     TunnelParts,
+    crowd::Place,
     endpoint::Serve,
     link::{Link, Registration},
+    registered::Registered,
+    registry::Registry,
 };
-use crate::model::Held;
 
 /// A handshake that takes longer is given up.
 const HANDSHAKE_WAIT: Duration = Duration::from_secs(5);
 /// A refused peer may take this long to read why.
 const REFUSAL_WAIT: Duration = Duration::from_secs(1);
 
+/// Refused claims of one registration that are told one by one; status has every one.
+const CLAIMS_TOLD: usize = 8;
+
 /// Serves connections; one for the whole endpoint.
 #[derive(Debug)]
-pub(super) struct Sessions(TunnelParts);
+pub(super) struct Sessions {
+    parts: TunnelParts,
+    refusals: Sparing,
+}
 
 impl Sessions {
     pub(super) fn new(parts: TunnelParts) -> Self {
-        Self(parts)
+        Self { parts, refusals: Sparing::default() }
     }
 }
 
 impl Serve for Sessions {
-    fn serve(self: Arc<Self>, incoming: Incoming, worker: usize, handshake: Held) -> Boxed<'static, ()> {
+    fn serve(self: Arc<Self>, incoming: Incoming, worker: usize, place: Place) -> Boxed<'static, ()> {
         let span = info_span!("connection", remote = %incoming.remote_address());
-        Box::pin(async move { self.0.connection(incoming, worker, handshake).await }.instrument(span))
+        Box::pin(async move { self.connection(incoming, worker, place).await }.instrument(span))
     }
 }
 
 /// A connection's control stream, both ways.
-struct Control {
-    send: SendStream,
-    reader: ControlReader,
+pub(super) struct Control {
+    pub(super) send: SendStream,
+    pub(super) reader: ControlReader,
 }
 
 /// Why a connection is closed.
@@ -73,39 +81,72 @@ impl From<WireError> for Close {
     }
 }
 
-impl TunnelParts {
-    async fn connection(&self, incoming: Incoming, worker: usize, handshake: Held) {
+impl Sessions {
+    async fn connection(&self, incoming: Incoming, worker: usize, place: Place) {
         let connection = match incoming.accept() {
             Ok(connecting) => match time::timeout(HANDSHAKE_WAIT, connecting).await {
                 Ok(Ok(connection)) => connection,
-                Ok(Err(error)) => return debug!(%error, "handshake failed"),
+                Ok(Err(error)) => return debug!(error = wire::ending(&error), "handshake failed"),
                 Err(_) => return debug!("handshake took too long"),
             },
-            Err(error) => return debug!(%error, "connection not accepted"),
+            Err(error) => return debug!(error = wire::ending(&error), "connection not accepted"),
         };
-        let opened = time::timeout(REGISTER_WAIT, open_control(&connection)).await.unwrap_or(Err(Close::TimedOut));
-        let done = match (opened, tls::admit_connection(&connection, SystemTime::now())) {
-            (Ok(control), Ok(admission)) => self.admitted(&connection, control, admission, (worker, handshake)).await,
-            (Ok(control), Err(refusal)) => Err(Close::Refused(control, refusal)),
-            (Err(close), _) => Err(close),
+        let heard = tokio::select! {
+            heard = first_words(&connection) => heard,
+            // Sessions come later, so nobody would take it, and as many as fit a link's buffer would be kept.
+            Ok(_) = connection.read_datagram() => Err(Close::Broken(WireError::OutOfOrder("datagram"))),
+        };
+        let done = match heard {
+            Ok(heard) => self.parts.admitted(&connection, heard, (worker, place)).await,
+            Err(close) => Err(close),
         };
         if let Err(close) = done {
-            refuse(&connection, close).await;
+            self.refuse(&connection, close).await;
         }
     }
 
+    async fn refuse(&self, connection: &Connection, close: Close) {
+        match close {
+            Close::Refused(mut control, refusal) => {
+                match self.refusals.may_say(Instant::now()) {
+                    Some(untold) => warn!(%refusal, untold, "refused"),
+                    None => debug!(%refusal, "refused"),
+                }
+                let code = close_code(refusal.code());
+                let words = refusal.text.clone();
+                let told = async {
+                    wire::write_message(&mut control.send, &Message::Refused(refusal)).await?;
+                    let _ = control.send.finish();
+                    connection.closed().await;
+                    Ok::<_, WireError>(())
+                };
+                let _ = time::timeout(REFUSAL_WAIT, told).await;
+                wire::close(connection, code, &words);
+            }
+            Close::Broken(error @ WireError::Lost(_)) => debug!(%error, "connection ended"),
+            Close::Broken(error) => {
+                match self.refusals.may_say(Instant::now()) {
+                    Some(untold) => warn!(%error, untold, "protocol broken"),
+                    None => debug!(%error, "protocol broken"),
+                }
+                wire::close(connection, CloseCode::Protocol, &error.to_string());
+            }
+            Close::TimedOut => wire::close(connection, CloseCode::Protocol, "no registration in time"),
+        }
+    }
+}
+
+impl TunnelParts {
     async fn admitted(
         &self,
         connection: &Connection,
-        mut control: Control,
-        admission: Admission,
+        FirstWords { control, admission, message }: FirstWords,
         // Whoever has not registered yet counts as half open.
-        (worker, half_open): (usize, Held),
+        (worker, place): (usize, Place),
     ) -> Result<(), Close> {
-        let first = time::timeout(REGISTER_WAIT, control.reader.next()).await.map_err(|_| Close::TimedOut)??;
-        match (admission, first) {
+        match (admission, message) {
             (Admission::Link(peer), Message::Hello(hello)) => {
-                drop(half_open);
+                drop(place);
                 self.link(connection, control, peer, hello, worker).await
             }
             (Admission::Renew(peer), Message::Renew(renew)) => {
@@ -138,7 +179,7 @@ impl TunnelParts {
     }
 
     /// Runs what reads and writes files where blocking harms no flow.
-    async fn blocking<T: Send + 'static>(
+    pub(super) async fn blocking<T: Send + 'static>(
         &self,
         ask: impl FnOnce(&Judges, SystemTime) -> Result<T, Refusal> + Send + 'static,
     ) -> Result<T, Refusal> {
@@ -171,20 +212,7 @@ impl TunnelParts {
             );
             return Err(Close::Refused(control, Refusal::new(RefusalCode::Version, &text)));
         };
-        let asked = peer.clone();
-        let check = move |judges: &Judges, _| {
-            let granted = judges.registry.is_granted(&asked.connector);
-            judges.authority.check(&asked, granted)
-        };
-        if let Err(refusal) = self.blocking(check).await {
-            return Err(Close::Refused(control, refusal));
-        }
-        let (accepted, refused) = self.registry.judge(&peer.connector, &hello.routes);
-        for claim in &refused {
-            let RouteClaim { vnet, cidr } = &claim.route;
-            warn!(connector = %peer.connector, vnet, cidr, reason = claim.reason, "route refused");
-        }
-        let link = self.registry.register(Registration {
+        let registration = Registration {
             connector: peer.connector.clone(),
             replica: peer.replica.clone(),
             run: hello.run,
@@ -195,7 +223,14 @@ impl TunnelParts {
             expires: peer.lifetime.not_after,
             worker,
             connection: connection.clone(),
-        });
+        };
+        let link = match enter(&self.registry, registration, || self.check(&peer)).await {
+            Ok(link) => link,
+            Err(refusal) => return Err(Close::Refused(control, refusal)),
+        };
+        transport::admit(connection);
+        let (accepted, refused) = self.registry.judge(&peer.connector, &link.claims);
+        tell_refused(&link.connector, &refused);
         let accepted = accepted.iter().map(|r| RouteClaim { vnet: r.vnet.to_string(), cidr: r.cidr.to_string() });
         let welcome =
             Welcome { version, edge: self.name.to_string(), link: link.id.0, accepted: accepted.collect(), refused };
@@ -206,12 +241,68 @@ impl TunnelParts {
         registered.run(&Message::Welcome(welcome.fitting())).instrument(span).await;
         Ok(())
     }
+
+    /// Whether the peer may be here now.
+    async fn check(&self, peer: &Peer) -> Result<(), Refusal> {
+        let asked = peer.clone();
+        let judge = move |judges: &Judges, _| {
+            let granted = judges.registry.is_granted(&asked.connector);
+            judges.authority.check(&asked, granted)
+        };
+        self.blocking(judge).await
+    }
+}
+
+/// Enters a link into the table. Its connector is judged before, and again after: a revocation in between has closed every
+/// link in the table, and did not find this one.
+async fn enter<J: Future<Output = Result<(), Refusal>>>(
+    registry: &Registry,
+    registration: Registration,
+    judge: impl Fn() -> J,
+) -> Result<Arc<Link>, Refusal> {
+    judge().await?;
+    let link = registry.register(registration);
+    if let Err(refusal) = judge().await {
+        registry.remove(&link);
+        return Err(refusal);
+    }
+    Ok(link)
+}
+
+/// The first few of them, and how many more there are.
+fn tell_refused(connector: &Name, refused: &[RefusedRoute]) {
+    for claim in refused.iter().take(CLAIMS_TOLD) {
+        let RouteClaim { vnet, cidr } = &claim.route;
+        warn!(%connector, vnet, cidr, reason = claim.reason, "route refused");
+    }
+    if refused.len() > CLAIMS_TOLD {
+        warn!(%connector, untold = refused.len() - CLAIMS_TOLD, "more routes refused");
+    }
 }
 
 /// Who decides on enrolment, renewal and registration.
-struct Judges {
-    authority: Arc<certs::enrol::Authority>,
-    registry: Arc<super::Registry>,
+pub(super) struct Judges {
+    pub(super) authority: Arc<certs::enrol::Authority>,
+    pub(super) registry: Arc<Registry>,
+}
+
+/// What a connection begins with.
+struct FirstWords {
+    control: Control,
+    admission: Admission,
+    message: Message,
+}
+
+/// Hears what a connection is for, and whether its certificate is good for that.
+async fn first_words(connection: &Connection) -> Result<FirstWords, Close> {
+    let opened = time::timeout(REGISTER_WAIT, open_control(connection)).await;
+    let mut control = opened.map_err(|_| Close::TimedOut)??;
+    let admission = match tls::admit_connection(connection, SystemTime::now()) {
+        Ok(admission) => admission,
+        Err(refusal) => return Err(Close::Refused(control, refusal)),
+    };
+    let message = time::timeout(REGISTER_WAIT, control.reader.next()).await.map_err(|_| Close::TimedOut)??;
+    Ok(FirstWords { control, admission, message })
 }
 
 async fn open_control(connection: &Connection) -> Result<Control, Close> {
@@ -220,176 +311,73 @@ async fn open_control(connection: &Connection) -> Result<Control, Close> {
     Ok(Control { send, reader: ControlReader::new(recv) })
 }
 
-async fn refuse(connection: &Connection, close: Close) {
-    match close {
-        Close::Refused(mut control, refusal) => {
-            warn!(%refusal, "refused");
-            let code = match refusal.code() {
-                RefusalCode::Version => CloseCode::Version,
-                RefusalCode::NoGrant => CloseCode::NoGrant,
-                RefusalCode::Revoked => CloseCode::Revoked,
-                RefusalCode::CertificateExpired => CloseCode::Expired,
-                RefusalCode::Unavailable => CloseCode::Overloaded,
-                RefusalCode::TokenUnknown | RefusalCode::TokenUsed | RefusalCode::TokenExpired => CloseCode::Done,
-                RefusalCode::BadRequest => CloseCode::Unauthorised,
-            };
-            let words = refusal.text.clone();
-            let told = async {
-                wire::write_message(&mut control.send, &Message::Refused(refusal)).await?;
-                let _ = control.send.finish();
-                connection.closed().await;
-                Ok::<_, WireError>(())
-            };
-            let _ = time::timeout(REFUSAL_WAIT, told).await;
-            wire::close(connection, code, &words);
-        }
-        Close::Broken(WireError::Lost(error)) => debug!(%error, "connection ended"),
-        Close::Broken(error) => {
-            warn!(%error, "protocol broken");
-            wire::close(connection, CloseCode::Protocol, &error.to_string());
-        }
-        Close::TimedOut => wire::close(connection, CloseCode::Protocol, "no registration in time"),
+fn close_code(refusal: RefusalCode) -> CloseCode {
+    match refusal {
+        RefusalCode::Version => CloseCode::Version,
+        RefusalCode::NoGrant => CloseCode::NoGrant,
+        RefusalCode::Revoked => CloseCode::Revoked,
+        RefusalCode::CertificateExpired => CloseCode::Expired,
+        RefusalCode::Unavailable => CloseCode::Overloaded,
+        RefusalCode::TokenUnknown | RefusalCode::TokenUsed | RefusalCode::TokenExpired => CloseCode::Done,
+        RefusalCode::BadRequest => CloseCode::Unauthorised,
     }
 }
 
-/// A link in the table, until it ends.
-struct Registered<'a> {
-    parts: &'a TunnelParts,
-    link: Arc<Link>,
-    control: Control,
-    peer: Peer,
-}
+#[cfg(test)]
+mod tests {
+    use std::{cell::Cell, future::ready};
 
-enum Event {
-    Message(Result<Message, WireError>),
-    Look,
-    Nudge,
-    Leave,
-    Closed(ConnectionError),
-}
+    use certs::{ca::Ca, edge::EdgeCertificates};
+    use quinn::{ClientConfig, Endpoint, ServerConfig};
 
-impl Registered<'_> {
-    async fn run(mut self, welcome: &Message) {
-        info!(software = self.link.software, slot = self.link.slot, "link registered");
-        let why = match wire::write_message(&mut self.control.send, welcome).await {
-            Ok(()) => self.serve().await,
-            Err(error) => error.to_string(),
+    use super::*;
+
+    /// Both ends of a connection over loopback; the edge's first.
+    async fn connections() -> ([Connection; 2], [Endpoint; 2]) {
+        let (dir, now) = (tempfile::tempdir().expect("a directory"), SystemTime::now());
+        let ca = Arc::new(Ca::open(dir.path(), now).expect("a CA"));
+        let certificates = Arc::new(EdgeCertificates::new(ca.clone(), now).expect("issued"));
+        let crypto = tls::server_crypto(certificates).expect("a configuration");
+        let loopback = ([127, 0, 0, 1], 0).into();
+        let server = Endpoint::server(ServerConfig::with_crypto(crypto), loopback).expect("bound");
+        let client = Endpoint::client(loopback).expect("bound");
+        let config = ClientConfig::new(tls::enrol_client(ca.fingerprint()));
+        let name = certs::verify::EDGE_NAME;
+        let dialling = client.connect_with(config, server.local_addr().expect("bound"), name).expect("started");
+        let accepting = async { server.accept().await.expect("open").await.expect("a handshake") };
+        let (dialled, accepted) = tokio::join!(dialling, accepting);
+        ([accepted, dialled.expect("a handshake")], [server, client])
+    }
+
+    fn registration(connection: Connection) -> Registration {
+        Registration {
+            connector: "dc1".parse().expect("a name"),
+            replica: "r-1".parse().expect("a name"),
+            run: 1,
+            slot: 0,
+            links: 1,
+            software: String::new(),
+            claims: Vec::new(),
+            expires: SystemTime::now(),
+            worker: 0,
+            connection,
+        }
+    }
+
+    #[tokio::test]
+    async fn a_revocation_between_the_look_and_the_entry_leaves_no_link() {
+        let ([here, _there], _endpoints) = connections().await;
+        let (registry, looks) = (Registry::new(), Cell::new(0));
+        let judge = || {
+            looks.set(looks.get() + 1);
+            let revoked = || Refusal::new(RefusalCode::Revoked, "revoked since");
+            ready(if looks.get() == 1 { Ok(()) } else { Err(revoked()) })
         };
-        self.link.set_state(LinkState::Dead);
-        self.parts.registry.remove(&self.link);
-        info!(%why, "link ended");
-    }
+        let entered = enter(&registry, registration(here.clone()), judge).await;
+        assert_eq!(entered.map(|_| ()).map_err(|refusal| refusal.code()), Err(RefusalCode::Revoked));
+        assert!(registry.subscribe().borrow().links.is_empty());
 
-    async fn serve(&mut self) -> String {
-        let connection = self.link.connection().clone();
-        let mut liveness = Liveness::new(Instant::now(), Traffic::of(&connection.stats()));
-        let mut looks = time::interval(LOOK_EVERY);
-        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let (mut leaving, mut nudged) = (false, false);
-        loop {
-            let event = tokio::select! {
-                message = self.control.reader.next() => Event::Message(message),
-                _ = looks.tick() => Event::Look,
-                () = self.link.nudged(), if !nudged => Event::Nudge,
-                () = self.parts.leave.cancelled(), if !leaving => Event::Leave,
-                error = connection.closed() => Event::Closed(error),
-            };
-            let done = match event {
-                Event::Message(message) => self.hear(message).await,
-                Event::Look => {
-                    nudged = false;
-                    self.look(&mut liveness)
-                }
-                // Once between two looks is enough, however many opens wait.
-                Event::Nudge => {
-                    nudged = true;
-                    let sign = Message::Ignored(NUDGE);
-                    wire::write_message(&mut self.control.send, &sign).await.map_err(|e| e.to_string())
-                }
-                Event::Leave => {
-                    leaving = true;
-                    let grace_ms = u32::try_from(self.parts.grace.as_millis()).unwrap_or(u32::MAX);
-                    let goodbye = Message::Goodbye(Goodbye { grace_ms });
-                    wire::write_message(&mut self.control.send, &goodbye).await.map_err(|e| e.to_string())
-                }
-                Event::Closed(error) => Err(describe(&error)),
-            };
-            if let Err(why) = done {
-                return why;
-            }
-        }
+        let entered = enter(&registry, registration(here), || ready(Ok(()))).await.expect("nobody objects");
+        assert!(registry.subscribe().borrow().links.contains_key(&entered.id));
     }
-
-    async fn hear(&mut self, message: Result<Message, WireError>) -> Result<(), String> {
-        match message {
-            Ok(Message::Goodbye(goodbye)) => {
-                info!(grace_ms = goodbye.grace_ms, "the connector leaves: nothing new is placed on the link");
-                self.link.drain();
-                self.parts.registry.changed();
-                Ok(())
-            }
-            Ok(Message::Renew(renew)) => {
-                let peer = self.peer.clone();
-                let answer = self.parts.blocking(move |judges, now| {
-                    let granted = judges.registry.is_granted(&peer.connector);
-                    judges.authority.renew(&renew, &peer, granted, now)
-                });
-                let answer = match answer.await {
-                    Ok((peer, renewed)) => {
-                        self.link.extend(peer.lifetime.not_after);
-                        self.peer = peer;
-                        Message::Renewed(renewed)
-                    }
-                    Err(refusal) => {
-                        warn!(%refusal, "renewal refused");
-                        Message::Refused(refusal)
-                    }
-                };
-                wire::write_message(&mut self.control.send, &answer).await.map_err(|e| e.to_string())
-            }
-            Ok(Message::Ignored(kind)) => {
-                debug!(kind, "control message of an unknown, optional kind");
-                Ok(())
-            }
-            Ok(other) => Err(self.broken(&WireError::OutOfOrder(other.name()))),
-            Err(WireError::Lost(error)) => Err(describe(&error)),
-            Err(error) => Err(self.broken(&error)),
-        }
-    }
-
-    fn look(&mut self, liveness: &mut Liveness) -> Result<(), String> {
-        let connection = self.link.connection();
-        let state = liveness.observe(Instant::now(), Traffic::of(&connection.stats()), connection.rtt());
-        if self.link.set_state(state) {
-            match state {
-                LinkState::Up => info!("the link answers again"),
-                LinkState::Suspect => warn!("the link leaves packets unanswered: nothing new is placed on it"),
-                LinkState::Dead => {}
-            }
-            self.parts.registry.changed();
-        }
-        if state == LinkState::Dead {
-            self.link.close(CloseCode::Dead, "nothing was acknowledged");
-            return Err("nothing was acknowledged for 3 s".to_owned());
-        }
-        if self.peer.lifetime.standing(SystemTime::now()) != Standing::Valid {
-            self.link.close(CloseCode::Expired, "the certificate ran out and was not renewed");
-            return Err("its certificate ran out".to_owned());
-        }
-        Ok(())
-    }
-
-    fn broken(&self, error: &WireError) -> String {
-        let why = format!("the connector broke the protocol: {error}");
-        warn!("{why}");
-        self.link.close(CloseCode::Protocol, &error.to_string());
-        why
-    }
-}
-
-fn describe(error: &ConnectionError) -> String {
-    let ConnectionError::ApplicationClosed(close) = error else { return error.to_string() };
-    let number = close.error_code.into_inner();
-    let code = CloseCode::from_wire(number).map_or_else(|| number.to_string(), |c| c.to_string());
-    format!("closed by the connector ({code}): {}", String::from_utf8_lossy(&close.reason))
 }

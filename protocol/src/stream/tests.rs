@@ -43,6 +43,15 @@ fn opens() -> Vec<(&'static str, Open, &'static str)> {
             }),
             "03 0022 0400000000000000 70726f64 00000000 0a00010a 3500 88130000 60ea0000 07000000",
         ),
+        (
+            "open-ping",
+            Open::Ping(OpenPing {
+                vnet: "prod".parse().expect("a name"),
+                host: Host::Ip(IpAddr::from([10, 0, 1, 10])),
+                wait: Duration::from_secs(5),
+            }),
+            "04 0018 0400000000000000 70726f64 00000000 0a00010a 88130000",
+        ),
     ]
 }
 
@@ -100,7 +109,15 @@ proptest! {
     }
 
     #[test]
-    fn a_reply_is_read_as_it_was_sent(number in 1u16..=20, text in "[^\\p{Cc}]{0,60}", connect in any::<u32>()) {
+    fn an_echo_request_is_read_as_it_was_sent(host in hosts(), wait in 0u64..=60_000) {
+        let open = Open::Ping(OpenPing {
+            vnet: "prod".parse().expect("a name"), host, wait: Duration::from_millis(wait),
+        });
+        prop_assert_eq!(read(&open.encode(), Open::decode), Ok(open));
+    }
+
+    #[test]
+    fn a_reply_is_read_as_it_was_sent(number in 1u16..=21, text in "[^\\p{Cc}]{0,60}", connect in any::<u32>()) {
         let reason = Reason::from_wire(number).expect("one of ours");
         for reply in [Reply::Refused { reason, text }, Reply::Connected { connect: Duration::from_micros(connect.into()) }] {
             prop_assert_eq!(read(&reply.encode(), Reply::decode), Ok(reply));
@@ -108,7 +125,7 @@ proptest! {
     }
 
     #[test]
-    fn any_bytes_are_a_value_or_a_coded_error(kind in 0u8..5, body in vec(any::<u8>(), 0..100)) {
+    fn any_bytes_are_a_value_or_a_coded_error(kind in 0u8..6, body in vec(any::<u8>(), 0..100)) {
         let _ = Open::decode(kind, &body);
         let _ = Reply::decode(kind, &body);
     }
@@ -185,7 +202,7 @@ fn values_beyond_their_bounds_are_refused() {
     }
     let unknown = |kind| Err(DecodeError::UnknownKind(kind));
     assert_eq!(Open::decode(1, &[]), unknown(1));
-    assert_eq!(Open::decode(4, &[]), unknown(4));
+    assert_eq!(Open::decode(5, &[]), unknown(5));
     assert_eq!(Reply::decode(0, &[]), unknown(0).map(|_: Open| unreachable!()));
 }
 

@@ -99,7 +99,7 @@ async fn an_oversized_frame_is_refused_at_its_head_and_closes_the_link() {
     let error = within(reader.next()).await.expect_err("65,537 bytes are too many");
     assert!(matches!(error, WireError::Decode(DecodeError::TooLong { length: 65_537, .. })), "{error}");
     close(&pair.connector, CloseCode::Protocol, &error.to_string());
-    let quinn::ConnectionError::ApplicationClosed(closed) = within(pair.edge.closed()).await else {
+    let ConnectionError::ApplicationClosed(closed) = within(pair.edge.closed()).await else {
         panic!("closed by the peer")
     };
     assert_eq!(CloseCode::from_wire(closed.error_code.into_inner()), Some(CloseCode::Protocol));

@@ -3,7 +3,7 @@
 use std::{
     fs::{self, File},
     io::Write,
-    net::{SocketAddr, TcpStream},
+    net::{IpAddr, SocketAddr, TcpStream},
     path::{Path, PathBuf},
     process::Command,
     time::Duration,
@@ -95,6 +95,16 @@ pub fn nginx_tls(world: &World, address: SocketAddr, name: &str, (file, how): (&
     nginx_listening(world, address, name, &format!(" ssl{how}"), &lines)
 }
 
+/// The same, where every connection must begin with a header of the PROXY protocol; `/client` tells what it says.
+///
+/// # Panics
+/// If it does not start.
+#[must_use]
+pub fn nginx_behind_proxy(world: &World, address: SocketAddr, name: &str) -> Server {
+    let client = "    location /client { return 200 \"$proxy_protocol_addr $proxy_protocol_port\"; }\n";
+    nginx_listening(world, address, name, " proxy_protocol", client)
+}
+
 fn nginx_listening(world: &World, address: SocketAddr, name: &str, how: &str, lines: &str) -> Server {
     let dir = fresh_dir(world, "nginx", address);
     fs::create_dir_all(dir.join("www")).expect("the world's directory is writable");
@@ -107,7 +117,8 @@ fn nginx_listening(world: &World, address: SocketAddr, name: &str, how: &str, li
          events {{ worker_connections 1024; }}\n\
          http {{\n{temporary}  log_format noted '$request_method $arg_id';\n  access_log off;\n\
          \u{20} keepalive_requests 100000;\n  server {{\n    listen {address}{how};\n{lines}\
-         \u{20}   root www;\n    location /fail {{ return 503; }}\n    location /who {{ return 200 {name}; }}\n  }}\n}}\n"
+         \u{20}   root www;\n    location /fail {{ return 503; }}\n    location /who {{ return 200 {name}; }}\n\
+         \u{20}   location /forwarded {{ return 200 $http_x_forwarded_for; }}\n  }}\n}}\n"
     );
     fs::write(dir.join("nginx.conf"), config).expect("the world's directory is writable");
     let mut nginx = command("nginx");
@@ -175,7 +186,10 @@ pub fn redis_client(program: &str, at: SocketAddr) -> Command {
     client
 }
 
-/// A DNS server over UDP and TCP that knows all of `.test`: every name there is 192.0.2.7.
+/// Bytes of text at `big.test`, at least.
+pub const BIG_TXT: usize = 12 * 200;
+
+/// A DNS server over UDP and TCP that knows all of `.test`: every name there is 192.0.2.7, and `big.test` has much text.
 ///
 /// # Panics
 /// If it does not start.
@@ -185,8 +199,27 @@ pub fn dnsmasq(world: &World, address: SocketAddr) -> Server {
     let mut dnsmasq = command("dnsmasq");
     dnsmasq.args(["--keep-in-foreground", "--conf-file=/dev/null", "--no-resolv", "--no-hosts", "--bind-interfaces"]);
     dnsmasq.args(["--user=root", "--pid-file=", "--log-facility=-", "--address=/test/192.0.2.7"]);
+    let text = ",".to_owned() + &"t".repeat(BIG_TXT / 12);
+    dnsmasq.arg(format!("--txt-record=big.test{}", text.repeat(12))).arg("--edns-packet-max=4096");
     dnsmasq.arg(format!("--listen-address={}", address.ip())).arg(format!("--port={}", address.port()));
     Server::start("dnsmasq", dnsmasq, address, dir)
+}
+
+/// haproxy in front of `edge`, to which it speaks version 2 of the PROXY protocol from `source`.
+///
+/// # Panics
+/// If it does not start.
+#[must_use]
+pub fn haproxy(world: &World, address: SocketAddr, edge: SocketAddr, source: IpAddr) -> Server {
+    let dir = fresh_dir(world, "haproxy", address);
+    let config = format!(
+        "defaults\n  mode tcp\n  timeout connect 10s\n  timeout client 30s\n  timeout server 30s\n\
+         listen front\n  bind {address}\n  server edge {edge} send-proxy-v2 source {source}\n"
+    );
+    fs::write(dir.join("haproxy.cfg"), config).expect("the world's directory is writable");
+    let mut haproxy = command("haproxy");
+    haproxy.arg("-db").arg("-f").arg(dir.join("haproxy.cfg"));
+    Server::start("haproxy", haproxy, address, dir)
 }
 
 /// An iperf3 server.

@@ -421,3 +421,16 @@ proptest! {
         prop_assert_eq!(shift(to_a, to, from), a, "and back again");
     }
 }
+
+#[test]
+fn an_echo_has_no_port_and_is_permitted_where_any_port_is() {
+    let listed = policy(&["prod=10.0.0.0/16"], &[], Some(&["10.0.1.0/24:80", "10.0.2.7/32:*"]));
+    let echo = |policy: &Policy, address: &str| asked(policy, "prod", address, crate::config::NO_PORT);
+    assert_eq!(echo(&listed, "10.0.1.9"), "10.0.1.9:0");
+    assert_eq!(echo(&listed, "10.0.2.7"), "10.0.2.7:0");
+    assert_eq!(echo(&listed, "10.0.2.8"), "not allowed");
+    assert_eq!(echo(&listed, "10.1.0.1"), "outside");
+    let special = policy(&["prod=0.0.0.0/0"], &[], None);
+    assert_eq!(echo(&special, "127.0.0.1"), "loopback");
+    assert_eq!(echo(&special, "169.254.169.254"), "link-local");
+}

@@ -1,6 +1,7 @@
 //! Probes one path at its cadence: through the off-ramp, the very way that traffic takes.
 
 mod http;
+mod icmp;
 mod udp;
 
 use std::{
@@ -46,6 +47,13 @@ pub(super) struct Task {
     pub(super) interval: Arc<AtomicU64>,
     pub(super) first_wait: Duration,
     pub(super) results: mpsc::Sender<Finished>,
+}
+
+impl Task {
+    /// The way that is probed.
+    fn opening(&self) -> Opening<'_> {
+        Opening { origin: &self.origin, via: self.key.via, wait: self.monitor.timeout, priority: PRIORITY_PROBE }
+    }
 }
 
 /// A probe that is over.
@@ -129,6 +137,7 @@ impl Prober {
                 Ok(())
             }
             Check::Udp(check) => udp::ask(&self.offramp, task, check, stages).await,
+            Check::Icmp => icmp::ask(&self.offramp, task, stages).await,
             Check::Http(check) => {
                 // Absent: a catalog without this monitor is in force, and this task about to end.
                 let speech = self.offramp.speech(&check.speaks).ok_or(Reason::NoRoute)?;
@@ -155,9 +164,7 @@ impl Prober {
     }
 
     async fn open(&self, task: &Task, stages: &mut Stages) -> Result<Opened, Reason> {
-        let opening =
-            Opening { origin: &task.origin, via: task.key.via, wait: task.monitor.timeout, priority: PRIORITY_PROBE };
-        match self.offramp.open(opening, &mut First::none()).await {
+        match self.offramp.open(task.opening(), &mut First::none()).await {
             Ok(opened) => {
                 stages.connect = Some(opened.connect);
                 Ok(opened)
@@ -175,6 +182,7 @@ fn late(check: &Check, stages: &Stages) -> Reason {
         (Check::Http(check), Some(_)) if is_tls(check) && stages.tls.is_none() => Reason::TlsHandshake,
         (Check::Http(_), Some(_)) => Reason::HttpTimeout,
         (Check::Udp(_), Some(_)) => Reason::UdpNoAnswer,
+        (Check::Icmp, _) => Reason::IcmpTimeout,
         (Check::Tcp | Check::Http(_) | Check::Udp(_), _) => Reason::ConnectTimeout,
     }
 }

@@ -6,21 +6,19 @@ use protocol::{
     datagram::Arena,
     error::{Reason, StreamCode},
     session::{Event, SessionEnd},
-    stream::PRIORITY_PROBE,
 };
 
 use super::{Stages, Task};
 use crate::{
     model::UdpCheck,
-    offramp::{Early, Failure, Offramp, Opening},
+    offramp::{Early, Failure, Offramp},
 };
 
 /// Asks once; whoever calls limits the wait for an answer.
 pub(super) async fn ask(offramp: &Offramp, task: &Task, check: &UdpCheck, stages: &mut Stages) -> Result<(), Reason> {
     let wait = task.monitor.timeout;
-    let opening = Opening { origin: &task.origin, via: task.key.via, wait, priority: PRIORITY_PROBE };
     let mut early = Early::only(Arena::default().copy(&check.send));
-    let mut path = match offramp.open_session(opening, wait, &mut early).await {
+    let mut path = match offramp.open_session(task.opening(), wait, &mut early).await {
         Ok(path) => path,
         Err(Failure::Refused(reason, _) | Failure::Unanswered(reason)) => return Err(reason),
         Err(Failure::ClientGone) => return Err(Reason::ConnectionReset),

@@ -12,7 +12,7 @@ fn name(text: &str) -> Name {
 
 fn origin(text: &str, vnet: Option<&str>, address: &str) -> Arc<Origin> {
     let address: Target = address.parse().expect("a target");
-    Arc::new(Origin { name: name(text), vnet: vnet.map(name), address, weight: 1.0 })
+    Arc::new(Origin { name: name(text), vnet: vnet.map(name), address, weight: 1.0, proxy_protocol: None })
 }
 
 fn monitor() -> Arc<Monitor> {

@@ -18,6 +18,7 @@ use tokio::{
 };
 
 use super::{
+    drain,
     fault::Fault,
     fields,
     guard::UnderWay,
@@ -26,9 +27,9 @@ use super::{
 };
 use crate::model::Held;
 
-/// How long all waits for a body's bytes may take together, before what its bytes have earned.
+/// How far a body may fall behind the slowest pace that is borne; nothing is saved up beyond it.
 const GRACE: Duration = Duration::from_secs(30);
-/// Bytes that earn a second.
+/// The slowest pace, in bytes a second.
 const SLOWEST: u64 = 500;
 /// How long an origin may leave `Expect: 100-continue` unanswered before the body is sent all the same.
 const CONTINUE_WAIT: Duration = Duration::from_secs(1);
@@ -61,8 +62,8 @@ pub(super) struct Uploading {
 
 #[derive(Debug)]
 struct Pace {
-    waited: Duration,
-    earned: u64,
+    /// How long the next wait may be.
+    left: Duration,
     waiting: Option<(Instant, Pin<Box<Sleep>>)>,
 }
 
@@ -96,7 +97,7 @@ impl Gate {
 impl Uploading {
     /// A body with its counters; `paced`: it may not dawdle.
     pub(super) fn new(body: Incoming, upload: Arc<Upload>, bytes: Arc<AtomicU64>, paced: bool) -> Self {
-        let pace = paced.then(|| Pace { waited: Duration::ZERO, earned: 0, waiting: None });
+        let pace = paced.then(Pace::new);
         Self { body: Some(body), upload, bytes, pace, gate: None }
     }
 
@@ -114,8 +115,12 @@ impl Drop for Uploading {
 }
 
 impl Pace {
+    fn new() -> Self {
+        Self { left: GRACE, waiting: None }
+    }
+
     fn poll_late(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let left = (GRACE + Duration::from_secs(self.earned / SLOWEST)).saturating_sub(self.waited);
+        let left = self.left;
         let (_, sleep) = self.waiting.get_or_insert_with(|| {
             let now = Instant::now();
             (now, Box::pin(sleep_until(now + left)))
@@ -125,9 +130,10 @@ impl Pace {
 
     fn came(&mut self, bytes: u64) {
         if let Some((since, _)) = self.waiting.take() {
-            self.waited += since.elapsed();
+            self.left = self.left.saturating_sub(since.elapsed());
         }
-        self.earned += bytes;
+        let earned = Duration::from_millis(bytes.saturating_mul(1000) / SLOWEST);
+        self.left = (self.left + earned).min(GRACE);
     }
 }
 
@@ -254,6 +260,7 @@ impl HttpBody for Answering {
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let this = self.get_mut();
+        drain::asked();
         match ready!(Pin::new(&mut this.body).poll_frame(cx)) {
             None => {
                 this.end();
@@ -264,6 +271,7 @@ impl HttpBody for Answering {
                     exchange.record.down += data.remaining() as u64;
                 }
                 this.end_if_over();
+                drain::handed();
                 Poll::Ready(Some(Ok(without_forbidden(frame))))
             }
             Some(Err(error)) => {
@@ -291,3 +299,6 @@ impl Drop for Answering {
         unended.into_iter().chain(self.early.take()).for_each(Upstream::abort);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -107,7 +107,8 @@ impl Fault {
             | Reason::IcmpTimeout
             | Reason::DnsFailed
             | Reason::PassiveFailures
-            | Reason::ConnectorOverloaded => StatusCode::BAD_GATEWAY,
+            | Reason::ConnectorOverloaded
+            | Reason::IcmpNotPermitted => StatusCode::BAD_GATEWAY,
         };
         Self { status, code: reason.as_str() }
     }

@@ -25,7 +25,7 @@ use super::{
 };
 
 /// From the first byte of a head, or from the connection's begin, to its end.
-const HEAD_WAIT: Duration = Duration::from_secs(10);
+pub(super) const HEAD_WAIT: Duration = Duration::from_secs(10);
 /// A connection without a request on its way is closed after this long, unless the listener says otherwise.
 pub(super) const IDLE_WAIT: Duration = Duration::from_secs(60);
 /// A client that takes none of its answer for this long is gone.
@@ -89,6 +89,11 @@ impl Talk {
         }
     }
 
+    /// True while a request is under way.
+    pub(super) fn is_busy(&self) -> bool {
+        self.told().under_way > 0
+    }
+
     /// When the connection will have been idle for so long, if nothing comes before.
     fn idle_until(&self, limit: Duration) -> Instant {
         let told = self.told();
@@ -126,6 +131,23 @@ impl Drop for UnderWay {
     }
 }
 
+/// Gives up a client that takes nothing of what is written.
+#[derive(Debug, Default)]
+pub(super) struct Stall(Option<Pin<Box<Sleep>>>);
+
+impl Stall {
+    /// What a write came to, or the end of patience.
+    pub(super) fn watch(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        if written.is_ready() {
+            self.0 = None;
+            return written;
+        }
+        let patience = self.0.get_or_insert_with(|| Box::pin(sleep_until(Instant::now() + STALL_WAIT)));
+        ready!(patience.as_mut().poll(cx));
+        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+    }
+}
+
 #[derive(Debug)]
 enum At {
     Head(Scan),
@@ -152,7 +174,7 @@ pub(super) struct Guard<S> {
     in_head: bool,
     /// How long the connection may be without a request on its way.
     idle: Duration,
-    stall: Option<Pin<Box<Sleep>>>,
+    stall: Stall,
     /// hyper may hold bytes of an answer that it has not written yet.
     unflushed: bool,
 }
@@ -160,18 +182,19 @@ pub(super) struct Guard<S> {
 impl<S> Guard<S> {
     /// Judges HTTP/1.
     pub(super) fn http1(io: S, first: BytesMut, talk: Arc<Talk>) -> Self {
-        Self::new(io, first, talk, At::Head(Scan::default()))
-    }
-
-    /// Lets everything pass, with a deadline only for a client that takes nothing.
-    pub(super) fn raw(io: S, first: BytesMut) -> Self {
-        Self::new(io, first, Arc::default(), At::Raw)
-    }
-
-    fn new(io: S, bytes: BytesMut, talk: Arc<Talk>, at: At) -> Self {
         let deadline = Box::pin(sleep_until(Instant::now() + HEAD_WAIT));
-        let idle = IDLE_WAIT;
-        Self { io, talk, at, bytes, passed: 0, deadline, in_head: true, idle, stall: None, unflushed: false }
+        Self {
+            io,
+            talk,
+            at: At::Head(Scan::default()),
+            bytes: first,
+            passed: 0,
+            deadline,
+            in_head: true,
+            idle: IDLE_WAIT,
+            stall: Stall::default(),
+            unflushed: false,
+        }
     }
 
     /// Closed after this long without a request on its way.
@@ -297,12 +320,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Guard<S> {
         Poll::Ready(Ok(()))
     }
 
-    fn poll_stalled(&mut self, cx: &mut Context<'_>) -> Poll<io::Error> {
-        let stall = self.stall.get_or_insert_with(|| Box::pin(sleep_until(Instant::now() + STALL_WAIT)));
-        ready!(stall.as_mut().poll(cx));
-        Poll::Ready(io::ErrorKind::TimedOut.into())
-    }
-
     fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         self.bytes.reserve(READ);
         let mut read = std::pin::pin!(tokio::io::AsyncReadExt::read_buf(&mut self.io, &mut self.bytes));
@@ -349,13 +366,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Guard<S> {
         let this = self.get_mut();
         ready!(this.poll_interim(cx))?;
         this.unflushed = true;
-        match Pin::new(&mut this.io).poll_write(cx, bytes) {
-            Poll::Pending => this.poll_stalled(cx).map(Err),
-            done => {
-                this.stall = None;
-                done
-            }
-        }
+        let written = Pin::new(&mut this.io).poll_write(cx, bytes);
+        this.stall.watch(cx, written)
     }
 
     fn poll_write_vectored(
@@ -366,13 +378,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Guard<S> {
         let this = self.get_mut();
         ready!(this.poll_interim(cx))?;
         this.unflushed = true;
-        match Pin::new(&mut this.io).poll_write_vectored(cx, slices) {
-            Poll::Pending => this.poll_stalled(cx).map(Err),
-            done => {
-                this.stall = None;
-                done
-            }
-        }
+        let written = Pin::new(&mut this.io).poll_write_vectored(cx, slices);
+        this.stall.watch(cx, written)
     }
 
     fn is_write_vectored(&self) -> bool {

@@ -1,8 +1,9 @@
 //! HTTP listeners: the edge ends the client's HTTP, judges and routes every request, and speaks HTTP to origins itself.
 //!
 //! hyper parses and frames; what it would let pass and a server behind might read another way is refused before it sees
-//! it. Nothing is ever passed through: every message is written anew. Deciding is pure (`head`, `chunks`, `request`,
-//! `fields`, `path`, `answer`, `websocket`, `budget`); acting is `serve`, `forward`, `reply`, `guard`, `upstream`, `upgrade`.
+//! it. Nothing is ever passed through: every message is written anew. Deciding is pure (`head`, `chunks`, `frames`,
+//! `meter`, `request`, `fields`, `path`, `answer`, `websocket`, `budget`); acting is `serve`, `forward`, `reply`, `guard`,
+//! `watched`, `drain`, `upstream`, `upgrade`.
 
 mod affinity;
 mod answer;
@@ -11,13 +12,18 @@ mod body;
 mod budget;
 mod chunks;
 mod deadline;
+mod drain;
 mod failed;
 mod fault;
 mod fields;
 mod forward;
+mod frames;
+#[doc(hidden)]
+pub mod fuzzing;
 mod grpc;
 mod guard;
 mod head;
+mod meter;
 mod outgoing;
 mod path;
 mod place;
@@ -29,6 +35,7 @@ mod streams;
 mod tls;
 mod upgrade;
 mod upstream;
+mod watched;
 mod websocket;
 
 use std::{

@@ -22,7 +22,7 @@ use hyper::{
 use hyper_util::rt::{TokioIo, TokioTimer};
 use net::Socket;
 use tokio::{
-    io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf},
     time,
 };
 use tokio_rustls::server::TlsStream;
@@ -34,7 +34,9 @@ use super::{
     forward,
     guard::Guard,
     head::{FIELDS_MAX, HEAD_MAX},
+    meter::Abuse,
     streams::Streams,
+    watched::{End, Watched},
 };
 
 /// What an HTTP/2 client says first.
@@ -50,10 +52,10 @@ const STREAMS_MAX: u32 = 100;
 /// Flow-control windows of an HTTP/2 stream and of its connection.
 const STREAM_WINDOW: u32 = 256 * 1024;
 const CONNECTION_WINDOW: u32 = 1024 * 1024;
-/// Streams a client has reset before they were looked at.
-const RESETS_MAX: usize = 20;
-/// Streams that were reset because of the client's own mistakes.
-const MISTAKES_MAX: usize = 500;
+/// Streams a client has reset before they were looked at, and streams that were reset because of the client's own mistakes:
+/// the library's own bounds, behind those of `meter`.
+const RESETS_MAX: usize = 60;
+const MISTAKES_MAX: usize = 1024;
 /// How often a silent HTTP/2 client is asked for a sign of life, and how long it may take.
 const PING_EVERY: Duration = Duration::from_secs(30);
 const PING_WAIT: Duration = Duration::from_secs(10);
@@ -146,17 +148,18 @@ async fn serve_http1(connection: Arc<Connection>, io: ClientIo, first: BytesMut)
         }
     }
     if let Some(parts) = serving.into_parts() {
-        linger(parts.io.into_inner()).await;
+        let mut guard = parts.io.into_inner();
+        guard.release();
+        linger(guard).await;
     }
 }
 
 /// Reads and forgets what the client still says.
-async fn linger(mut guard: Guard<ClientIo>) {
-    guard.release();
+async fn linger(mut client: impl AsyncRead + Unpin) {
     let mut left = LINGER_BYTES;
     let mut bytes = vec![0; 16 * 1024];
     let reading = async {
-        while let Ok(read @ 1..) = guard.read(&mut bytes).await {
+        while let Ok(read @ 1..) = client.read(&mut bytes).await {
             left = left.saturating_sub(read);
             if left == 0 {
                 return;
@@ -190,13 +193,17 @@ async fn serve_http2(connection: Arc<Connection>, io: ClientIo, first: BytesMut)
         .keep_alive_timeout(PING_WAIT)
         .auto_date_header(false)
         .enable_connect_protocol();
-    let mut serving = std::pin::pin!(builder.serve_connection(TokioIo::new(Guard::raw(io, first)), service));
-    let (mut told, idle) = (false, connection.idle_wait());
+    let idle = connection.idle_wait();
+    let (watched, mut handed_back) = Watched::new(io, first, connection.talk.clone(), PREFACE.len());
+    let watched = watched.ended_after(idle * 2);
+    let mut serving = std::pin::pin!(builder.serve_connection(TokioIo::new(watched), service));
+    let mut told = false;
     loop {
         tokio::select! {
             ended = &mut serving => {
                 if let Err(error) = ended {
                     debug!(%error, "an HTTP/2 connection broke");
+                    return broken(&connection, &error, handed_back.try_recv().ok()).await;
                 }
                 return;
             }
@@ -211,6 +218,24 @@ async fn serve_http2(connection: Arc<Connection>, io: ClientIo, first: BytesMut)
             }
         }
     }
+}
+
+/// Counts what was too much, and hears out a client that was told to go away.
+async fn broken(connection: &Connection, error: &hyper::Error, handed_back: Option<(ClientIo, End)>) {
+    let (listener, metrics) = (&connection.state.listener().name, &connection.shared.metrics);
+    let Some((mut client, end)) = handed_back else {
+        let reason = std::error::Error::source(error).and_then(|e| e.downcast_ref::<h2::Error>()?.reason());
+        if reason == Some(h2::Reason::ENHANCE_YOUR_CALM) {
+            metrics.abuse(listener, Abuse::Other.as_str());
+        }
+        return;
+    };
+    if let End::Abuse(abuse) = end {
+        debug!(listener = %listener, source = %connection.source, why = abuse.as_str(), "an HTTP/2 client asked too much");
+        metrics.abuse(listener, abuse.as_str());
+    }
+    let _ = time::timeout(LINGER_WAIT, client.shutdown()).await;
+    linger(client).await;
 }
 
 impl AsyncRead for ClientIo {

@@ -6,6 +6,8 @@
 use hyper::rt::Executor;
 use tokio_util::sync::CancellationToken;
 
+use super::drain;
+
 tokio::task_local! {
     /// Of the request whose task this is.
     static CUT: CancellationToken;
@@ -23,7 +25,7 @@ pub(super) fn cut() -> Option<CancellationToken> {
 impl<F: Future<Output = ()> + Send + 'static> Executor<F> for Streams {
     fn execute(&self, task: F) {
         match cut() {
-            None => tokio::spawn(CUT.scope(CancellationToken::new(), task)),
+            None => tokio::spawn(CUT.scope(CancellationToken::new(), drain::watch(task))),
             // What a request's task starts is what writes its stream once another protocol is spoken.
             Some(cut) => tokio::spawn(async move {
                 tokio::select! {

@@ -3,6 +3,7 @@
 mod client;
 mod proof;
 mod session;
+mod sources;
 mod table;
 
 use std::{
@@ -21,12 +22,14 @@ use tokio::{
     sync::mpsc,
     time::{self, MissedTickBehavior},
 };
-use tokio_util::task::TaskTracker;
+use tokio_util::{sync::DropGuard, task::TaskTracker};
 use tracing::warn;
 
+pub use self::sources::Sources;
 use self::{
     client::{Client, Life},
     session::{Beginning, Session},
+    sources::Everybody,
     table::Table,
 };
 use super::{Shared, table::ListenerState};
@@ -49,10 +52,17 @@ const PAUSE: Duration = Duration::from_millis(50);
 type Gone = (SocketAddr, u64);
 
 /// Receives until the listener is closed and its sessions are over.
-pub(super) async fn receive(shared: Arc<Shared>, state: Arc<ListenerState>, front: Front, tasks: TaskTracker) {
+pub(super) async fn receive(
+    shared: Arc<Shared>,
+    state: Arc<ListenerState>,
+    (front, open): (Front, Arc<DropGuard>),
+    tasks: TaskTracker,
+) {
     let (ends, mut ended) = mpsc::channel(ENDS_MAX);
     let cut = shared.cut.clone();
-    let mut door = Door { shared, state, front, tasks, table: Table::new(), arena: Arena::default(), ends, last: 0 };
+    let everybody = Everybody::new(Instant::now());
+    let (table, arena) = (Table::new(), Arena::default());
+    let mut door = Door { shared, state, front, open, tasks, table, arena, everybody, ends, last: 0 };
     let mut batch = Batch::default();
     let mut looks = time::interval(LOOK_EVERY);
     looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -76,6 +86,7 @@ pub(super) async fn receive(shared: Arc<Shared>, state: Arc<ListenerState>, fron
             Some((source, number)) = ended.recv() => door.forget(source, number),
             _ = looks.tick(), if !door.table.is_empty() => door.expire(closing),
             () = door.state.closed(), if !closing => closing = true,
+            () = door.state.dropped() => return,
             () = cut.cancelled() => return,
         }
     }
@@ -86,9 +97,12 @@ struct Door {
     shared: Arc<Shared>,
     state: Arc<ListenerState>,
     front: Front,
+    /// The address is free once this and every session's is gone.
+    open: Arc<DropGuard>,
     tasks: TaskTracker,
     table: Table<Client>,
     arena: Arena,
+    everybody: Everybody,
     ends: mpsc::Sender<Gone>,
     last: u64,
 }
@@ -139,6 +153,8 @@ impl Door {
             shared: self.shared.clone(),
             listener,
             front: self.front.clone(),
+            _open: self.open.clone(),
+            standing: self.shared.sources.standing(peer.source.ip(), &self.everybody, now),
             peer,
             queue: receiver,
             life,

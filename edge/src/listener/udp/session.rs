@@ -14,9 +14,10 @@ use protocol::{
     switch::Dropped,
 };
 use tokio::sync::mpsc;
+use tokio_util::sync::DropGuard;
 use tracing::info;
 
-use super::{client::Life, proof::Proof};
+use super::{client::Life, sources::Standing};
 use crate::{
     listener::{
         Shared, millis,
@@ -36,6 +37,10 @@ pub(super) struct Beginning {
     pub(super) shared: Arc<Shared>,
     pub(super) listener: Arc<Listener>,
     pub(super) front: Front,
+    /// Held for as long as the socket is.
+    pub(super) _open: Arc<DropGuard>,
+    /// Where the source's address stands.
+    pub(super) standing: Standing,
     pub(super) peer: Peer,
     pub(super) queue: mpsc::Receiver<Packet>,
     pub(super) life: Arc<Life>,
@@ -50,7 +55,6 @@ pub(super) struct Beginning {
 pub(super) struct Session {
     with: Beginning,
     place: Option<Place>,
-    proof: Proof,
     totals: Totals,
     story: Story,
 }
@@ -83,7 +87,7 @@ impl Session {
     pub(super) fn new(with: Beginning) -> Self {
         let place = Search::new(&with.shared, &with.listener, with.peer.source).look();
         let totals = with.shared.metrics.totals(&with.listener.name);
-        Self { with, place, proof: Proof::default(), totals, story: Story::default() }
+        Self { with, place, totals, story: Story::default() }
     }
 
     /// The worker of the link it is placed on.
@@ -236,7 +240,7 @@ impl Session {
     }
 
     fn note_up(&mut self, bytes: usize) {
-        self.proof.heard(bytes);
+        self.with.standing.heard(bytes);
         self.story.packets[UP] += 1;
         self.story.bytes[UP] += bytes as u64;
         self.totals.sent.fetch_add(bytes as u64, Ordering::Relaxed);
@@ -245,7 +249,7 @@ impl Session {
     /// To the client.
     fn answer(&mut self, payload: &[u8]) {
         let drops = self.with.shared.metrics.drops();
-        if !self.proof.may_answer(payload.len()) {
+        if !self.with.standing.may_answer(payload.len()) {
             return drops.count(Dropped::ReplyBudget);
         }
         if self.with.front.try_send(self.with.peer, payload).is_err() {

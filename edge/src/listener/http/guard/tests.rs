@@ -106,7 +106,7 @@ async fn what_follows_an_upgrade_is_held_until_it_is_released() {
 #[tokio::test(start_paused = true)]
 async fn a_client_that_takes_nothing_is_given_up() {
     let (_client, server) = duplex(16);
-    let mut guard = Guard::raw(server, BytesMut::new());
+    let mut guard = Guard::http1(server, BytesMut::new(), Arc::default());
     let started = Instant::now();
     assert!(guard.write_all(&[0; 1000]).await.is_err());
     assert_eq!(started.elapsed().as_secs(), STALL_WAIT.as_secs());

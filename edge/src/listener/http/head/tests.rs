@@ -180,7 +180,50 @@ fn heads_are_bounded_in_bytes_and_fields() {
     assert_eq!(Scan::default().feed(&[b'a'; HEAD_MAX + 1]), Err(Fault::HEAD_TOO_LARGE));
 }
 
+/// Lines as clients and attackers write them.
+fn line() -> impl Strategy<Value = String> {
+    prop_oneof![
+        4 => "[A-Za-z-]{1,8}: ?[ -~\t]{0,12}",
+        1 => "Host: [a-z.]{1,8}",
+        1 => "(Content-Length|Transfer-Encoding)[ ]?: ?(chunked|[0-9]{1,3}|gzip, chunked|\\+1)",
+        1 => "[ -~\t]{0,12}",
+    ]
+}
+
+/// Heads that are nearly right, with a byte in them that may be anything.
+fn heads() -> impl Strategy<Value = Vec<u8>> {
+    let lines = prop::collection::vec(line(), 0..6);
+    let first = "(GET|POST|M-SEARCH|OPTIONS) (/[!-~]{0,8}|\\*|http://a/b) HTTP/1\\.[01]";
+    let spoilt = prop::option::weighted(0.3, (any::<prop::sample::Index>(), any::<u8>()));
+    (first, lines, spoilt).prop_map(|(first, lines, spoilt)| {
+        let mut head = [&[first, "Host: a".to_owned()][..], &lines].concat().join("\r\n").into_bytes();
+        head.extend_from_slice(b"\r\n\r\n");
+        if let Some((at, byte)) = spoilt {
+            let at = at.index(head.len());
+            head[at] = byte;
+        }
+        head
+    })
+}
+
 proptest! {
+    #[test]
+    fn what_is_accepted_another_parser_reads_the_same_way(head in heads()) {
+        if let Ok(Some(length)) = Scan::default().feed(&head) && let Ok(framing) = check(&head[..length]) {
+            let mut fields = [httparse::EMPTY_HEADER; FIELDS_MAX];
+            let mut request = httparse::Request::new(&mut fields);
+            prop_assert_eq!(request.parse(&head), Ok(httparse::Status::Complete(length)));
+            let lengths = request.headers.iter().filter(|f| f.name.eq_ignore_ascii_case("content-length")).count();
+            let encodings = request.headers.iter().filter(|f| f.name.eq_ignore_ascii_case("transfer-encoding")).count();
+            let expected = match framing {
+                Framing::Length(_) => (1, 0),
+                Framing::Chunked => (0, 1),
+                Framing::None | Framing::Upgrade => (0, 0),
+            };
+            prop_assert_eq!((lengths, encodings), expected);
+        }
+    }
+
     #[test]
     fn the_answer_does_not_depend_on_how_bytes_arrive(head in "[ -~\r\n\t]{0,60}(\r\n\r\n)?", cut in 0_usize..60) {
         let whole = Scan::default().feed(head.as_bytes());

@@ -1,0 +1,41 @@
+//! The PROXY protocol at listeners: who speaks it, and which pools cannot be used where.
+
+use std::sync::Arc;
+
+use config::Table;
+use ipnetwork::IpNetwork;
+
+use super::pools::Pools;
+use crate::model::{ListenProtocol, LoadBalancer};
+
+/// `proxy_protocol` of a listener: networks of load balancers that say whose connection it is.
+pub(super) fn read(t: &Table<'_>, protocol: Option<ListenProtocol>) -> Vec<IpNetwork> {
+    if protocol == Some(ListenProtocol::Udp) {
+        t.refuse("proxy_protocol", "is for listeners with `protocol` \"tcp\", \"http\" or \"https\"");
+        return Vec::new();
+    }
+    t.or("proxy_protocol", Vec::new(), |v| {
+        Some(v.items()?.iter().filter_map(|item| item.network().map(|at| at.value)).collect())
+    })
+}
+
+/// Notes pools whose origins want the PROXY protocol from a listener that cannot speak it: HTTP connections to origins
+/// carry requests of many clients, and UDP has no connections.
+pub(super) fn check_pools<'a>(
+    t: &Table<'_>,
+    protocol: Option<ListenProtocol>,
+    (used, pools): (impl Iterator<Item = &'a Arc<LoadBalancer>>, &Pools),
+) {
+    let why = match protocol {
+        Some(ListenProtocol::Http | ListenProtocol::Https) => {
+            "its connections to origins are shared by clients; they are told by X-Forwarded-For"
+        }
+        Some(ListenProtocol::Udp) => "it has no connections",
+        Some(ListenProtocol::Tcp) | None => return,
+    };
+    let mut all = used.flat_map(|lb| lb.pools.iter().chain(&lb.fallback_pool)).filter_map(|at| pools.object(*at));
+    if let Some(pool) = all.find(|pool| pool.origins.iter().any(|origin| origin.proxy_protocol.is_some())) {
+        let message = format!("this listener cannot use pool \"{}\", which has `proxy_protocol`: {why}", pool.name);
+        t.lacking(t.place(), message);
+    }
+}

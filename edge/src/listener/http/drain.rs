@@ -1,0 +1,99 @@
+//! An HTTP/2 answer that its client does not take: given up after a while, so that it holds neither memory nor an origin.
+//!
+//! hyper runs each stream as a task of its own and asks a body for no more while the client's window is closed. So the
+//! body notes when it has handed something over, and the stream's task is watched from beside it.
+
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use tokio::time::{Instant, sleep_until};
+
+/// How long a client may leave a part of an answer untaken.
+const DRAIN_WAIT: Duration = Duration::from_secs(60);
+
+tokio::task_local! {
+    static DRAIN: Arc<Drain>;
+}
+
+/// When the part of an answer was handed over that the client has not taken yet.
+#[derive(Debug, Default)]
+struct Drain(Mutex<Option<Instant>>);
+
+/// More of the answer is asked for: what was handed over has been taken.
+pub(super) fn asked() {
+    let _ = DRAIN.try_with(|drain| drain.note(None));
+}
+
+/// A part of the answer was handed over.
+pub(super) fn handed() {
+    let _ = DRAIN.try_with(|drain| drain.note(Some(Instant::now())));
+}
+
+impl Drain {
+    fn note(&self, since: Option<Instant>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = since;
+    }
+
+    fn since(&self) -> Option<Instant> {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Completes once something was left untaken for too long.
+    async fn stalled(&self) {
+        loop {
+            let now = Instant::now();
+            let due = self.since().unwrap_or(now) + DRAIN_WAIT;
+            if due <= now {
+                return;
+            }
+            sleep_until(due).await;
+        }
+    }
+}
+
+/// Runs a stream's task until it ends or its client takes nothing. A task that is given up takes its stream with it, which
+/// resets it.
+pub(super) async fn watch(stream: impl Future<Output = ()>) {
+    let drain = Arc::new(Drain::default());
+    tokio::select! {
+        () = DRAIN.scope(drain.clone(), stream) => {}
+        () = drain.stalled() => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::{sync::oneshot, time};
+
+    use super::*;
+
+    /// Runs a stream that hands something over every `every` and is asked for more at once, so many times, and then waits.
+    async fn lasts(every: Duration, times: u32) -> Duration {
+        let (alive, dead) = oneshot::channel::<()>();
+        let started = Instant::now();
+        tokio::spawn(watch(async move {
+            let _alive = alive;
+            for _ in 0..times {
+                asked();
+                let _ = time::timeout(every, std::future::pending::<()>()).await;
+                handed();
+            }
+            std::future::pending::<()>().await;
+        }));
+        let _ = dead.await;
+        started.elapsed()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_nobody_takes_is_given_up() {
+        assert_eq!(lasts(Duration::ZERO, 1).await.as_secs(), DRAIN_WAIT.as_secs());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_slow_origin_is_not_the_clients_fault() {
+        let origins_time = DRAIN_WAIT * 3;
+        assert_eq!(lasts(origins_time, 2).await.as_secs(), (origins_time * 2 + DRAIN_WAIT).as_secs());
+    }
+}

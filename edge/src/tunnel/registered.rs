@@ -1,0 +1,163 @@
+//! A registered link at an edge: hears and answers its connector, watches that the link lives and that its certificate holds,
+//! and takes it out of the table when it ends.
+
+use std::{
+    sync::Arc,
+    time::{Instant, SystemTime},
+};
+
+use certs::{rotation::Standing, verify::Peer};
+use protocol::{
+    codec::NUDGE,
+    control::{Goodbye, Message},
+    error::CloseCode,
+    limits::LOOK_EVERY,
+    liveness::{LinkState, Liveness, Traffic},
+    wire::{self, WireError},
+};
+use quinn::ConnectionError;
+use tokio::time::{self, MissedTickBehavior};
+use tracing::{debug, info, warn};
+
+use super::{TunnelParts, link::Link, session::Control};
+
+/// A link in the table, until it ends.
+pub(super) struct Registered<'a> {
+    pub(super) parts: &'a TunnelParts,
+    pub(super) link: Arc<Link>,
+    pub(super) control: Control,
+    pub(super) peer: Peer,
+}
+
+enum Event {
+    Message(Result<Message, WireError>),
+    Look,
+    Nudge,
+    Leave,
+    Closed(ConnectionError),
+}
+
+impl Registered<'_> {
+    /// Welcomes the link, and serves it until it ends.
+    pub(super) async fn run(mut self, welcome: &Message) {
+        info!(software = self.link.software, slot = self.link.slot, "link registered");
+        let why = match self.say(welcome).await {
+            Ok(()) => self.serve().await,
+            Err(why) => why,
+        };
+        // Nothing lives on that is not in the table. What was closed with another code stays so.
+        self.link.close(CloseCode::Protocol, &why);
+        self.parts.registry.remove(&self.link);
+        info!(why, "link ended");
+    }
+
+    async fn say(&mut self, message: &Message) -> Result<(), String> {
+        wire::write_message(&mut self.control.send, message).await.map_err(|error| error.to_string())
+    }
+
+    async fn serve(&mut self) -> String {
+        let connection = self.link.connection().clone();
+        let mut liveness = Liveness::new(Instant::now(), Traffic::of(&connection.stats()));
+        let mut looks = time::interval(LOOK_EVERY);
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let (mut leaving, mut nudged) = (false, false);
+        loop {
+            let event = tokio::select! {
+                message = self.control.reader.next() => Event::Message(message),
+                _ = looks.tick() => Event::Look,
+                () = self.link.nudged(), if !nudged => Event::Nudge,
+                () = self.parts.leave.cancelled(), if !leaving => Event::Leave,
+                error = connection.closed() => Event::Closed(error),
+            };
+            let done = match event {
+                Event::Message(message) => self.hear(message).await,
+                Event::Look => {
+                    nudged = false;
+                    self.look(&mut liveness)
+                }
+                // Once between two looks is enough, however many opens wait.
+                Event::Nudge => {
+                    nudged = true;
+                    self.say(&Message::Ignored(NUDGE)).await
+                }
+                Event::Leave => {
+                    leaving = true;
+                    let grace_ms = u32::try_from(self.parts.grace.as_millis()).unwrap_or(u32::MAX);
+                    self.say(&Message::Goodbye(Goodbye { grace_ms })).await
+                }
+                Event::Closed(error) => Err(wire::ending(&error)),
+            };
+            if let Err(why) = done {
+                return why;
+            }
+        }
+    }
+
+    async fn hear(&mut self, message: Result<Message, WireError>) -> Result<(), String> {
+        match message {
+            // Once is enough: each would be a line of the log and a new view of all links.
+            Ok(Message::Goodbye(_)) if self.link.is_draining() => Ok(()),
+            Ok(Message::Goodbye(goodbye)) => {
+                info!(grace_ms = goodbye.grace_ms, "the connector leaves: nothing new is placed on the link");
+                self.link.drain();
+                self.parts.registry.changed();
+                Ok(())
+            }
+            Ok(Message::Renew(renew)) => {
+                let peer = self.peer.clone();
+                let answer = self.parts.blocking(move |judges, now| {
+                    let granted = judges.registry.is_granted(&peer.connector);
+                    judges.authority.renew(&renew, &peer, granted, now)
+                });
+                let answer = match answer.await {
+                    Ok((peer, renewed)) => {
+                        self.link.extend(peer.lifetime.not_after);
+                        self.peer = peer;
+                        Message::Renewed(renewed)
+                    }
+                    Err(refusal) => {
+                        warn!(%refusal, "renewal refused");
+                        Message::Refused(refusal)
+                    }
+                };
+                self.say(&answer).await
+            }
+            Ok(Message::Ignored(kind)) => {
+                debug!(kind, "control message of an unknown, optional kind");
+                Ok(())
+            }
+            Ok(other) => Err(self.broken(&WireError::OutOfOrder(other.name()))),
+            Err(WireError::Lost(error)) => Err(wire::ending(&error)),
+            Err(error) => Err(self.broken(&error)),
+        }
+    }
+
+    fn look(&mut self, liveness: &mut Liveness) -> Result<(), String> {
+        let connection = self.link.connection();
+        let state = liveness.observe(Instant::now(), Traffic::of(&connection.stats()), connection.rtt());
+        if self.link.set_state(state) {
+            match state {
+                LinkState::Up => info!("the link answers again"),
+                LinkState::Suspect => warn!("the link leaves packets unanswered: nothing new is placed on it"),
+                LinkState::Dead => {}
+            }
+            self.parts.registry.changed();
+        }
+        if state == LinkState::Dead {
+            self.link.close(CloseCode::Dead, "nothing was acknowledged");
+            return Err("nothing was acknowledged for 3 s".to_owned());
+        }
+        if self.peer.lifetime.standing(SystemTime::now()) != Standing::Valid {
+            self.link.close(CloseCode::Expired, "the certificate ran out and was not renewed");
+            return Err("its certificate ran out".to_owned());
+        }
+        Ok(())
+    }
+
+    fn broken(&self, error: &WireError) -> String {
+        let why = format!("the connector broke the protocol: {error}");
+        warn!("{why}");
+        self.link.close(CloseCode::Protocol, &error.to_string());
+        why
+    }
+}

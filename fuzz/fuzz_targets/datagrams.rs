@@ -1,0 +1,4 @@
+//! Searches `decoders::datagrams` for inputs that break it.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| underpass_tests::decoders::datagrams(data));

@@ -1,0 +1,4 @@
+//! Searches `decoders::http2_frames` for inputs that break it.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| underpass_tests::decoders::http2_frames(data));

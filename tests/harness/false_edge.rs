@@ -1,0 +1,150 @@
+//! An edge in the wrong hands: it has the fleet's CA, so every connector believes it, and it asks for whatever it likes.
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use certs::{ca::Ca, edge::EdgeCertificates, tls};
+use protocol::{
+    control::{Hello, Message, Welcome},
+    id::Target,
+    stream::{Open, OpenTcp, OpenUdp, Reply},
+    transport::{self, Side},
+    version::VERSION,
+    wire::{self, ControlReader},
+};
+use quinn::{Connection, Endpoint, EndpointConfig, SendStream, ServerConfig, TokioRuntime};
+use tokio::{runtime::Runtime, time};
+
+use super::edge::EdgeFile;
+
+/// Longest time anything a false edge waits for may take, with a slow machine in mind.
+const LIMIT: Duration = Duration::from_secs(30);
+/// How long a connector may take for a dial.
+const DIAL_WAIT: Duration = Duration::from_secs(5);
+
+/// A false edge, and what it listens on.
+#[derive(Debug)]
+pub struct FalseEdge {
+    runtime: Runtime,
+    endpoint: Endpoint,
+    /// Where connectors dial.
+    pub address: SocketAddr,
+}
+
+/// A connector that believes in it.
+#[derive(Debug)]
+pub struct Captive {
+    /// The link.
+    pub connection: Connection,
+    /// What it registered with.
+    pub hello: Hello,
+    /// The control stream, towards the connector.
+    pub send: SendStream,
+    control: ControlReader,
+    sessions: u32,
+}
+
+impl FalseEdge {
+    /// Stands up at this address with the CA of another edge.
+    ///
+    /// # Panics
+    /// If there is no such CA, or the address is taken.
+    #[must_use]
+    pub fn start(address: SocketAddr, robbed: &EdgeFile) -> Self {
+        let now = std::time::SystemTime::now();
+        let file = |name: &str| robbed.state_dir.join(name);
+        let ca = Ca::from_files(&file("ca.pem"), &file("ca.key"), now).expect("the fleet's CA");
+        let certificates = EdgeCertificates::new(Arc::new(ca), now).expect("it issues");
+        let mut server = ServerConfig::with_crypto(tls::server_crypto(Arc::new(certificates)).expect("good settings"));
+        server.transport_config(transport::link_transport(Side::Edge));
+        let socket = std::net::UdpSocket::bind(address).expect("the address is free");
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
+        let runtime = runtime.expect("a thread can be had");
+        let endpoint = {
+            let _on_runtime = runtime.enter();
+            Endpoint::new(EndpointConfig::default(), Some(server), socket, Arc::new(TokioRuntime))
+        };
+        Self { runtime, endpoint: endpoint.expect("a socket is all it takes"), address }
+    }
+
+    /// Runs something to its end.
+    ///
+    /// # Panics
+    /// If it takes too long.
+    pub fn run<T>(&self, what: impl Future<Output = T>) -> T {
+        self.runtime.block_on(async { time::timeout(LIMIT, what).await.expect("what a false edge does ends in time") })
+    }
+
+    /// The next link: welcomes it as an edge would.
+    ///
+    /// # Panics
+    /// If none comes.
+    #[must_use]
+    pub fn capture(&self) -> Captive {
+        self.run(async {
+            let incoming = self.endpoint.accept().await.expect("the endpoint is open");
+            let connection = incoming.await.expect("it believes in us");
+            let (mut send, recv) = connection.accept_bi().await.expect("its control stream");
+            let mut control = ControlReader::new(recv);
+            let Ok(Message::Hello(hello)) = control.next().await else { panic!("a link begins with a hello") };
+            let welcome = Welcome {
+                version: VERSION,
+                edge: "edge-1".to_owned(),
+                link: 1,
+                accepted: hello.routes.clone(),
+                refused: Vec::new(),
+            };
+            wire::write_message(&mut send, &Message::Welcome(welcome)).await.expect("it listens");
+            Captive { connection, hello, send, control, sessions: 0 }
+        })
+    }
+
+    /// What the connector answers when it is told to dial a TCP target in VNet `prod`.
+    ///
+    /// # Panics
+    /// If the link is gone.
+    pub fn ask_tcp(&self, captive: &Captive, target: &str) -> Reply {
+        let open = OpenTcp { vnet: vnet(), target: parsed(target), wait: DIAL_WAIT };
+        self.run(ask(&captive.connection, &Open::Tcp(open)))
+    }
+
+    /// What it answers when it is told to open a UDP session there.
+    ///
+    /// # Panics
+    /// If the link is gone.
+    pub fn ask_udp(&self, captive: &mut Captive, target: &str) -> Reply {
+        captive.sessions += 1;
+        let (session, idle) = (captive.sessions, LIMIT);
+        let open = OpenUdp { vnet: vnet(), target: parsed(target), wait: DIAL_WAIT, idle, session };
+        self.run(ask(&captive.connection, &Open::Udp(open)))
+    }
+
+    /// Tells the connector something.
+    ///
+    /// # Panics
+    /// If the link is gone.
+    pub fn tell(&self, captive: &mut Captive, message: &Message) {
+        self.run(wire::write_message(&mut captive.send, message)).expect("it listens");
+    }
+
+    /// What the connector says next on its control stream.
+    ///
+    /// # Panics
+    /// If the link is gone.
+    pub fn hear(&self, captive: &mut Captive) -> Message {
+        self.run(captive.control.next()).expect("it speaks")
+    }
+}
+
+async fn ask(connection: &Connection, open: &Open) -> Reply {
+    let (mut send, mut recv) = connection.open_bi().await.expect("a live link");
+    send.write_chunk(open.encode()).await.expect("a live link");
+    wire::read_reply(&mut recv).await.expect("every open has a reply")
+}
+
+fn vnet() -> protocol::id::Name {
+    "prod".parse().expect("a name")
+}
+
+fn parsed(target: &str) -> Target {
+    target.parse().expect("a target")
+}

@@ -1,0 +1,109 @@
+//! The PROXY protocol, in from load balancers in front and out to origins, with real software at both ends.
+
+use std::{
+    io::{self, Write},
+    net::SocketAddr,
+    process::Command,
+};
+
+use underpass_tests::harness::{
+    Edge, Service, World, client,
+    origin::servers,
+    process::{self, command},
+    wait::{self, SOON},
+};
+
+const ASK: &str = "GET /client HTTP/1.0\r\n\r\n";
+
+/// What nginx says of its client, to one that begins with `head`; and where that one asked from.
+fn ask(at: SocketAddr, source: SocketAddr, head: &str) -> io::Result<(String, SocketAddr)> {
+    let mut stream = client::connect_from(source, at)?;
+    stream.write_all(format!("{head}{ASK}").as_bytes())?;
+    let (answer, ended) = client::read_all(&stream);
+    ended?;
+    let answer = String::from_utf8_lossy(&answer).into_owned();
+    Ok((answer.trim_end().rsplit("\r\n\r\n").next().unwrap_or_default().to_owned(), stream.local_addr()?))
+}
+
+fn told(of: SocketAddr) -> String {
+    format!("{} {}", of.ip(), of.port())
+}
+
+fn refused(edge: &Edge) -> bool {
+    let metrics = edge.metrics();
+    metrics.lines().any(|line| line.starts_with("underpass_flows_refused_total") && line.contains("proxy_header"))
+}
+
+#[test]
+fn proxy_origins_are_told_of_clients_and_probes_speak_for_themselves() {
+    let world = World::new();
+    let prod = world.vnet("prod");
+    let far = servers::nginx_behind_proxy(&world, world.free_in(&prod, 10), "far");
+    let near = servers::nginx_behind_proxy(&world, world.free(), "near");
+    let service = |name| Service::tcp(name).pool("proxy_protocol = \"v2\"");
+    let edge = world
+        .edge("edge-1")
+        .grant("dc1", &[&prod])
+        .http_monitor("asks", "path = \"/who\"")
+        .tcp_monitor("dials")
+        .service(&service("far").monitor("asks").origin(&prod, far.address))
+        .service(&service("near").monitor("asks").direct(near.address))
+        .service(&service("dialled").monitor("dials").origin(&prod, far.address))
+        .start();
+    let _dc1 = world.connector("dc1").serve(&prod).start(&[&edge]);
+    ["far-1", "near-1", "dialled-1"].iter().for_each(|origin| edge.wait_health(origin, "healthy"));
+    for service in ["far", "near", "dialled"] {
+        let (answer, from) = ask(edge.listener(service), world.source(200), "").expect("an answer");
+        assert_eq!(answer, told(from), "over {service}");
+    }
+}
+
+#[test]
+fn proxy_headers_are_believed_and_demanded_from_those_listed_only() {
+    let world = World::new();
+    let prod = world.vnet("prod");
+    let nginx = servers::nginx_behind_proxy(&world, world.free_in(&prod, 10), "web");
+    let (listed, other) = (world.source(201), world.source(202));
+    let service = Service::tcp("web")
+        .listener(&format!("proxy_protocol = [\"{}/32\"]", listed.ip()))
+        .pool("proxy_protocol = \"v2\"")
+        .origin(&prod, nginx.address);
+    let (edge, _dc1) = world.stand(&prod, &[&service]);
+    let at = edge.listener("web");
+
+    let named = ask(at, listed, "PROXY TCP4 192.0.2.55 198.51.100.1 4711 80\r\n").expect("an answer");
+    assert_eq!(named.0, "192.0.2.55 4711");
+    assert!(edge.process.wait_log(&["flow", "192.0.2.55:4711"]).contains("web"), "and logged");
+    let unnamed = ask(at, listed, "PROXY UNKNOWN\r\n").expect("an answer");
+    assert_eq!(unnamed.0, told(unnamed.1));
+    assert!(ask(at, listed, "").is_err(), "from those listed a header is a must");
+    wait::soon_true("the refusal to be counted", || refused(&edge));
+
+    let plain = ask(at, other, "").expect("an answer");
+    assert_eq!(plain.0, told(plain.1));
+    let lie = ask(at, other, "PROXY TCP4 192.0.2.55 198.51.100.1 4711 80\r\n").expect("an answer");
+    assert!(lie.0.contains("400 Bad Request"), "to others it is a request like any: {}", lie.0);
+}
+
+#[test]
+fn proxy_haproxy_and_curl_in_front_name_the_client_of_an_http_listener() {
+    let world = World::new();
+    let prod = world.vnet("prod");
+    let nginx = servers::nginx(&world, world.free_in(&prod, 10), "web");
+    let (front, client) = (world.source(203), world.source(204));
+    let listed = format!("proxy_protocol = [\"{}/32\"]", front.ip());
+    let (edge, _dc1) = world.stand(&prod, &[&Service::http("web").listener(&listed).origin(&prod, nginx.address)]);
+    let haproxy = servers::haproxy(&world, world.free(), edge.listener("web"), front.ip());
+    let forwarded = |at: SocketAddr, source: SocketAddr, arguments: &[&str]| {
+        let mut curl = command("curl");
+        curl.args(["-sS", "--fail", "--max-time", "20", "--interface", &source.ip().to_string()]).args(arguments);
+        process::run(with_url(curl, at), SOON).ok().out
+    };
+    assert_eq!(forwarded(haproxy.address, client, &[]), client.ip().to_string(), "version 2");
+    assert_eq!(forwarded(edge.listener("web"), front, &["--haproxy-protocol"]), front.ip().to_string(), "version 1");
+}
+
+fn with_url(mut curl: Command, at: SocketAddr) -> Command {
+    curl.arg(format!("http://{at}/forwarded"));
+    curl
+}
