@@ -161,6 +161,8 @@ fn pieces(joined: &[u8], stride: usize) -> impl Iterator<Item = &[u8]> {
 
 #[cfg(test)]
 mod tests {
+    use std::net::{Ipv4Addr, Ipv6Addr};
+
     use super::*;
 
     #[test]
@@ -175,9 +177,19 @@ mod tests {
 
     #[tokio::test]
     async fn payloads_of_every_size_come_and_go() {
+        come_and_go(Ipv4Addr::LOCALHOST.into()).await;
+    }
+
+    /// The largest do not fit one packet of loopback there.
+    #[tokio::test]
+    async fn payloads_of_every_size_come_and_go_over_ipv6() {
+        come_and_go(Ipv6Addr::LOCALHOST.into()).await;
+    }
+
+    async fn come_and_go(loopback: IpAddr) {
         let os = crate::Os;
         let network: &dyn crate::Network = &os;
-        let front = network.bind_udp(([127, 0, 0, 1], 0).into()).expect("a port of loopback");
+        let front = network.bind_udp((loopback, 0).into()).expect("a port of loopback");
         let client = network.dial_udp(front.local_addr().expect("bound")).expect("loopback");
         let mut batch = Batch::default();
         for size in [0, 1, 1_472, 9_000, 65_507] {

@@ -8,6 +8,7 @@ use std::{
     time::Duration,
 };
 
+use nix::sys::socket::{setsockopt, sockopt::Ipv6DontFrag};
 use quinn::{AsyncUdpSocket, Runtime, TokioRuntime};
 use rustix::net::sockopt::{Ipv4PathMtuDiscovery, Ipv6PathMtuDiscovery, set_ip_mtu_discover, set_ipv6_mtu_discover};
 use socket2::{Domain, Protocol, Type};
@@ -112,6 +113,7 @@ impl Network for Os {
             set_ip_mtu_discover(&same, Ipv4PathMtuDiscovery::WANT)?;
             if address.is_ipv6() {
                 set_ipv6_mtu_discover(&same, Ipv6PathMtuDiscovery::WANT)?;
+                setsockopt(&same, Ipv6DontFrag, &false)?;
             }
             Ok(front)
         };
