@@ -1,6 +1,6 @@
 //! TLS to origins: who is believed, what is spoken, and what is told where it fails.
 
-use std::{fs, net::SocketAddr, process::Command};
+use std::{fs, net::SocketAddr, process::Command, time::Duration};
 
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, date_time_ymd};
 use rustix::process::Signal;
@@ -108,6 +108,25 @@ fn origins_choose_what_is_spoken_over_tls() {
     let mut h2load = command("h2load");
     h2load.args(["-n", "1000", "-c", "4", "-m", "8"]).arg(format!("http://{}/who", edge.listener("new")));
     let _ = process::run(h2load, SOON).ok().says(&["1000 succeeded, 0 failed", "1000 2xx"]);
+}
+
+#[test]
+fn websockets_cross_tls_to_their_origin() {
+    let world = World::new();
+    let prod = world.vnet("prod");
+    Authority::new(&world, "ca").issue(&world, "web", "web.test");
+    let origin = servers::python(&world, "websocket_origin", world.free_in(&prod, 10));
+    let front = servers::nginx_tls_before(&world, world.free_in(&prod, 11), "web", &origin);
+    let service = over_tls("web", "tls = { ca = \"ca.pem\", server_name = \"web.test\" }").origin(&prod, front.address);
+    let (edge, _dc1) = world.stand(&prod, &[&service]);
+    let at = edge.listener("web");
+    let mut http1 = servers::python_client("websocket_client");
+    http1.arg(format!("ws://{at}/chat"));
+    let mut http2 = servers::python_client("websocket_http2");
+    http2.args([&at.ip().to_string(), &at.port().to_string(), "/chat", "end"]);
+    for client in [http1, http2] {
+        assert_eq!(process::run(client, Duration::from_secs(40)).ok().out, "good\n");
+    }
 }
 
 #[test]

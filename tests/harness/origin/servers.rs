@@ -85,14 +85,29 @@ pub fn nginx_noting(world: &World, address: SocketAddr, name: &str) -> Server {
 /// If it does not start.
 #[must_use]
 pub fn nginx_tls(world: &World, address: SocketAddr, name: &str, (file, how): (&str, &str)) -> Server {
-    let (certificate, key) = (world.path(&format!("{file}.pem")), world.path(&format!("{file}.key")));
-    let lines = format!(
-        "    ssl_certificate {};\n    ssl_certificate_key {};\n\
-         \u{20}   location /tls {{ return 200 \"$server_protocol $ssl_server_name\"; }}\n",
-        certificate.display(),
-        key.display()
-    );
+    let certificate = certificate_of(world, file);
+    let lines = format!("{certificate}    location /tls {{ return 200 \"$server_protocol $ssl_server_name\"; }}\n");
     nginx_listening(world, address, name, &format!(" ssl{how}"), &lines)
+}
+
+/// nginx that ends TLS with `FILE.pem` and `FILE.key` and hands WebSockets on to a server behind it.
+///
+/// # Panics
+/// If it does not start.
+#[must_use]
+pub fn nginx_tls_before(world: &World, address: SocketAddr, file: &str, behind: &Server) -> Server {
+    let lines = format!(
+        "{}    location /chat {{\n      proxy_pass http://{};\n      proxy_http_version 1.1;\n\
+         \u{20}     proxy_set_header Upgrade $http_upgrade;\n      proxy_set_header Connection upgrade;\n    }}\n",
+        certificate_of(world, file),
+        behind.address
+    );
+    nginx_listening(world, address, "tls", " ssl http2", &lines)
+}
+
+fn certificate_of(world: &World, file: &str) -> String {
+    let (certificate, key) = (world.path(&format!("{file}.pem")), world.path(&format!("{file}.key")));
+    format!("    ssl_certificate {};\n    ssl_certificate_key {};\n", certificate.display(), key.display())
 }
 
 /// The same, where every connection must begin with a header of the PROXY protocol; `/client` tells what it says.
