@@ -57,11 +57,11 @@ fn lines_of_version_1_are_read_to_the_letter() {
         "PROXY TCP4 192.0.2.1 198.51.100.7 1 2\n",
         "PROXY TCP4\r 192.0.2.1 198.51.100.7 1 2\r\n",
         "PROXY UDP4 192.0.2.1 198.51.100.7 1 2\r\n",
-        "PROXY\r\n and more of it",
         &format!("PROXY UNKNOWN {}\r\n", "x".repeat(LINE_MAX)),
     ] {
         assert_eq!(line(bad), Err(Some(BadHeader::Line)), "{bad:?}");
     }
+    assert_eq!(line("PROXY\r\n and more of it"), Err(Some(BadHeader::Begin)));
     assert_eq!(line("proxy TCP4 192.0.2.1 198.51.100.7 1 2\r\n"), Err(Some(BadHeader::Begin)));
     assert_eq!(read(b"G"), Err(BadHeader::Begin), "at the first byte");
 }
