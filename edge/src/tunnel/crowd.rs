@@ -127,7 +127,8 @@ mod tests {
         assert!(matches!(crowd.judge(proven("192.0.2.2")), Verdict::Serve(_)));
         drop(held);
         assert!(matches!(crowd.judge(unproven("192.0.2.2")), Verdict::Serve(_)), "places are given back");
-        assert_eq!((crowd.lock().all, crowd.lock().by_source.len()), (0, 0), "and nothing is remembered");
+        let counts = crowd.lock();
+        assert_eq!((counts.all, counts.by_source.len()), (0, 0), "and nothing is remembered");
     }
 
     #[test]
