@@ -292,6 +292,14 @@ impl Edge {
         });
     }
 
+    /// A healthy path to an origin, waited for: an origin is healthy by its first, while others are yet to be probed.
+    pub fn healthy_path(&self, origin: &str) -> Value {
+        wait::soon(&format!("a healthy path to {origin}"), || {
+            let found = self.origin(origin)?;
+            found["paths"].as_array()?.iter().find(|path| path["health"] == "healthy").cloned()
+        })
+    }
+
     /// Waits until every path of an origin (and there is one) is unhealthy for this reason.
     pub fn wait_reason(&self, origin: &str, reason: &str) {
         wait::soon_true(&format!("every path to {origin} to be unhealthy: {reason}"), || {

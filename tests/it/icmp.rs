@@ -41,7 +41,7 @@ fn a_host_is_asked_by_whoever_would_dial_it() {
         edge.wait_health(name, "healthy");
     }
     edge.wait_reason("denied-1", "policy_denied");
-    let path = edge.origin("far-1").expect("it is in the status")["paths"][0].clone();
+    let path = edge.healthy_path("far-1");
     assert!(path["stages_ms"]["first_byte"].as_f64().is_some(), "{path}");
 }
 

@@ -96,7 +96,7 @@ fn origins_choose_what_is_spoken_over_tls() {
     let upgrade = [&upgrade[..], &["-H", "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=="]].concat();
     assert_eq!(process::run(curl(&edge, ("new", "/tls"), &upgrade), SOON).ok().out, "HTTP/1.1 web.test");
 
-    let path = edge.origin("new-1").expect("it is in the status")["paths"][0].clone();
+    let path = edge.healthy_path("new-1");
     assert!(path["stages_ms"]["tls"].as_f64().is_some(), "{path}");
 
     let body = vec![b'x'; 3 << 20];
