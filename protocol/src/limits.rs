@@ -58,8 +58,10 @@ pub const STUCK_MAX: usize = (LINK_WINDOW / STREAM_WINDOW / 2) as usize;
 pub const LAST_BYTES_WAIT: Duration = Duration::from_secs(5);
 /// After a reset, how far the stop code is sent ahead of the end of data.
 pub const RESET_LEAD: Duration = Duration::from_millis(100);
-/// How often a link's liveness is looked at.
+/// How often a link's liveness is looked at while something is on its way.
 pub const LOOK_EVERY: Duration = Duration::from_millis(50);
+/// How often it is looked at while nothing is: looks are most of what an idle link costs.
+pub const LOOK_IDLE: Duration = Duration::from_millis(250);
 /// An open without a reply for this long, or four round trips, makes the edge ask the link for a sign of life: the
 /// connector may have died after it acknowledged the open.
 pub const NUDGE_AFTER: Duration = Duration::from_millis(100);

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::limits::{DEAD_AFTER, LOOK_EVERY, SUSPECT_AFTER};
+use crate::limits::{DEAD_AFTER, LOOK_EVERY, LOOK_IDLE, SUSPECT_AFTER};
 
 /// State of a link.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -47,10 +47,11 @@ impl Traffic {
     }
 }
 
-/// Watches one link; fed every [`LOOK_EVERY`].
+/// Watches one link; fed whenever [`Self::wait`] is over.
 #[derive(Debug)]
 pub struct Liveness {
     seen: Traffic,
+    is_idle: bool,
     unanswered_since: Option<Instant>,
     looked: Instant,
 }
@@ -59,7 +60,7 @@ impl Liveness {
     /// A link that has just been made.
     #[must_use]
     pub fn new(now: Instant, traffic: Traffic) -> Self {
-        Self { seen: traffic, unanswered_since: None, looked: now }
+        Self { seen: traffic, is_idle: false, unanswered_since: None, looked: now }
     }
 
     /// Takes a look: `rtt` is the connection's smoothed round trip.
@@ -73,12 +74,19 @@ impl Liveness {
         } else if sent_more && self.unanswered_since.is_none() {
             self.unanswered_since = Some(now);
         }
+        self.is_idle = !sent_more && self.unanswered_since.is_none();
         self.seen = traffic;
         match self.unanswered_since.map(|since| now.duration_since(since)) {
             Some(silence) if silence >= DEAD_AFTER => LinkState::Dead,
             Some(silence) if silence >= SUSPECT_AFTER.max(rtt * 4) => LinkState::Suspect,
             Some(_) | None => LinkState::Up,
         }
+    }
+
+    /// How long until the next look: seldom on a link where nothing is on its way.
+    #[must_use]
+    pub fn wait(&self) -> Duration {
+        if self.is_idle { LOOK_IDLE } else { LOOK_EVERY }
     }
 
     /// If this process itself was not running, the silence was ours: acknowledgements may wait unread in the kernel.
@@ -145,6 +153,21 @@ mod tests {
     #[test]
     fn an_acknowledgement_clears_suspicion() {
         assert_eq!(watch(&[(1, 0), (1, 0), (1, 0), (1, 0), (1, 1)], RTT)[3..], [LinkState::Suspect, LinkState::Up]);
+    }
+
+    #[test]
+    fn an_idle_link_is_looked_at_seldom_until_something_is_sent() {
+        let start = Instant::now();
+        let mut liveness = Liveness::new(start, Traffic::default());
+        let mut wait_after = |ms, demanding, acknowledged| {
+            liveness.observe(at(start, ms), Traffic { demanding, acknowledged }, RTT);
+            liveness.wait()
+        };
+        assert_eq!(wait_after(50, 0, 0), LOOK_IDLE);
+        assert_eq!(wait_after(300, 1, 0), LOOK_EVERY, "sent, not answered yet");
+        assert_eq!(wait_after(350, 1, 0), LOOK_EVERY);
+        assert_eq!(wait_after(400, 2, 1), LOOK_EVERY, "answered, and more was sent");
+        assert_eq!(wait_after(450, 2, 2), LOOK_IDLE);
     }
 
     #[test]

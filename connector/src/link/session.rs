@@ -2,6 +2,7 @@
 //! the link lives, renews the certificate that admits it.
 
 use std::{
+    pin::pin,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -17,10 +18,7 @@ use protocol::{
     wire::{self, ControlReader, WireError},
 };
 use quinn::{Connection, ConnectionError, RecvStream, SendStream};
-use tokio::{
-    sync::watch,
-    time::{self, MissedTickBehavior},
-};
+use tokio::{sync::watch, time};
 use tokio_util::task::TaskTracker;
 use tracing::{debug, info};
 
@@ -121,14 +119,13 @@ impl Session {
         // Ends with the link.
         tokio::spawn(side.switch.clone().run(self.connection.clone(), serving.service.metrics.drops().clone()));
         let mut liveness = Liveness::new(Instant::now(), Traffic::of(&self.connection.stats()));
-        let mut looks = time::interval(LOOK_EVERY);
-        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut look = pin!(time::sleep(liveness.wait()));
         let mut leaving = None;
         loop {
             let event = tokio::select! {
                 stream = self.connection.accept_bi() => Event::Stream(stream),
                 message = self.control.next() => Event::Message(message),
-                _ = looks.tick() => Event::Look,
+                () = &mut look => Event::Look,
                 Ok(()) = serving.wish.changed() => Event::Wish,
             };
             let done = match event {
@@ -139,8 +136,16 @@ impl Session {
                 }
                 Event::Stream(Err(error)) => Err(SessionEnd::Closed(error)),
                 Event::Message(message) => self.hear(message, &mut serving).await,
-                Event::Look => self.look(&mut liveness, leaving, &mut serving).await,
-                Event::Wish => self.obey(&mut leaving, &mut serving).await,
+                Event::Look => {
+                    let looked = self.look(&mut liveness, leaving, &mut serving).await;
+                    let wait = if leaving.is_some() { LOOK_EVERY } else { liveness.wait() };
+                    look.as_mut().reset(time::Instant::now() + wait);
+                    looked
+                }
+                Event::Wish => {
+                    look.as_mut().reset(time::Instant::now());
+                    self.obey(&mut leaving, &mut serving).await
+                }
             };
             if let Err(end) = done {
                 return end;

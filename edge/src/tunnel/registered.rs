@@ -2,6 +2,7 @@
 //! and takes it out of the table when it ends.
 
 use std::{
+    pin::pin,
     sync::Arc,
     time::{Instant, SystemTime},
 };
@@ -11,12 +12,11 @@ use protocol::{
     codec::NUDGE,
     control::{Goodbye, Message},
     error::CloseCode,
-    limits::LOOK_EVERY,
     liveness::{LinkState, Liveness, Traffic},
     wire::{self, WireError},
 };
 use quinn::ConnectionError;
-use tokio::time::{self, MissedTickBehavior};
+use tokio::time;
 use tracing::{debug, info, warn};
 
 use super::{TunnelParts, link::Link, session::Control};
@@ -58,13 +58,12 @@ impl Registered<'_> {
     async fn serve(&mut self) -> String {
         let connection = self.link.connection().clone();
         let mut liveness = Liveness::new(Instant::now(), Traffic::of(&connection.stats()));
-        let mut looks = time::interval(LOOK_EVERY);
-        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut look = pin!(time::sleep(liveness.wait()));
         let (mut leaving, mut nudged) = (false, false);
         loop {
             let event = tokio::select! {
                 message = self.control.reader.next() => Event::Message(message),
-                _ = looks.tick() => Event::Look,
+                () = &mut look => Event::Look,
                 () = self.link.nudged(), if !nudged => Event::Nudge,
                 () = self.parts.leave.cancelled(), if !leaving => Event::Leave,
                 error = connection.closed() => Event::Closed(error),
@@ -73,7 +72,9 @@ impl Registered<'_> {
                 Event::Message(message) => self.hear(message).await,
                 Event::Look => {
                     nudged = false;
-                    self.look(&mut liveness)
+                    let looked = self.look(&mut liveness);
+                    look.as_mut().reset(time::Instant::now() + liveness.wait());
+                    looked
                 }
                 // Once between two looks is enough, however many opens wait.
                 Event::Nudge => {
