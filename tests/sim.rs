@@ -10,6 +10,7 @@ use certs::{
     token::JoinToken,
     tokens::{LIFETIME_DEFAULT, NewToken, Tokens},
 };
+use futures_util::future::join_all;
 use net::{
     Network, Socket,
     memory::{MemoryHost, MemoryNetwork},
@@ -296,5 +297,25 @@ fn a_flow_crosses_a_link_that_loses_packets_unharmed() {
     let flow = soon("an answer", || Some(world.dial(BLUE)).filter(|flow| flow.greeting == "echo 10.7.0.1"));
     assert!(world.exchange(flow, &sent) == sent);
     assert!(world.edge.dropped().lost > 0, "packets were lost");
+    world.end();
+}
+
+#[test]
+fn more_flows_at_once_than_a_link_allows_at_first_are_all_served_and_kept() {
+    const CLIENTS: usize = 1_500;
+    let mut world = World::new(&[("dc1", "blue")]);
+    let blue = MemoryNetwork::new(1);
+    world.origin("echo", &blue);
+    world.connector("dc1", "192.0.2.1", "blue", (&blue, "10.7.0.1"));
+    soon_true("the path to be healthy", || world.healthy_paths() == 1);
+    let dial = async |_| {
+        let mut socket = BufReader::new(world.client.dial(BLUE.parse().expect("an address")).await?);
+        let mut greeting = String::new();
+        socket.read_line(&mut greeting).await.map(|_| (socket, greeting))
+    };
+    let dialled = world.within(join_all((0..CLIENTS).map(dial)));
+    let kept: Vec<_> = dialled.into_iter().filter_map(Result::ok).collect();
+    assert_eq!(kept.iter().filter(|(_, greeting)| greeting == "echo 10.7.0.1\n").count(), CLIENTS);
+    drop(kept);
     world.end();
 }

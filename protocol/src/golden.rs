@@ -78,6 +78,8 @@ mod tests {
             ("HOST_NAME_MAX", bytes(HOST_NAME_MAX)),
             ("LINKS_MAX", LINKS_MAX.to_string()),
             ("STREAMS_MAX", STREAMS_MAX.to_string()),
+            ("STREAMS_FIRST", STREAMS_FIRST.to_string()),
+            ("CREDIT_WAIT", time(CREDIT_WAIT)),
             ("FIRST_BYTES_MAX", bytes(FIRST_BYTES_MAX)),
             ("HEADER_WAIT", time(HEADER_WAIT)),
             ("REGISTER_WAIT", time(REGISTER_WAIT)),

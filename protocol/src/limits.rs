@@ -29,8 +29,13 @@ pub const DEAD_AFTER: Duration = Duration::from_secs(3);
 /// A link with packets unanswered for this long, or four round trips if those are longer, is suspect.
 pub const SUSPECT_AFTER: Duration = Duration::from_millis(300);
 
-/// Streams an edge may have open on one link. 16,384 costs quinn about 1.4 MiB a link.
+/// Streams an edge may have open on one link.
 pub const STREAMS_MAX: u32 = 16_384;
+/// Streams it may have open at first. quinn makes room for each stream when it is allowed, not when it is opened: 16,384
+/// cost about 1.4 MiB and a millisecond of processor time a dial, even one that becomes no link.
+pub const STREAMS_FIRST: u32 = 256;
+/// How long an open waits for a connector to allow more streams, or four round trips if those are longer.
+pub const CREDIT_WAIT: Duration = Duration::from_millis(250);
 /// Streams a connector may have open on one link: the control stream. Another would be kept, and read by nobody.
 pub const CONNECTOR_STREAMS_MAX: u32 = 1;
 /// Bytes one stream may have in flight towards a reader: 335 Mbit/s at 100 ms.

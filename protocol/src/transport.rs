@@ -7,7 +7,7 @@ use quinn::{AckFrequencyConfig, Connection, EndpointConfig, IdleTimeout, MtuDisc
 
 use crate::limits::{
     CONNECTOR_STREAMS_MAX, DEAD_AFTER, KEEP_ALIVE, LINK_WINDOW, SEND_WINDOW, STRANGER_WINDOW, STREAM_WINDOW,
-    STREAMS_MAX,
+    STREAMS_FIRST,
 };
 
 /// Largest UDP payload tried by path MTU discovery. quinn sends up to ten packets in one system call, which takes at most
@@ -35,7 +35,7 @@ pub enum Side {
 #[must_use]
 pub fn link_transport(side: Side) -> Arc<TransportConfig> {
     let (streams, window) = match side {
-        Side::Connector => (STREAMS_MAX, LINK_WINDOW),
+        Side::Connector => (STREAMS_FIRST, LINK_WINDOW),
         // Anybody may dial an edge.
         Side::Edge => (CONNECTOR_STREAMS_MAX, STRANGER_WINDOW),
     };

@@ -1,5 +1,6 @@
 //! Links to edges: one supervisor per edge and slot dials, keeps and replaces them.
 
+mod allowance;
 mod backoff;
 mod dial;
 mod renewal;

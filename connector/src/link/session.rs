@@ -17,12 +17,12 @@ use protocol::{
     version::{VERSION, VERSION_MIN},
     wire::{self, ControlReader, WireError},
 };
-use quinn::{Connection, ConnectionError, RecvStream, SendStream};
+use quinn::{Connection, ConnectionError, RecvStream, SendStream, VarInt};
 use tokio::{sync::watch, time};
 use tokio_util::task::TaskTracker;
 use tracing::{debug, info};
 
-use super::renewal::LinkRenewal;
+use super::{allowance::Allowance, renewal::LinkRenewal};
 use crate::serve::{self, LinkSide, Service};
 
 /// A goodbye needs this long, or four round trips if those are longer, to be heard.
@@ -120,7 +120,7 @@ impl Session {
         tokio::spawn(side.switch.clone().run(self.connection.clone(), serving.service.metrics.drops().clone()));
         let mut liveness = Liveness::new(Instant::now(), Traffic::of(&self.connection.stats()));
         let mut look = pin!(time::sleep(liveness.wait()));
-        let mut leaving = None;
+        let (mut leaving, mut allowance) = (None, Allowance::new());
         loop {
             let event = tokio::select! {
                 stream = self.connection.accept_bi() => Event::Stream(stream),
@@ -132,6 +132,9 @@ impl Session {
                 Event::Stream(Ok((send, recv))) => {
                     let stream = Stream { send, recv };
                     serving.flows.spawn(serve::serve(serving.service.clone(), stream, side.clone()));
+                    if let Some(streams) = allowance.grow(serving.flows.len()) {
+                        self.connection.set_max_concurrent_bi_streams(VarInt::from_u32(streams));
+                    }
                     Ok(())
                 }
                 Event::Stream(Err(error)) => Err(SessionEnd::Closed(error)),

@@ -15,14 +15,18 @@ use protocol::{
     control::RouteClaim,
     error::CloseCode,
     id::{LinkId, Name},
+    limits::{CREDIT_WAIT, STREAMS_MAX},
     liveness::LinkState,
     splice::{Stream, Stuck},
     stream::Open,
     switch::Switch,
     wire,
 };
-use quinn::Connection;
-use tokio::sync::{Notify, watch};
+use quinn::{Connection, RecvStream, SendStream};
+use tokio::{
+    sync::{Notify, watch},
+    time,
+};
 
 use crate::model::{Held, LinkLoad};
 
@@ -65,7 +69,7 @@ pub struct Link {
 /// Why no stream could be opened on a link. Nothing was sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum OpenError {
-    /// The link carries as many streams as the connector allows.
+    /// The link carries as many streams as the connector allows, and it did not allow more in time.
     #[error("the link has no stream to spare")]
     NoCredit,
     /// The link is gone.
@@ -116,14 +120,12 @@ impl Link {
         link
     }
 
-    /// Opens a stream: the header and the client's first bytes leave together, without waiting.
+    /// Opens a stream: the header and the client's first bytes leave together, without waiting for any answer.
     ///
     /// # Errors
     /// [`OpenError`]; then nothing was sent.
     pub async fn open(&self, header: &Open, first: &[u8], priority: i32) -> Result<(Stream, Held), OpenError> {
-        // An open that would wait for credit goes to another link instead.
-        let opened = self.connection.open_bi().now_or_never().ok_or(OpenError::NoCredit)?;
-        let (mut send, recv) = opened.map_err(|_| OpenError::Lost)?;
+        let (mut send, recv) = self.stream().await?;
         let held = self.load.hold();
         let header = header.encode();
         let mut frame = BytesMut::with_capacity(header.len() + first.len());
@@ -132,6 +134,20 @@ impl Link {
         let _ = send.set_priority(priority);
         send.write_chunk(frame.freeze()).await.map_err(|_| OpenError::Lost)?;
         Ok((Stream { send, recv }, held))
+    }
+
+    /// A fresh stream. The connector allows more as they are used, and a burst may be ahead of its word; one that is at its
+    /// end allows no more, so another link serves better.
+    async fn stream(&self) -> Result<(SendStream, RecvStream), OpenError> {
+        let opened = match self.connection.open_bi().now_or_never() {
+            Some(opened) => opened,
+            None if self.load.streams() >= STREAMS_MAX as usize => return Err(OpenError::NoCredit),
+            None => {
+                let wait = CREDIT_WAIT.max(self.connection.rtt() * 4);
+                time::timeout(wait, self.connection.open_bi()).await.map_err(|_| OpenError::NoCredit)?
+            }
+        };
+        opened.map_err(|_| OpenError::Lost)
     }
 
     /// Completes as soon as the link is suspect or dead.
