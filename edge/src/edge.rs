@@ -99,6 +99,8 @@ struct Rooms {
     leave: CancellationToken,
     tunnel_stop: CancellationToken,
     tunnel_tasks: TaskTracker,
+    /// Runs for as long as this is kept.
+    _receiver: Workers,
 }
 
 /// Runs an edge until it is stopped and its flows have ended.
@@ -134,7 +136,7 @@ fn build(
     admin_stop: &CancellationToken,
 ) -> Result<Rooms, EdgeError> {
     let Credentials { authority, certificates, keys, token, sealer } = credentials(config)?;
-    let workers = Arc::new(Workers::start("carry", config.workers)?);
+    let (receiver, workers) = (Workers::start("receive", 1)?, Arc::new(Workers::start("carry", config.workers)?));
     let (store, registry, metrics) = (Store::new(), Arc::new(Registry::new()), Metrics::default());
     let (leave, tunnel_stop, cut) = (CancellationToken::new(), CancellationToken::new(), CancellationToken::new());
     let tunnel_tasks = TaskTracker::new();
@@ -146,6 +148,7 @@ fn build(
         keys,
         registry: registry.clone(),
         drops: metrics.drops().clone(),
+        receiver: receiver.handle(0).clone(),
         workers: workers.clone(),
         grace,
         stop: tunnel_stop.clone(),
@@ -194,7 +197,8 @@ fn build(
     };
     info_admin(&*admin_listener, config);
     tokio::spawn(admin::serve(admin_listener, admin, admin_stop.clone()));
-    Ok(Rooms { store, registry, offramp, listeners, metrics, cut, leave, tunnel_stop, tunnel_tasks })
+    let _receiver = receiver;
+    Ok(Rooms { store, registry, offramp, listeners, metrics, cut, leave, tunnel_stop, tunnel_tasks, _receiver })
 }
 
 /// What an edge keeps in `state_dir`.

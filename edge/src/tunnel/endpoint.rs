@@ -7,6 +7,7 @@ use net::{Network, Workers, network::Boxed};
 use protocol::transport::{self, Side};
 use quinn::{Endpoint, EndpointConfig, Incoming, ServerConfig, TokioRuntime, VarInt, crypto::rustls::QuicServerConfig};
 use quinn_proto::HashedConnectionIdGenerator;
+use tokio::runtime::Handle;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{debug, warn};
 
@@ -18,15 +19,15 @@ pub(super) trait Serve: Send + Sync + 'static {
     fn serve(self: Arc<Self>, incoming: Incoming, worker: usize, place: Place) -> Boxed<'static, ()>;
 }
 
-/// Binds the endpoint on worker 0.
+/// Binds the endpoint on the receiving thread.
 pub(super) fn bind(
     network: &dyn Network,
-    workers: &Workers,
+    receiver: &Handle,
     listen: std::net::SocketAddr,
     crypto: Arc<QuicServerConfig>,
     keys: &EndpointKeys,
 ) -> io::Result<Endpoint> {
-    let _on_worker = workers.handle(0).enter();
+    let _there = receiver.enter();
     let socket = network.bind_quic(listen)?;
     if socket.max_transmit_segments() < 2 {
         warn!("the kernel offers no UDP segmentation offload: tunnels will cost several times the processor time");

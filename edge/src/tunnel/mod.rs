@@ -17,6 +17,7 @@ use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 use certs::{edge::EdgeCertificates, endpoint::EndpointKeys, enrol::Authority, tls};
 use net::{Network, Workers};
 use protocol::switch::Drops;
+use tokio::runtime::Handle;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 /// What the tunnel endpoint is made of.
@@ -36,6 +37,9 @@ pub struct TunnelParts {
     pub registry: Arc<Registry>,
     /// Where datagrams that nobody takes are counted.
     pub drops: Drops,
+    /// Where packets are received and sorted: a thread of its own, for one that shares its turns with the work that packets
+    /// cause is behind with them when there is most of it.
+    pub receiver: Handle,
     /// Where links run.
     pub workers: Arc<Workers>,
     /// How long flows may take to end when the edge leaves.
@@ -63,11 +67,11 @@ pub enum TunnelError {
 /// [`TunnelError`].
 pub fn start(network: &dyn Network, parts: TunnelParts, tasks: &TaskTracker) -> Result<SocketAddr, TunnelError> {
     let crypto = tls::server_crypto(parts.certificates.clone())?;
-    let endpoint = endpoint::bind(network, &parts.workers, parts.listen, crypto, &parts.keys)?;
+    let endpoint = endpoint::bind(network, &parts.receiver, parts.listen, crypto, &parts.keys)?;
     let address = endpoint.local_addr()?;
-    let (workers, stop) = (parts.workers.clone(), parts.stop.clone());
+    let (receiver, workers, stop) = (parts.receiver.clone(), parts.workers.clone(), parts.stop.clone());
     let service = Arc::new(session::Sessions::new(parts));
-    let accepting = endpoint::accept(endpoint, service, workers.clone(), tasks.clone(), stop);
-    tasks.spawn_on(accepting, workers.handle(0));
+    let accepting = endpoint::accept(endpoint, service, workers, tasks.clone(), stop);
+    tasks.spawn_on(accepting, &receiver);
     Ok(address)
 }
