@@ -6,10 +6,16 @@ use std::{
     collections::HashMap,
     net::{IpAddr, Ipv6Addr},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 /// Under way beyond which an address must prove itself by a Retry first.
 const FREE: usize = 100;
+/// Under way that an edge finishes, however little processor time it is given. From there on it takes no more than it can
+/// begin in [`LATE`]: whoever is served late gives up half way, and the work is lost; whoever is turned away comes again.
+const ALWAYS: usize = 64;
+/// An edge that comes to a connection later than this has more work than it can do in time.
+const LATE: Duration = Duration::from_secs(1);
 /// Under way beyond which one source has no more than its share.
 const CROWDED: usize = 1_000;
 /// Share of one source then. More than [`FREE`], so that nobody uses it up with another's address.
@@ -73,6 +79,13 @@ impl Crowd {
     fn lock(&self) -> MutexGuard<'_, Counts> {
         // Nothing that panics runs under the lock.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Place {
+    /// True if whoever has this place would not be served in time, since its turn came only after `waited`.
+    pub(super) fn is_hopeless(&self, waited: Duration) -> bool {
+        waited > LATE && self.crowd.lock().all > ALWAYS
     }
 }
 
@@ -143,6 +156,17 @@ mod tests {
         let last = places(&crowd, proven("203.0.113.1"), 5000);
         assert_eq!(hoarder.len() + others.len() + last.len(), MAX);
         assert!(matches!(crowd.judge(proven("203.0.113.2")), Verdict::Refuse));
+    }
+
+    #[test]
+    fn late_turns_are_hopeless_only_while_there_are_many() {
+        let crowd = Arc::default();
+        let mut held = places(&crowd, proven("192.0.2.1"), ALWAYS + 1);
+        let last = held.pop().expect("one more than always");
+        assert!(last.is_hopeless(LATE * 2));
+        assert!(!last.is_hopeless(LATE));
+        held.pop();
+        assert!(!last.is_hopeless(LATE * 2), "few are served however late");
     }
 
     #[test]

@@ -21,8 +21,8 @@ use protocol::{
     version::{self, VERSION, VERSION_MIN},
     wire::{self, ControlReader, WireError},
 };
-use quinn::{Connection, Incoming, SendStream};
-use tokio::time;
+use quinn::{Connecting, Connection, ConnectionError, Incoming, SendStream};
+use tokio::{sync::Semaphore, task, time};
 use tracing::{Instrument, debug, info, info_span, warn};
 
 use super::{
@@ -46,12 +46,15 @@ const CLAIMS_TOLD: usize = 8;
 #[derive(Debug)]
 pub(super) struct Sessions {
     parts: TunnelParts,
+    /// Whose turn it is to be accepted, on each worker.
+    turns: Vec<Semaphore>,
     refusals: Sparing,
 }
 
 impl Sessions {
     pub(super) fn new(parts: TunnelParts) -> Self {
-        Self { parts, refusals: Sparing::default() }
+        let turns = (0..parts.workers.count()).map(|_| Semaphore::new(1)).collect();
+        Self { parts, turns, refusals: Sparing::default() }
     }
 }
 
@@ -83,7 +86,7 @@ impl From<WireError> for Close {
 
 impl Sessions {
     async fn connection(&self, incoming: Incoming, worker: usize, place: Place) {
-        let connection = match incoming.accept() {
+        let connection = match self.accept(incoming, worker, &place).await {
             Ok(connecting) => match time::timeout(HANDSHAKE_WAIT, connecting).await {
                 Ok(Ok(connection)) => connection,
                 Ok(Err(error)) => return debug!(error = wire::ending(&error), "handshake failed"),
@@ -103,6 +106,22 @@ impl Sessions {
         if let Err(close) = done {
             self.refuse(&connection, close).await;
         }
+    }
+
+    /// Accepts when its turn has come. To accept is most of a handshake's work, a millisecond: between two the worker serves
+    /// its links, so that a crowd at the door costs them little.
+    async fn accept(&self, incoming: Incoming, worker: usize, place: &Place) -> Result<Connecting, ConnectionError> {
+        let came = Instant::now();
+        let turn = self.turns[worker].acquire().await;
+        if place.is_hopeless(came.elapsed()) {
+            debug!("this edge is behind with its work: connection refused");
+            incoming.refuse();
+            return Err(ConnectionError::LocallyClosed);
+        }
+        let connecting = incoming.accept();
+        task::yield_now().await;
+        drop(turn);
+        connecting
     }
 
     async fn refuse(&self, connection: &Connection, close: Close) {
@@ -184,7 +203,7 @@ impl TunnelParts {
         ask: impl FnOnce(&Judges, SystemTime) -> Result<T, Refusal> + Send + 'static,
     ) -> Result<T, Refusal> {
         let judges = Judges { authority: self.authority.clone(), registry: self.registry.clone() };
-        let asked = tokio::task::spawn_blocking(move || ask(&judges, SystemTime::now())).await;
+        let asked = task::spawn_blocking(move || ask(&judges, SystemTime::now())).await;
         asked.unwrap_or_else(|_| Err(Refusal::new(RefusalCode::Unavailable, "the edge failed on this request")))
     }
 
