@@ -55,11 +55,43 @@ impl Links {
     /// Links that are registered and up.
     #[must_use]
     pub fn up(&self) -> usize {
-        let up = |s: &&LinkStatus| matches!(s, LinkStatus::Registered { state: LinkState::Up, .. });
-        self.lock().values().filter(up).count()
+        self.lock().values().filter(|status| is_up(status)).count()
+    }
+
+    /// True while at least one link to this edge is registered and up.
+    #[must_use]
+    pub fn is_up(&self, edge: &Target) -> bool {
+        let slots = self.lock();
+        let mut of_edge = slots.range((edge.clone(), 0)..=(edge.clone(), u16::MAX));
+        of_edge.any(|(_, status)| is_up(status))
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<(Target, u16), LinkStatus>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn is_up(status: &LinkStatus) -> bool {
+    matches!(status, LinkStatus::Registered { state: LinkState::Up, .. })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_edge_is_up_by_its_own_links() {
+        let (links, near, far) = (Links::default(), target("10.0.0.1:7843"), target("10.0.0.2:7843"));
+        let up = |state| LinkStatus::Registered { edge: String::new(), state, refused: Vec::new() };
+        links.set(&near, 3, up(LinkState::Up));
+        links.set(&far, 0, LinkStatus::Dialling(None));
+        links.set(&far, 1, up(LinkState::Suspect));
+        assert_eq!((links.is_up(&near), links.is_up(&far)), (true, false));
+        links.set_state(&far, 1, LinkState::Up);
+        assert!(links.is_up(&far));
+    }
+
+    fn target(text: &str) -> Target {
+        text.parse().expect("a target")
     }
 }

@@ -31,7 +31,8 @@ use super::{
 use crate::serve::Service;
 
 /// A dial without an answer gets company after this, or after the back-off's cap if that is longer: the first packets may
-/// have been lost.
+/// have been lost. Not so while another link to the edge is up: then the edge is there and busy, and more dials make it
+/// busier.
 const HEDGE_AFTER: Duration = Duration::from_secs(1);
 /// Dials of one slot under way at once.
 const DIALS_MAX: usize = 4;
@@ -198,7 +199,9 @@ impl Supervisor {
                     Err(error) => error,
                 },
                 () = time::sleep_until(next), if dials.len() < DIALS_MAX => {
-                    dials.push(self.dial());
+                    if dials.is_empty() || !self.status.is_up(&self.edge) {
+                        dials.push(self.dial());
+                    }
                     next = time::Instant::now() + HEDGE_AFTER.max(backoff.cap(Instant::now()));
                     continue;
                 }
