@@ -66,10 +66,25 @@ pub struct Registry {
 
 #[derive(Debug, Default)]
 struct Inner {
-    links: BTreeMap<LinkId, Arc<Link>>,
+    links: BTreeMap<LinkId, Entry>,
     grants: Vec<Grant>,
     ever_up: BTreeSet<Name>,
     last_id: u64,
+}
+
+/// A link, and what its claims came to under the grants in force: judged once, since there is a view for every change.
+#[derive(Debug)]
+struct Entry {
+    link: Arc<Link>,
+    accepted: Vec<Route>,
+    refused: Vec<RefusedRoute>,
+}
+
+impl Entry {
+    fn judged(link: Arc<Link>, grants: &[Grant]) -> Self {
+        let (accepted, refused) = judge(grants, &link.connector, &link.claims);
+        Self { link, accepted, refused }
+    }
 }
 
 impl Registry {
@@ -107,7 +122,7 @@ impl Registry {
             (&old.connector, &old.replica) == (&link.connector, &link.replica)
                 && (old.run != link.run || old.slot == link.slot)
         };
-        inner.links.retain(|_, old| {
+        inner.links.retain(|_, Entry { link: old, .. }| {
             let superseded = same(old);
             if superseded {
                 old.close(CloseCode::Superseded, "the replica registered again");
@@ -115,7 +130,8 @@ impl Registry {
             !superseded
         });
         inner.ever_up.insert(link.connector.clone());
-        inner.links.insert(link.id, link.clone());
+        let entry = Entry::judged(link.clone(), &inner.grants);
+        inner.links.insert(link.id, entry);
         self.publish(&inner);
         link
     }
@@ -141,6 +157,10 @@ impl Registry {
         close_where(&mut inner, CloseCode::NoGrant, "this edge grants the connector nothing any more", |link| {
             !granted.contains(&link.connector)
         });
+        let Inner { links, grants, .. } = &mut *inner;
+        for entry in links.values_mut() {
+            *entry = Entry::judged(entry.link.clone(), grants);
+        }
         self.publish(&inner);
     }
 
@@ -170,7 +190,7 @@ impl Default for Registry {
 
 fn close_where(inner: &mut Inner, code: CloseCode, words: &str, which: impl Fn(&Link) -> bool) -> usize {
     let before = inner.links.len();
-    inner.links.retain(|_, link| {
+    inner.links.retain(|_, Entry { link, .. }| {
         let close = which(link);
         if close {
             link.close(code, words);
@@ -196,7 +216,7 @@ fn view(inner: &Inner) -> LinksView {
     let mut pairs = Vec::new();
     let mut tunnels: BTreeMap<&Name, TunnelView> = BTreeMap::new();
     let granted = inner.grants.iter().map(|g| &g.connector);
-    for connector in granted.chain(inner.links.values().map(|l| &l.connector)) {
+    for connector in granted.chain(inner.links.values().map(|entry| &entry.link.connector)) {
         tunnels.entry(connector).or_insert_with(|| TunnelView {
             connector: connector.clone(),
             health: TunnelHealth::Inactive,
@@ -205,20 +225,19 @@ fn view(inner: &Inner) -> LinksView {
             refused: Vec::new(),
         });
     }
-    for link in inner.links.values() {
-        let (accepted, refused) = judge(&inner.grants, &link.connector, &link.claims);
+    for Entry { link, accepted, refused } in inner.links.values() {
         let tunnel = tunnels.get_mut(&link.connector).expect("every link's connector was entered above");
         tunnel.links.push(link.clone());
         for claim in refused {
-            if !tunnel.refused.contains(&claim) {
-                tunnel.refused.push(claim);
+            if !tunnel.refused.contains(claim) {
+                tunnel.refused.push(claim.clone());
             }
         }
         for route in accepted {
             tunnel.routes.insert(route.clone());
             // Nothing new goes over a link that leaves, probes neither: the connector waits for it to be empty.
             if !link.is_draining() {
-                pairs.push((route, link.id));
+                pairs.push((route.clone(), link.id));
             }
         }
     }
@@ -229,7 +248,7 @@ fn view(inner: &Inner) -> LinksView {
     // What is granted and not claimed now leads nowhere, but is known: its tunnel is down.
     let absent = inner.grants.iter().flat_map(|g| g.routes.iter().cloned());
     LinksView {
-        links: inner.links.iter().map(|(id, link)| (*id, link.clone())).collect(),
+        links: inner.links.iter().map(|(id, entry)| (*id, entry.link.clone())).collect(),
         routes: RouteTable::build(pairs, absent),
         tunnels: tunnels.into_values().collect(),
     }
