@@ -317,7 +317,13 @@ impl Edge {
     /// If it does not answer.
     #[must_use]
     pub fn metrics(&self) -> String {
-        http::get(self.file.admin, "/metrics").expect("a running edge answers /metrics").body
+        self.try_metrics().expect("a running edge answers /metrics")
+    }
+
+    /// The same, if there is an answer.
+    #[must_use]
+    pub fn try_metrics(&self) -> Option<String> {
+        http::get(self.file.admin, "/metrics").map(|answer| answer.body)
     }
 
     /// Creates a join token with the product's own command and returns the file that holds it.
