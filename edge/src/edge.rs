@@ -99,8 +99,8 @@ struct Rooms {
     leave: CancellationToken,
     tunnel_stop: CancellationToken,
     tunnel_tasks: TaskTracker,
-    /// Runs for as long as this is kept.
-    _receiver: Workers,
+    #[expect(dead_code, reason = "the thread ends when this is dropped")]
+    receiver: Workers,
 }
 
 /// Runs an edge until it is stopped and its flows have ended.
@@ -154,8 +154,7 @@ fn build(
         stop: tunnel_stop.clone(),
         leave: leave.clone(),
     };
-    let address = tunnel::start(&*network, parts, &tunnel_tasks)?;
-    info!(%address, "connectors may dial in");
+    info!(address = %tunnel::start(&*network, parts, &tunnel_tasks)?, "connectors may dial in");
     let admin_listener = network.listen(config.admin.listen)?;
 
     let offramp = Offramp::new(network.clone(), registry.subscribe());
@@ -197,8 +196,7 @@ fn build(
     };
     info_admin(&*admin_listener, config);
     tokio::spawn(admin::serve(admin_listener, admin, admin_stop.clone()));
-    let _receiver = receiver;
-    Ok(Rooms { store, registry, offramp, listeners, metrics, cut, leave, tunnel_stop, tunnel_tasks, _receiver })
+    Ok(Rooms { store, registry, offramp, listeners, metrics, cut, leave, tunnel_stop, tunnel_tasks, receiver })
 }
 
 /// What an edge keeps in `state_dir`.
