@@ -1,7 +1,7 @@
 //! Composition root: builds the rooms in order and owns their lives.
 
 use std::{
-    io,
+    array, io,
     net::SocketAddr,
     sync::Arc,
     time::{Duration, SystemTime},
@@ -138,8 +138,7 @@ fn build(
     let Credentials { authority, certificates, keys, token, sealer } = credentials(config)?;
     let (receiver, workers) = (Workers::start("receive", 1)?, Arc::new(Workers::start("carry", config.workers)?));
     let (store, registry, metrics) = (Store::new(), Arc::new(Registry::new()), Metrics::default());
-    let (leave, tunnel_stop, cut) = (CancellationToken::new(), CancellationToken::new(), CancellationToken::new());
-    let tunnel_tasks = TaskTracker::new();
+    let ([leave, tunnel_stop, cut], tunnel_tasks) = (array::from_fn(|_| CancellationToken::new()), TaskTracker::new());
     let parts = TunnelParts {
         listen: config.tunnel.listen,
         name: config.name.clone(),
@@ -154,7 +153,8 @@ fn build(
         stop: tunnel_stop.clone(),
         leave: leave.clone(),
     };
-    info!(address = %tunnel::start(&*network, parts, &tunnel_tasks)?, "connectors may dial in");
+    let address = tunnel::start(&*network, parts, &tunnel_tasks)?;
+    info!(%address, "connectors may dial in");
     let admin_listener = network.listen(config.admin.listen)?;
 
     let offramp = Offramp::new(network.clone(), registry.subscribe());
