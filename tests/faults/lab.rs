@@ -311,7 +311,8 @@ fn core() -> Netns {
 }
 
 fn bridge(netns: &Netns, name: &str, address: &str) {
-    netns.ip(&format!("link add {name} type bridge"));
+    // Of its own: it would else take the lowest of its ports', and another with each port that comes or goes.
+    netns.ip(&format!("link add {name} address 02:00:00:00:00:01 type bridge"));
     netns.ip(&format!("addr add {address} dev {name}"));
     netns.ip(&format!("link set {name} up"));
 }
