@@ -3,7 +3,12 @@
 //! Every test has its own world: a public network with the edge and a client, and private networks behind connectors. The
 //! clock is the real one.
 
-use std::{net::IpAddr, path::PathBuf, sync::Arc, time::SystemTime};
+use std::{
+    net::IpAddr,
+    path::PathBuf,
+    sync::Arc,
+    time::{Instant, SystemTime},
+};
 
 use certs::{
     ca::Ca,
@@ -179,6 +184,14 @@ impl World {
         tunnel["health"].as_str().map(str::to_owned)
     }
 
+    fn link_states(&self, connector: &str) -> Vec<String> {
+        let status = self.status();
+        let tunnels = status["tunnels"].as_array().expect("a list");
+        let of_it = tunnels.iter().filter(|tunnel| tunnel["connector"] == connector);
+        let links = of_it.flat_map(|tunnel| tunnel["links"].as_array().expect("a list"));
+        links.map(|link| link["state"].as_str().expect("a word").to_owned()).collect()
+    }
+
     fn healthy_paths(&self) -> usize {
         let status = self.status();
         let origins = status["origins"].as_array().expect("a list");
@@ -283,6 +296,35 @@ fn a_connector_that_is_cut_off_leaves_the_rotation_and_comes_back_when_the_cut_h
     let sent = bytes(100_000);
     assert!(world.exchange(survivor, &sent) == sent, "a flow through the other connector noticed");
     world.end();
+}
+
+#[test]
+fn a_link_that_is_dead_one_way_is_not_called_alive_for_what_comes_the_other_way() {
+    for is_towards_the_edge in [false, true] {
+        let mut world = World::new(&[("dc1", "blue"), ("dc2", "blue")]);
+        let blue = MemoryNetwork::new(1);
+        world.origin("echo", &blue);
+        world.connector("dc1", "192.0.2.1", "blue", (&blue, "10.7.0.1"));
+        world.connector("dc2", "192.0.2.2", "blue", (&blue, "10.7.0.2"));
+        soon_true("both paths to be healthy", || world.healthy_paths() == 2);
+
+        let (edge, connector) = (ip(EDGE), ip("192.0.2.1"));
+        let (from, to) = if is_towards_the_edge { (connector, edge) } else { (edge, connector) };
+        world.public.cut_one_way(from, to);
+        let began = Instant::now();
+        soon_true("the link to be suspect", || world.link_states("dc1") == ["suspect"]);
+        soon_true("the link to go", || match world.link_states("dc1").as_slice() {
+            [] => true,
+            states => {
+                assert_eq!(states, ["suspect"], "{:?} after nothing came any more", began.elapsed());
+                false
+            }
+        });
+        assert_eq!(world.greeting(BLUE), "echo 10.7.0.2");
+        world.public.heal(from, to);
+        soon_true("both paths to be healthy again", || world.healthy_paths() == 2);
+        world.end();
+    }
 }
 
 #[test]

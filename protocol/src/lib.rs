@@ -2,6 +2,7 @@
 //!
 //! It dials nothing, spawns no task and keeps no clock of its own. `docs/protocol.md` draws every byte.
 
+mod acks;
 pub mod codec;
 pub mod control;
 pub mod datagram;

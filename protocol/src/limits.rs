@@ -24,8 +24,11 @@ pub const FIRST_BYTES_MAX: usize = 16 * 1024;
 
 /// How often an idle link proves itself.
 pub const KEEP_ALIVE: Duration = Duration::from_secs(1);
-/// A link silent for this long is dead.
+/// A link with packets unanswered for this long is dead.
 pub const DEAD_AFTER: Duration = Duration::from_secs(3);
+/// QUIC itself gives up a connection that brings nothing for this long, without a word. That is later than [`DEAD_AFTER`] and
+/// an idle look: packets may still pass the other way, and whoever finds a link dead says so.
+pub const IDLE_AFTER: Duration = Duration::from_secs(4);
 /// A link with packets unanswered for this long, or four round trips if those are longer, is suspect.
 pub const SUSPECT_AFTER: Duration = Duration::from_millis(300);
 

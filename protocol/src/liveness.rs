@@ -2,7 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use crate::limits::{DEAD_AFTER, LOOK_EVERY, LOOK_IDLE, SUSPECT_AFTER};
+use crate::{
+    acks,
+    limits::{DEAD_AFTER, LOOK_EVERY, LOOK_IDLE, SUSPECT_AFTER},
+};
 
 /// State of a link.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -20,14 +23,19 @@ pub enum LinkState {
 pub struct Traffic {
     /// Frames sent that the peer must acknowledge.
     pub demanding: u64,
-    /// Acknowledgements received.
+    /// Packets that the peer has acknowledged, each counted once: one that hears nothing any more repeats its last
+    /// acknowledgement with whatever it sends. The count begins again when the peer moves.
     pub acknowledged: u64,
 }
 
 impl Traffic {
-    /// Reads the counters of a QUIC connection. Path MTU probes are left out: losing them is their purpose.
+    /// Reads the counters of a link. Path MTU probes are left out: losing them is their purpose.
+    ///
+    /// # Panics
+    /// If the connection's transport is not that of a link.
     #[must_use]
-    pub fn of(stats: &quinn::ConnectionStats) -> Self {
+    pub fn of(link: &quinn::Connection) -> Self {
+        let stats = link.stats();
         let tx = &stats.frame_tx;
         let demanding = tx.stream
             + tx.ping
@@ -43,7 +51,10 @@ impl Traffic {
             + tx.reset_stream
             + tx.retire_connection_id
             + tx.stop_sending;
-        Self { demanding: demanding.saturating_sub(stats.path.sent_plpmtud_probes), acknowledged: stats.frame_rx.acks }
+        Self {
+            demanding: demanding.saturating_sub(stats.path.sent_plpmtud_probes),
+            acknowledged: acks::acknowledged(link),
+        }
     }
 }
 
@@ -67,7 +78,7 @@ impl Liveness {
     pub fn observe(&mut self, now: Instant, traffic: Traffic, rtt: Duration) -> LinkState {
         self.forgive_own_pause(now);
         let sent_more = traffic.demanding > self.seen.demanding;
-        if traffic.acknowledged > self.seen.acknowledged {
+        if traffic.acknowledged != self.seen.acknowledged {
             // Which packets were acknowledged is not known. Should one sent since still be missing, it is sent again within
             // a few round trips, and counts from then on.
             self.unanswered_since = None;

@@ -5,9 +5,12 @@ use std::{sync::Arc, time::Duration};
 
 use quinn::{AckFrequencyConfig, Connection, EndpointConfig, IdleTimeout, MtuDiscoveryConfig, TransportConfig, VarInt};
 
-use crate::limits::{
-    CONNECTOR_STREAMS_MAX, DEAD_AFTER, KEEP_ALIVE, LINK_WINDOW, SEND_WINDOW, STRANGER_WINDOW, STREAM_WINDOW,
-    STREAMS_FIRST,
+use crate::{
+    acks::CountingConfig,
+    limits::{
+        CONNECTOR_STREAMS_MAX, IDLE_AFTER, KEEP_ALIVE, LINK_WINDOW, SEND_WINDOW, STRANGER_WINDOW, STREAM_WINDOW,
+        STREAMS_FIRST,
+    },
 };
 
 /// Largest UDP payload tried by path MTU discovery. quinn sends up to ten packets in one system call, which takes at most
@@ -54,7 +57,8 @@ pub fn link_transport(side: Side) -> Arc<TransportConfig> {
         // Fairness packs small pieces of many streams into each packet; whole turns cost far less processor time.
         .send_fairness(false)
         .keep_alive_interval(Some(KEEP_ALIVE))
-        .max_idle_timeout(Some(IdleTimeout::try_from(DEAD_AFTER).expect("three seconds fit")))
+        .max_idle_timeout(Some(IdleTimeout::try_from(IDLE_AFTER).expect("four seconds fit")))
+        .congestion_controller_factory(Arc::new(CountingConfig::default()))
         .initial_rtt(INITIAL_RTT)
         .mtu_discovery_config(Some(mtu))
         .ack_frequency_config(Some(acks))

@@ -65,6 +65,7 @@ impl Run {
     /// # Panics
     /// If the fault cannot be applied.
     pub(crate) fn fault(&mut self, case: &Case) -> Row {
+        self.load.set_light(case.light);
         (case.prepare)(&mut self.stage);
         let prepared = self.load.now();
         wait::pass(STEADY);

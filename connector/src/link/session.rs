@@ -118,7 +118,7 @@ impl Session {
             Arc::new(LinkSide { connection: self.connection.clone(), stuck: Stuck::default(), switch: Arc::default() });
         // Ends with the link.
         tokio::spawn(side.switch.clone().run(self.connection.clone(), serving.service.metrics.drops().clone()));
-        let mut liveness = Liveness::new(Instant::now(), Traffic::of(&self.connection.stats()));
+        let mut liveness = Liveness::new(Instant::now(), Traffic::of(&self.connection));
         let mut look = pin!(time::sleep(liveness.wait()));
         let (mut leaving, mut allowance) = (None, Allowance::new());
         loop {
@@ -181,7 +181,7 @@ impl Session {
         serving: &mut Serving,
     ) -> Result<(), SessionEnd> {
         let now = Instant::now();
-        let state = liveness.observe(now, Traffic::of(&self.connection.stats()), self.connection.rtt());
+        let state = liveness.observe(now, Traffic::of(&self.connection), self.connection.rtt());
         serving.state.send_if_modified(|s| std::mem::replace(s, state) != state);
         if state == LinkState::Dead {
             wire::close(&self.connection, CloseCode::Dead, "nothing was acknowledged");

@@ -57,7 +57,7 @@ impl Registered<'_> {
 
     async fn serve(&mut self) -> String {
         let connection = self.link.connection().clone();
-        let mut liveness = Liveness::new(Instant::now(), Traffic::of(&connection.stats()));
+        let mut liveness = Liveness::new(Instant::now(), Traffic::of(&connection));
         let mut look = pin!(time::sleep(liveness.wait()));
         let (mut leaving, mut nudged) = (false, false);
         loop {
@@ -135,7 +135,7 @@ impl Registered<'_> {
 
     fn look(&mut self, liveness: &mut Liveness) -> Result<(), String> {
         let connection = self.link.connection();
-        let state = liveness.observe(Instant::now(), Traffic::of(&connection.stats()), connection.rtt());
+        let state = liveness.observe(Instant::now(), Traffic::of(connection), connection.rtt());
         if self.link.set_state(state) {
             match state {
                 LinkState::Up => info!("the link answers again"),

@@ -68,6 +68,8 @@ pub(crate) struct Case {
     pub(crate) title: &'static str,
     /// Whether the quick run has it.
     pub(crate) quick: bool,
+    /// Whether clients do one thing a second at most.
+    pub(crate) light: bool,
     /// What goes before, under load, without being judged.
     pub(crate) prepare: Act,
     /// Breaks it.
@@ -92,7 +94,13 @@ impl Case {
         let nothing = || -> Act { Box::new(|_| ()) };
         let bounds = Bounds { gone: Gone::Nobody, leaves: None, cuts: true, recovers: true };
         let hold = Duration::from_secs(3);
-        Self { name, title, quick: false, prepare: nothing(), strike: nothing(), hold, heal: nothing(), bounds }
+        let (quick, light) = (false, false);
+        Self { name, title, quick, light, prepare: nothing(), strike: nothing(), hold, heal: nothing(), bounds }
+    }
+
+    /// Under light load: a link is idle most of the time.
+    fn light(self) -> Self {
+        Self { light: true, ..self }
     }
 
     fn quick(self) -> Self {

@@ -42,6 +42,8 @@ pub(super) fn cases() -> Vec<Case> {
         cut("cut-both-1s", "link cut both ways for 1 s", Way::Both, 1),
         cut("cut-both-10s", "link cut both ways for 10 s", Way::Both, 10).quick(),
         cut("cut-both-60s", "link cut both ways for 60 s", Way::Both, 60),
+        cut("cut-in-light", "link cut towards the connector for 10 s, under light load", Way::In, 10).light(),
+        cut("cut-out-light", "link cut from the connector for 10 s, under light load", Way::Out, 10).light(),
         degraded("loss-1", "loss of 1 % on a connector's link", |stage| lose(stage, 1)),
         degraded("loss-5", "loss of 5 % on a connector's link", |stage| lose(stage, 5)),
         degraded("loss-20", "loss of 20 % on a connector's link", |stage| lose(stage, 20)),

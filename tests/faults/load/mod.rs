@@ -22,6 +22,9 @@ use crate::sample::{Kind, Outcome, Sample, Site};
 /// Most samples kept between two looks; beyond it clients stop to record, and the look fails.
 const SAMPLES_MAX: usize = 2_000_000;
 
+/// How often a client does what it does while the load is light, at most.
+const LIGHT: Duration = Duration::from_secs(1);
+
 /// No client does one thing for longer.
 const TURN_MAX: Duration = Duration::from_secs(60);
 
@@ -57,6 +60,7 @@ pub(crate) fn fresh_id() -> u64 {
 struct Shared {
     epoch: Instant,
     stop: AtomicBool,
+    light: AtomicBool,
     samples: Mutex<Vec<Sample>>,
     /// When what each client did last had begun.
     turns: Mutex<Vec<Duration>>,
@@ -84,6 +88,20 @@ impl Client {
         self.shared.stop.load(Ordering::SeqCst)
     }
 
+    fn is_light(&self) -> bool {
+        self.shared.light.load(Ordering::SeqCst)
+    }
+
+    /// How long from one thing to the next, where it is `every` under full load.
+    fn every(&self, every: Duration) -> Duration {
+        if self.is_light() { every.max(LIGHT) } else { every }
+    }
+
+    /// Does nothing this time.
+    fn rest(&self) {
+        self.shared.turns.lock().expect("no panic while held")[self.number] = self.shared.epoch.elapsed();
+    }
+
     /// Does one thing and records it.
     fn record(&self, kind: Kind, act: impl FnOnce() -> Outcome) -> Outcome {
         let began = self.shared.epoch.elapsed();
@@ -103,7 +121,7 @@ impl Client {
     fn pace(&self, every: Duration, mut act: impl FnMut()) {
         let mut next = Instant::now();
         while !self.is_stopped() {
-            wait::beat(&mut next, every);
+            wait::beat(&mut next, self.every(every));
             act();
         }
     }
@@ -127,6 +145,7 @@ impl Load {
         let shared = Arc::new(Shared {
             epoch,
             stop: AtomicBool::new(false),
+            light: AtomicBool::new(false),
             samples: Mutex::default(),
             turns: Mutex::default(),
         });
@@ -150,6 +169,11 @@ impl Load {
             run(Site::A, ports::DATABASE, Box::new(move |client| database::run(&client, pace.transactions)));
         }
         load
+    }
+
+    /// Has every client do one thing a second at most, or as many as ever.
+    pub(crate) fn set_light(&self, light: bool) {
+        self.shared.light.store(light, Ordering::SeqCst);
     }
 
     /// Time of the run.

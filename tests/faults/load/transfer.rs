@@ -28,7 +28,7 @@ pub(super) fn run(client: &Client, every: Duration) {
             if client.is_stopped() {
                 return;
             }
-            wait::beat(&mut next, every);
+            wait::beat(&mut next, client.every(every));
             let mut block = pattern.bytes(BLOCK);
             if number == 0 {
                 block[..8].copy_from_slice(&id.to_be_bytes());
