@@ -9,19 +9,19 @@ use underpass_tests::harness::{
 };
 
 /// An edge, a recording origin behind it, and the world they live in.
-struct Stage {
-    edge: Edge,
-    origin: Recorder,
+pub(super) struct Stage {
+    pub(super) edge: Edge,
+    pub(super) origin: Recorder,
     world: World,
 }
 
 impl Stage {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self::with("")
     }
 
     /// With these lines for the listener.
-    fn with(listener: &str) -> Self {
+    pub(super) fn with(listener: &str) -> Self {
         let world = World::new();
         let origin = Recorder::start(world.free());
         let service = Service::http("web").direct(origin.address()).listener(listener);
@@ -29,7 +29,7 @@ impl Stage {
     }
 
     /// Sends bytes and returns all that comes back until the edge closes.
-    fn raw(&self, bytes: &[u8]) -> String {
+    pub(super) fn raw(&self, bytes: &[u8]) -> String {
         let mut stream = client::connect(self.edge.listener("web")).expect("the listener accepts");
         // The edge may close before it has read everything.
         let _ = stream.write_all(bytes);
@@ -37,7 +37,7 @@ impl Stage {
     }
 
     /// The request is answered with this reason, the connection closed, and the origin hears nothing of it.
-    fn refuses(&self, request: impl AsRef<[u8]>, reason: &str) {
+    pub(super) fn refuses(&self, request: impl AsRef<[u8]>, reason: &str) {
         let request = request.as_ref();
         let shown = String::from_utf8_lossy(request);
         let got = self.raw(request);
@@ -47,7 +47,7 @@ impl Stage {
     }
 
     /// The request is answered with 200; returns what the origin received.
-    fn carries(&self, request: impl AsRef<[u8]>) -> String {
+    pub(super) fn carries(&self, request: impl AsRef<[u8]>) -> String {
         let request = request.as_ref();
         let got = self.raw(request);
         assert!(got.contains(" 200 OK\r\n"), "{:?}: {got}", String::from_utf8_lossy(request));
@@ -55,12 +55,12 @@ impl Stage {
     }
 
     /// A GET of `/` with these field lines more, as the origin received it.
-    fn get(&self, lines: &str) -> String {
+    pub(super) fn get(&self, lines: &str) -> String {
         self.carries(format!("GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n{lines}\r\n"))
     }
 
     /// What the client is told of this answer to a GET.
-    fn answered(&self, answer: &str) -> String {
+    pub(super) fn answered(&self, answer: &str) -> String {
         self.origin.answer(answer);
         let got = self.raw(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
         let _ = self.origin.take();

@@ -23,6 +23,7 @@ use super::{
     fields,
     guard::UnderWay,
     record::Record,
+    rest::ClientBody,
     upstream::{BoxError, Idle, Key, Upstream},
 };
 use crate::model::Held;
@@ -46,13 +47,13 @@ pub(super) struct Upload {
     /// All of it was taken.
     pub(super) ended: AtomicBool,
     /// What is left of it: dropped before the answer has ended, it would cancel the answer of an HTTP/2 client.
-    rest: Mutex<Option<Incoming>>,
+    rest: Mutex<Option<ClientBody>>,
 }
 
 /// A client's request body.
 #[derive(Debug)]
 pub(super) struct Uploading {
-    body: Option<Incoming>,
+    body: Option<ClientBody>,
     upload: Arc<Upload>,
     bytes: Arc<AtomicU64>,
     pace: Option<Pace>,
@@ -96,7 +97,7 @@ impl Gate {
 
 impl Uploading {
     /// A body with its counters; `paced`: it may not dawdle.
-    pub(super) fn new(body: Incoming, upload: Arc<Upload>, bytes: Arc<AtomicU64>, paced: bool) -> Self {
+    pub(super) fn new(body: ClientBody, upload: Arc<Upload>, bytes: Arc<AtomicU64>, paced: bool) -> Self {
         let pace = paced.then(Pace::new);
         Self { body: Some(body), upload, bytes, pace, gate: None }
     }
@@ -110,7 +111,9 @@ impl Uploading {
 
 impl Drop for Uploading {
     fn drop(&mut self) {
-        *self.upload.rest.lock().unwrap_or_else(PoisonError::into_inner) = self.body.take();
+        // Of HTTP/1 it is heard out from here on; of HTTP/2 it would cancel the answer.
+        let rest = self.body.take().filter(|body| !body.is_http1());
+        *self.upload.rest.lock().unwrap_or_else(PoisonError::into_inner) = rest;
     }
 }
 
@@ -181,11 +184,11 @@ impl HttpBody for Uploading {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.as_ref().is_none_or(Incoming::is_end_stream)
+        self.body.as_ref().is_none_or(HttpBody::is_end_stream)
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.as_ref().map_or_else(SizeHint::default, Incoming::size_hint)
+        self.body.as_ref().map_or_else(SizeHint::default, HttpBody::size_hint)
     }
 }
 

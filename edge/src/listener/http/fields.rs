@@ -114,10 +114,7 @@ pub(super) fn request(headers: &HeaderMap, version: Version, asked: &Asked, peer
         told || is_ambiguous(name) || ["host", "expect", "cookie"].contains(&name)
     });
     cookies(headers, &mut out);
-    let takes_trailers = |value: &HeaderValue| {
-        value.as_bytes().split(|b| *b == b',').any(|part| part.trim_ascii().eq_ignore_ascii_case(b"trailers"))
-    };
-    if headers.get_all(header::TE).iter().any(takes_trailers) {
+    if has_token(headers, &header::TE, "trailers") {
         out.insert(header::TE, HeaderValue::from_static("trailers"));
     }
     if let Some(host) = asked.host.as_ref().and_then(|h| HeaderValue::from_str(&h.spell()).ok()) {
@@ -154,6 +151,12 @@ pub(super) fn trailers(headers: &HeaderMap) -> HeaderMap {
     carried(headers, |name| NOT_IN_TRAILERS.contains(&name) || is_story(name) || is_ambiguous(name))
 }
 
+/// Whether one of the comma-separated members of a field is this word.
+pub(super) fn has_token(headers: &HeaderMap, name: &HeaderName, token: &str) -> bool {
+    let mut members = headers.get_all(name).iter().flat_map(|value| value.as_bytes().split(|b| *b == b','));
+    members.any(|member| member.trim_ascii().eq_ignore_ascii_case(token.as_bytes()))
+}
+
 /// Everything but this hop's own fields, those Connection names, and those left out.
 fn carried(headers: &HeaderMap, left_out: impl Fn(&str) -> bool) -> HeaderMap {
     let nominated: Vec<&[u8]> = headers
@@ -177,10 +180,7 @@ fn carried(headers: &HeaderMap, left_out: impl Fn(&str) -> bool) -> HeaderMap {
 
 /// HTTP/2 may split a cookie into crumbs; HTTP/1 knows one line.
 fn cookies(headers: &HeaderMap, out: &mut HeaderMap) {
-    let named = |value: &HeaderValue| {
-        value.as_bytes().split(|b| *b == b',').any(|n| n.trim_ascii().eq_ignore_ascii_case(b"cookie"))
-    };
-    if headers.get_all(header::CONNECTION).iter().any(named) {
+    if has_token(headers, &header::CONNECTION, "cookie") {
         return;
     }
     let crumbs: Vec<&[u8]> = headers.get_all(header::COOKIE).iter().map(HeaderValue::as_bytes).collect();

@@ -27,6 +27,7 @@ use super::{
     record::Record,
     reply::{self, Answered, Opened, Told},
     request::{self, Asked},
+    rest::ClientBody,
     upstream::{Body, Key, Upstream},
 };
 use crate::{
@@ -56,7 +57,7 @@ struct Forward<'a> {
 /// What is to be sent as body.
 enum Sending {
     Whole(Bytes),
-    Stream(Incoming),
+    Stream(ClientBody),
     /// Handed over once, and come back untouched.
     Untouched(Body),
     /// Handed over, and not to be had again.
@@ -66,7 +67,7 @@ enum Sending {
 /// Answers a request; never fails, since every fault is an answer too.
 pub(super) async fn answer(
     connection: Arc<Connection>,
-    request: Request<Incoming>,
+    request: Request<ClientBody>,
     refused: Option<Fault>,
 ) -> Response<Body> {
     let under_way = connection.talk.under_way();
@@ -107,7 +108,7 @@ pub(super) async fn answer(
 
 async fn forward(
     connection: &Arc<Connection>,
-    mut request: Request<Incoming>,
+    mut request: Request<ClientBody>,
     asked: &Asked,
     mut record: Record,
     under_way: UnderWay,
@@ -120,10 +121,13 @@ async fn forward(
     let address = connection.source.ip().to_canonical();
     let peer = Peer { address, tls: connection.tls, trusted: &listener.http.trusted_proxies };
     let source = SocketAddr::new(peer.client(&parts.headers), connection.source.port());
-    let head = match outgoing::head(&parts, asked, &peer, &mut rand::rng()) {
+    let mut head = match outgoing::head(&parts, asked, &peer, &mut rand::rng()) {
         Ok(head) => head,
         Err(fault) => return Err((fault, record)),
     };
+    if asked.websocket.is_none() {
+        outgoing::frame(&mut head, &parts, body.is_end_stream());
+    }
     let mut forward = Forward {
         connection,
         asked,
@@ -163,7 +167,7 @@ async fn within<T>(until: Option<time::Instant>, outcome: impl Future<Output = R
 
 impl Forward<'_> {
     /// Takes a small body in whole if the request might be sent again.
-    async fn take_in(&self, body: Incoming) -> Result<Sending, Fault> {
+    async fn take_in(&self, body: ClientBody) -> Result<Sending, Fault> {
         if body.is_end_stream() {
             return Ok(Sending::Whole(Bytes::new()));
         }

@@ -30,6 +30,7 @@ mod place;
 mod record;
 mod reply;
 mod request;
+mod rest;
 mod serve;
 mod streams;
 mod tls;

@@ -1,13 +1,14 @@
 //! The head that goes to the origin: nothing of the client's is passed through, everything is written from what was
 //! understood. Pure.
 
-use http::{Request, Uri, Version, header, request::Parts, uri::Scheme};
+use http::{HeaderValue, Method, Request, Uri, Version, header, request::Parts, uri::Scheme};
 use rand::Rng;
 
 use super::{
     affinity,
     fault::Fault,
     fields::{self, Peer},
+    head,
     request::Asked,
     websocket,
 };
@@ -29,11 +30,25 @@ pub(super) fn head(parts: &Parts, asked: &Asked, peer: &Peer<'_>, dice: &mut imp
     Ok(head)
 }
 
+/// Says how the body is framed as its client did: hyper leaves out a length of nothing, and of a GET the whole body unless
+/// its length is known. HTTP/2 needs no length where a server of HTTP/1 may ask for one (RFC 9110 section 8.6).
+pub(super) fn frame(head: &mut Request<()>, parts: &Parts, is_empty: bool) {
+    let length = parts.headers.get(header::CONTENT_LENGTH).and_then(|length| head::length(length.as_bytes()));
+    let wants_one = [Method::POST, Method::PUT, Method::PATCH].contains(&parts.method);
+    let unsaid = length.is_none() && is_empty && wants_one && parts.version == Version::HTTP_2;
+    if unsaid || length == Some(0) {
+        head.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(0));
+    } else if length.is_none() && !is_empty {
+        head.headers_mut().insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+    }
+}
+
 /// Moves Host to where HTTP/2 has it, and WebSocket's opening too.
 pub(super) fn as_http2<B>(request: &mut Request<B>, scheme: Scheme) -> Result<(), Fault> {
     if request.headers().contains_key(header::UPGRADE) {
         websocket::as_connect(request)?;
     }
+    request.headers_mut().remove(header::TRANSFER_ENCODING);
     let host = request.headers_mut().remove(header::HOST);
     let authority = host.as_ref().and_then(|h| h.to_str().ok()).unwrap_or("localhost");
     let target = request.uri().path_and_query().map_or("/", |target| target.as_str());

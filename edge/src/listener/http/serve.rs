@@ -35,6 +35,7 @@ use super::{
     guard::Guard,
     head::{FIELDS_MAX, HEAD_MAX},
     meter::Abuse,
+    rest,
     streams::Streams,
     watched::{End, Watched},
 };
@@ -127,7 +128,12 @@ async fn serve_http1(connection: Arc<Connection>, io: ClientIo, first: BytesMut)
     let service = service_fn(move |request: Request<Incoming>| {
         let refused = this.talk.refused(position.fetch_add(1, Ordering::Relaxed));
         let connection = this.clone();
-        async move { Ok::<_, Infallible>(Box::pin(forward::answer(connection, request, refused)).await) }
+        let (request, rest) = rest::of_http1(request, &connection.tasks);
+        async move {
+            let mut response = Box::pin(forward::answer(connection, request, refused)).await;
+            rest.settle(&mut response);
+            Ok::<_, Infallible>(response)
+        }
     });
     let mut builder = http1::Builder::new();
     builder.max_headers(FIELDS_MAX + 1).max_buf_size(HEAD_MAX * 2).header_read_timeout(None).auto_date_header(false);
@@ -174,6 +180,7 @@ async fn serve_http2(connection: Arc<Connection>, io: ClientIo, first: BytesMut)
     let service = service_fn(move |request: Request<Incoming>| {
         let connection = this.clone();
         async move {
+            let request = rest::of_http2(request);
             let response = Box::pin(forward::answer(connection, request, None)).await;
             let malformed = response.extensions().get::<Fault>().is_some_and(|fault| fault.is_malformed());
             if malformed { Err(h2::Error::from(h2::Reason::PROTOCOL_ERROR)) } else { Ok(response) }
