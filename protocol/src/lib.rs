@@ -10,6 +10,7 @@ pub mod error;
 #[cfg(test)]
 mod golden;
 pub mod id;
+pub mod inflow;
 pub mod limits;
 pub mod liveness;
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use std::{net::Ipv4Addr, sync::Arc};
 
 use quinn::{
-    ClientConfig, Connection, Endpoint, EndpointConfig, ServerConfig, TokioRuntime,
+    ClientConfig, Connection, Endpoint, EndpointConfig, RecvStream, SendStream, ServerConfig, TokioRuntime,
     crypto::rustls::{QuicClientConfig, QuicServerConfig},
 };
 use rustls::{RootCertStore, crypto::aws_lc_rs, pki_types::PrivatePkcs8KeyDer, version::TLS13};
@@ -37,13 +37,17 @@ impl Pair {
 
     /// A stream that the edge opens: the edge's end first, then the connector's.
     pub(crate) async fn stream(&self) -> (Stream, Stream) {
-        let (send, recv) = self.edge.open_bi().await.expect("a live link");
-        let mut edge = Stream { send, recv };
+        let (edge, connector) = self.raw_stream().await;
+        (Stream::new(edge), Stream::new(connector))
+    }
+
+    /// The same, as quinn has it.
+    pub(crate) async fn raw_stream(&self) -> ((SendStream, RecvStream), (SendStream, RecvStream)) {
+        let mut edge = self.edge.open_bi().await.expect("a live link");
         // The peer hears of a stream with its first byte.
-        edge.send.write_all(&[7]).await.expect("a live link");
-        let (send, recv) = self.connector.accept_bi().await.expect("a live link");
-        let mut connector = Stream { send, recv };
-        connector.recv.read_exact(&mut [0]).await.expect("the byte above");
+        edge.0.write_all(&[7]).await.expect("a live link");
+        let mut connector = self.connector.accept_bi().await.expect("a live link");
+        connector.1.read_exact(&mut [0]).await.expect("the byte above");
         (edge, connector)
     }
 }

@@ -3,15 +3,16 @@
 //!
 //! It waits for nobody: what cannot leave now is dropped, and the caller is told why.
 
-use std::{collections::VecDeque, future::ready};
+use std::collections::VecDeque;
 
 use bytes::{Buf, Bytes, BytesMut};
-use quinn::{Connection, ReadError, SendDatagramError};
+use quinn::{Connection, SendDatagramError};
 use tokio::select;
 
 use crate::{
     datagram::{FRAME_HEAD, PAYLOAD_MAX, Packet, take_frame},
     error::StreamCode,
+    inflow::{Cut, Inflow},
     limits::SESSION_BACKLOG_MAX,
     splice::Stream,
     switch::{Dropped, Inbox},
@@ -92,8 +93,7 @@ impl Session {
                 }
                 frame = next_frame(&mut stream.recv, read) => return match frame {
                     Ok(payload) => Event::Payload(payload),
-                    Err(SessionEnd::Finished) => Event::Ended(why_finished(&mut stream.send).await),
-                    Err(end @ (SessionEnd::Cut(_) | SessionEnd::LinkLost)) => Event::Ended(end),
+                    Err(end) => Event::Ended(end),
                 },
                 sent = stream.send.write(backlog.front()), if !backlog.is_empty() => match sent {
                     Ok(sent) => backlog.advance(sent),
@@ -121,48 +121,26 @@ impl Session {
     pub fn finish(mut self) {
         let _ = self.stream.send.finish();
         // Either direction may have ended already; then there is nothing left to end.
-        let _ = self.stream.recv.stop((StreamCode::Cancelled as u32).into());
+        let _ = self.stream.recv.stop(StreamCode::Cancelled);
     }
 
     /// Ends the session and says why. What was sent before, the reply above all, still arrives.
     pub fn cut(mut self, code: StreamCode) {
-        let _ = self.stream.recv.stop((code as u32).into());
+        let _ = self.stream.recv.stop(code);
         let _ = self.stream.send.finish();
     }
 }
 
-/// The code that came ahead of the end of data, if there is one that says more.
-async fn why_finished(send: &mut quinn::SendStream) -> SessionEnd {
-    let stopped = select! {
-        biased;
-        stopped = send.stopped() => stopped,
-        () = ready(()) => return SessionEnd::Finished,
-    };
-    match stopped {
-        Ok(Some(code)) => match StreamCode::from_wire(code.into_inner()) {
-            StreamCode::Cancelled => SessionEnd::Finished,
-            code @ (StreamCode::Reset | StreamCode::Stalled | StreamCode::BadHeader | StreamCode::Unreachable) => {
-                SessionEnd::Cut(code)
-            }
-        },
-        Ok(None) => SessionEnd::Finished,
-        Err(_) => SessionEnd::LinkLost,
-    }
-}
-
-async fn next_frame(recv: &mut quinn::RecvStream, read: &mut BytesMut) -> Result<Bytes, SessionEnd> {
+async fn next_frame(recv: &mut Inflow, read: &mut BytesMut) -> Result<Bytes, SessionEnd> {
     loop {
         if let Some(payload) = take_frame(read) {
             return Ok(payload);
         }
-        match recv.read_chunk(FRAME_HEAD + PAYLOAD_MAX, true).await {
-            Ok(Some(chunk)) => read.extend_from_slice(&chunk.bytes),
-            Ok(None) => return Err(SessionEnd::Finished),
-            Err(ReadError::Reset(code)) => return Err(SessionEnd::Cut(StreamCode::from_wire(code.into_inner()))),
-            Err(ReadError::ConnectionLost(_)) => return Err(SessionEnd::LinkLost),
-            Err(ReadError::ClosedStream | ReadError::IllegalOrderedRead | ReadError::ZeroRttRejected) => {
-                return Err(SessionEnd::Cut(StreamCode::Reset));
-            }
+        match recv.read_chunk(FRAME_HEAD + PAYLOAD_MAX).await {
+            Ok(Some(bytes)) => read.extend_from_slice(&bytes),
+            Ok(None) | Err(Cut::Peer(StreamCode::Cancelled)) => return Err(SessionEnd::Finished),
+            Err(Cut::Peer(code)) => return Err(SessionEnd::Cut(code)),
+            Err(Cut::Lost(_)) => return Err(SessionEnd::LinkLost),
         }
     }
 }

@@ -26,7 +26,7 @@ use self::{
     directions::{CHUNKS, End, download, upload},
     progress::Progress,
 };
-use crate::{error::StreamCode, limits::RESET_LEAD, wire};
+use crate::{error::StreamCode, inflow::Inflow, limits::RESET_LEAD};
 
 /// Both halves of a QUIC stream.
 #[derive(Debug)]
@@ -34,13 +34,22 @@ pub struct Stream {
     /// Towards the peer.
     pub send: SendStream,
     /// From the peer.
-    pub recv: RecvStream,
+    pub recv: Inflow,
 }
 
 impl Stream {
+    /// A stream that was opened or accepted.
+    #[must_use]
+    pub fn new((send, recv): (SendStream, RecvStream)) -> Self {
+        let recv = Inflow::new(recv, &send);
+        Self { send, recv }
+    }
+
     /// Gives up both directions.
     pub fn cut(&mut self, code: StreamCode) {
-        wire::cut(&mut self.send, &mut self.recv, code);
+        // Either direction may have ended already; then there is nothing left to cut.
+        let _ = self.recv.stop(code);
+        let _ = self.send.reset(VarInt::from_u32(code as u32));
     }
 }
 
@@ -198,11 +207,9 @@ async fn carry(
 
 /// A reset crosses as a stop code, then the end of data.
 async fn tell_reset(stream: &mut Stream) {
-    let code = VarInt::from_u32(StreamCode::Reset as u32);
     // A peer whose data has arrived in full no longer hears a stop: only cutting our own direction tells it.
-    if has_arrived(&mut stream.recv).await || stream.recv.stop(code).is_err() {
-        let _ = stream.send.reset(code);
-        return;
+    if has_arrived(&mut stream.recv).await || stream.recv.stop(StreamCode::Reset).is_err() {
+        return stream.cut(StreamCode::Reset);
     }
     // Should the stop be lost, it is sent again before the end of data can be taken for a good one.
     time::sleep(RESET_LEAD).await;
@@ -210,7 +217,7 @@ async fn tell_reset(stream: &mut Stream) {
 }
 
 /// Throws away what the peer has sent so far; true if nothing more can come.
-async fn has_arrived(recv: &mut RecvStream) -> bool {
+async fn has_arrived(recv: &mut Inflow) -> bool {
     let mut chunks: [Bytes; CHUNKS] = Default::default();
     loop {
         let read = select! {

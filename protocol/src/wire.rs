@@ -7,7 +7,8 @@ use tokio::time;
 use crate::{
     codec::{self, CONTROL_HEAD, DecodeError, FrameHead, HEADER_HEAD},
     control::{self, Message},
-    error::{CloseCode, StreamCode},
+    error::CloseCode,
+    inflow::Inflow,
     limits::{CONTROL_BODY_MAX, HEARD_WAIT},
     stream::{Open, Reply},
 };
@@ -108,8 +109,8 @@ pub async fn write_message(send: &mut SendStream, message: &Message) -> Result<(
 /// Reads the header of a stream that an edge opened.
 ///
 /// # Errors
-/// [`WireError`]. After [`WireError::Decode`] the stream is cut with [`StreamCode::BadHeader`].
-pub async fn read_open(recv: &mut RecvStream) -> Result<Open, WireError> {
+/// [`WireError`]. After [`WireError::Decode`] the stream is cut with `StreamCode::BadHeader`.
+pub async fn read_open(recv: &mut Inflow) -> Result<Open, WireError> {
     let (kind, body) = read_header(recv).await?;
     Ok(Open::decode(kind, &body)?)
 }
@@ -118,13 +119,13 @@ pub async fn read_open(recv: &mut RecvStream) -> Result<Open, WireError> {
 ///
 /// # Errors
 /// [`WireError`].
-pub async fn read_reply(recv: &mut RecvStream) -> Result<Reply, WireError> {
+pub async fn read_reply(recv: &mut Inflow) -> Result<Reply, WireError> {
     let (kind, body) = read_header(recv).await?;
     Ok(Reply::decode(kind, &body)?)
 }
 
 /// The body goes to the heap, at most 1,024 bytes of it: a flow's task keeps room for what it awaits as long as it lives.
-async fn read_header(recv: &mut RecvStream) -> Result<(u8, Vec<u8>), WireError> {
+async fn read_header(recv: &mut Inflow) -> Result<(u8, Vec<u8>), WireError> {
     let mut head = [0; HEADER_HEAD];
     recv.read_exact(&mut head).await?;
     let (kind, length) = codec::header_head(head)?;
@@ -145,14 +146,6 @@ pub fn ending(error: &ConnectionError) -> String {
 /// Closes a link with one of our codes and words for the peer's log.
 pub fn close(connection: &quinn::Connection, code: CloseCode, words: &str) {
     connection.close(VarInt::from_u32(code as u32), words.as_bytes());
-}
-
-/// Cuts both directions of a stream.
-pub fn cut(send: &mut SendStream, recv: &mut RecvStream, code: StreamCode) {
-    let code = VarInt::from_u32(code as u32);
-    // Either direction may have ended already; then there is nothing left to cut.
-    let _ = recv.stop(code);
-    let _ = send.reset(code);
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use certs::{ca::Ca, edge::EdgeCertificates, tls};
 use protocol::{
     control::{Hello, Message, Welcome},
     id::Target,
+    splice::Stream,
     stream::{Open, OpenTcp, OpenUdp, Reply},
     transport::{self, Side},
     version::VERSION,
@@ -136,9 +137,9 @@ impl FalseEdge {
 }
 
 async fn ask(connection: &Connection, open: &Open) -> Reply {
-    let (mut send, mut recv) = connection.open_bi().await.expect("a live link");
-    send.write_chunk(open.encode()).await.expect("a live link");
-    wire::read_reply(&mut recv).await.expect("every open has a reply")
+    let mut stream = Stream::new(connection.open_bi().await.expect("a live link"));
+    stream.send.write_chunk(open.encode()).await.expect("a live link");
+    wire::read_reply(&mut stream.recv).await.expect("every open has a reply")
 }
 
 fn vnet() -> protocol::id::Name {

@@ -129,8 +129,8 @@ impl Session {
                 Ok(()) = serving.wish.changed() => Event::Wish,
             };
             let done = match event {
-                Event::Stream(Ok((send, recv))) => {
-                    let stream = Stream { send, recv };
+                Event::Stream(Ok(stream)) => {
+                    let stream = Stream::new(stream);
                     serving.flows.spawn(serve::serve(serving.service.clone(), stream, side.clone()));
                     if let Some(streams) = allowance.grow(serving.flows.len()) {
                         self.connection.set_max_concurrent_bi_streams(VarInt::from_u32(streams));

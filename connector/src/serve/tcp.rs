@@ -55,7 +55,7 @@ pub(super) async fn refuse(service: &Service, (vnet, target): (&Name, &Target), 
         None => debug!(%vnet, %target, %reason, text, "dial failed"),
     }
     // The client's first bytes are not wanted any more; an edge that is gone does not read the reply either.
-    let _ = stream.recv.stop((StreamCode::Cancelled as u32).into());
+    let _ = stream.recv.stop(StreamCode::Cancelled);
     if stream.send.write_chunk(Reply::Refused { reason, text }.encode()).await.is_ok() {
         let _ = stream.send.finish();
         let _ = stream.send.stopped().await;

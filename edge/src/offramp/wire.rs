@@ -82,14 +82,6 @@ impl Drop for TunnelWire {
 }
 
 impl Wire {
-    /// Completes once the origin takes no more: true if its connection was reset, which over a link looks like an end
-    /// to those who only read. `None` where reading itself tells.
-    pub fn stopped(&self) -> Option<impl Future<Output = bool> + Send + use<>> {
-        let Self::Tunnel(wire) = self else { return None };
-        let stopped = wire.stream.send.stopped();
-        Some(async move { matches!(stopped.await, Ok(Some(_))) })
-    }
-
     /// Closes it hard.
     pub fn abort(self) {
         match self {
@@ -104,7 +96,7 @@ impl Wire {
 impl AsyncRead for Wire {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
-            Self::Tunnel(wire) => AsyncRead::poll_read(Pin::new(&mut wire.stream.recv), cx, buf),
+            Self::Tunnel(wire) => Pin::new(&mut wire.stream.recv).poll_read(cx, buf),
             Self::Direct(stream, _) => Pin::new(stream).poll_read(cx, buf),
             Self::Tls(stream) => Pin::new(stream).poll_read(cx, buf),
         }

@@ -125,15 +125,15 @@ impl Link {
     /// # Errors
     /// [`OpenError`]; then nothing was sent.
     pub async fn open(&self, header: &Open, first: &[u8], priority: i32) -> Result<(Stream, Held), OpenError> {
-        let (mut send, recv) = self.stream().await?;
+        let mut stream = Stream::new(self.stream().await?);
         let held = self.load.hold();
         let header = header.encode();
         let mut frame = BytesMut::with_capacity(header.len() + first.len());
         frame.extend_from_slice(&header);
         frame.extend_from_slice(first);
-        let _ = send.set_priority(priority);
-        send.write_chunk(frame.freeze()).await.map_err(|_| OpenError::Lost)?;
-        Ok((Stream { send, recv }, held))
+        let _ = stream.send.set_priority(priority);
+        stream.send.write_chunk(frame.freeze()).await.map_err(|_| OpenError::Lost)?;
+        Ok((stream, held))
     }
 
     /// A fresh stream. The connector allows more as they are used, and a burst may be ahead of its word; one that is at its

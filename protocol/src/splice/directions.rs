@@ -9,11 +9,14 @@ use std::{
 
 use bytes::{Buf, Bytes};
 use net::Socket;
-use quinn::{ReadError, RecvStream, SendStream, StoppedError, VarInt, WriteError};
+use quinn::{SendStream, StoppedError, VarInt, WriteError};
 use tokio::{select, time};
 
 use super::{Stuck, arena::read_next, progress::Progress};
-use crate::error::StreamCode;
+use crate::{
+    error::StreamCode,
+    inflow::{Cut, Inflow},
+};
 
 /// Chunks taken from a stream and written to a socket at a time.
 pub(super) const CHUNKS: usize = 16;
@@ -96,17 +99,14 @@ fn stop_end(stop: Result<Option<VarInt>, StoppedError>) -> End {
 }
 
 /// Peer to local.
-pub(super) async fn download(recv: &mut RecvStream, socket: &Socket, stuck: &Stuck, progress: &Progress) -> End {
+pub(super) async fn download(recv: &mut Inflow, socket: &Socket, stuck: &Stuck, progress: &Progress) -> End {
     let mut chunks: [Bytes; CHUNKS] = Default::default();
     loop {
         let count = match recv.read_chunks(&mut chunks).await {
             Ok(Some(count)) => count,
             Ok(None) => return End::Finished,
-            Err(ReadError::Reset(code)) => return End::Remote(StreamCode::from_wire(code.into_inner())),
-            Err(ReadError::ConnectionLost(_)) => return End::Lost,
-            Err(ReadError::ClosedStream | ReadError::IllegalOrderedRead | ReadError::ZeroRttRejected) => {
-                return End::Lost;
-            }
+            Err(Cut::Peer(code)) => return End::Remote(code),
+            Err(Cut::Lost(_)) => return End::Lost,
         };
         let mut first = 0;
         while first < count {

@@ -6,7 +6,7 @@ use tokio::time;
 use super::*;
 use crate::{
     control::{Goodbye, Renew},
-    error::Reason,
+    error::{Reason, StreamCode},
     limits::DER_MAX,
     pair::Pair,
     splice::Stream,
@@ -22,8 +22,8 @@ fn goodbye(grace_ms: u32) -> Message {
 
 /// A raw stream of the edge, and the reader at the connector.
 async fn reader(pair: &Pair) -> (Stream, ControlReader) {
-    let (edge, connector) = pair.stream().await;
-    (edge, ControlReader::new(connector.recv))
+    let (edge, (_, recv)) = pair.raw_stream().await;
+    (Stream::new(edge), ControlReader::new(recv))
 }
 
 #[tokio::test]
@@ -142,7 +142,7 @@ async fn a_header_that_is_too_long_cut_or_withheld_is_told_apart() {
     edge.send.write_all(&[2, 4, 1]).await.expect("a live link");
     let read = within(read_open(&mut connector.recv)).await;
     assert!(matches!(read, Err(WireError::Decode(DecodeError::TooLong { length: 1025, limit: 1024 }))));
-    cut(&mut connector.send, &mut connector.recv, StreamCode::BadHeader);
+    connector.cut(StreamCode::BadHeader);
     assert!(matches!(within(read_reply(&mut edge.recv)).await, Err(WireError::Cut(4))));
 
     let (mut edge, mut connector) = pair.stream().await;

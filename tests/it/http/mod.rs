@@ -1,5 +1,6 @@
 //! HTTP listeners: what clients see, and what reaches origins.
 
+mod broken;
 mod grpc;
 mod websocket;
 

@@ -192,7 +192,8 @@ async fn part(carrier: Carrier) {
     match carrier {
         Carrier::Tunnel(mut stream, _link, _held) => {
             let _ = stream.send.finish();
-            let _ = timeout(FAREWELL, stream.recv.read_to_end(64 * 1024)).await;
+            let mut rest = Vec::new();
+            let _ = timeout(FAREWELL, (&mut stream.recv).take(64 * 1024).read_to_end(&mut rest)).await;
             stream.cut(StreamCode::Reset);
         }
         Carrier::Direct(socket) => {

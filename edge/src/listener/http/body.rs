@@ -22,6 +22,7 @@ use super::{
     fault::Fault,
     fields,
     guard::UnderWay,
+    owed::Debt,
     record::Record,
     rest::ClientBody,
     upstream::{BoxError, Idle, Key, Upstream},
@@ -206,6 +207,8 @@ pub(super) struct Exchange {
     pub(super) upstream: Option<(Upstream, Key, Arc<Idle>)>,
     /// What is told of the request.
     pub(super) record: Record,
+    /// The client is owed its end.
+    pub(super) debt: Option<Debt>,
     /// The request counts on its origin for so long.
     pub(super) _held: Option<Held>,
     /// And on its connection.
@@ -233,6 +236,8 @@ impl Answering {
     pub(super) fn give_up(mut self, reason: &'static str) {
         if let Some(exchange) = &mut self.exchange {
             exchange.record.reason = Some(reason);
+            // What takes its place is a whole answer.
+            exchange.debt.take().into_iter().for_each(Debt::paid);
         }
     }
 
@@ -246,6 +251,7 @@ impl Answering {
     fn end(&mut self) {
         let Some(mut exchange) = self.exchange.take() else { return };
         exchange.record.finished = true;
+        exchange.debt.take().into_iter().for_each(Debt::paid);
         let Some((upstream, key, idle)) = exchange.upstream.take() else { return };
         if self.upload.ended.load(Ordering::Relaxed) {
             idle.keep(key, upstream);

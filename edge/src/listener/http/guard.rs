@@ -176,7 +176,7 @@ pub(super) struct Guard<S> {
     idle: Duration,
     stall: Stall,
     /// hyper may hold bytes of an answer that it has not written yet.
-    unflushed: bool,
+    pub(super) unflushed: bool,
 }
 
 impl<S> Guard<S> {

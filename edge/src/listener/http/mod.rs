@@ -25,6 +25,7 @@ mod guard;
 mod head;
 mod meter;
 mod outgoing;
+mod owed;
 mod path;
 mod place;
 mod record;
@@ -55,7 +56,7 @@ use tokio_util::task::TaskTracker;
 pub use affinity::Sealer;
 pub(super) use tls::Tls;
 
-use self::{budget::Budgets, guard::Talk, request::Asked, serve::ClientIo, tls::Shown, upstream::Idle};
+use self::{budget::Budgets, guard::Talk, owed::Owed, request::Asked, serve::ClientIo, tls::Shown, upstream::Idle};
 use super::{Shared, table::ListenerState};
 use crate::{metrics::RefusedFlow, model::Held};
 
@@ -112,6 +113,8 @@ struct Connection {
     state: Arc<ListenerState>,
     worker: Arc<Worker>,
     talk: Arc<Talk>,
+    /// Answers that have begun and not ended.
+    owed: Owed,
     source: SocketAddr,
     tls: bool,
     /// The name the client asked for in its handshake, and what it was shown.
@@ -166,6 +169,7 @@ pub(super) async fn serve(accepted: Accepted, client: Socket) {
         state,
         worker,
         talk: Arc::default(),
+        owed: Owed::default(),
         source,
         tls: tls.is_some(),
         shown: None,

@@ -92,7 +92,8 @@ pub(super) fn pass_on(
         return Response::from_parts(parts, answer::empty());
     }
     let upstream = Some((upstream, key, connection.worker.idle.clone()));
-    let exchange = Exchange { upstream, record, _held: Some(place.held), _under_way: Some(under_way) };
+    let debt = Some(connection.owed.begin());
+    let exchange = Exchange { upstream, record, debt, _held: Some(place.held), _under_way: Some(under_way) };
     let answering = Answering::new(body, upload, exchange);
     let Some(until) = until else { return Response::from_parts(parts, answering.boxed_unsync()) };
     let timed = Timed::new(answering, until, |answering| {

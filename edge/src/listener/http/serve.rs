@@ -85,17 +85,16 @@ impl ClientIo {
 /// Serves a connection until it ends; `is_h2` is what the handshake has settled.
 pub(super) async fn serve(connection: Arc<Connection>, mut io: ClientIo, is_h2: Option<bool>) {
     let cut = connection.shared.cut.clone();
-    let serving = async {
-        let known = match is_h2 {
-            Some(is_h2) => Some((BytesMut::new(), is_h2)),
-            None => first_bytes(&mut io).await,
-        };
-        let Some((first, is_h2)) = known else { return };
-        if is_h2 { serve_http2(connection, io, first).await } else { serve_http1(connection, io, first).await }
+    let known = match is_h2 {
+        Some(is_h2) => Some((BytesMut::new(), is_h2)),
+        None => cut.run_until_cancelled(first_bytes(&mut io)).await.flatten(),
     };
-    tokio::select! {
-        () = serving => {}
-        () = cut.cancelled() => {}
+    let Some((first, is_h2)) = known else { return };
+    if is_h2 {
+        // What a cut takes with it has no end of stream: nobody takes it for whole.
+        let _ = cut.run_until_cancelled(serve_http2(connection, io, first)).await;
+    } else {
+        serve_http1(connection, io, first).await;
     }
 }
 
@@ -139,25 +138,25 @@ async fn serve_http1(connection: Arc<Connection>, io: ClientIo, first: BytesMut)
     builder.max_headers(FIELDS_MAX + 1).max_buf_size(HEAD_MAX * 2).header_read_timeout(None).auto_date_header(false);
     let mut serving = builder.serve_connection(TokioIo::new(guard), service).with_upgrades();
     let mut told = false;
-    loop {
+    let is_well = loop {
         tokio::select! {
-            ended = &mut serving => {
-                if let Err(error) = ended {
-                    debug!(%error, "an HTTP/1 connection broke");
-                }
-                break;
-            }
+            ended = &mut serving => break ended.inspect_err(|error| debug!(%error, "an HTTP/1 connection broke")).is_ok(),
+            () = connection.shared.cut.cancelled() => break false,
             () = connection.state.closed(), if !told => {
                 told = true;
                 Pin::new(&mut serving).graceful_shutdown();
             }
         }
+    };
+    let Some(parts) = serving.into_parts() else { return };
+    let mut guard = parts.io.into_inner();
+    if connection.owed.any() || (!is_well && guard.unflushed) {
+        // A close would look like the end of the answer.
+        return guard.into_io().abort();
     }
-    if let Some(parts) = serving.into_parts() {
-        let mut guard = parts.io.into_inner();
-        guard.release();
-        linger(guard).await;
-    }
+    guard.release();
+    // Everybody is told to leave: then nobody is heard out.
+    let _ = connection.shared.cut.run_until_cancelled(linger(guard)).await;
 }
 
 /// Reads and forgets what the client still says.

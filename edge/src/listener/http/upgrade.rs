@@ -3,17 +3,16 @@
 
 use std::{
     io,
-    pin::{Pin, pin},
+    pin::Pin,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicU64, Ordering},
     },
     task::{Context, Poll, ready},
     time::Duration,
 };
 
 use bytes::BytesMut;
-use futures_util::TryFutureExt;
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 use tokio::{
@@ -121,40 +120,19 @@ async fn exchange(
     (origin, from_origin): (&mut Side, BytesMut),
     moved: &Moved,
 ) -> Ended {
-    let stopped = origin.stopped();
-    let was_reset = AtomicBool::new(false);
     let (mut client_reads, mut client_writes) = tokio::io::split(client);
     let (mut origin_reads, mut origin_writes) = tokio::io::split(origin);
     let up = async {
-        let copying = async {
-            copy(&mut client_reads, &mut origin_writes, (from_client, &moved.up)).await?;
-            origin_writes.shutdown().await.map_err(|_| Broken::Write)
-        };
-        let copying = copying.map_err(|broken| broken.of(Ended::Client, Ended::Origin));
-        let Some(stopped) = stopped else { return copying.await };
-        let mut stopped = pin!(stopped);
-        tokio::select! {
-            biased;
-            reset = &mut stopped => was_reset.store(reset, Ordering::Relaxed),
-            copied = copying => {
-                copied?;
-                was_reset.store(stopped.await, Ordering::Relaxed);
-            }
-        }
-        Ok(())
+        let copying = copy(&mut client_reads, &mut origin_writes, (from_client, &moved.up));
+        copying.await.map_err(|broken| broken.of(Ended::Client, Ended::Origin))?;
+        origin_writes.shutdown().await.map_err(|_| Ended::Origin)
     };
     let down = async {
         let copying = copy(&mut origin_reads, &mut client_writes, (from_origin, &moved.down));
         copying.await.map_err(|broken| broken.of(Ended::Origin, Ended::Client))?;
-        // Over a link a reset looks like an end behind a stop: all is delivered, and then no end is said.
-        if was_reset.load(Ordering::Relaxed) {
-            Err(Ended::Origin)
-        } else {
-            client_writes.shutdown().await.map_err(|_| Ended::Client)
-        }
+        client_writes.shutdown().await.map_err(|_| Ended::Client)
     };
     match tokio::try_join!(up, down) {
-        Ok(((), ())) if was_reset.load(Ordering::Relaxed) => Ended::Origin,
         Ok(((), ())) => Ended::Finished,
         Err(ended) => ended,
     }
@@ -240,13 +218,6 @@ impl Side {
 
     fn stream(upgraded: Upgraded) -> Self {
         Self::Stream { io: TokioIo::new(upgraded), asked: false }
-    }
-
-    fn stopped(&self) -> Option<impl Future<Output = bool> + Send + use<>> {
-        match self {
-            Self::Origin(wire) => wire.stopped(),
-            Self::Client(_) | Self::Stream { .. } => None,
-        }
     }
 
     /// Closes it hard. A stream is cut by those who hold what it runs on.
