@@ -81,6 +81,7 @@ impl World {
             stop: self.stop.clone(),
             reloads,
             ready: ready.clone(),
+            lost_lines: Arc::default(),
         };
         let run = async { Box::pin(edge::edge::run(start)).await.map_err(|e| e.to_string()) };
         self.running.push(self.runtime.spawn(run));
@@ -105,6 +106,7 @@ impl World {
             network: Arc::new(host),
             grace: SOON,
             stop: self.stop.clone(),
+            lost_lines: Arc::default(),
         };
         let run = async { Box::pin(connector::connector::run(start)).await.map_err(|e| e.to_string()) };
         self.running.push(self.runtime.spawn(run));

@@ -2,7 +2,7 @@
 //!
 //! It knows nothing of what runs: it cancels a token, and calls back for a reload.
 
-use std::{convert::Infallible, io, time::Duration};
+use std::{convert::Infallible, io, pin::pin, time::Duration};
 
 use tokio::{
     runtime::{Builder, Runtime},
@@ -12,7 +12,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use crate::{failure::Failure, notify};
+use crate::{failure::Failure, logging, notify};
 
 /// What is still there so long after the grace period hangs, and is left behind.
 const OVERTIME: Duration = Duration::from_secs(5);
@@ -63,23 +63,43 @@ impl Signals {
     async fn obey(mut self, stop: &CancellationToken, reload: impl AsyncFn()) -> Infallible {
         loop {
             match self.next().await {
-                Wish::End(signal) if stop.is_cancelled() => {
-                    warn!(signal, "told again to end: open flows are cut");
-                    std::process::exit(ENDED_AT_ONCE);
-                }
-                Wish::End(signal) => {
-                    info!(signal, "told to end: open flows may finish; the same signal again ends at once");
-                    notify::stopping();
-                    stop.cancel();
-                }
+                Wish::End(signal) => end(signal, stop),
                 Wish::Reload => {
                     notify::reloading();
-                    reload().await;
+                    self.reload(stop, &reload).await;
                     notify::ready();
                 }
             }
         }
     }
+
+    /// Reloads, and once more if that was asked for meanwhile. Whatever a reload waits for, a wish to end is heard.
+    async fn reload(&mut self, stop: &CancellationToken, reload: &impl AsyncFn()) {
+        let mut wanted = true;
+        while std::mem::take(&mut wanted) {
+            let mut reloading = pin!(reload());
+            loop {
+                tokio::select! {
+                    () = &mut reloading => break,
+                    wish = self.next() => match wish {
+                        Wish::End(signal) => end(signal, stop),
+                        Wish::Reload => wanted = true,
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn end(signal: &'static str, stop: &CancellationToken) {
+    if stop.is_cancelled() {
+        warn!(signal, "told again to end: open flows are cut");
+        logging::flush();
+        std::process::exit(ENDED_AT_ONCE);
+    }
+    info!(signal, "told to end: open flows may finish; the same signal again ends at once");
+    notify::stopping();
+    stop.cancel();
 }
 
 /// Runs something until it ends by itself or by a signal, at the latest `grace` (and a little) after that.

@@ -15,25 +15,31 @@ mod settings_file;
 
 use std::process::ExitCode;
 
-use args::{Cli, LogFormat};
+use args::Cli;
 use clap::Parser;
-use tracing::level_filters::LevelFilter;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
     // What runs on tells what it does; what answers only answers.
     let runs_on = cli.command.runs_on();
-    let level = if runs_on { LevelFilter::INFO } else { LevelFilter::WARN };
-    if let Err(failure) = logging::start(&cli.common.log, level) {
+    let log = cli.common.log.clone();
+    let started = if runs_on { logging::start_running(&log) } else { logging::start(&log) };
+    if let Err(failure) = started {
         output::complain(&failure);
         return failure.exit_code();
     }
-    let is_json_to_its_end = runs_on && cli.common.log.format == LogFormat::Json;
-    let Err(failure) = commands::run(cli) else { return ExitCode::SUCCESS };
-    if is_json_to_its_end {
-        logging::complain(&failure);
-    } else {
-        output::complain(&failure);
-    }
-    failure.exit_code()
+    let ended = commands::run(cli);
+    let code = match &ended {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            if runs_on {
+                logging::complain(failure, log.format);
+            } else {
+                output::complain(failure);
+            }
+            failure.exit_code()
+        }
+    };
+    logging::flush();
+    code
 }

@@ -1,18 +1,16 @@
 //! The connector's own HTTP endpoint: liveness, readiness, metrics. It reads and never changes anything.
 
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use axum::{Router, extract::State, http::StatusCode, response::IntoResponse, routing::get};
+use hyper_util::service::TowerToHyperService;
+use net::Vital;
 use tokio_util::sync::CancellationToken;
-use tracing::error;
 
 use crate::{
     link::{LinkStatus, Links},
     metrics::Metrics,
 };
-
-/// After an accept that failed (descriptors used up, most likely), others need time to end.
-const PAUSE: Duration = Duration::from_millis(100);
 
 /// What the endpoint shows.
 #[derive(Debug, Clone)]
@@ -21,22 +19,37 @@ pub struct View {
     pub links: Arc<Links>,
     /// Counters.
     pub metrics: Metrics,
+    /// How its tasks fare.
+    pub vital: Vital,
+    /// Cancelled once it was told to end.
+    pub stop: CancellationToken,
 }
 
 /// Serves until stopped.
-pub async fn serve(listener: Box<dyn net::Listener>, view: View, stop: CancellationToken) {
+pub async fn serve(listener: Arc<dyn net::Listener>, view: View, stop: CancellationToken) {
     let router = Router::new()
-        .route("/livez", get(|| async { "ok\n" }))
+        .route("/livez", get(alive))
         .route("/readyz", get(ready))
         .route("/metrics", get(metrics))
         .with_state(view);
-    let served = axum::serve(Accepting(listener), router).with_graceful_shutdown(stop.cancelled_owned());
-    if let Err(error) = served.await {
-        error!(%error, "the admin endpoint ended");
+    net::endpoint::serve(listener, TowerToHyperService::new(router), stop).await;
+}
+
+async fn alive(State(view): State<View>) -> impl IntoResponse {
+    if view.vital.is_lost() {
+        return (StatusCode::INTERNAL_SERVER_ERROR, view.vital.complaints().join("\n") + "\n");
     }
+    (StatusCode::OK, "ok\n".to_owned())
 }
 
 async fn ready(State(view): State<View>) -> impl IntoResponse {
+    let mut complaints = view.vital.complaints();
+    if view.stop.is_cancelled() {
+        complaints.push("the connector is shutting down".to_owned());
+    }
+    if !complaints.is_empty() {
+        return (StatusCode::SERVICE_UNAVAILABLE, complaints.join("\n") + "\n");
+    }
     if view.links.is_ready() {
         return (StatusCode::OK, "ok\n".to_owned());
     }
@@ -52,25 +65,4 @@ async fn ready(State(view): State<View>) -> impl IntoResponse {
 async fn metrics(State(view): State<View>) -> impl IntoResponse {
     let up = view.links.up();
     ([("content-type", "application/openmetrics-text; version=1.0.0; charset=utf-8")], view.metrics.encode(up))
-}
-
-/// Our listener, as axum wants it.
-struct Accepting(Box<dyn net::Listener>);
-
-impl axum::serve::Listener for Accepting {
-    type Io = net::Socket;
-    type Addr = SocketAddr;
-
-    async fn accept(&mut self) -> (Self::Io, Self::Addr) {
-        loop {
-            match self.0.accept().await {
-                Ok(accepted) => return accepted,
-                Err(_) => tokio::time::sleep(PAUSE).await,
-            }
-        }
-    }
-
-    fn local_addr(&self) -> io::Result<Self::Addr> {
-        self.0.local_addr()
-    }
 }

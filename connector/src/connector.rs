@@ -3,7 +3,7 @@
 use std::{
     io,
     net::{IpAddr, SocketAddr, UdpSocket},
-    sync::Arc,
+    sync::{Arc, atomic::AtomicU64},
     time::{Duration, Instant},
 };
 
@@ -12,7 +12,7 @@ use certs::{
     tls,
     token::JoinToken,
 };
-use net::{Network, Workers};
+use net::{Network, Vital, Workers, vital};
 use protocol::{
     control::{Enrol, Refusal, RefusalCode, RouteClaim},
     id::{Name, Target},
@@ -25,7 +25,7 @@ use crate::{
     admin,
     config::Config,
     link::{self, Dialler, EnrolError, Links, Renewal, Supervisor},
-    metrics::Metrics,
+    metrics::{Metrics, Process},
     serve::{Host, Policy, Resolver, Rules, Service},
 };
 
@@ -42,6 +42,8 @@ pub struct Start {
     pub grace: Duration,
     /// Stops it.
     pub stop: CancellationToken,
+    /// Lines of the process's log that were lost, for its metrics.
+    pub lost_lines: Arc<AtomicU64>,
 }
 
 /// Why a connector ended other than by being told to.
@@ -62,6 +64,9 @@ pub enum ConnectorError {
     /// Key or certificate cannot be used.
     #[error("{0}")]
     Identity(String),
+    /// Something that must run has failed, and cannot be begun anew without the whole.
+    #[error("{0} failed, which is a bug: the connector ends, so that it can be started anew")]
+    Lost(&'static str),
 }
 
 /// Runs a connector until it is stopped and its flows have ended.
@@ -69,7 +74,16 @@ pub enum ConnectorError {
 /// # Errors
 /// [`ConnectorError`]; an edge that cannot be reached is none: it is tried for ever.
 pub async fn run(start: Start) -> Result<(), ConnectorError> {
-    let Start { config, token, network, grace, stop } = start;
+    let vital = Vital::default();
+    let running = vital::caught(Box::pin(serve(start, vital.clone())));
+    tokio::select! {
+        ended = running => ended.unwrap_or(Err(ConnectorError::Lost("the connector itself"))),
+        what = vital.lost() => Err(ConnectorError::Lost(what)),
+    }
+}
+
+async fn serve(start: Start, vital: Vital) -> Result<(), ConnectorError> {
+    let Start { config, token, network, grace, stop, lost_lines } = start;
     let state = Arc::new(ConnectorState::open(&config.state_dir)?);
     let edges = edges(&config, token.as_ref())?;
     let admin_listener = network.listen(config.admin_listen)?;
@@ -77,11 +91,17 @@ pub async fn run(start: Start) -> Result<(), ConnectorError> {
     let listening = admin_listener.local_addr()?;
     let workers = Workers::start("carry", config.workers)?;
     let resolver = Resolver::system();
-    let metrics = Metrics::default();
+    let metrics = Metrics::of(Process { vital: vital.clone(), lost_lines });
     let status = Arc::new(Links::default());
-    let view = admin::View { links: status.clone(), metrics: metrics.clone() };
+    let view =
+        admin::View { links: status.clone(), metrics: metrics.clone(), vital: vital.clone(), stop: stop.clone() };
     let tasks = TaskTracker::new();
-    tasks.spawn(admin::serve(admin_listener, view, stop.clone()));
+    // It answers until all else has ended, and is waited for by nobody.
+    let admin_stop = CancellationToken::new();
+    let _admin = admin_stop.clone().drop_guard();
+    let listener = Arc::<dyn net::Listener>::from(admin_listener);
+    let answering = move || admin::serve(listener.clone(), view.clone(), admin_stop.clone());
+    tokio::spawn(vital.clone().keep("the admin endpoint", answering));
 
     let dialler = Dialler::new(&*network, resolver.clone())?;
     let identity = tokio::select! {
@@ -121,7 +141,8 @@ pub async fn run(start: Start) -> Result<(), ConnectorError> {
                 stop: stop.clone(),
                 grace,
             };
-            tasks.spawn_on(link::supervise(supervisor), on_worker);
+            let keep = vital.clone().keep("a link's keeper", move || link::supervise(supervisor.clone()));
+            tasks.spawn_on(vital.clone().need("a link's keeper", stop.clone(), keep), on_worker);
             next_worker += 1;
         }
     }

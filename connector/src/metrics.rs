@@ -4,10 +4,11 @@ use std::{
     fmt::Write as _,
     sync::{
         Arc,
-        atomic::{AtomicI64, AtomicU64},
+        atomic::{AtomicI64, AtomicU64, Ordering},
     },
 };
 
+use net::Vital;
 use prometheus_client::{
     encoding::{EncodeLabelSet, text::encode},
     metrics::{counter::Counter, family::Family, gauge::Gauge},
@@ -29,7 +30,22 @@ pub struct Metrics {
     to_origin: Counter<u64, AtomicU64>,
     from_origin: Counter<u64, AtomicU64>,
     drops: Drops,
+    process: Process,
     registry: Arc<std::sync::OnceLock<Registry>>,
+}
+
+/// What is known of the process as a whole.
+#[derive(Debug, Clone, Default)]
+pub struct Process {
+    /// How its tasks fare.
+    pub vital: Vital,
+    /// Lines of its log that were lost.
+    pub lost_lines: Arc<AtomicU64>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct TaskLabel {
+    task: &'static str,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -58,6 +74,12 @@ impl Drop for FlowGuard {
 }
 
 impl Metrics {
+    /// All of this process.
+    #[must_use]
+    pub fn of(process: Process) -> Self {
+        Self { process, ..Self::default() }
+    }
+
     /// A flow has begun.
     #[must_use]
     pub fn flow(&self) -> FlowGuard {
@@ -82,6 +104,12 @@ impl Metrics {
     /// A target was not dialled, or did not answer.
     pub fn refused(&self, reason: Reason) {
         self.refused.get_or_create(&ReasonLabel { reason: reason.as_str() }).inc();
+    }
+
+    /// How the process's tasks fare.
+    #[must_use]
+    pub fn vital(&self) -> &Vital {
+        &self.process.vital
     }
 
     /// Payloads of UDP sessions that were thrown away.
@@ -113,6 +141,14 @@ impl Metrics {
         }
         let mut registry = Registry::with_prefix("underpass");
         registry.register("datagrams_dropped", "Payloads of UDP sessions thrown away, by reason", dropped);
+        let lost: Counter = Counter::default();
+        lost.inc_by(self.process.lost_lines.load(Ordering::Relaxed));
+        registry.register("log_lines_lost", "Log lines lost", lost);
+        let panics: Family<TaskLabel, Counter> = Family::default();
+        for (task, count) in self.process.vital.panics() {
+            panics.get_or_create(&TaskLabel { task }).inc_by(count);
+        }
+        registry.register("task_panics", "Tasks that failed by a bug and were begun anew", panics);
         registry
     }
 

@@ -3,7 +3,7 @@
 use std::{
     array, io,
     net::SocketAddr,
-    sync::Arc,
+    sync::{Arc, atomic::AtomicU64},
     time::{Duration, SystemTime},
 };
 
@@ -14,7 +14,7 @@ use certs::{
     enrol::{Authority, AuthorityError},
     secret::Secret,
 };
-use net::{Network, Workers};
+use net::{Network, Vital, Workers, drill, vital};
 use tokio::{
     sync::{mpsc, watch},
     time,
@@ -27,7 +27,7 @@ use crate::{
     balancer::Balancer,
     health::{Board, BoardParts},
     listener::{Http, Listeners, ListenersError, Sealer, Shared, Sources},
-    metrics::Metrics,
+    metrics::{Metrics, Process},
     model::Config,
     offramp::{Offramp, TlsError},
     store::Store,
@@ -50,10 +50,21 @@ pub struct Start {
     pub grace: Duration,
     /// Stops it.
     pub stop: CancellationToken,
-    /// New settings, checked; only their catalog is put in force.
-    pub reloads: mpsc::Receiver<Config>,
+    /// What was found when its settings were read again.
+    pub reloads: mpsc::Receiver<Reload>,
     /// Cancelled once all listeners are bound.
     pub ready: CancellationToken,
+    /// Lines of the process's log that were lost, for its metrics.
+    pub lost_lines: Arc<AtomicU64>,
+}
+
+/// Settings that were read again.
+#[derive(Debug)]
+pub enum Reload {
+    /// They are right; only their catalog is put in force.
+    Settings(Box<Config>),
+    /// They cannot be read or are wrong, which has been told.
+    Wrong,
 }
 
 /// Why an edge could not start.
@@ -86,6 +97,9 @@ pub enum EdgeError {
     /// The admin endpoint cannot be opened, or no thread can be had.
     #[error(transparent)]
     Io(#[from] io::Error),
+    /// Something that must run has failed, and cannot be begun anew without the whole.
+    #[error("{0} failed, which is a bug: the edge ends, so that it can be started anew")]
+    Lost(&'static str),
 }
 
 /// The rooms of a running edge.
@@ -106,20 +120,35 @@ struct Rooms {
 /// Runs an edge until it is stopped and its flows have ended.
 ///
 /// # Errors
-/// [`EdgeError`] if it cannot start.
+/// [`EdgeError`] if it cannot start, or has lost what it cannot do without.
 pub async fn run(start: Start) -> Result<(), EdgeError> {
-    let Start { config, network, grace, stop, mut reloads, ready } = start;
+    let vital = Vital::default();
+    let running = vital::caught(Box::pin(serve(start, vital.clone())));
+    tokio::select! {
+        ended = running => ended.unwrap_or(Err(EdgeError::Lost("the edge itself"))),
+        what = vital.lost() => Err(EdgeError::Lost(what)),
+    }
+}
+
+async fn serve(start: Start, vital: Vital) -> Result<(), EdgeError> {
+    let Start { config, network, grace, stop, mut reloads, ready, lost_lines } = start;
     let admin_stop = CancellationToken::new();
     let (unready, readiness) = watch::channel(vec!["listeners are not bound yet".to_owned()]);
-    let rooms = build(&config, network, grace, readiness, &admin_stop)?;
+    let metrics = Metrics::of(Process { vital: vital.clone(), lost_lines });
+    let rooms = build(&config, Base { network, grace, unready: readiness, metrics, vital }, &admin_stop)?;
     rooms.reload(&config).await?;
     unready.send_replace(Vec::new());
     ready.cancel();
     info!(edge = %config.name, "edge is ready");
     loop {
+        let reload = tokio::select! {
+            () = stop.cancelled() => break,
+            Some(reload) = reloads.recv() => reload,
+        };
+        // Whatever a reload waits for, it is not kept from ending.
         tokio::select! {
             () = stop.cancelled() => break,
-            Some(next) = reloads.recv() => rooms.try_reload(&config, &next).await,
+            () = rooms.try_reload(&config, reload) => {}
         }
     }
     unready.send_replace(vec!["the edge is shutting down".to_owned()]);
@@ -128,16 +157,20 @@ pub async fn run(start: Start) -> Result<(), EdgeError> {
     Ok(())
 }
 
-fn build(
-    config: &Config,
+/// What the rooms are built on.
+struct Base {
     network: Arc<dyn Network>,
     grace: Duration,
     unready: watch::Receiver<Vec<String>>,
-    admin_stop: &CancellationToken,
-) -> Result<Rooms, EdgeError> {
+    metrics: Metrics,
+    vital: Vital,
+}
+
+fn build(config: &Config, base: Base, admin_stop: &CancellationToken) -> Result<Rooms, EdgeError> {
+    let Base { network, grace, unready, metrics, vital } = base;
     let Credentials { authority, certificates, keys, token, sealer } = credentials(config)?;
     let (receiver, workers) = (Workers::start("receive", 1)?, Arc::new(Workers::start("carry", config.workers)?));
-    let (store, registry, metrics) = (Store::new(), Arc::new(Registry::new()), Metrics::default());
+    let (store, registry) = (Store::new(), Arc::new(Registry::new(vital.clone())));
     let ([leave, tunnel_stop, cut], tunnel_tasks) = (array::from_fn(|_| CancellationToken::new()), TaskTracker::new());
     let parts = TunnelParts {
         listen: config.tunnel.listen,
@@ -152,6 +185,7 @@ fn build(
         grace,
         stop: tunnel_stop.clone(),
         leave: leave.clone(),
+        vital: vital.clone(),
     };
     let address = tunnel::start(&*network, parts, &tunnel_tasks)?;
     info!(%address, "connectors may dial in");
@@ -163,6 +197,7 @@ fn build(
         links: registry.subscribe(),
         offramp: offramp.clone(),
         metrics: metrics.clone(),
+        vital: vital.clone(),
     });
     let http = Arc::new(Http::new(workers.count(), sealer));
     let shared = Shared {
@@ -176,12 +211,15 @@ fn build(
         sources: Sources::default(),
         http: http.clone(),
         cut: cut.clone(),
+        vital: vital.clone(),
     };
     let listeners = Arc::new(Listeners::new(Arc::new(shared)));
-    tokio::spawn(Listeners::watch_certificates(Arc::downgrade(&listeners)));
-    tokio::spawn(board.run());
-    tokio::spawn(Http::sweep(Arc::downgrade(&http)));
-    tokio::spawn(rotate(certificates));
+    let (weak, http) = (Arc::downgrade(&listeners), Arc::downgrade(&http));
+    let watch = move || Listeners::watch_certificates(weak.clone());
+    tokio::spawn(vital.clone().keep("the watch over certificate files", watch));
+    tokio::spawn(vital.clone().keep("the health board", board));
+    tokio::spawn(vital.clone().keep("the sweep of idle connections", move || Http::sweep(http.clone())));
+    tokio::spawn(vital.clone().keep("the renewal of the edge's certificate", move || rotate(certificates.clone())));
     let admin = Admin {
         name: config.name.clone(),
         config: config.admin.clone(),
@@ -193,9 +231,12 @@ fn build(
         authority,
         metrics: metrics.clone(),
         unready,
+        vital: vital.clone(),
     };
     info_admin(&*admin_listener, config);
-    tokio::spawn(admin::serve(admin_listener, admin, admin_stop.clone()));
+    let (listener, stop) = (Arc::<dyn net::Listener>::from(admin_listener), admin_stop.clone());
+    let serve = move || admin::serve(listener.clone(), admin.clone(), stop.clone());
+    tokio::spawn(vital.keep("the admin endpoint", serve));
     Ok(Rooms { store, registry, offramp, listeners, metrics, cut, leave, tunnel_stop, tunnel_tasks, receiver })
 }
 
@@ -236,6 +277,7 @@ async fn rotate(certificates: Arc<EdgeCertificates>) {
     let mut ticks = time::interval(ROTATE_EVERY);
     loop {
         ticks.tick().await;
+        drill::point("renewal");
         match certificates.rotate_if_due(SystemTime::now()) {
             Ok(true) => info!("the edge's certificate was renewed"),
             Ok(false) => {}
@@ -258,7 +300,11 @@ impl Rooms {
         Ok(())
     }
 
-    async fn try_reload(&self, running: &Config, next: &Config) {
+    async fn try_reload(&self, running: &Config, reload: Reload) {
+        let next = match reload {
+            Reload::Settings(next) => next,
+            Reload::Wrong => return self.metrics.reload("refused"),
+        };
         let fixed = [
             ("name", running.name == next.name),
             ("state_dir", running.state_dir == next.state_dir),
@@ -271,7 +317,7 @@ impl Rooms {
         for (key, _) in fixed.iter().filter(|(_, same)| !same) {
             warn!(key, "this setting changes only with a restart");
         }
-        if let Err(error) = self.reload(next).await {
+        if let Err(error) = self.reload(&next).await {
             self.metrics.reload("refused");
             error!(%error, "reload refused: the catalog before stays in force");
         }

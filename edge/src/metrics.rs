@@ -9,6 +9,7 @@ use std::{
     time::Duration,
 };
 
+use net::Vital;
 use prometheus_client::{
     encoding::{EncodeLabelSet, EncodeMetric, MetricEncoder, NoLabelSet, text::encode},
     metrics::{MetricType, TypedMetric, counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
@@ -32,6 +33,16 @@ pub struct Metrics {
     requests_in_flight: Family<ListenerLabel, Gauge<i64, AtomicI64>>,
     request_duration: Family<ListenerLabel, Histogram, fn() -> Histogram>,
     abuse: Family<RefusedLabel, Counter<u64, AtomicU64>>,
+    process: Process,
+}
+
+/// What is known of the process as a whole.
+#[derive(Debug, Clone, Default)]
+pub struct Process {
+    /// How its tasks fare.
+    pub vital: Vital,
+    /// Lines of its log that were lost.
+    pub lost_lines: Arc<AtomicU64>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -66,6 +77,11 @@ struct ProbeLabel {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ReloadLabel {
     outcome: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct TaskLabel {
+    task: &'static str,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -172,6 +188,7 @@ impl Default for Metrics {
             requests_in_flight: Family::default(),
             request_duration: Family::new_with_constructor(|| Histogram::new(DURATIONS)),
             abuse: Family::default(),
+            process: Process::default(),
         }
     }
 }
@@ -192,6 +209,12 @@ pub struct Readings {
 }
 
 impl Metrics {
+    /// All of this process.
+    #[must_use]
+    pub fn of(process: Process) -> Self {
+        Self { process, ..Self::default() }
+    }
+
     /// A flow has reached its origin.
     #[must_use]
     pub fn flow(&self, listener: &Name) -> FlowGuard {
@@ -288,6 +311,12 @@ impl Metrics {
             dropped.get_or_create(&DroppedLabel { reason: why.as_str() }).inc_by(count);
         }
         registry.register("datagrams_dropped", "Payloads of UDP sessions thrown away, by reason", dropped);
+        registry.register("log_lines_lost", "Log lines lost", Live(self.process.lost_lines.clone()));
+        let panics: Family<TaskLabel, Counter<u64, AtomicU64>> = Family::default();
+        for (task, count) in self.process.vital.panics() {
+            panics.get_or_create(&TaskLabel { task }).inc_by(count);
+        }
+        registry.register("task_panics", "Tasks that failed by a bug and were begun anew", panics);
         registry.register("abuse", "HTTP/2 clients that asked too much, by listener and of what", self.abuse.clone());
         registry.register("requests", "HTTP requests ended, by listener and class of code", self.requests.clone());
         let in_flight = self.requests_in_flight.clone();

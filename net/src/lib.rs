@@ -1,15 +1,18 @@
 //! The one seam to the network and to the cores: sockets that flows run over, the network they come from, and the worker
-//! threads that carry them.
+//! threads that carry them. And what keeps a process's tasks alive.
 //!
 //! Edge and connector reach listeners, dials and QUIC's UDP socket only through [`Network`], so that the real code can run
 //! over a network in memory. It knows nothing of tunnels.
 
 pub mod datagrams;
+pub mod drill;
+pub mod endpoint;
 pub mod memory;
 pub mod network;
 pub mod ping;
 pub mod resolve;
 pub mod socket;
+pub mod vital;
 pub mod workers;
 
 pub use datagrams::{Batch, Datagrams, Front, Peer};
@@ -17,4 +20,5 @@ pub use network::{Listener, Network, Os};
 pub use ping::PingError;
 pub use resolve::Resolver;
 pub use socket::{Parked, Socket};
+pub use vital::Vital;
 pub use workers::Workers;

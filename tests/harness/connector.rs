@@ -5,6 +5,7 @@ use std::{
     fs,
     net::{IpAddr, SocketAddr},
     path::{Path, PathBuf},
+    process::{Command, Stdio},
     sync::atomic::{AtomicU32, Ordering},
 };
 
@@ -37,6 +38,7 @@ pub struct ConnectorFile {
     allow: Vec<String>,
     clock: Option<String>,
     log_level: Option<&'static str>,
+    drill: Option<PathBuf>,
     resolver: Option<PathBuf>,
 }
 
@@ -56,6 +58,7 @@ impl ConnectorFile {
             allow: Vec::new(),
             clock: None,
             log_level: None,
+            drill: None,
             resolver: None,
         }
     }
@@ -138,6 +141,18 @@ impl ConnectorFile {
         self
     }
 
+    /// Panics where [`Connector::drill`] says.
+    ///
+    /// # Panics
+    /// If the world's directory cannot be written.
+    #[must_use]
+    pub fn drilled(mut self) -> Self {
+        let dir = self.path.with_extension("drill");
+        fs::create_dir(&dir).expect("the world's directory is writable");
+        self.drill = Some(dir);
+        self
+    }
+
     /// Logs at this level.
     #[must_use]
     pub fn log_level(mut self, level: &'static str) -> Self {
@@ -201,7 +216,24 @@ impl ConnectorFile {
         Connector { file: self, process }
     }
 
+    /// The same, with its log written there.
+    ///
+    /// # Panics
+    /// If the file cannot be written.
+    #[must_use]
+    pub fn launch_writing(self, standard_error: Stdio) -> Connector {
+        fs::write(&self.path, self.text()).expect("the world's directory is writable");
+        let mut command = self.command();
+        command.stdout(Stdio::null());
+        let process = Process::start_writing(&self.name, command, standard_error);
+        Connector { file: self, process }
+    }
+
     fn spawn(&self) -> Process {
+        Process::start(&self.name, self.command(), &self.log)
+    }
+
+    fn command(&self) -> Command {
         let mut command = self.resolver.as_deref().map_or_else(underpass, underpass_resolving_by);
         command.arg("connector").arg("-c").arg(&self.path);
         if let Some(level) = self.log_level {
@@ -210,7 +242,10 @@ impl ConnectorFile {
         if let Some(ahead) = &self.clock {
             process::set_clock(&mut command, ahead);
         }
-        Process::start(&self.name, command, &self.log)
+        if let Some(dir) = &self.drill {
+            command.env("UNDERPASS_DRILL", dir);
+        }
+        command
     }
 }
 
@@ -233,6 +268,17 @@ impl Connector {
     /// Waits until it says that it is ready.
     pub fn wait_ready(&self) {
         wait::soon_true(&format!("{} to be ready", self.file.name), || self.ready_code() == Some(200));
+    }
+
+    /// Makes it panic where it passes this point next (see `net::drill`), and waits until it has.
+    ///
+    /// # Panics
+    /// If its file does not say `drilled`.
+    pub fn drill(&self, point: &str) {
+        let dir = self.file.drill.as_ref().expect("a file that is drilled");
+        let wish = dir.join(point);
+        fs::write(&wish, "").expect("the world's directory is writable");
+        wait::soon_true(&format!("{} to fail in {point}", self.file.name), || !wish.exists());
     }
 
     /// Kills it and starts it again with its clock that far ahead, such as `+17h`.

@@ -6,6 +6,7 @@ use std::{
     fs,
     net::SocketAddr,
     path::{Path, PathBuf},
+    process::{Command, Stdio},
     time::Duration,
 };
 
@@ -42,6 +43,7 @@ pub struct EdgeFile {
     free: Vec<SocketAddr>,
     clock: Option<String>,
     log_level: Option<&'static str>,
+    drill: Option<PathBuf>,
 }
 
 impl EdgeFile {
@@ -60,6 +62,7 @@ impl EdgeFile {
             free,
             clock: None,
             log_level: None,
+            drill: None,
         }
     }
 
@@ -156,6 +159,18 @@ impl EdgeFile {
         self
     }
 
+    /// Panics where [`Edge::drill`] says.
+    ///
+    /// # Panics
+    /// If the world's directory cannot be written.
+    #[must_use]
+    pub fn drilled(mut self) -> Self {
+        let dir = self.path.with_extension("drill");
+        fs::create_dir(&dir).expect("the world's directory is writable");
+        self.drill = Some(dir);
+        self
+    }
+
     /// Logs at this level.
     #[must_use]
     pub fn log_level(mut self, level: &'static str) -> Self {
@@ -201,7 +216,24 @@ impl EdgeFile {
         Edge { file: self, process }
     }
 
+    /// The same, with its log written there.
+    ///
+    /// # Panics
+    /// If the file cannot be written.
+    #[must_use]
+    pub fn launch_writing(self, standard_error: Stdio) -> Edge {
+        self.write();
+        let mut command = self.command();
+        command.stdout(Stdio::null());
+        let process = Process::start_writing(&self.name, command, standard_error);
+        Edge { file: self, process }
+    }
+
     fn spawn(&self) -> Process {
+        Process::start(&self.name, self.command(), &self.log)
+    }
+
+    fn command(&self) -> Command {
         let mut command = underpass();
         command.arg("edge").arg("-c").arg(&self.path);
         if let Some(level) = self.log_level {
@@ -210,7 +242,10 @@ impl EdgeFile {
         if let Some(ahead) = &self.clock {
             process::set_clock(&mut command, ahead);
         }
-        Process::start(&self.name, command, &self.log)
+        if let Some(dir) = &self.drill {
+            command.env("UNDERPASS_DRILL", dir);
+        }
+        command
     }
 }
 
@@ -338,6 +373,17 @@ impl Edge {
         let mut command = underpass();
         command.args(arguments).arg("-c").arg(&self.file.path);
         process::run(command, Duration::from_secs(20))
+    }
+
+    /// Makes it panic where it passes this point next (see `net::drill`), and waits until it has.
+    ///
+    /// # Panics
+    /// If its file does not say `drilled`.
+    pub fn drill(&self, point: &str) {
+        let dir = self.file.drill.as_ref().expect("a file that is drilled");
+        let wish = dir.join(point);
+        fs::write(&wish, "").expect("the world's directory is writable");
+        wait::soon_true(&format!("{} to fail in {point}", self.file.name), || !wish.exists());
     }
 
     /// Kills it and starts it again with its clock that far ahead, such as `+17h`; does not wait.

@@ -86,14 +86,25 @@ impl Process {
     #[must_use]
     pub fn start(name: &str, mut command: Command, log: &Path) -> Self {
         let file = File::options().create(true).append(true).open(log).expect("the world's directory is writable");
+        command.stdout(file.try_clone().expect("a file handle can be cloned"));
+        let mut process = Self::start_writing(name, command, file.into());
+        log.clone_into(&mut process.log);
+        process
+    }
+
+    /// Starts it in a process group of its own, with what it says of itself written to `standard_error`.
+    ///
+    /// # Panics
+    /// If it cannot be started.
+    #[must_use]
+    pub fn start_writing(name: &str, mut command: Command, standard_error: Stdio) -> Self {
         let child = command
             .stdin(Stdio::null())
-            .stdout(file.try_clone().expect("a file handle can be cloned"))
-            .stderr(file)
+            .stderr(standard_error)
             .process_group(0)
             .spawn()
             .unwrap_or_else(|error| panic!("{name} does not start: {error}: {command:?}"));
-        Self { name: name.to_owned(), child, log: log.to_owned(), ended: None }
+        Self { name: name.to_owned(), child, log: PathBuf::new(), ended: None }
     }
 
     /// Its process id.

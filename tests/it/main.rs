@@ -24,6 +24,7 @@ mod security_peers;
 mod security_secrets;
 mod security_targets;
 mod software;
+mod surviving;
 mod tcp;
 mod udp;
 mod vnets;

@@ -23,7 +23,7 @@ use crate::{
     args::{Common, ConnectorRun},
     failure::Failure,
     lifecycle::{self, Signals},
-    limits, notify,
+    limits, logging, notify,
 };
 
 pub(super) fn run(common: &Common, flags: ConnectorRun) -> Result<(), Failure> {
@@ -40,7 +40,8 @@ pub(super) fn run(common: &Common, flags: ConnectorRun) -> Result<(), Failure> {
     let ended = runtime.block_on(async {
         let signals = Signals::take()?;
         let stop = CancellationToken::new();
-        let start = Start { config, token, network: Arc::new(Os), grace, stop: stop.clone() };
+        let lost_lines = logging::lost();
+        let start = Start { config, token, network: Arc::new(Os), grace, stop: stop.clone(), lost_lines };
         let running = async { Box::pin(connector::connector::run(start)).await.map_err(failure) };
         let reload = async || warn!("a connector does not read its file again while it runs: restart it instead");
         notify::ready();
@@ -106,6 +107,8 @@ fn failure(error: ConnectorError) -> Failure {
     match &error {
         ConnectorError::TokenRefused(_) => Failure::Refused(error.to_string()),
         ConnectorError::Settings(_) => Failure::Settings(error.to_string()),
-        ConnectorError::State(_) | ConnectorError::Io(_) | ConnectorError::Identity(_) => Failure::failed(error),
+        ConnectorError::State(_) | ConnectorError::Io(_) | ConnectorError::Identity(_) | ConnectorError::Lost(_) => {
+            Failure::failed(error)
+        }
     }
 }

@@ -4,7 +4,7 @@ use std::{convert::Infallible, path::Path, sync::Arc};
 
 use edge::{
     config::WORKERS_MAX,
-    edge::{EdgeError, Start},
+    edge::{EdgeError, Reload, Start},
     model::Config,
 };
 use net::network::Os;
@@ -17,7 +17,7 @@ use crate::{
     edge_file,
     failure::Failure,
     lifecycle::{self, Signals},
-    limits, notify,
+    limits, logging, notify,
 };
 
 /// New settings that wait until the edge has taken those before.
@@ -40,20 +40,26 @@ async fn serve(config: Config, file: Option<&Path>, flags: &EdgeRun) -> Result<(
     let (stop, ready) = (CancellationToken::new(), CancellationToken::new());
     let (reload, reloads) = mpsc::channel(RELOADS_MAX);
     let grace = flags.grace.grace_period;
-    let start = Start { config, network: Arc::new(Os), grace, stop: stop.clone(), reloads, ready: ready.clone() };
+    let (stopped, readied) = (stop.clone(), ready.clone());
+    let lost_lines = logging::lost();
+    let start = Start { config, network: Arc::new(Os), grace, stop: stopped, reloads, ready: readied, lost_lines };
     let running = async {
         tokio::select! {
             ended = Box::pin(edge::edge::run(start)) => ended.map_err(failure),
             never = tell_when(ready) => match never {},
         }
     };
-    let reload = async || match settings(file, flags) {
+    let reload = async || {
+        let read = match settings(file, flags) {
+            Ok(config) => Reload::Settings(Box::new(config)),
+            Err(failure) => {
+                failure.lines().iter().for_each(|line| error!("{line}"));
+                error!("reload refused: the configuration before stays in force");
+                Reload::Wrong
+            }
+        };
         // The edge itself is ending if it takes no more.
-        Ok(config) => drop(reload.send(config).await),
-        Err(failure) => {
-            failure.lines().iter().for_each(|line| error!("{line}"));
-            error!("reload refused: the configuration before stays in force");
-        }
+        drop(reload.send(read).await);
     };
     let ended = lifecycle::attend(running, signals, stop, grace, reload).await;
     if ended.is_ok() {
@@ -93,6 +99,7 @@ fn failure(error: EdgeError) -> Failure {
         | EdgeError::Tunnel(_)
         | EdgeError::OriginTls(_)
         | EdgeError::Listeners(_)
-        | EdgeError::Io(_) => Failure::failed(error),
+        | EdgeError::Io(_)
+        | EdgeError::Lost(_) => Failure::failed(error),
     }
 }

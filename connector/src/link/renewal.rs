@@ -12,6 +12,7 @@ use certs::{
     rotation::{self, Standing},
     tls,
 };
+use net::drill;
 use protocol::{
     control::{Refusal, Renew, Renewed},
     id::Target,
@@ -93,6 +94,7 @@ impl LinkRenewal {
 
     /// The request to send now, if it is time.
     pub(super) fn due(&mut self) -> Option<Renew> {
+        drill::point("renewal");
         let now = SystemTime::now();
         if now < self.due_at {
             return None;

@@ -7,6 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use net::vital::{self, Panicked};
 use protocol::{
     control::{Goodbye, Hello, Message, Refusal, Welcome},
     error::CloseCode,
@@ -59,6 +60,8 @@ pub(super) enum SessionEnd {
     Closed(ConnectionError),
     /// The edge broke the protocol.
     Broken(WireError),
+    /// The connector broke down over it.
+    Panicked,
 }
 
 /// What a supervisor may tell a running session.
@@ -113,7 +116,16 @@ pub(super) async fn register(connection: Connection, hello: Hello) -> Result<Ses
 
 impl Session {
     /// Serves the link until it ends.
-    pub(super) async fn run(mut self, mut serving: Serving) -> SessionEnd {
+    pub(super) async fn run(self, serving: Serving) -> SessionEnd {
+        let (connection, vital) = (self.connection.clone(), serving.service.metrics.vital().clone());
+        vital::caught(self.serve(serving)).await.unwrap_or_else(|Panicked| {
+            vital.panicked("a link");
+            wire::close(&connection, CloseCode::Protocol, "the connector failed on this link");
+            SessionEnd::Panicked
+        })
+    }
+
+    async fn serve(mut self, mut serving: Serving) -> SessionEnd {
         let side =
             Arc::new(LinkSide { connection: self.connection.clone(), stuck: Stuck::default(), switch: Arc::default() });
         // Ends with the link.

@@ -7,6 +7,7 @@ use std::{
 
 use certs::tls;
 use futures_util::{StreamExt, stream::FuturesUnordered};
+use net::drill;
 use protocol::{
     control::{Hello, RouteClaim},
     id::Target,
@@ -94,6 +95,7 @@ impl Supervisor {
         let mut current: Option<Running> = None;
         let mut number = self.slot;
         loop {
+            drill::point("slot");
             let session = match &mut current {
                 None => tokio::select! {
                     session = self.connect(number) => session,
@@ -244,6 +246,7 @@ fn explain(end: &SessionEnd) -> Option<String> {
         SessionEnd::Dead => Some("nothing was acknowledged for 3 s".to_owned()),
         SessionEnd::Closed(error) => Some(wire::ending(error)),
         SessionEnd::Broken(error) => Some(format!("the edge broke the protocol: {error}")),
+        SessionEnd::Panicked => Some("the connector failed on this link".to_owned()),
     }
 }
 

@@ -8,12 +8,7 @@ mod token;
 
 pub use token::{AdminToken, TokenError};
 
-use std::{
-    io,
-    net::SocketAddr,
-    sync::Arc,
-    time::{Duration, SystemTime},
-};
+use std::{sync::Arc, time::SystemTime};
 
 use axum::{
     Json, Router,
@@ -24,11 +19,13 @@ use axum::{
     routing::{get, post},
 };
 use certs::enrol::Authority;
+use hyper_util::service::TowerToHyperService;
+use net::Vital;
 use protocol::{error::CloseCode, id::Name};
 use serde_json::json;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
-use tracing::{error, info};
+use tracing::info;
 
 use crate::{
     health::view::{Health, HealthView},
@@ -37,9 +34,6 @@ use crate::{
     model::AdminConfig,
     tunnel::{LinksView, Registry},
 };
-
-/// After an accept that failed, others need time to end.
-const PAUSE: Duration = Duration::from_millis(50);
 
 /// What the endpoint reads and writes.
 #[derive(Debug, Clone)]
@@ -64,26 +58,33 @@ pub struct Admin {
     pub metrics: Metrics,
     /// Why the edge is not ready; empty when it is.
     pub unready: watch::Receiver<Vec<String>>,
+    /// How its tasks fare.
+    pub vital: Vital,
 }
 
 /// Serves until stopped.
-pub async fn serve(listener: Box<dyn net::Listener>, admin: Admin, stop: CancellationToken) {
+pub async fn serve(listener: Arc<dyn net::Listener>, admin: Admin, stop: CancellationToken) {
     let router = Router::new()
-        .route("/livez", get(|| async { "ok\n" }))
+        .route("/livez", get(alive))
         .route("/readyz", get(ready))
         .route("/metrics", get(metrics))
         .route("/api/v1/status", get(status))
         .route("/api/v1/connectors/{name}/revoke", post(revoke))
         .layer(middleware::from_fn_with_state(admin.clone(), guard::guard))
         .with_state(admin);
-    let served = axum::serve(Accepting(listener), router).with_graceful_shutdown(stop.cancelled_owned());
-    if let Err(error) = served.await {
-        error!(%error, "the admin endpoint ended");
+    net::endpoint::serve(listener, TowerToHyperService::new(router), stop).await;
+}
+
+async fn alive(State(admin): State<Admin>) -> Response {
+    if admin.vital.is_lost() {
+        return (StatusCode::INTERNAL_SERVER_ERROR, admin.vital.complaints().join("\n") + "\n").into_response();
     }
+    "ok\n".into_response()
 }
 
 async fn ready(State(admin): State<Admin>) -> Response {
-    let reasons = admin.unready.borrow().clone();
+    let mut reasons = admin.unready.borrow().clone();
+    reasons.extend(admin.vital.complaints());
     if reasons.is_empty() {
         return "ok\n".into_response();
     }
@@ -133,25 +134,4 @@ async fn revoke(State(admin): State<Admin>, Path(name): Path<String>) -> Respons
 
 fn problem(status: StatusCode, text: &str) -> Response {
     (status, Json(json!({ "error": text }))).into_response()
-}
-
-/// Our listener, as axum wants it.
-struct Accepting(Box<dyn net::Listener>);
-
-impl axum::serve::Listener for Accepting {
-    type Io = net::Socket;
-    type Addr = SocketAddr;
-
-    async fn accept(&mut self) -> (Self::Io, Self::Addr) {
-        loop {
-            match self.0.accept().await {
-                Ok(accepted) => return accepted,
-                Err(_) => tokio::time::sleep(PAUSE).await,
-            }
-        }
-    }
-
-    fn local_addr(&self) -> io::Result<Self::Addr> {
-        self.0.local_addr()
-    }
 }

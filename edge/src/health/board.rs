@@ -10,6 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use net::{Vital, drill, vital::Lasting};
 use protocol::{
     error::Reason,
     id::{LinkId, Name},
@@ -40,6 +41,9 @@ use crate::{
 const INBOX_MAX: usize = 4_096;
 /// New probe times are published at most this often; a change of health at once.
 const QUIET_PUBLISH: Duration = Duration::from_millis(200);
+
+/// A board that failed has worked well with what it knows if it ran so long.
+const TRUSTED: Duration = Duration::from_secs(10);
 
 /// Names a monitored path over reloads.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -84,6 +88,8 @@ pub struct BoardParts {
     pub offramp: Offramp,
     /// What is counted.
     pub metrics: Metrics,
+    /// How its tasks fare.
+    pub vital: Vital,
 }
 
 /// The owner.
@@ -95,6 +101,7 @@ pub struct Board {
     results: (mpsc::Sender<probe::Finished>, mpsc::Receiver<probe::Finished>),
     reports: mpsc::Receiver<Report>,
     next_task: u64,
+    begun: Option<Instant>,
 }
 
 /// One monitored path.
@@ -132,18 +139,26 @@ impl Board {
         let (told, reports) = mpsc::channel(INBOX_MAX);
         let (view, seen) = watch::channel(Arc::default());
         let results = mpsc::channel(INBOX_MAX);
-        let board = Self { parts, paths: HashMap::new(), view, results, reports, next_task: 0 };
+        let board = Self { parts, paths: HashMap::new(), view, results, reports, next_task: 0, begun: None };
         (board, BoardHandles { view: seen, reports: Reports(told) })
     }
+}
 
-    /// Runs until the catalog or the links have no owner any more.
-    pub async fn run(mut self) {
+impl Lasting for Board {
+    /// Runs until the catalog or the links have no owner any more. Begun anew it goes on with what it knows; if that is what
+    /// made it fail, from the catalog and the links alone.
+    async fn run(&mut self) {
+        let now = Instant::now();
+        if self.begun.replace(now).is_some_and(|begun| now.saturating_duration_since(begun) < TRUSTED) {
+            self.paths.clear();
+        }
         let mut dirty = false;
         let mut quiet = time::interval(QUIET_PUBLISH);
         loop {
             self.reconcile();
             // What needs no new set of paths is taken in here.
             loop {
+                drill::point("board");
                 let changed = tokio::select! {
                     changed = self.parts.catalog.changed() => match changed { Ok(()) => break, Err(_) => return },
                     changed = self.parts.links.changed() => match changed { Ok(()) => break, Err(_) => return },
@@ -158,7 +173,9 @@ impl Board {
             }
         }
     }
+}
 
+impl Board {
     /// Brings probe tasks in step with catalog and links, then publishes.
     fn reconcile(&mut self) {
         let (catalog, links) =
@@ -231,8 +248,9 @@ impl Board {
             first_wait: schedule::first_wait(siblings, path.monitor.interval, &mut rand::rng()),
             results: self.results.0.clone(),
         };
-        let prober = Prober::new(self.parts.offramp.clone());
-        path.probing = tokio::spawn(prober.run(task)).abort_handle();
+        let offramp = self.parts.offramp.clone();
+        let probing = move || Prober::new(offramp.clone()).run(task.clone());
+        path.probing = tokio::spawn(self.parts.vital.clone().keep("a probe", probing)).abort_handle();
     }
 
     fn take_in(&mut self, finished: probe::Finished) -> bool {

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use net::{Listener, Socket};
+use net::{Listener, Socket, drill};
 use protocol::proxy::Ends;
 use tokio_util::task::TaskTracker;
 use tracing::warn;
@@ -23,11 +23,12 @@ const PAUSE: Duration = Duration::from_millis(50);
 pub(super) async fn accept(
     shared: Arc<Shared>,
     state: Arc<ListenerState>,
-    socket: Box<dyn Listener>,
+    socket: Arc<dyn Listener>,
     tasks: TaskTracker,
 ) {
     let mut failing = false;
     loop {
+        drill::point("accept");
         let accepted = tokio::select! {
             accepted = socket.accept() => accepted,
             () = state.closed() => return,

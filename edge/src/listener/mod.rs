@@ -17,7 +17,7 @@ pub use udp::Sources;
 
 use std::{sync::Arc, time::Duration};
 
-use net::{Network, Workers};
+use net::{Network, Vital, Workers};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -55,6 +55,8 @@ pub struct Shared {
     pub http: Arc<Http>,
     /// Cuts every flow.
     pub cut: CancellationToken,
+    /// How the tasks that must run fare.
+    pub vital: Vital,
 }
 
 /// For logs, to the microsecond.

@@ -12,7 +12,7 @@ use std::{
 };
 
 use arc_swap::{ArcSwap, ArcSwapOption};
-use net::Front;
+use net::{Front, drill};
 use protocol::id::Name;
 use tokio::time;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -119,6 +119,7 @@ impl Listeners {
                 None => fresh.push((self.bind(listener)?, listener)),
             }
         }
+        drill::point("listeners");
         // From here on nothing can fail.
         for dropped in &rest {
             info!(listener = %dropped.listener().name, address = %dropped.address, "listener closed");
@@ -199,7 +200,9 @@ impl Listeners {
         let (shared, tasks, worker) = (self.shared.clone(), self.tasks.clone(), self.shared.workers.handle(0));
         match socket {
             Socket::Tcp(socket) => {
-                let accepting = accept::accept(shared, state.clone(), socket, tasks);
+                let (state, socket) = (state.clone(), Arc::<dyn net::Listener>::from(socket));
+                let accept = move || accept::accept(shared.clone(), state.clone(), socket.clone(), tasks.clone());
+                let accepting = self.shared.vital.clone().keep("a listener", accept);
                 self.tasks.spawn_on(
                     async move {
                         accepting.await;
@@ -208,8 +211,11 @@ impl Listeners {
                     worker,
                 );
             }
-            Socket::Udp(socket) => {
-                self.tasks.spawn_on(udp::receive(shared, state.clone(), (socket, open), tasks), worker);
+            Socket::Udp(front) => {
+                let state = state.clone();
+                let receive =
+                    move || udp::receive(shared.clone(), state.clone(), (front.clone(), open.clone()), tasks.clone());
+                self.tasks.spawn_on(self.shared.vital.clone().keep("a listener", receive), worker);
             }
         }
         state

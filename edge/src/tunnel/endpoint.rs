@@ -3,7 +3,7 @@
 use std::{io, sync::Arc};
 
 use certs::endpoint::EndpointKeys;
-use net::{Network, Workers, network::Boxed};
+use net::{Network, Workers, drill, network::Boxed};
 use protocol::transport::{self, Side};
 use quinn::{Endpoint, EndpointConfig, Incoming, ServerConfig, TokioRuntime, VarInt, crypto::rustls::QuicServerConfig};
 use quinn_proto::HashedConnectionIdGenerator;
@@ -53,11 +53,13 @@ pub(super) async fn accept<S: Serve>(
     let crowd = Arc::new(Crowd::default());
     let mut worker = 0;
     loop {
+        drill::point("endpoint");
         let incoming = tokio::select! {
             incoming = endpoint.accept() => incoming,
             () = stop.cancelled() => break,
         };
-        let Some(incoming) = incoming else { break };
+        // The socket's own task is gone.
+        let Some(incoming) = incoming else { return };
         let is_proven = incoming.remote_address_validated() || !incoming.may_retry();
         match crowd.judge(Asking { address: incoming.remote_address().ip(), is_proven }) {
             Verdict::Serve(place) => {

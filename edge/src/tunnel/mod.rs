@@ -15,7 +15,7 @@ pub use registry::{LinksView, Registry, TunnelHealth, TunnelView};
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use certs::{edge::EdgeCertificates, endpoint::EndpointKeys, enrol::Authority, tls};
-use net::{Network, Workers};
+use net::{Network, Vital, Workers};
 use protocol::switch::Drops;
 use tokio::runtime::Handle;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -48,6 +48,8 @@ pub struct TunnelParts {
     pub stop: CancellationToken,
     /// Announces to connectors that the edge leaves.
     pub leave: CancellationToken,
+    /// How its tasks fare.
+    pub vital: Vital,
 }
 
 /// Why the endpoint could not be started.
@@ -69,9 +71,15 @@ pub fn start(network: &dyn Network, parts: TunnelParts, tasks: &TaskTracker) -> 
     let crypto = tls::server_crypto(parts.certificates.clone())?;
     let endpoint = endpoint::bind(network, &parts.receiver, parts.listen, crypto, &parts.keys)?;
     let address = endpoint.local_addr()?;
-    let (receiver, workers, stop) = (parts.receiver.clone(), parts.workers.clone(), parts.stop.clone());
+    let (receiver, workers, vital) = (parts.receiver.clone(), parts.workers.clone(), parts.vital.clone());
+    let (tracker, stop) = (tasks.clone(), parts.stop.clone());
     let service = Arc::new(session::Sessions::new(parts));
-    let accepting = endpoint::accept(endpoint, service, workers, tasks.clone(), stop);
-    tasks.spawn_on(accepting, &receiver);
+    let accept = {
+        let stop = stop.clone();
+        move || endpoint::accept(endpoint.clone(), service.clone(), workers.clone(), tracker.clone(), stop.clone())
+    };
+    // It may be begun anew, but not end: then QUIC itself is lost.
+    let kept = vital.clone().keep("the tunnel endpoint", accept);
+    tasks.spawn_on(vital.need("the tunnel endpoint", stop, kept), &receiver);
     Ok(address)
 }

@@ -8,6 +8,7 @@ use std::{
 };
 
 use certs::{rotation::Standing, verify::Peer};
+use net::drill;
 use protocol::{
     codec::NUDGE,
     control::{Goodbye, Message},
@@ -134,6 +135,7 @@ impl Registered<'_> {
     }
 
     fn look(&mut self, liveness: &mut Liveness) -> Result<(), String> {
+        drill::point("link");
         let connection = self.link.connection();
         let state = liveness.observe(Instant::now(), Traffic::of(connection), connection.rtt());
         if self.link.set_state(state) {

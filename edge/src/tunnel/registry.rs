@@ -2,9 +2,12 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
-    sync::{Arc, Mutex, PoisonError},
+    ops::{Deref, DerefMut},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    thread,
 };
 
+use net::{Vital, drill};
 use protocol::{
     control::{RefusedRoute, RouteClaim},
     error::CloseCode,
@@ -62,6 +65,36 @@ pub struct LinksView {
 pub struct Registry {
     inner: Mutex<Inner>,
     view: watch::Sender<Arc<LinksView>>,
+    vital: Vital,
+}
+
+/// The table under its lock. Whoever panics with it in hand may leave it half changed, and the view with it: nobody can
+/// begin that anew, since the links themselves are in it.
+struct Held<'a> {
+    inner: MutexGuard<'a, Inner>,
+    vital: &'a Vital,
+}
+
+impl Deref for Held<'_> {
+    type Target = Inner;
+
+    fn deref(&self) -> &Inner {
+        &self.inner
+    }
+}
+
+impl DerefMut for Held<'_> {
+    fn deref_mut(&mut self) -> &mut Inner {
+        &mut self.inner
+    }
+}
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            self.vital.lose("the table of links");
+        }
+    }
 }
 
 #[derive(Debug, Default)]
@@ -90,8 +123,8 @@ impl Entry {
 impl Registry {
     /// An empty table that grants nothing.
     #[must_use]
-    pub fn new() -> Self {
-        Self { inner: Mutex::default(), view: watch::Sender::default() }
+    pub fn new(vital: Vital) -> Self {
+        Self { inner: Mutex::default(), view: watch::Sender::default(), vital }
     }
 
     /// The current view, and word of every change.
@@ -173,18 +206,18 @@ impl Registry {
     }
 
     fn publish(&self, inner: &Inner) {
+        drill::point("registry");
         self.view.send_replace(Arc::new(view(inner)));
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Inner> {
-        // Nothing that panics runs under the lock, so the table is whole even if a holder died.
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> Held<'_> {
+        Held { inner: self.inner.lock().unwrap_or_else(PoisonError::into_inner), vital: &self.vital }
     }
 }
 
 impl Default for Registry {
     fn default() -> Self {
-        Self::new()
+        Self::new(Vital::default())
     }
 }
 

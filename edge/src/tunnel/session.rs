@@ -9,7 +9,7 @@ use certs::{
     tls::{self, Admission},
     verify::Peer,
 };
-use net::network::Boxed;
+use net::{network::Boxed, vital};
 use protocol::{
     control::{Hello, Message, Refusal, RefusalCode, RefusedRoute, RouteClaim, Welcome},
     error::CloseCode,
@@ -256,8 +256,13 @@ impl TunnelParts {
         // Ends with the connection.
         tokio::spawn(link.switch.clone().run(connection.clone(), self.drops.clone()));
         let span = info_span!("link", id = %link.id, connector = %link.connector, replica = %link.replica);
+        let (welcome, entered) = (Message::Welcome(welcome.fitting()), link.clone());
         let registered = Registered { parts: self, link, control, peer };
-        registered.run(&Message::Welcome(welcome.fitting())).instrument(span).await;
+        if vital::caught(registered.run(&welcome).instrument(span)).await.is_err() {
+            self.vital.panicked("a link");
+            entered.close(CloseCode::Protocol, "the edge failed on this link");
+            self.registry.remove(&entered);
+        }
         Ok(())
     }
 
@@ -386,7 +391,7 @@ mod tests {
     #[tokio::test]
     async fn a_revocation_between_the_look_and_the_entry_leaves_no_link() {
         let ([here, _there], _endpoints) = connections().await;
-        let (registry, looks) = (Registry::new(), Cell::new(0));
+        let (registry, looks) = (Registry::default(), Cell::new(0));
         let judge = || {
             looks.set(looks.get() + 1);
             let revoked = || Refusal::new(RefusalCode::Revoked, "revoked since");

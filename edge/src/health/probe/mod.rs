@@ -37,7 +37,7 @@ use crate::{
 const FAREWELL: Duration = Duration::from_millis(500);
 
 /// What one probe task is to do.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Task {
     pub(super) id: u64,
     pub(super) key: PathKey,

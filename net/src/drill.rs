@@ -1,0 +1,23 @@
+//! Bugs on demand, so that tests can see what one in a task that must run would do to a whole process.
+//!
+//! In release builds this is nothing.
+
+use std::{env, path::PathBuf, sync::LazyLock};
+
+/// Names the directory whose files are wishes for a panic.
+const VARIABLE: &str = "UNDERPASS_DRILL";
+
+static DIR: LazyLock<Option<PathBuf>> = LazyLock::new(|| env::var_os(VARIABLE).map(PathBuf::from));
+
+/// A place where a test may want a panic: it wishes for one with a file of this name, which is then gone.
+///
+/// # Panics
+/// In a debug build, if a test wishes it.
+pub fn point(name: &str) {
+    if !cfg!(debug_assertions) {
+        return;
+    }
+    if let Some(dir) = &*DIR {
+        assert!(std::fs::remove_file(dir.join(name)).is_err(), "a drill wished for this, in {name}");
+    }
+}
