@@ -214,12 +214,8 @@ fn build(config: &Config, base: Base, admin_stop: &CancellationToken) -> Result<
         vital: vital.clone(),
     };
     let listeners = Arc::new(Listeners::new(Arc::new(shared)));
-    let (weak, http) = (Arc::downgrade(&listeners), Arc::downgrade(&http));
-    let watch = move || Listeners::watch_certificates(weak.clone());
-    tokio::spawn(vital.clone().keep("the watch over certificate files", watch));
     tokio::spawn(vital.clone().keep("the health board", board));
-    tokio::spawn(vital.clone().keep("the sweep of idle connections", move || Http::sweep(http.clone())));
-    tokio::spawn(vital.clone().keep("the renewal of the edge's certificate", move || rotate(certificates.clone())));
+    keep_house(&vital, &listeners, &http, certificates);
     let admin = Admin {
         name: config.name.clone(),
         config: config.admin.clone(),
@@ -238,6 +234,15 @@ fn build(config: &Config, base: Base, admin_stop: &CancellationToken) -> Result<
     let serve = move || admin::serve(listener.clone(), admin.clone(), stop.clone());
     tokio::spawn(vital.keep("the admin endpoint", serve));
     Ok(Rooms { store, registry, offramp, listeners, metrics, cut, leave, tunnel_stop, tunnel_tasks, receiver })
+}
+
+/// Starts what comes round now and then.
+fn keep_house(vital: &Vital, listeners: &Arc<Listeners>, http: &Arc<Http>, certificates: Arc<EdgeCertificates>) {
+    let (listeners, http) = (Arc::downgrade(listeners), Arc::downgrade(http));
+    let watch = move || Listeners::watch_certificates(listeners.clone());
+    tokio::spawn(vital.clone().keep("the watch over certificate files", watch));
+    tokio::spawn(vital.clone().keep("the sweep of idle connections", move || Http::sweep(http.clone())));
+    tokio::spawn(vital.clone().keep("the renewal of the edge's certificate", move || rotate(certificates.clone())));
 }
 
 /// What an edge keeps in `state_dir`.
