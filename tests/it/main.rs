@@ -9,6 +9,7 @@ mod heavy;
 mod http;
 mod http2_abuse;
 mod http2_rules;
+mod http2_uploads;
 mod http_manners;
 mod http_rules;
 mod icmp;

@@ -3,7 +3,7 @@
 use std::{
     pin::Pin,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     task::{Context, Poll, ready},
@@ -23,8 +23,8 @@ use super::{
     fields,
     guard::UnderWay,
     owed::Debt,
+    received::Received,
     record::Record,
-    rest::ClientBody,
     upstream::{BoxError, Idle, Key, Upstream},
 };
 use crate::model::Held;
@@ -47,14 +47,12 @@ pub(super) struct Upload {
     pub(super) broken: AtomicBool,
     /// All of it was taken.
     pub(super) ended: AtomicBool,
-    /// What is left of it: dropped before the answer has ended, it would cancel the answer of an HTTP/2 client.
-    rest: Mutex<Option<ClientBody>>,
 }
 
 /// A client's request body.
 #[derive(Debug)]
 pub(super) struct Uploading {
-    body: Option<ClientBody>,
+    body: Received,
     upload: Arc<Upload>,
     bytes: Arc<AtomicU64>,
     pace: Option<Pace>,
@@ -98,23 +96,15 @@ impl Gate {
 
 impl Uploading {
     /// A body with its counters; `paced`: it may not dawdle.
-    pub(super) fn new(body: ClientBody, upload: Arc<Upload>, bytes: Arc<AtomicU64>, paced: bool) -> Self {
+    pub(super) fn new(body: Received, upload: Arc<Upload>, bytes: Arc<AtomicU64>, paced: bool) -> Self {
         let pace = paced.then(Pace::new);
-        Self { body: Some(body), upload, bytes, pace, gate: None }
+        Self { body, upload, bytes, pace, gate: None }
     }
 
     /// Held back by a gate.
     pub(super) fn behind(mut self, gate: Option<Gate>) -> Self {
         self.gate = gate;
         self
-    }
-}
-
-impl Drop for Uploading {
-    fn drop(&mut self) {
-        // Of HTTP/1 it is heard out from here on; of HTTP/2 it would cancel the answer.
-        let rest = self.body.take().filter(|body| !body.is_http1());
-        *self.upload.rest.lock().unwrap_or_else(PoisonError::into_inner) = rest;
     }
 }
 
@@ -152,8 +142,7 @@ impl HttpBody for Uploading {
             this.gate = None;
         }
         this.upload.begun.store(true, Ordering::Relaxed);
-        let Some(body) = &mut this.body else { return Poll::Ready(None) };
-        let Poll::Ready(frame) = Pin::new(&mut *body).poll_frame(cx) else {
+        let Poll::Ready(frame) = Pin::new(&mut this.body).poll_frame(cx) else {
             if let Some(pace) = &mut this.pace {
                 ready!(pace.poll_late(cx));
                 this.upload.too_slow.store(true, Ordering::Relaxed);
@@ -168,7 +157,7 @@ impl HttpBody for Uploading {
             }
             Some(Err(error)) => {
                 this.upload.broken.store(true, Ordering::Relaxed);
-                return Poll::Ready(Some(Err(error.into())));
+                return Poll::Ready(Some(Err(error)));
             }
             Some(Ok(frame)) => frame,
         };
@@ -178,18 +167,18 @@ impl HttpBody for Uploading {
             pace.came(length);
         }
         // A body of known length is not asked again behind its last byte.
-        if body.is_end_stream() {
+        if this.body.is_end_stream() || this.body.size_hint().exact() == Some(0) {
             this.upload.ended.store(true, Ordering::Relaxed);
         }
         Poll::Ready(Some(Ok(without_forbidden(frame))))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.as_ref().is_none_or(HttpBody::is_end_stream)
+        self.body.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.as_ref().map_or_else(SizeHint::default, HttpBody::size_hint)
+        self.body.size_hint()
     }
 }
 

@@ -1,6 +1,6 @@
 //! An HTTP/2 answer that its client does not take: given up after a while, so that it holds neither memory nor an origin.
 //!
-//! hyper runs each stream as a task of its own and asks a body for no more while the client's window is closed. So the
+//! Each stream is a task of its own, which asks a body for no more while the client's window is closed. So the
 //! body notes when it has handed something over, and the stream's task is watched from beside it.
 
 use std::{

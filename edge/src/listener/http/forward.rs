@@ -22,12 +22,14 @@ use super::{
     fields::{self, Peer},
     grpc,
     guard::UnderWay,
+    interim::Interim,
     outgoing,
     place::{Client, Found, Placing},
+    received::Received,
     record::Record,
     reply::{self, Answered, Opened, Told},
     request::{self, Asked},
-    rest::ClientBody,
+    switch::Switch,
     upstream::{Body, Key, Upstream},
 };
 use crate::{
@@ -49,6 +51,8 @@ struct Forward<'a> {
     head: Request<()>,
     repeatable: bool,
     upload: Arc<Upload>,
+    /// How interim answers reach the client.
+    interim: Interim,
     /// When a gRPC call is over.
     until: Option<time::Instant>,
     record: &'a mut Record,
@@ -57,7 +61,7 @@ struct Forward<'a> {
 /// What is to be sent as body.
 enum Sending {
     Whole(Bytes),
-    Stream(ClientBody),
+    Stream(Received),
     /// Handed over once, and come back untouched.
     Untouched(Body),
     /// Handed over, and not to be had again.
@@ -67,7 +71,7 @@ enum Sending {
 /// Answers a request; never fails, since every fault is an answer too.
 pub(super) async fn answer(
     connection: Arc<Connection>,
-    request: Request<ClientBody>,
+    request: Request<Received>,
     refused: Option<Fault>,
 ) -> Response<Body> {
     let under_way = connection.talk.under_way();
@@ -108,7 +112,7 @@ pub(super) async fn answer(
 
 async fn forward(
     connection: &Arc<Connection>,
-    mut request: Request<ClientBody>,
+    mut request: Request<Received>,
     asked: &Asked,
     mut record: Record,
     under_way: UnderWay,
@@ -116,7 +120,8 @@ async fn forward(
     let listener = connection.state.listener();
     record.host = asked.host.as_ref().map(super::authority::Authority::spell);
     record.path.clone_from(&asked.path);
-    let client = asked.websocket.map(|handshake| (handshake, hyper::upgrade::on(&mut request)));
+    let client = asked.websocket.map(|handshake| (handshake, Switch::of(&mut request)));
+    let interim = Interim::of(&request);
     let (parts, body) = request.into_parts();
     let address = connection.source.ip().to_canonical();
     let peer = Peer { address, tls: connection.tls, trusted: &listener.http.trusted_proxies };
@@ -134,6 +139,7 @@ async fn forward(
         head,
         repeatable: request::is_idempotent(&parts.method) && asked.websocket.is_none() && !asked.grpc,
         upload: Arc::default(),
+        interim,
         until: asked.timeout.map(|timeout| time::Instant::now() + timeout),
         record: &mut record,
     };
@@ -167,7 +173,7 @@ async fn within<T>(until: Option<time::Instant>, outcome: impl Future<Output = R
 
 impl Forward<'_> {
     /// Takes a small body in whole if the request might be sent again.
-    async fn take_in(&self, body: ClientBody) -> Result<Sending, Fault> {
+    async fn take_in(&self, body: Received) -> Result<Sending, Fault> {
         if body.is_end_stream() {
             return Ok(Sending::Whole(Bytes::new()));
         }
@@ -291,7 +297,8 @@ impl Forward<'_> {
         sending: &mut Sending,
     ) -> Result<Response<Incoming>, Failed> {
         let (word, opened) = watch::channel(false);
-        let gate = self.asked.expects_continue.then(|| Gate::new(opened));
+        // An HTTP/2 origin's 100 is not heard here: its body is not held back for it.
+        let gate = (self.asked.expects_continue && !upstream.is_shared()).then(|| Gate::new(opened));
         let body = match std::mem::replace(sending, Sending::Gone) {
             Sending::Whole(bytes) => {
                 self.upload.ended.store(true, Ordering::Relaxed);
@@ -353,21 +360,15 @@ impl Forward<'_> {
 
     /// Passes interim answers on, and opens the gate at a 100.
     fn hear_interim(&self, request: &mut Request<Body>, word: watch::Sender<bool>) {
-        let talk = self.connection.talk.clone();
-        let passes = self.connection.passes_interim(self.head_version());
+        let client = self.interim.clone();
         let left = std::sync::atomic::AtomicU32::new(INTERIM_MAX);
         hyper::ext::on_informational(request, move |interim| {
             if interim.status() == StatusCode::CONTINUE {
                 word.send_replace(true);
-            } else if passes && left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| n.checked_sub(1)).is_ok() {
-                let fields = fields::response(interim.headers());
-                talk.interim(&answer::interim(interim.status(), &fields));
+            } else if left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| n.checked_sub(1)).is_ok() {
+                client.tell(interim.status(), &fields::response(interim.headers()));
             }
         });
-    }
-
-    fn head_version(&self) -> Version {
-        self.record.version()
     }
 
     /// The origin's time is over, counted from the last byte of the request that moved.

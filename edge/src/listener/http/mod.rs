@@ -2,8 +2,8 @@
 //!
 //! hyper parses and frames; what it would let pass and a server behind might read another way is refused before it sees
 //! it. Nothing is ever passed through: every message is written anew. Deciding is pure (`head`, `chunks`, `frames`,
-//! `meter`, `request`, `fields`, `path`, `answer`, `websocket`, `budget`); acting is `serve`, `forward`, `reply`, `guard`,
-//! `watched`, `drain`, `upstream`, `upgrade`.
+//! `meter`, `request`, `fields`, `path`, `answer`, `websocket`, `budget`); acting is `serve`, `http2`, `stream`, `forward`,
+//! `reply`, `guard`, `watched`, `drain`, `upstream`, `upgrade`.
 
 mod affinity;
 mod answer;
@@ -23,17 +23,21 @@ pub mod fuzzing;
 mod grpc;
 mod guard;
 mod head;
+mod http2;
+mod interim;
 mod meter;
 mod outgoing;
 mod owed;
 mod path;
 mod place;
+mod received;
 mod record;
 mod reply;
 mod request;
 mod rest;
 mod serve;
-mod streams;
+mod stream;
+mod switch;
 mod tls;
 mod upgrade;
 mod upstream;
@@ -49,7 +53,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use http::Version;
 use net::Socket;
 use tokio_util::task::TaskTracker;
 
@@ -140,11 +143,6 @@ impl Connection {
     /// How long it may be without a request on its way.
     fn idle_wait(&self) -> Duration {
         self.state.listener().idle_timeout.unwrap_or(guard::IDLE_WAIT)
-    }
-
-    /// Interim answers are written beside hyper, which only HTTP/1.1 allows.
-    fn passes_interim(&self, version: Version) -> bool {
-        version == Version::HTTP_11
     }
 }
 

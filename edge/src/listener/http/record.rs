@@ -80,11 +80,6 @@ impl Record {
         }
     }
 
-    /// The version the client speaks.
-    pub(super) fn version(&self) -> Version {
-        self.version
-    }
-
     /// The edge answers itself.
     pub(super) fn fault(&mut self, fault: Fault) {
         self.reason = Some(fault.code);

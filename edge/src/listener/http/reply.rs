@@ -4,10 +4,7 @@ use std::sync::Arc;
 
 use http::{HeaderMap, HeaderValue, Response, Version, header, response::Parts};
 use http_body_util::BodyExt;
-use hyper::{
-    body::{Frame, Incoming},
-    upgrade::OnUpgrade,
-};
+use hyper::body::{Frame, Incoming};
 use tokio::time::Instant;
 
 use super::{
@@ -19,7 +16,7 @@ use super::{
     guard::UnderWay,
     record::Record,
     request::Handshake,
-    streams,
+    switch::Switch,
     upgrade::{self, Agreed},
     upstream::{Body, Key, Upstream},
     websocket::Opening,
@@ -47,7 +44,7 @@ pub(super) struct Opened {
     /// The fields the origin was sent.
     pub(super) asked: HeaderMap,
     /// The client's side, once it is told that the origin agrees.
-    pub(super) client: OnUpgrade,
+    pub(super) client: Switch,
 }
 
 /// What goes with a request to its end.
@@ -87,7 +84,7 @@ pub(super) fn pass_on(
         parts.headers.append(header::SET_COOKIE, cookie);
     }
     if let (true, Some(Opened { client, .. }), Some(origin)) = (agreed, opened, origin) {
-        let agreed = Agreed { client, cut: streams::cut(), origin, upstream };
+        let agreed = Agreed { client, origin, upstream };
         connection.tasks.spawn(upgrade::carry(connection.clone(), agreed, (record, place.held, under_way)));
         return Response::from_parts(parts, answer::empty());
     }

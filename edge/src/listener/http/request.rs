@@ -3,8 +3,8 @@
 
 use std::time::Duration;
 
+use h2::ext::Protocol;
 use http::{HeaderMap, Method, Request, Version, header, request::Parts};
-use hyper::ext::Protocol;
 
 use super::{
     authority::Authority,

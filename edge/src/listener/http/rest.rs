@@ -27,11 +27,11 @@ use super::fields;
 pub(super) const HEAR_WAIT: Duration = Duration::from_secs(30);
 pub(super) const HEAR_BYTES: u64 = 16 * 1024 * 1024;
 
-/// A client's request body. Of HTTP/1 it is heard out if it is dropped before its end.
+/// The body of an HTTP/1 client's request, heard out if it is dropped before its end.
 #[derive(Debug)]
 pub(super) struct ClientBody {
     incoming: Option<Incoming>,
-    rest: Option<Arc<Rest>>,
+    rest: Arc<Rest>,
 }
 
 /// What is known of an HTTP/1 request's body, and what is to become of its rest.
@@ -62,12 +62,7 @@ pub(super) fn of_http1(request: Request<Incoming>, tasks: &TaskTracker) -> (Requ
         ended: AtomicBool::new(request.body().is_end_stream()),
         closing: CancellationToken::new(),
     });
-    (request.map(|incoming| ClientBody { incoming: Some(incoming), rest: Some(rest.clone()) }), rest)
-}
-
-/// A request of HTTP/2, where a stream ends without its connection.
-pub(super) fn of_http2(request: Request<Incoming>) -> Request<ClientBody> {
-    request.map(|incoming| ClientBody { incoming: Some(incoming), rest: None })
+    (request.map(|incoming| ClientBody { incoming: Some(incoming), rest: rest.clone() }), rest)
 }
 
 fn goes_on(headers: &HeaderMap, version: Version) -> bool {
@@ -105,16 +100,9 @@ impl Rest {
     }
 }
 
-impl ClientBody {
-    /// True if what is left of it looks after itself.
-    pub(super) fn is_http1(&self) -> bool {
-        self.rest.is_some()
-    }
-}
-
 impl Drop for ClientBody {
     fn drop(&mut self) {
-        let (Some(incoming), Some(rest)) = (self.incoming.take(), &self.rest) else { return };
+        let (Some(incoming), rest) = (self.incoming.take(), &self.rest) else { return };
         if let (true, Ok(runtime)) = (rest.is_heard_out(), Handle::try_current()) {
             rest.tasks.spawn_on(hear_out(incoming, rest.closing.clone()), &runtime);
         }
@@ -144,21 +132,17 @@ impl HttpBody for ClientBody {
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
         let this = self.get_mut();
         let Some(incoming) = &mut this.incoming else { return Poll::Ready(None) };
-        if let Some(rest) = &this.rest {
-            rest.asked.store(true, Ordering::Relaxed);
-        }
+        this.rest.asked.store(true, Ordering::Relaxed);
         let frame = ready!(Pin::new(&mut *incoming).poll_frame(cx));
-        if let Some(rest) = &this.rest {
-            match &frame {
-                Some(Ok(frame)) => {
-                    let bytes = frame.data_ref().map_or(0, Buf::remaining) as u64;
-                    rest.taken.fetch_add(bytes, Ordering::Relaxed);
-                }
-                Some(Err(_)) | None => rest.ended.store(true, Ordering::Relaxed),
+        match &frame {
+            Some(Ok(frame)) => {
+                let bytes = frame.data_ref().map_or(0, Buf::remaining) as u64;
+                this.rest.taken.fetch_add(bytes, Ordering::Relaxed);
             }
-            if incoming.is_end_stream() {
-                rest.ended.store(true, Ordering::Relaxed);
-            }
+            Some(Err(_)) | None => this.rest.ended.store(true, Ordering::Relaxed),
+        }
+        if incoming.is_end_stream() {
+            this.rest.ended.store(true, Ordering::Relaxed);
         }
         Poll::Ready(frame)
     }

@@ -14,54 +14,34 @@ use std::{
 
 use bytes::BytesMut;
 use http::Request;
-use hyper::{
-    body::Incoming,
-    server::conn::{http1, http2},
-    service::service_fn,
-};
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use hyper_util::rt::TokioIo;
 use net::Socket;
 use tokio::{
-    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf},
     time,
 };
 use tokio_rustls::server::TlsStream;
 use tracing::debug;
 
 use super::{
-    Connection,
-    fault::Fault,
-    forward,
+    Connection, forward,
     guard::Guard,
     head::{FIELDS_MAX, HEAD_MAX},
-    meter::Abuse,
+    http2,
+    interim::Interim,
+    received::Received,
     rest,
-    streams::Streams,
-    watched::{End, Watched},
 };
 
 /// What an HTTP/2 client says first.
-const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+pub(super) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// How long a client may take to show which protocol it speaks.
 const FIRST_WAIT: Duration = Duration::from_secs(10);
 /// How long, and for how many bytes, a client is heard out that was answered before it had said everything: a connection
-/// closed over unread bytes would take the answer with it.
-const LINGER_WAIT: Duration = Duration::from_secs(2);
-const LINGER_BYTES: usize = 16 * 1024 * 1024;
-/// Most requests of one HTTP/2 connection at once.
-const STREAMS_MAX: u32 = 100;
-/// Flow-control windows of an HTTP/2 stream and of its connection.
-const STREAM_WINDOW: u32 = 256 * 1024;
-const CONNECTION_WINDOW: u32 = 1024 * 1024;
-/// Streams a client has reset before they were looked at, and streams that were reset because of the client's own mistakes:
-/// the library's own bounds, behind those of `meter`.
-const RESETS_MAX: usize = 60;
-const MISTAKES_MAX: usize = 1024;
-/// How often a silent HTTP/2 client is asked for a sign of life, and how long it may take.
-const PING_EVERY: Duration = Duration::from_secs(30);
-const PING_WAIT: Duration = Duration::from_secs(10);
-/// Bytes of an answer that wait for an HTTP/2 client.
-const SEND_BUFFER: usize = 256 * 1024;
+/// closed over unread bytes would take the answer with it, and a stream that is let go of would be reset.
+pub(super) const LINGER_WAIT: Duration = Duration::from_secs(2);
+pub(super) const LINGER_BYTES: usize = 16 * 1024 * 1024;
 
 /// A client's connection, as it came.
 #[derive(Debug)]
@@ -92,7 +72,7 @@ pub(super) async fn serve(connection: Arc<Connection>, mut io: ClientIo, is_h2: 
     let Some((first, is_h2)) = known else { return };
     if is_h2 {
         // What a cut takes with it has no end of stream: nobody takes it for whole.
-        let _ = cut.run_until_cancelled(serve_http2(connection, io, first)).await;
+        let _ = cut.run_until_cancelled(http2::serve(connection, io, first)).await;
     } else {
         serve_http1(connection, io, first).await;
     }
@@ -128,6 +108,9 @@ async fn serve_http1(connection: Arc<Connection>, io: ClientIo, first: BytesMut)
         let refused = this.talk.refused(position.fetch_add(1, Ordering::Relaxed));
         let connection = this.clone();
         let (request, rest) = rest::of_http1(request, &connection.tasks);
+        let mut request = request.map(Received::Http1);
+        let interim = Interim::http1(request.version(), &connection.talk);
+        request.extensions_mut().insert(interim);
         async move {
             let mut response = Box::pin(forward::answer(connection, request, refused)).await;
             rest.settle(&mut response);
@@ -160,7 +143,7 @@ async fn serve_http1(connection: Arc<Connection>, io: ClientIo, first: BytesMut)
 }
 
 /// Reads and forgets what the client still says.
-async fn linger(mut client: impl AsyncRead + Unpin) {
+pub(super) async fn linger(mut client: impl AsyncRead + Unpin) {
     let mut left = LINGER_BYTES;
     let mut bytes = vec![0; 16 * 1024];
     let reading = async {
@@ -172,76 +155,6 @@ async fn linger(mut client: impl AsyncRead + Unpin) {
         }
     };
     let _ = time::timeout(LINGER_WAIT, reading).await;
-}
-
-async fn serve_http2(connection: Arc<Connection>, io: ClientIo, first: BytesMut) {
-    let this = connection.clone();
-    let service = service_fn(move |request: Request<Incoming>| {
-        let connection = this.clone();
-        async move {
-            let request = rest::of_http2(request);
-            let response = Box::pin(forward::answer(connection, request, None)).await;
-            let malformed = response.extensions().get::<Fault>().is_some_and(|fault| fault.is_malformed());
-            if malformed { Err(h2::Error::from(h2::Reason::PROTOCOL_ERROR)) } else { Ok(response) }
-        }
-    });
-    let mut builder = http2::Builder::new(Streams);
-    builder
-        .timer(TokioTimer::new())
-        .max_concurrent_streams(STREAMS_MAX)
-        .initial_stream_window_size(STREAM_WINDOW)
-        .initial_connection_window_size(CONNECTION_WINDOW)
-        .max_header_list_size(u32::try_from(HEAD_MAX).expect("a small number"))
-        .max_pending_accept_reset_streams(RESETS_MAX)
-        .max_local_error_reset_streams(MISTAKES_MAX)
-        .max_send_buf_size(SEND_BUFFER)
-        .keep_alive_interval(PING_EVERY)
-        .keep_alive_timeout(PING_WAIT)
-        .auto_date_header(false)
-        .enable_connect_protocol();
-    let idle = connection.idle_wait();
-    let (watched, mut handed_back) = Watched::new(io, first, connection.talk.clone(), PREFACE.len());
-    let watched = watched.ended_after(idle * 2);
-    let mut serving = std::pin::pin!(builder.serve_connection(TokioIo::new(watched), service));
-    let mut told = false;
-    loop {
-        tokio::select! {
-            ended = &mut serving => {
-                if let Err(error) = ended {
-                    debug!(%error, "an HTTP/2 connection broke");
-                    return broken(&connection, &error, handed_back.try_recv().ok()).await;
-                }
-                return;
-            }
-            () = connection.state.closed(), if !told => {
-                told = true;
-                serving.as_mut().graceful_shutdown();
-            }
-            // Answering pings is no activity.
-            () = connection.talk.idle(idle), if !told => {
-                told = true;
-                serving.as_mut().graceful_shutdown();
-            }
-        }
-    }
-}
-
-/// Counts what was too much, and hears out a client that was told to go away.
-async fn broken(connection: &Connection, error: &hyper::Error, handed_back: Option<(ClientIo, End)>) {
-    let (listener, metrics) = (&connection.state.listener().name, &connection.shared.metrics);
-    let Some((mut client, end)) = handed_back else {
-        let reason = std::error::Error::source(error).and_then(|e| e.downcast_ref::<h2::Error>()?.reason());
-        if reason == Some(h2::Reason::ENHANCE_YOUR_CALM) {
-            metrics.abuse(listener, Abuse::Other.as_str());
-        }
-        return;
-    };
-    if let End::Abuse(abuse) = end {
-        debug!(listener = %listener, source = %connection.source, why = abuse.as_str(), "an HTTP/2 client asked too much");
-        metrics.abuse(listener, abuse.as_str());
-    }
-    let _ = time::timeout(LINGER_WAIT, client.shutdown()).await;
-    linger(client).await;
 }
 
 impl AsyncRead for ClientIo {

@@ -13,19 +13,20 @@ use std::{
 };
 
 use bytes::BytesMut;
+use futures_util::{FutureExt, TryFutureExt};
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf},
     time,
 };
-use tokio_util::sync::CancellationToken;
 
 use super::{
     Connection,
     guard::{Guard, UnderWay},
     record::Record,
     serve::ClientIo,
+    switch::{Duplex, Switch, Switched},
     upstream::Upstream,
 };
 use crate::{model::Held, offramp::Wire};
@@ -39,9 +40,7 @@ const IDLE_WAIT: Duration = Duration::from_secs(3600);
 #[derive(Debug)]
 pub(super) struct Agreed {
     /// The client's side, once it has been told.
-    pub(super) client: OnUpgrade,
-    /// What cuts the client's stream, if it is one of many.
-    pub(super) cut: Option<CancellationToken>,
+    pub(super) client: Switch,
     /// The origin's side.
     pub(super) origin: OnUpgrade,
     /// The connection it is on, which is nobody else's.
@@ -84,13 +83,13 @@ pub(super) async fn carry(
     agreed: Agreed,
     (mut record, held, under_way): (Record, Held, UnderWay),
 ) {
-    let Agreed { client, cut, origin, upstream } = agreed;
-    let both = async { tokio::try_join!(client, origin) };
+    let Agreed { client, origin, upstream } = agreed;
+    let both = async { tokio::try_join!(client.told().map(|told| told.ok_or(())), origin.map_err(drop)) };
     let (client, origin) = tokio::select! {
         both = both => match both {
             Ok(both) => both,
             // The client is gone, or its connection has failed before it was told.
-            Err(_) => return upstream.cut(),
+            Err(()) => return upstream.cut(),
         },
         () = connection.shared.cut.cancelled() => return upstream.cut(),
     };
@@ -103,7 +102,6 @@ pub(super) async fn carry(
         () = connection.shared.cut.cancelled() => Ended::Cut,
     };
     if ended != Ended::Finished {
-        cut.inspect(CancellationToken::cancel);
         client.abort();
         upstream.cut();
         origin.abort();
@@ -190,42 +188,43 @@ async fn silence(moved: &Moved, limit: Duration) {
 enum Side {
     /// A client's whole connection.
     Client(Guard<ClientIo>),
+    /// One stream of a client's connection.
+    Stream(Duplex),
     /// A whole connection to an origin.
     Origin(Wire),
-    /// A stream of HTTP/2; `asked`: its end was seen, and looked at once more.
-    Stream { io: TokioIo<Upgraded>, asked: bool },
+    /// A stream to an origin of HTTP/2; `asked`: its end was seen, and looked at once more.
+    Shared { io: TokioIo<Upgraded>, asked: bool },
 }
 
 impl Side {
     /// The client's, no longer held back, and what was read of it already.
-    fn of_client(upgraded: Upgraded) -> (Self, BytesMut) {
-        match upgraded.downcast::<TokioIo<Guard<ClientIo>>>() {
-            Ok(parts) => {
+    fn of_client(switched: Switched) -> (Self, BytesMut) {
+        match switched {
+            Switched::Connection(upgraded) => {
+                let parts = upgraded.downcast::<TokioIo<Guard<ClientIo>>>();
+                let parts = parts.expect("hyper serves HTTP/1 clients over a guard");
                 let mut guard = parts.io.into_inner();
                 guard.release();
                 (Self::Client(guard), parts.read_buf.into())
             }
-            Err(stream) => (Self::stream(stream), BytesMut::new()),
+            Switched::Stream(stream) => (Self::Stream(stream), BytesMut::new()),
         }
     }
 
     fn of_origin(upgraded: Upgraded) -> (Self, BytesMut) {
         match upgraded.downcast::<TokioIo<Wire>>() {
             Ok(parts) => (Self::Origin(parts.io.into_inner()), parts.read_buf.into()),
-            Err(stream) => (Self::stream(stream), BytesMut::new()),
+            Err(stream) => (Self::Shared { io: TokioIo::new(stream), asked: false }, BytesMut::new()),
         }
     }
 
-    fn stream(upgraded: Upgraded) -> Self {
-        Self::Stream { io: TokioIo::new(upgraded), asked: false }
-    }
-
-    /// Closes it hard. A stream is cut by those who hold what it runs on.
+    /// Closes it hard. An origin's stream is cut by those who hold what it runs on.
     fn abort(self) {
         match self {
             Self::Client(guard) => guard.into_io().abort(),
             Self::Origin(wire) => wire.abort(),
-            Self::Stream { .. } => {}
+            Self::Stream(stream) => stream.abort(),
+            Self::Shared { .. } => {}
         }
     }
 }
@@ -235,7 +234,8 @@ impl AsyncRead for Side {
         let (io, asked) = match self.get_mut() {
             Self::Client(guard) => return Pin::new(guard).poll_read(cx, buf),
             Self::Origin(wire) => return Pin::new(wire).poll_read(cx, buf),
-            Self::Stream { io, asked } => (io, asked),
+            Self::Stream(stream) => return Pin::new(stream).poll_read(cx, buf),
+            Self::Shared { io, asked } => (io, asked),
         };
         let before = buf.filled().len();
         ready!(Pin::new(&mut *io).poll_read(cx, buf))?;
@@ -260,7 +260,8 @@ impl AsyncWrite for Side {
         match self.get_mut() {
             Self::Client(guard) => Pin::new(guard).poll_write(cx, bytes),
             Self::Origin(wire) => Pin::new(wire).poll_write(cx, bytes),
-            Self::Stream { io, .. } => Pin::new(io).poll_write(cx, bytes),
+            Self::Stream(stream) => Pin::new(stream).poll_write(cx, bytes),
+            Self::Shared { io, .. } => Pin::new(io).poll_write(cx, bytes),
         }
     }
 
@@ -268,7 +269,8 @@ impl AsyncWrite for Side {
         match self.get_mut() {
             Self::Client(guard) => Pin::new(guard).poll_flush(cx),
             Self::Origin(wire) => Pin::new(wire).poll_flush(cx),
-            Self::Stream { io, .. } => Pin::new(io).poll_flush(cx),
+            Self::Stream(stream) => Pin::new(stream).poll_flush(cx),
+            Self::Shared { io, .. } => Pin::new(io).poll_flush(cx),
         }
     }
 
@@ -276,7 +278,8 @@ impl AsyncWrite for Side {
         match self.get_mut() {
             Self::Client(guard) => Pin::new(guard).poll_shutdown(cx),
             Self::Origin(wire) => Pin::new(wire).poll_shutdown(cx),
-            Self::Stream { io, .. } => Pin::new(io).poll_shutdown(cx),
+            Self::Stream(stream) => Pin::new(stream).poll_shutdown(cx),
+            Self::Shared { io, .. } => Pin::new(io).poll_shutdown(cx),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Stands between an HTTP/2 client's bytes and hyper: counts frames as they pass, keeps the deadlines that bytes do not
+//! Stands between an HTTP/2 client's bytes and the library: counts frames as they pass, keeps the deadlines that bytes do not
 //! reset, and ends what is too much with a GOAWAY of its own.
 //!
 //! It changes nothing that passes. When it ends a connection it hands it back, so that the GOAWAY is heard before the close.
@@ -6,7 +6,10 @@
 use std::{
     io,
     pin::Pin,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     task::{Context, Poll, ready},
     time::Duration,
 };
@@ -74,6 +77,8 @@ pub(super) struct Watched<S> {
     /// How long there may be no progress while no request is under way.
     quiet: Duration,
     stall: Stall,
+    /// Grows whenever bytes come or are taken.
+    moved: Arc<AtomicU64>,
 }
 
 impl<S> Watched<S> {
@@ -91,6 +96,7 @@ impl<S> Watched<S> {
             awaited: Awaited::Head(0),
             quiet: IDLE_WAIT,
             stall: Stall::default(),
+            moved: Arc::default(),
         };
         (watched, ended)
     }
@@ -98,6 +104,11 @@ impl<S> Watched<S> {
     /// Ended after this long without progress; who serves it may ask for its end before, and wait for what is under way.
     pub(super) fn ended_after(self, quiet: Duration) -> Self {
         Self { quiet, ..self }
+    }
+
+    /// Grows whenever bytes come or are taken.
+    pub(super) fn moved(&self) -> Arc<AtomicU64> {
+        self.moved.clone()
     }
 
     fn io(&mut self) -> io::Result<&mut S> {
@@ -150,6 +161,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Watched<S> {
         written: Poll<io::Result<usize>>,
     ) -> Poll<io::Result<usize>> {
         let count = ready!(self.stall.watch(cx, written))?;
+        self.moved.fetch_add(1, Ordering::Relaxed);
         let mut left = count;
         for slice in slices {
             let here = left.min(slice.len());
@@ -176,6 +188,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Watched<S> {
             out.put_slice(&this.first[..count]);
             this.first.advance(count);
         }
+        this.moved.fetch_add(1, Ordering::Relaxed);
         let counted = this.meter.asked(Instant::now().into_std(), &out.filled()[before..]);
         counted.map_err(|abuse| {
             out.set_filled(before);

@@ -1,0 +1,198 @@
+//! One request of an HTTP/2 client: asked, answered, and its client heard out, by one task that owns the stream.
+
+use std::{future::poll_fn, pin::Pin, sync::Arc, task::Poll};
+
+use bytes::Bytes;
+use futures_util::future::Either;
+use h2::{Reason, RecvStream, SendStream, server::SendResponse};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, header};
+use hyper::body::Body as _;
+use tokio::{
+    sync::{mpsc, oneshot},
+    time,
+};
+
+use super::{
+    Connection, drain,
+    fault::Fault,
+    forward, head,
+    interim::Interim,
+    received::{Inflow, Received, Rest},
+    serve::{LINGER_BYTES, LINGER_WAIT},
+    switch::Duplex,
+    upstream::{Body, BoxError},
+};
+
+/// The stream is over, and nothing more can be said on it.
+#[derive(Debug)]
+struct Over;
+
+impl From<h2::Error> for Over {
+    fn from(_: h2::Error) -> Self {
+        Self
+    }
+}
+
+/// Where what a client has still to say is had.
+enum Unsaid {
+    /// Once nobody asks for the body any more.
+    Body(oneshot::Receiver<Rest>),
+    /// Here: there was no body to ask for.
+    Stream(RecvStream, oneshot::Sender<Duplex>),
+}
+
+/// Serves a request to the end of its stream.
+pub(super) async fn serve(connection: Arc<Connection>, request: Request<RecvStream>, respond: SendResponse<Bytes>) {
+    let mut unsaid = None;
+    // Given up, it takes the stream with it, which resets it.
+    drain::watch(async { unsaid = answer(connection, request, respond).await.ok() }).await;
+    match unsaid {
+        Some(Unsaid::Body(rest)) => hear_out(async { rest.await.ok() }).await,
+        Some(Unsaid::Stream(stream, _)) => hear_out(async { Some(Rest::new(stream, None)) }).await,
+        None => {}
+    }
+}
+
+/// Answers a request; returns where the rest of what its client says is had.
+async fn answer(
+    connection: Arc<Connection>,
+    request: Request<RecvStream>,
+    mut respond: SendResponse<Bytes>,
+) -> Result<Unsaid, Over> {
+    let (interim, told) = Interim::http2();
+    let (request, unsaid) = received(request, interim);
+    let is_head = request.method() == Method::HEAD;
+    let answering = Box::pin(forward::answer(connection, request, None));
+    let response = answered(&mut respond, told, answering).await?;
+    if response.extensions().get::<Fault>().is_some_and(|fault| fault.is_malformed()) {
+        respond.send_reset(Reason::PROTOCOL_ERROR);
+        return Err(Over);
+    }
+    let (parts, body) = response.into_parts();
+    let mut head = Response::from_parts(parts, ());
+    let unsaid = match unsaid {
+        Unsaid::Stream(stream, switch) if head.status().is_success() => {
+            let writer = respond.send_response(head, false)?;
+            // Whoever is gone by now has dropped its stream, which resets it.
+            let _ = switch.send(Duplex::new(writer, stream));
+            return Err(Over);
+        }
+        unsaid @ (Unsaid::Body(_) | Unsaid::Stream(..)) => unsaid,
+    };
+    if let (Some(length), false) = (body.size_hint().exact(), body.is_end_stream()) {
+        head.headers_mut().entry(header::CONTENT_LENGTH).or_insert(HeaderValue::from(length));
+    }
+    if is_head || body.is_end_stream() {
+        respond.send_response(head, true)?;
+    } else {
+        let mut writer = respond.send_response(head, false)?;
+        send(&mut writer, body).await?;
+    }
+    Ok(unsaid)
+}
+
+/// The request as the rest of the edge reads it, and where what its client still says is had.
+fn received(request: Request<RecvStream>, interim: Interim) -> (Request<Received>, Unsaid) {
+    let (mut parts, stream) = request.into_parts();
+    let waits = parts.headers.get(header::EXPECT).is_some_and(|e| e.as_bytes().eq_ignore_ascii_case(b"100-continue"));
+    let announced = parts.headers.get(header::CONTENT_LENGTH).and_then(|length| head::length(length.as_bytes()));
+    let word = (waits && !stream.is_end_stream()).then(|| interim.clone());
+    parts.extensions.insert(interim);
+    if parts.method == Method::CONNECT {
+        let (switch, switched) = oneshot::channel();
+        return (Request::from_parts(parts, Received::Switch(Some(switched))), Unsaid::Stream(stream, switch));
+    }
+    let (body, rest) = Inflow::new(stream, announced, word);
+    (Request::from_parts(parts, Received::Http2(body)), Unsaid::Body(rest))
+}
+
+/// Waits for the answer, and passes interim ones on meanwhile.
+async fn answered(
+    respond: &mut SendResponse<Bytes>,
+    mut told: mpsc::Receiver<Response<()>>,
+    mut answering: Pin<Box<impl Future<Output = Response<Body>>>>,
+) -> Result<Response<Body>, Over> {
+    loop {
+        tokio::select! {
+            biased;
+            _reset = poll_fn(|cx| respond.poll_reset(cx)) => return Err(Over),
+            Some(interim) = told.recv() => respond.send_informational(interim)?,
+            response = &mut answering => return Ok(response),
+        }
+    }
+}
+
+/// Sends an answer's body to its end.
+async fn send(writer: &mut SendStream<Bytes>, mut body: Body) -> Result<(), Over> {
+    loop {
+        let next = poll_fn(|cx| match writer.poll_reset(cx) {
+            Poll::Ready(_) => Poll::Ready(Err(Over)),
+            Poll::Pending => Pin::new(&mut body).poll_frame(cx).map(Ok),
+        });
+        let piece = match next.await? {
+            None => Either::Left((Bytes::new(), true)),
+            Some(Err(error)) => {
+                writer.send_reset(code(&error));
+                return Err(Over);
+            }
+            Some(Ok(frame)) => match frame.into_data() {
+                Ok(data) => Either::Left((data, body.is_end_stream())),
+                Err(other) => Either::Right(other.into_trailers().unwrap_or_else(|_| HeaderMap::new())),
+            },
+        };
+        match piece {
+            Either::Left((data, is_last)) => {
+                if !data.is_empty() {
+                    room(writer).await?;
+                }
+                writer.send_data(data, is_last)?;
+                if is_last {
+                    return Ok(());
+                }
+            }
+            Either::Right(trailers) => return Ok(writer.send_trailers(trailers)?),
+        }
+    }
+}
+
+/// Waits until the client takes more. Only one byte is asked for: whoever waits holds no more of the connection's window,
+/// and the library asks for the rest once there is something to send.
+async fn room(writer: &mut SendStream<Bytes>) -> Result<(), Over> {
+    writer.reserve_capacity(1);
+    while writer.capacity() == 0 {
+        poll_fn(|cx| writer.poll_capacity(cx)).await.ok_or(Over)??;
+    }
+    Ok(())
+}
+
+/// The code that tells the client why its answer broke off: an HTTP/2 origin's own, unless it would pass for an end.
+fn code(error: &BoxError) -> Reason {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(&**error);
+    while let Some(error) = cause {
+        if let Some(reason) = error.downcast_ref::<h2::Error>().and_then(h2::Error::reason) {
+            return if reason == Reason::NO_ERROR { Reason::INTERNAL_ERROR } else { reason };
+        }
+        cause = error.source();
+    }
+    Reason::INTERNAL_ERROR
+}
+
+/// Hears a client out that has been answered, so that its stream ends by the client's own end. Behind its last announced byte
+/// only that end is awaited, for as long as the connection lasts.
+async fn hear_out(rest: impl Future<Output = Option<Rest>>) {
+    let mut heard = None;
+    let hearing = async {
+        let Some(rest) = rest.await else { return };
+        let (rest, mut left) = (heard.insert(rest), LINGER_BYTES);
+        while let Some(Ok(frame)) = poll_fn(|cx| rest.poll_frame(cx)).await {
+            left = left.saturating_sub(frame.data_ref().map_or(0, Bytes::len));
+            if left == 0 {
+                return;
+            }
+        }
+    };
+    let _ = time::timeout(LINGER_WAIT, hearing).await;
+    if let Some(mut rest) = heard.filter(Rest::is_whole) {
+        while let Some(Ok(_)) = poll_fn(|cx| rest.poll_frame(cx)).await {}
+    }
+}
