@@ -1,8 +1,9 @@
 //! Keeps the certificate fresh: over live links while there are any, on a connection of its own once it has run out.
 
 use std::{
+    collections::BTreeMap,
     io,
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
     time::{Duration, SystemTime},
 };
 
@@ -17,7 +18,6 @@ use protocol::{
     control::{Refusal, Renew, Renewed},
     id::Target,
 };
-use tokio::sync::Mutex;
 use tracing::{info, warn};
 
 use super::dial::{Dialler, EnrolError};
@@ -33,14 +33,15 @@ const RENEWED_AT_MOST: Duration = Duration::from_mins(10);
 pub struct Renewal {
     state: Arc<ConnectorState>,
     identity: ArcSwap<Identity>,
-    own_connection: Mutex<()>,
+    /// A turn for each edge: one that does not answer keeps nobody from asking another.
+    turns: Mutex<BTreeMap<Target, Arc<tokio::sync::Mutex<()>>>>,
 }
 
 impl Renewal {
     /// Starts from the identity that `state` holds.
     #[must_use]
     pub fn new(state: Arc<ConnectorState>, identity: Identity) -> Self {
-        Self { state, identity: ArcSwap::from_pointee(identity), own_connection: Mutex::new(()) }
+        Self { state, identity: ArcSwap::from_pointee(identity), turns: Mutex::default() }
     }
 
     /// The newest identity.
@@ -49,21 +50,29 @@ impl Renewal {
         self.identity.load_full()
     }
 
-    /// Renews on a connection of its own if the certificate has run out; several callers cause one renewal.
+    /// Renews on a connection of its own if the certificate has run out; several callers cause one renewal at each edge.
     ///
     /// # Errors
     /// [`EnrolError`] of the edge that was asked; another may be asked next.
     pub async fn ensure_valid(&self, dialler: &Dialler, edge: &Target) -> Result<(), EnrolError> {
-        let _one = self.own_connection.lock().await;
-        let identity = self.identity();
-        if identity.peer().lifetime.standing(SystemTime::now()) != Standing::ExpiredMayRenew {
-            // Valid; or a matter for the edge to explain.
+        if !self.has_run_out() {
             return Ok(());
         }
+        let turn = self.turns.lock().unwrap_or_else(PoisonError::into_inner).entry(edge.clone()).or_default().clone();
+        let _one = turn.lock().await;
+        if !self.has_run_out() {
+            return Ok(());
+        }
+        let identity = self.identity();
         let request = self.state.renewal().map_err(|e| EnrolError::State(e.to_string()))?;
         let crypto = tls::renew_client(&identity).map_err(|e| EnrolError::State(e.to_string()))?;
         let renewed = dialler.renew(edge, crypto, request.csr().to_vec()).await?;
         self.keep(request, renewed).await.map_err(EnrolError::State)
+    }
+
+    /// A certificate that is not valid otherwise is a matter for the edge to explain.
+    fn has_run_out(&self) -> bool {
+        self.identity().peer().lifetime.standing(SystemTime::now()) == Standing::ExpiredMayRenew
     }
 
     async fn keep(&self, request: KeyRequest, renewed: Renewed) -> Result<(), String> {
@@ -140,5 +149,57 @@ impl LinkRenewal {
         let wait = rotation::retry_after(self.failures, rand::random());
         warn!(why, again_in_s = wait.as_secs(), "the certificate could not be renewed");
         self.due_at = SystemTime::now() + wait;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use certs::{
+        ca::Ca,
+        enrol::Authority,
+        tokens::{LIFETIME_DEFAULT, NewToken},
+    };
+    use futures_util::future::join_all;
+    use net::memory::MemoryNetwork;
+    use protocol::control::Enrol;
+    use tokio::time::Instant;
+
+    use super::*;
+    use crate::serve::Resolver;
+
+    const DAY: Duration = Duration::from_hours(24);
+
+    fn target(host: u8) -> Target {
+        format!("192.0.2.{host}:7843").parse().expect("a target")
+    }
+
+    /// An identity whose certificate ran out two days ago.
+    fn run_out(dir: &std::path::Path) -> Renewal {
+        let then = SystemTime::now() - 3 * DAY;
+        let ca = Arc::new(Ca::open(&dir.join("edge"), then).expect("a CA"));
+        let authority = Authority::open(&dir.join("edge"), ca.clone()).expect("a directory");
+        let connector = "dc1".parse().expect("a name");
+        let new = NewToken { connector, lifetime: LIFETIME_DEFAULT, edges: vec![target(1)] };
+        let token = authority.tokens().create(new, ca.fingerprint(), then).expect("a token");
+        let state = Arc::new(ConnectorState::open(&dir.join("connector")).expect("a directory"));
+        let request = state.enrolment().expect("a key");
+        let replica = state.replica().to_string();
+        let enrol = Enrol { token: token.id.0, secret: *token.secret.expose(), replica, csr: request.csr().to_vec() };
+        let (_, enrolled) = authority.enrol(&enrol, |_| true, then).expect("a good token");
+        let identity = state.finish_enrolment(&request, &token, &enrolled).expect("what the token promises");
+        Renewal::new(state, identity)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_edge_that_does_not_answer_keeps_nobody_from_asking_another() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let renewal = run_out(dir.path());
+        let host = MemoryNetwork::new(1).host("192.0.2.1".parse().expect("an address"));
+        let dialler = Dialler::new(&host, Resolver::system()).expect("a socket");
+        let edges: Vec<Target> = (2..6).map(target).collect();
+        let began = Instant::now();
+        let asked = join_all(edges.iter().map(|edge| renewal.ensure_valid(&dialler, edge))).await;
+        assert!(asked.iter().all(|answer| matches!(answer, Err(EnrolError::Dial(_)))), "{asked:?}");
+        assert!(began.elapsed() < Duration::from_secs(6), "one after the other: {:?}", began.elapsed());
     }
 }
