@@ -75,6 +75,26 @@ impl ControlReader {
         Self { recv, buffer: BytesMut::new() }
     }
 
+    /// The next message that its receiver may not ignore.
+    ///
+    /// # Errors
+    /// As [`ControlReader::next`].
+    pub async fn next_known(&mut self) -> Result<Message, WireError> {
+        loop {
+            match self.next().await? {
+                Message::Ignored(_) => {}
+                known @ (Message::Hello(_)
+                | Message::Welcome(_)
+                | Message::Refused(_)
+                | Message::Goodbye(_)
+                | Message::Renew(_)
+                | Message::Renewed(_)
+                | Message::Enrol(_)
+                | Message::Enrolled(_)) => return Ok(known),
+            }
+        }
+    }
+
     /// The next message; kinds that are unknown and may be ignored come back as [`Message::Ignored`].
     ///
     /// # Errors

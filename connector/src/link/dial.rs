@@ -172,7 +172,7 @@ impl Dialler {
         let exchange = async {
             let (mut send, recv) = connection.open_bi().await.map_err(WireError::Lost)?;
             wire::write_message(&mut send, &request).await?;
-            Ok(ControlReader::new(recv).next().await?)
+            Ok(ControlReader::new(recv).next_known().await?)
         };
         let answer = time::timeout(REGISTER_WAIT, exchange).await.unwrap_or(Err(EnrolError::TimedOut));
         wire::close(&connection, CloseCode::Done, "");

@@ -325,7 +325,7 @@ async fn first_words(connection: &Connection) -> Result<FirstWords, Close> {
         Ok(admission) => admission,
         Err(refusal) => return Err(Close::Refused(control, refusal)),
     };
-    let message = time::timeout(REGISTER_WAIT, control.reader.next()).await.map_err(|_| Close::TimedOut)??;
+    let message = time::timeout(REGISTER_WAIT, control.reader.next_known()).await.map_err(|_| Close::TimedOut)??;
     Ok(FirstWords { control, admission, message })
 }
 

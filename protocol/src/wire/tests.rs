@@ -55,6 +55,16 @@ async fn frames_come_whole_however_they_were_cut() {
 }
 
 #[tokio::test]
+async fn what_may_be_ignored_is_passed_over_where_an_answer_is_awaited() {
+    let pair = Pair::new().await;
+    let (mut edge, mut reader) = reader(&pair).await;
+    for message in [Message::Ignored(0x8123), Message::Ignored(0xffff), goodbye(7)] {
+        edge.send.write_all(&message.encode()).await.expect("a live link");
+    }
+    assert_eq!(within(reader.next_known()).await.expect("a message"), goodbye(7));
+}
+
+#[tokio::test]
 async fn a_read_that_is_given_up_loses_nothing() {
     let pair = Pair::new().await;
     let (mut edge, mut reader) = reader(&pair).await;
