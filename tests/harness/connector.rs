@@ -40,6 +40,7 @@ pub struct ConnectorFile {
     log_level: Option<&'static str>,
     drill: Option<PathBuf>,
     resolver: Option<PathBuf>,
+    grace: Option<&'static str>,
 }
 
 impl ConnectorFile {
@@ -60,6 +61,7 @@ impl ConnectorFile {
             log_level: None,
             drill: None,
             resolver: None,
+            grace: None,
         }
     }
 
@@ -160,6 +162,13 @@ impl ConnectorFile {
         self
     }
 
+    /// Gives flows this long to end when it is told to.
+    #[must_use]
+    pub fn grace(mut self, grace: &'static str) -> Self {
+        self.grace = Some(grace);
+        self
+    }
+
     /// The whole text of the file.
     #[must_use]
     pub fn text(&self) -> String {
@@ -238,6 +247,9 @@ impl ConnectorFile {
         command.arg("connector").arg("-c").arg(&self.path);
         if let Some(level) = self.log_level {
             command.args(["--log-level", level]);
+        }
+        if let Some(grace) = self.grace {
+            command.args(["--grace-period", grace]);
         }
         if let Some(ahead) = &self.clock {
             process::set_clock(&mut command, ahead);

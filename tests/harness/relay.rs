@@ -1,7 +1,7 @@
-//! A UDP relay between a connector and an edge: records what passes, and can lose all of it.
+//! A UDP relay between a connector and an edge: records what passes, and can lose all of it, or what belongs to some connections.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     net::{SocketAddr, UdpSocket},
     sync::{
         Arc, Mutex,
@@ -28,6 +28,28 @@ struct Shared {
     stop: AtomicBool,
     cut: AtomicBool,
     recorded: Mutex<Vec<Vec<u8>>>,
+    connections: Mutex<Connections>,
+}
+
+/// How QUIC calls a connection in a packet of either side (RFC 9000 section 17.3.1), as quinn makes them.
+type ConnectionId = [u8; 8];
+
+/// Connections that were established through the relay.
+#[derive(Debug, Default)]
+struct Connections {
+    known: HashSet<ConnectionId>,
+    lost: HashSet<ConnectionId>,
+}
+
+impl Connections {
+    /// Whether a datagram passes.
+    fn pass(&mut self, datagram: &[u8]) -> bool {
+        let Some((first, rest)) = datagram.split_first() else { return true };
+        let is_handshake = first & 0x80 != 0;
+        let Some(id) = rest.first_chunk().filter(|_| !is_handshake) else { return true };
+        self.known.insert(*id);
+        !self.lost.contains(id)
+    }
 }
 
 impl Relay {
@@ -50,6 +72,23 @@ impl Relay {
         self.shared.cut.store(cut, Ordering::SeqCst);
     }
 
+    /// Loses what belongs to any connection that was established so far; later ones pass.
+    ///
+    /// # Panics
+    /// If the relay's thread panicked.
+    pub fn lose_established(&self) {
+        let mut connections = self.shared.connections.lock().expect("no panic while held");
+        connections.lost = connections.known.clone();
+    }
+
+    /// Loses nothing of any connection any more.
+    ///
+    /// # Panics
+    /// If the relay's thread panicked.
+    pub fn lose_none(&self) {
+        self.shared.connections.lock().expect("no panic while held").lost.clear();
+    }
+
     /// What connectors sent so far.
     ///
     /// # Panics
@@ -69,12 +108,18 @@ impl Drop for Relay {
     }
 }
 
+impl Shared {
+    fn passes(&self, datagram: &[u8]) -> bool {
+        !self.cut.load(Ordering::SeqCst) && self.connections.lock().expect("no panic while held").pass(datagram)
+    }
+}
+
 fn forward(front: &UdpSocket, edge: SocketAddr, shared: &Arc<Shared>) {
     let mut backs: HashMap<SocketAddr, UdpSocket> = HashMap::new();
     let mut buffer = vec![0; 65_536];
     while !shared.stop.load(Ordering::SeqCst) {
         let Ok((len, client)) = front.recv_from(&mut buffer) else { continue };
-        if shared.cut.load(Ordering::SeqCst) {
+        if !shared.passes(&buffer[..len]) {
             continue;
         }
         let mut recorded = shared.recorded.lock().expect("no panic while held");
@@ -99,7 +144,7 @@ fn open_back(front: &UdpSocket, client: SocketAddr, edge: SocketAddr, shared: &A
         let mut buffer = vec![0; 65_536];
         while !shared.stop.load(Ordering::SeqCst) {
             let Ok(len) = reader.recv(&mut buffer) else { continue };
-            if !shared.cut.load(Ordering::SeqCst) {
+            if shared.passes(&buffer[..len]) {
                 let _ = front.send_to(&buffer[..len], client);
             }
         }

@@ -14,6 +14,7 @@ mod http_manners;
 mod http_rules;
 mod icmp;
 mod identity;
+mod links;
 mod origin_tls;
 mod parts;
 mod proxy;

@@ -5,6 +5,7 @@ mod backoff;
 mod dial;
 mod renewal;
 mod session;
+mod slot;
 mod status;
 mod supervisor;
 

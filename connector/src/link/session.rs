@@ -90,18 +90,16 @@ pub(super) async fn register(connection: Connection, hello: Hello) -> Result<Ses
         let _ = send.set_priority(PRIORITY_CONTROL);
         let hello = Hello { version_min: VERSION_MIN, version_max: VERSION, ..hello };
         wire::write_message(&mut send, &Message::Hello(hello)).await?;
-        loop {
-            match control.next().await? {
-                Message::Welcome(welcome) => return Ok((send, control, welcome)),
-                Message::Refused(refusal) => return Err(RegisterError::Refused(refusal)),
-                Message::Ignored(_) => {}
-                other @ (Message::Hello(_)
-                | Message::Goodbye(_)
-                | Message::Renew(_)
-                | Message::Renewed(_)
-                | Message::Enrol(_)
-                | Message::Enrolled(_)) => return Err(WireError::OutOfOrder(other.name()).into()),
-            }
+        match control.next_known().await? {
+            Message::Welcome(welcome) => Ok((send, control, welcome)),
+            Message::Refused(refusal) => Err(RegisterError::Refused(refusal)),
+            other @ (Message::Hello(_)
+            | Message::Goodbye(_)
+            | Message::Renew(_)
+            | Message::Renewed(_)
+            | Message::Enrol(_)
+            | Message::Enrolled(_)
+            | Message::Ignored(_)) => Err(WireError::OutOfOrder(other.name()).into()),
         }
     };
     match time::timeout(REGISTER_WAIT, exchange).await.unwrap_or(Err(RegisterError::TimedOut)) {
@@ -213,8 +211,14 @@ impl Session {
         let wish = *serving.wish.borrow_and_update();
         let Wish::Leave(grace) = wish else { return Ok(()) };
         let now = Instant::now();
+        let until = now + grace.max(FAREWELL);
+        if let Some(leaving) = leaving {
+            // It was told before, and has less time now.
+            leaving.until = leaving.until.min(until);
+            return Ok(());
+        }
         let heard = now + FAREWELL.max(self.connection.rtt() * 4);
-        *leaving = Some(Leaving { heard, until: now + grace.max(FAREWELL) });
+        *leaving = Some(Leaving { heard, until });
         let grace_ms = u32::try_from(grace.as_millis()).unwrap_or(u32::MAX);
         self.say(&Message::Goodbye(Goodbye { grace_ms })).await
     }

@@ -33,6 +33,15 @@ impl Links {
         self.lock().insert((edge.clone(), slot), status);
     }
 
+    /// Records why a dial failed; a slot whose link is being replaced has a link all the same.
+    pub fn set_failure(&self, edge: &Target, slot: u16, why: &str) {
+        let mut slots = self.lock();
+        let status = slots.entry((edge.clone(), slot)).or_insert(LinkStatus::Dialling(None));
+        if let LinkStatus::Dialling(last) = status {
+            *last = Some(why.to_owned());
+        }
+    }
+
     /// Records a registered slot's state, if it is still registered.
     pub fn set_state(&self, edge: &Target, slot: u16, new: LinkState) {
         if let Some(LinkStatus::Registered { state, .. }) = self.lock().get_mut(&(edge.clone(), slot)) {
@@ -87,8 +96,11 @@ mod tests {
         links.set(&far, 0, LinkStatus::Dialling(None));
         links.set(&far, 1, up(LinkState::Suspect));
         assert_eq!((links.is_up(&near), links.is_up(&far)), (true, false));
+        links.set_failure(&far, 1, "a dial beside it failed");
         links.set_state(&far, 1, LinkState::Up);
-        assert!(links.is_up(&far));
+        assert!(links.is_up(&far), "a stand-in that did not come takes nothing away");
+        links.set_failure(&far, 0, "no answer");
+        assert_eq!(links.all()[1].2, LinkStatus::Dialling(Some("no answer".to_owned())));
     }
 
     fn target(text: &str) -> Target {

@@ -1,6 +1,9 @@
 //! Keeps one link slot of one edge filled, for ever: dials, serves, and puts a stand-in beside a link that is suspect.
 
 use std::{
+    collections::BTreeMap,
+    future::pending,
+    pin::Pin,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -9,14 +12,15 @@ use certs::tls;
 use futures_util::{StreamExt, stream::FuturesUnordered};
 use net::drill;
 use protocol::{
-    control::{Hello, RouteClaim},
+    control::{Hello, RouteClaim, Welcome},
     id::Target,
     liveness::LinkState,
     wire,
 };
 use quinn::Connection;
 use tokio::{
-    sync::{mpsc, watch},
+    sync::watch,
+    task::{self, JoinError, JoinSet},
     time,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -27,6 +31,7 @@ use super::{
     dial::Dialler,
     renewal::{LinkRenewal, Renewal},
     session::{self, Serving, Session, SessionEnd, Wish},
+    slot::{Come, Serial, Slot, Wanted},
     status::{LinkStatus, Links},
 };
 use crate::serve::Service;
@@ -67,129 +72,162 @@ pub struct Supervisor {
     pub grace: Duration,
 }
 
-/// Ends of links that wait to be noticed.
-const ENDS_MAX: usize = 16;
-
-/// How a numbered link ended, if not by our own wish.
-type Gone = (u16, Option<String>);
+/// Which link ended, and why, if not by our own wish.
+type Gone = (Serial, Option<String>);
 
 /// A link that is being served by a task of its own.
 struct Running {
-    number: u16,
+    task: task::Id,
     state: watch::Receiver<LinkState>,
     wish: watch::Sender<Wish>,
+}
+
+/// A link on its way.
+struct Connecting<'a> {
+    number: u16,
+    session: Pin<Box<dyn Future<Output = Session> + Send + 'a>>,
+}
+
+/// All links of a slot: the one it has, and those that were replaced and leave.
+struct Keeper<'a> {
+    with: &'a Supervisor,
+    slot: Slot,
+    running: BTreeMap<Serial, Running>,
+    sessions: JoinSet<Gone>,
+}
+
+enum Event {
+    Ended(Result<Gone, JoinError>),
+    State(Serial, LinkState),
+    Registered(u16, Session),
 }
 
 /// Runs a slot until it is told to stop and its links have ended.
 pub async fn supervise(supervisor: Supervisor) {
     let span = info_span!("link", edge = %supervisor.edge, slot = supervisor.slot);
-    let (ended, mut ends) = mpsc::channel(ENDS_MAX);
-    let sessions = TaskTracker::new();
-    supervisor.keep(&sessions, &ended, &mut ends).instrument(span).await;
-    sessions.close();
-    sessions.wait().await;
+    let slot = Slot::new(supervisor.slot, supervisor.links_per_edge, Instant::now());
+    let keeper = Keeper { with: &supervisor, slot, running: BTreeMap::new(), sessions: JoinSet::new() };
+    keeper.keep().instrument(span).await;
 }
 
-impl Supervisor {
-    async fn keep(&self, sessions: &TaskTracker, ended: &mpsc::Sender<Gone>, ends: &mut mpsc::Receiver<Gone>) {
-        let mut current: Option<Running> = None;
-        let mut number = self.slot;
+impl Keeper<'_> {
+    async fn keep(mut self) {
+        let with = self.with;
+        let mut connecting: Option<Connecting<'_>> = None;
         loop {
             drill::point("slot");
-            let session = match &mut current {
-                None => tokio::select! {
-                    session = self.connect(number) => session,
-                    () = self.stop.cancelled() => return,
-                },
-                Some(running) => tokio::select! {
-                    Some(gone) = ends.recv() => {
-                        current = self.without(current, gone);
-                        continue;
-                    }
-                    () = self.stop.cancelled() => {
-                        let _ = running.wish.send(Wish::Leave(self.grace));
-                        return;
-                    }
-                    () = suspected(&mut running.state) => {
-                        info!("the link leaves packets unanswered: dialling another beside it");
-                        self.status.set_state(&self.edge, self.slot, LinkState::Suspect);
-                        let stand_in = self.stand_in_for(running.number);
-                        tokio::select! {
-                            session = self.connect(stand_in) => session,
-                            () = recovered(&mut running.state) => {
-                                info!("the link answers again: no other is needed beside it");
-                                self.status.set_state(&self.edge, self.slot, LinkState::Up);
-                                continue;
-                            }
-                            Some(gone) = ends.recv() => {
-                                current = self.without(current, gone);
-                                continue;
-                            }
-                            () = self.stop.cancelled() => continue,
-                        }
-                    }
-                },
-            };
-            if let Some(replaced) = current.take() {
-                let _ = replaced.wish.send(Wish::Leave(REPLACED_GRACE));
-                number = self.stand_in_for(replaced.number);
+            let wanted = self.slot.wanted();
+            if connecting.as_ref().map(|on_its_way| on_its_way.number) != wanted.map(|wanted| wanted.number) {
+                let dial =
+                    |wanted: Wanted| Connecting { number: wanted.number, session: Box::pin(with.connect(wanted)) };
+                connecting = wanted.map(dial);
             }
-            current = Some(self.start(session, number, sessions, ended.clone()));
+            let current = self.slot.current().and_then(|serial| Some((serial, self.running.get_mut(&serial)?)));
+            let event = tokio::select! {
+                Some(ended) = self.sessions.join_next() => Event::Ended(ended),
+                (serial, state) = changed(current) => Event::State(serial, state),
+                (number, session) = registered(&mut connecting) => Event::Registered(number, session),
+                () = with.stop.cancelled() => break,
+            };
+            match event {
+                Event::Ended(ended) => self.ended(ended),
+                Event::State(serial, state) => self.observed(serial, state),
+                Event::Registered(number, session) => {
+                    connecting = None;
+                    self.come(number, session);
+                }
+            }
+        }
+        // All of them, those that were given longer too.
+        for running in self.running.values() {
+            let _ = running.wish.send(Wish::Leave(with.grace));
+        }
+        while self.sessions.join_next().await.is_some() {}
+    }
+
+    /// A link has ended, which may be one that was replaced long ago.
+    fn ended(&mut self, ended: Result<Gone, JoinError>) {
+        let (serial, why) = match ended {
+            Ok(gone) => gone,
+            Err(error) => {
+                let of_it = self.running.iter().find(|(_, running)| running.task == error.id());
+                let Some((serial, _)) = of_it else { return };
+                warn!(%error, "the task of a link failed");
+                (*serial, Some("its task failed".to_owned()))
+            }
+        };
+        self.running.remove(&serial);
+        if self.slot.ended(serial, Instant::now(), rand::random()) {
+            self.with.status.set(&self.with.edge, self.with.slot, LinkStatus::Dialling(why));
         }
     }
 
-    /// What still runs after the end of a link, which may be one that was replaced long ago.
-    fn without(&self, current: Option<Running>, (gone, why): Gone) -> Option<Running> {
-        let left = current.filter(|running| running.number != gone);
-        if left.is_none() {
-            self.status.set(&self.edge, self.slot, LinkStatus::Dialling(why));
+    fn observed(&mut self, serial: Serial, state: LinkState) {
+        let is_suspect = match state {
+            LinkState::Up => false,
+            LinkState::Suspect => true,
+            // Its end follows.
+            LinkState::Dead => return,
+        };
+        if !self.slot.suspect(serial, is_suspect) {
+            return;
         }
-        left
+        if is_suspect {
+            info!("the link leaves packets unanswered: dialling another beside it");
+        } else {
+            info!("the link answers again: no other is needed beside it");
+        }
+        self.with.status.set_state(&self.with.edge, self.with.slot, state);
     }
 
-    /// The number a second link of this slot registers with, so that the first is not superseded.
-    fn stand_in_for(&self, number: u16) -> u16 {
-        if number == self.slot { self.slot + self.links_per_edge } else { self.slot }
-    }
-
-    fn start(&self, session: Session, number: u16, sessions: &TaskTracker, ended: mpsc::Sender<Gone>) -> Running {
+    fn come(&mut self, number: u16, session: Session) {
+        let Come { serial, replaced } = self.slot.come(number, Instant::now(), rand::random());
+        if let Some(replaced) = replaced.and_then(|replaced| self.running.get(&replaced)) {
+            let _ = replaced.wish.send(Wish::Leave(REPLACED_GRACE));
+        }
         let (state, states) = watch::channel(LinkState::Up);
         let (wish, wishes) = watch::channel(Wish::Serve);
         let serving = Serving {
-            service: self.service.clone(),
-            renewal: LinkRenewal::new(self.renewal.clone()),
+            service: self.with.service.clone(),
+            renewal: LinkRenewal::new(self.with.renewal.clone()),
             state,
             wish: wishes,
             flows: TaskTracker::new(),
         };
-        let registered = LinkStatus::Registered {
-            edge: session.welcome.edge.clone(),
-            state: LinkState::Up,
-            refused: session.welcome.refused.clone(),
-        };
-        info!(edge_name = session.welcome.edge, routes = session.welcome.accepted.len(), "link registered");
-        for refused in &session.welcome.refused {
-            let route = &refused.route;
-            warn!(vnet = route.vnet, cidr = route.cidr, reason = refused.reason, "the edge refused a route");
-        }
-        self.status.set(&self.edge, self.slot, registered);
+        self.with.welcomed(&session.welcome);
         let run = async move {
             let why = explain(&session.run(serving).await);
             match &why {
                 Some(why) => warn!(why, "link lost"),
                 None => info!("link drained"),
             }
-            let _ = ended.send((number, why)).await;
+            (serial, why)
         };
-        sessions.spawn(run.in_current_span());
-        Running { number, state: states, wish }
+        let task = self.sessions.spawn(run.in_current_span()).id();
+        self.running.insert(serial, Running { task, state: states, wish });
+    }
+}
+
+impl Supervisor {
+    fn welcomed(&self, welcome: &Welcome) {
+        info!(edge_name = welcome.edge, routes = welcome.accepted.len(), "link registered");
+        for refused in &welcome.refused {
+            let route = &refused.route;
+            warn!(vnet = route.vnet, cidr = route.cidr, reason = refused.reason, "the edge refused a route");
+        }
+        let registered = LinkStatus::Registered {
+            edge: welcome.edge.clone(),
+            state: LinkState::Up,
+            refused: welcome.refused.clone(),
+        };
+        self.status.set(&self.edge, self.slot, registered);
     }
 
     /// Dials until there is a registered link.
-    async fn connect(&self, number: u16) -> Session {
+    async fn connect(&self, Wanted { number, not_before }: Wanted) -> Session {
         let mut backoff = Backoff::new(Instant::now());
         let mut dials = FuturesUnordered::new();
-        let mut next = time::Instant::now();
+        let mut next = time::Instant::from_std(not_before);
         let mut said = String::new();
         loop {
             let failure = tokio::select! {
@@ -213,7 +251,7 @@ impl Supervisor {
                 debug!(why = failure, "no link yet");
             } else {
                 warn!(why = failure, "no link yet: trying again");
-                self.status.set(&self.edge, self.slot, LinkStatus::Dialling(Some(failure.clone())));
+                self.status.set_failure(&self.edge, self.slot, &failure);
                 said = failure;
             }
         }
@@ -250,18 +288,19 @@ fn explain(end: &SessionEnd) -> Option<String> {
     }
 }
 
-/// Completes when a running session's link is suspect. A session that has ended is told by its end, not here.
-async fn suspected(state: &mut watch::Receiver<LinkState>) {
-    let is_suspect = state.wait_for(|s| *s == LinkState::Suspect).await.is_ok();
-    if !is_suspect || state.has_changed().is_err() {
-        std::future::pending().await
+/// The next state of a running link. A session that has ended is told by its end, not here.
+async fn changed(current: Option<(Serial, &mut Running)>) -> (Serial, LinkState) {
+    let Some((serial, running)) = current else { return pending().await };
+    match running.state.changed().await {
+        Ok(()) => (serial, *running.state.borrow_and_update()),
+        Err(_) => pending().await,
     }
 }
 
-/// Completes when a running session's link is no longer suspect.
-async fn recovered(state: &mut watch::Receiver<LinkState>) {
-    let is_up = state.wait_for(|s| *s == LinkState::Up).await.is_ok();
-    if !is_up || state.has_changed().is_err() {
-        std::future::pending().await
+/// The link that is on its way, once it has registered.
+async fn registered(connecting: &mut Option<Connecting<'_>>) -> (u16, Session) {
+    match connecting {
+        Some(connecting) => (connecting.number, connecting.session.as_mut().await),
+        None => pending().await,
     }
 }
