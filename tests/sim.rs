@@ -4,7 +4,7 @@
 //! clock is the real one.
 
 use std::{
-    net::IpAddr,
+    net::{IpAddr, SocketAddr},
     path::PathBuf,
     sync::Arc,
     time::{Instant, SystemTime},
@@ -35,6 +35,7 @@ use underpass_tests::harness::wait::{SOON, soon, soon_true};
 const EDGE: &str = "203.0.113.1";
 const CLIENT: &str = "198.51.100.1";
 const ORIGIN: &str = "10.7.0.10";
+const BACKUP: &str = "198.51.100.9:80";
 const BLUE: &str = "203.0.113.1:8001";
 const GREEN: &str = "203.0.113.1:8002";
 
@@ -46,12 +47,18 @@ struct World {
     edge: MemoryHost,
     client: MemoryHost,
     stop: CancellationToken,
+    reloads: Option<mpsc::Sender<edge::model::Config>>,
     running: Vec<JoinHandle<Result<(), String>>>,
 }
 
 impl World {
     /// Connectors by name, with the VNet each may serve: `blue` or `green`, whose origins have the same address.
     fn new(grants: &[(&str, &str)]) -> Self {
+        Self::of(&edge_file(grants))
+    }
+
+    /// An edge with this file.
+    fn of(file: &str) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
         let public = MemoryNetwork::new(7);
         let (edge, client) = (public.host(ip(EDGE)), public.host(ip(CLIENT)));
@@ -62,18 +69,24 @@ impl World {
             edge,
             client,
             stop: CancellationToken::new(),
+            reloads: None,
             running: Vec::new(),
         };
-        world.start_edge(grants);
+        world.start_edge(file);
         world
     }
 
-    fn start_edge(&mut self, grants: &[(&str, &str)]) {
+    fn config(&self, file: &str) -> edge::model::Config {
         let path = self.dir.path().join("edge.toml");
-        let config = edge::config::parse(&edge_file(grants), &path).unwrap_or_else(|wrong| panic!("{wrong}"));
+        edge::config::parse(file, &path).unwrap_or_else(|wrong| panic!("{wrong}"))
+    }
+
+    fn start_edge(&mut self, file: &str) {
+        let config = self.config(file);
         // The CA is there before the edge is, so that tokens can be made at once.
         Ca::open(&config.state_dir, SystemTime::now()).expect("a CA");
-        let (ready, (_, reloads)) = (CancellationToken::new(), mpsc::channel(1));
+        let (ready, (told, reloads)) = (CancellationToken::new(), mpsc::channel(1));
+        self.reloads = Some(told);
         let start = edge::edge::Start {
             config,
             network: Arc::new(self.edge.clone()),
@@ -86,6 +99,11 @@ impl World {
         let run = async { Box::pin(edge::edge::run(start)).await.map_err(|e| e.to_string()) };
         self.running.push(self.runtime.spawn(run));
         self.within(ready.cancelled());
+    }
+
+    fn reload(&self, file: &str) {
+        let told = self.reloads.as_ref().expect("the edge runs").try_send(self.config(file));
+        told.expect("the edge takes it");
     }
 
     /// A connector with one leg in the public network and one, at an address that may be anywhere else too, in a private
@@ -153,6 +171,35 @@ impl World {
         self.dial(listener).greeting
     }
 
+    /// An origin of HTTP that has the same answer to everything.
+    fn answering(&self, status: &'static str, (network, at): (&MemoryNetwork, &str)) {
+        let at: SocketAddr = at.parse().expect("an address");
+        let listener = network.host(at.ip()).listen(at).expect("free");
+        self.runtime.spawn(async move {
+            while let Ok((mut socket, _)) = listener.accept().await {
+                tokio::spawn(async move {
+                    let mut head = [0; 4096];
+                    socket.read(&mut head).await?;
+                    let answer = format!("HTTP/1.1 {status}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+                    socket.write_all(answer.as_bytes()).await?;
+                    socket.shutdown().await
+                });
+            }
+        });
+    }
+
+    /// The status that a request through a TCP listener gets.
+    fn ask(&self, listener: &str) -> String {
+        let asking = async {
+            let mut socket = self.client.dial(listener.parse().expect("an address")).await?;
+            socket.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").await?;
+            let mut answer = String::new();
+            socket.read_to_string(&mut answer).await.map(|_| answer)
+        };
+        let answer = self.within(asking).unwrap_or_else(|error| error.to_string());
+        answer.lines().next().unwrap_or_default().to_owned()
+    }
+
     /// Sends bytes and their end, and gets what comes back until its end.
     fn exchange(&self, flow: Flow, bytes: &[u8]) -> Vec<u8> {
         let (mut read, mut write) = tokio::io::split(flow.socket);
@@ -194,11 +241,15 @@ impl World {
         links.map(|link| link["state"].as_str().expect("a word").to_owned()).collect()
     }
 
-    fn healthy_paths(&self) -> usize {
+    fn paths(&self, which: impl Fn(&Value) -> bool) -> usize {
         let status = self.status();
         let origins = status["origins"].as_array().expect("a list");
         let paths = origins.iter().flat_map(|origin| origin["paths"].as_array().expect("a list"));
-        paths.filter(|path| path["health"] == "healthy").count()
+        paths.filter(|path| which(path)).count()
+    }
+
+    fn healthy_paths(&self) -> usize {
+        self.paths(|path| path["health"] == "healthy")
     }
 
     fn within<T>(&self, work: impl Future<Output = T>) -> T {
@@ -349,6 +400,36 @@ fn more_flows_at_once_than_a_link_allows_at_first_are_all_served_and_kept() {
     const CLIENTS: usize = 1_500;
     let mut world = World::new(&[("dc1", "blue")]);
     let blue = MemoryNetwork::new(1);
+#[test]
+fn nobody_is_sent_to_a_dead_origin_because_a_path_to_it_or_its_monitor_is_new() {
+    let mut world = World::of(&failing_over("300ms"));
+    let blue = MemoryNetwork::new(1);
+    world.answering("500 Ill", (&blue, &format!("{ORIGIN}:80")));
+    world.answering("200 OK", (&world.public, BACKUP));
+    world.connector("dc1", "192.0.2.1", "blue", (&blue, "10.7.0.1"));
+    let found = |world: &World, ill: usize| {
+        let is_ill = |path: &Value| path["health"] == "unhealthy" && !path["checked_at"].is_null();
+        world.paths(is_ill) == ill && world.healthy_paths() == 1
+    };
+    soon_true("both origins to be probed", || found(&world, 1));
+    let meanwhile = |world: &World, until: &dyn Fn() -> bool| {
+        soon_true("the new paths to be probed", || {
+            for _ in 0..20 {
+                assert_eq!(world.ask(BLUE), "HTTP/1.1 200 OK");
+            }
+            until()
+        });
+    };
+    for (number, name) in [(2, "dc2"), (3, "dc3"), (4, "dc4")] {
+        let (at, leg) = (format!("192.0.2.{number}"), format!("10.7.0.{number}"));
+        world.connector(name, &at, "blue", (&blue, &leg));
+        meanwhile(&world, &|| found(&world, number));
+    }
+    world.reload(&failing_over("301ms"));
+    meanwhile(&world, &|| found(&world, 4) && world.paths(|path| path["interval_ms"] == 301.0) == 5);
+    world.end();
+}
+
     world.origin("echo", &blue);
     world.connector("dc1", "192.0.2.1", "blue", (&blue, "10.7.0.1"));
     soon_true("the path to be healthy", || world.healthy_paths() == 1);

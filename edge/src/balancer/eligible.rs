@@ -35,6 +35,11 @@ impl Eligible<'_> {
     pub(super) fn pool_level(&self, pool: &PoolView) -> Option<Health> {
         best(pool.origins.iter().filter(|origin| takes_new(origin)).filter_map(|origin| self.level(origin)))
     }
+
+    /// True if what the pool has at this level is known to be well, or nobody asks. Nothing unknown is chosen before it.
+    pub(super) fn is_sure(pool: &PoolView, level: Health) -> bool {
+        pool.pool.monitor.is_none() || (level == Health::Healthy && pool.is_known())
+    }
 }
 
 /// An origin of weight 0 keeps the sources that are bound to it, and takes no new flow.

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     health::{
-        OriginKey,
+        BalancerKey, OriginKey,
         view::{Health, HealthView, OriginView, PathView, PoolHealth, PoolView},
     },
     model::{Affinity, FlowKey, LoadBalancer, Origin, Pool, PoolSteering, Steering},
@@ -47,6 +47,8 @@ pub struct Near<'a> {
 /// Where a flow goes. Borrowed from the view, so that placing touches no shared counter; clone what must outlive it.
 #[derive(Debug, Clone, Copy)]
 pub struct Placed<'v> {
+    /// The load balancer that placed it.
+    pub balancer: BalancerKey,
     /// Its pool.
     pub pool: &'v PoolView,
     /// Its origin.
@@ -155,7 +157,7 @@ impl Balancer {
             pools.flat_map(|pool| pool.origins.iter().map(move |o| (pool, o))).filter(|(_, o)| o.key == origin);
         found.find_map(|(pool, origin)| {
             let path = choose_path(origin, eligible.level(origin)?, eligible, dice)?;
-            Some(Placed { pool, origin, path, by: PlacedBy::Affinity })
+            Some(Placed { balancer: BalancerKey::of(&lb.name), pool, origin, path, by: PlacedBy::Affinity })
         })
     }
 
@@ -182,10 +184,13 @@ impl Balancer {
     fn place_usual<'v>(&self, ask: &Ask<'v, '_>, lb: &LoadBalancer, dice: &mut impl Rng) -> Option<Placed<'v>> {
         let view = ask.view;
         let eligible = Eligible { tried: ask.tried, tolerance: Tolerance::Usual };
-        let mut usable = lb.pools.iter().map(|index| &view.pools[*index]).filter_map(|pool| {
+        let usable = lb.pools.iter().map(|index| &view.pools[*index]).filter_map(|pool| {
             let level = if pool.health == PoolHealth::Critical { None } else { eligible.pool_level(pool) };
             Some(Choice { pool, level: level?, eligible, by: PlacedBy::Steering })
         });
+        let is_sure = |choice: &Choice<'_, '_>| Eligible::is_sure(choice.pool, choice.level);
+        let some_are = usable.clone().any(|choice| is_sure(&choice));
+        let mut usable = usable.filter(|choice| !some_are || is_sure(choice));
         let choice = match lb.steering {
             PoolSteering::Off => usable.next(),
             PoolSteering::Random => steering::any(usable, dice),
@@ -193,17 +198,22 @@ impl Balancer {
                 steering::least(usable.map(|choice| (choice.pool.flows() as f64, choice)), dice)
             }
         };
-        self.place_in(ask, &choice?, dice)
+        self.place_in(ask, (lb, &choice?), dice)
     }
 
     fn place_on_fallback<'v>(&self, ask: &Ask<'v, '_>, lb: &LoadBalancer, dice: &mut impl Rng) -> Option<Placed<'v>> {
         let pool = &ask.view.pools[lb.fallback_pool?];
         let eligible = Eligible { tried: ask.tried, tolerance: Tolerance::LastResort };
         let level = eligible.pool_level(pool)?;
-        self.place_in(ask, &Choice { pool, level, eligible, by: PlacedBy::Fallback }, dice)
+        self.place_in(ask, (lb, &Choice { pool, level, eligible, by: PlacedBy::Fallback }), dice)
     }
 
-    fn place_in<'v>(&self, ask: &Ask<'v, '_>, choice: &Choice<'v, '_>, dice: &mut impl Rng) -> Option<Placed<'v>> {
+    fn place_in<'v>(
+        &self,
+        ask: &Ask<'v, '_>,
+        (lb, choice): (&LoadBalancer, &Choice<'v, '_>),
+        dice: &mut impl Rng,
+    ) -> Option<Placed<'v>> {
         let Choice { pool, level, eligible, by } = *choice;
         let may_take = |origin: &OriginView| takes_new(origin) && eligible.level(origin) == Some(level);
         let candidates = pool.origins.iter().filter(|origin| may_take(origin));
@@ -217,7 +227,7 @@ impl Balancer {
             }
         }?;
         let path = choose_path(origin, level, eligible, dice)?;
-        Some(Placed { pool, origin, path, by })
+        Some(Placed { balancer: BalancerKey::of(&lb.name), pool, origin, path, by })
     }
 }
 
@@ -239,7 +249,7 @@ fn placed_as_bound<'v>(ask: &Ask<'v, '_>, lb: &LoadBalancer, bound: &Bound, dice
     let origin = pool.origins.get(bound.index).filter(is_it).or_else(|| pool.origins.iter().find(is_it))?;
     let eligible = Eligible { tried: ask.tried, tolerance: Tolerance::Usual };
     let path = choose_path(origin, eligible.level(origin)?, eligible, dice)?;
-    Some(Placed { pool, origin, path, by: PlacedBy::Affinity })
+    Some(Placed { balancer: BalancerKey::of(&lb.name), pool, origin, path, by: PlacedBy::Affinity })
 }
 
 fn bound_to(placed: &Placed<'_>) -> Bound {
@@ -253,8 +263,10 @@ fn choose_path<'v>(
     eligible: Eligible<'_>,
     dice: &mut impl Rng,
 ) -> Option<&'v PathView> {
-    let allowed = |path: &&PathView| path.health == level && eligible.allows(origin, path);
-    steering::two_choices(origin.paths.iter().filter(allowed), dice)
+    let allowed = || origin.paths.iter().filter(|path| path.health == level && eligible.allows(origin, path));
+    // What is only supposed of a path serves where nothing better is known.
+    let some_are_proven = allowed().any(|path| path.proven);
+    steering::two_choices(allowed().filter(|path| path.proven || !some_are_proven), dice)
 }
 
 /// The reason of the origin that got furthest along the way.

@@ -16,7 +16,7 @@ use super::*;
 use crate::{
     health::{
         LinkFacts, PathAt, PathReport, Sources,
-        view::{Health, HealthView, OriginView, PathView, PoolHealth},
+        view::{Health, HealthView, OriginView, PathView, PoolHealth, PoolView},
     },
     model::{
         Affinity, Catalog, Check, FlowKey, LinkLoad, LoadBalancer, Monitor, Origin, Pool, PoolSteering, Route,
@@ -139,7 +139,7 @@ impl World {
         let report = |via| {
             let Via::Link(link) = via else { panic!("no direct paths here") };
             let reason = (healths[&link] == Unhealthy).then_some(Reason::ConnectTimeout);
-            Some(PathReport { health: healths[&link], reason, last: None, interval: Duration::from_secs(5) })
+            Some(PathReport { health: healths[&link], reason, proven: true, last: None, interval: Duration::from_secs(5) })
         };
         HealthView::build(&Sources {
             previous: &HealthView::default(),
@@ -393,6 +393,40 @@ fn unknown_origins_serve_only_if_none_is_healthy() {
 }
 
 #[test]
+#[test]
+fn nothing_unknown_is_chosen_before_a_pool_that_is_known_to_be_well() {
+    let pools = |first: Health, second: Health| {
+        let one = |health| group(Steering::Random, vec![at(0, 1.0, &[health]), at(1, 1.0, &[Unhealthy])]);
+        world(vec![one(first), one(second)])
+    };
+    let pool = |world: &World| names(&Player::new().place(&world.view(), 0).expect("a place")).0;
+    for steering in [PoolSteering::Off, PoolSteering::Random, PoolSteering::LeastConnections] {
+        let with = |world: World| World { steering, ..world };
+        assert_eq!(pool(&with(pools(Unknown, Healthy))), "p1");
+        assert_eq!(pool(&with(pools(Unknown, Unhealthy))), "p0", "a hope is better than nothing");
+    }
+    let mut unasked = pools(Unknown, Healthy);
+    unasked.groups[0].monitored = false;
+    assert_eq!(pool(&unasked), "p0", "nobody asks about it");
+    let mut short = pools(Healthy, Healthy);
+    short.groups[0].origins[1].paths = vec![Unknown];
+    assert_eq!(pool(&short), "p0");
+    short.groups[0].minimum = 2;
+    assert_eq!(pool(&short), "p1", "it hangs on an origin without a result");
+}
+
+#[test]
+fn what_is_only_supposed_of_a_path_serves_where_nothing_better_is_known() {
+    let mut view = world(vec![group(Steering::Random, vec![at(0, 1.0, &[Healthy, Healthy])])]).view();
+    view.pools[0].origins[0].paths[1].proven = false;
+    let mut player = Player::new();
+    for number in 0..20 {
+        assert!(player.place(&view, number).expect("a place").path.proven);
+    }
+    view.pools[0].origins[0].paths[0].load.set_suspect(true);
+    assert!(player.place(&view, 0).is_ok_and(|placed| !placed.path.proven));
+}
+
 fn a_suspect_link_is_passed_over_at_once() {
     let view = world(vec![weighted(Steering::RoundRobin, &[1.0, 1.0])]).view();
     let mut player = Player::new();
@@ -559,6 +593,18 @@ impl<'v> Left<'v> {
     }
 
     fn usable(&self, pool: usize) -> bool {
+    fn sure(&self, pool: usize) -> bool {
+        let PoolView { pool: configured, health, .. } = &self.view.pools[pool];
+        self.usable(pool) && (configured.monitor.is_none() || self.has(pool, Healthy) && *health != PoolHealth::Unknown)
+    }
+
+    /// What may be chosen among: those that are sure, else all that are usable.
+    fn choosable(&self, pools: &[usize]) -> Vec<usize> {
+        let some_are_sure = pools.iter().any(|pool| self.sure(*pool));
+        let may = |pool: &&usize| if some_are_sure { self.sure(**pool) } else { self.usable(**pool) };
+        pools.iter().filter(may).copied().collect()
+    }
+
         self.view.pools[pool].health != PoolHealth::Critical && (self.has(pool, Healthy) || self.has(pool, Unknown))
     }
 }
@@ -591,7 +637,7 @@ fn check_rules(world: &World, suspects: &[bool], seed: u64) -> Result<Vec<(Strin
         prop_assert!(is_last_resort || health != Unhealthy, "on an unhealthy path");
         match placed.by {
             PlacedBy::Affinity => {}
-            PlacedBy::Steering => prop_assert!(lb.pools.contains(&pool) && left.usable(pool)),
+            PlacedBy::Steering => prop_assert!(left.choosable(&lb.pools).contains(&pool)),
             PlacedBy::Fallback => {
                 prop_assert_eq!(lb.fallback_pool, Some(pool));
                 prop_assert!(!lb.pools.iter().any(|pool| left.usable(*pool)), "a usable pool was left");
@@ -604,9 +650,9 @@ fn check_rules(world: &World, suspects: &[bool], seed: u64) -> Result<Vec<(Strin
             prop_assert!(placed.origin.origin.weight > 0.0, "weight 0 takes no new flow");
             prop_assert!(health == Healthy || !left.has(pool, Healthy), "a healthy path was left");
             prop_assert!(health != Unhealthy || !left.has(pool, Unknown), "an unknown path was left");
-            let first = lb.pools.iter().find(|pool| left.usable(**pool));
             let by_order = world.steering == PoolSteering::Off && !is_last_resort;
-            prop_assert!(!by_order || first == Some(&pool), "not the first usable pool");
+            let first = left.choosable(&lb.pools).first() == Some(&pool);
+            prop_assert!(!by_order || first, "not the first usable pool");
         }
         journal.push((names(&placed).1, format!("{:?}", placed.path.via)));
         match fate.random_range(0..4) {

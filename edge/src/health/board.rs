@@ -2,7 +2,7 @@
 //! and publishes the view.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -27,8 +27,8 @@ use super::{
     probe::{self, Prober, Task},
     rollup::{LinkFacts, PathAt, Sources},
     schedule,
-    state::{Outcome, PathState, Transition},
-    view::{Health, HealthView},
+    state::{Outcome, PathState, Standing, Transition},
+    view::{Health, HealthView, PoolView},
 };
 use crate::{
     metrics::Metrics,
@@ -55,6 +55,15 @@ pub struct PathKey {
     /// Which way.
     pub via: Via,
 }
+
+impl PathKey {
+    fn origin(&self) -> OriginAt {
+        (self.pool.clone(), self.origin)
+    }
+}
+
+/// Names an origin of a pool over reloads.
+type OriginAt = (Name, OriginKey);
 
 /// How live traffic fared on a path.
 #[derive(Debug, Clone)]
@@ -97,6 +106,8 @@ pub struct BoardParts {
 pub struct Board {
     parts: BoardParts,
     paths: HashMap<PathKey, Path>,
+    /// What was found of origins that no path leads to now.
+    absent: HashMap<OriginAt, Standing>,
     view: watch::Sender<Arc<HealthView>>,
     results: (mpsc::Sender<probe::Finished>, mpsc::Receiver<probe::Finished>),
     reports: mpsc::Receiver<Report>,
@@ -139,7 +150,8 @@ impl Board {
         let (told, reports) = mpsc::channel(INBOX_MAX);
         let (view, seen) = watch::channel(Arc::default());
         let results = mpsc::channel(INBOX_MAX);
-        let board = Self { parts, paths: HashMap::new(), view, results, reports, next_task: 0, begun: None };
+        let (paths, absent) = (HashMap::new(), HashMap::new());
+        let board = Self { parts, paths, absent, view, results, reports, next_task: 0, begun: None };
         (board, BoardHandles { view: seen, reports: Reports(told) })
     }
 }
@@ -181,16 +193,30 @@ impl Board {
         let (catalog, links) =
             (self.parts.catalog.borrow_and_update().clone(), self.parts.links.borrow_and_update().clone());
         let view = self.build(&catalog, &links);
-        let wanted = wanted(&view);
+        let (wanted, known) = (wanted(&view), self.standings());
         self.paths.retain(|key, _| wanted.contains_key(key));
         for (key, want) in wanted {
-            self.sync(key, want);
+            let supposed = self.paths.get(&key).map(|path| path.state.standing());
+            let supposed = supposed.unwrap_or_else(|| known.get(&key.origin()).copied());
+            self.sync(key, want, supposed);
         }
         let view = self.build(&catalog, &links);
         self.view.send_replace(Arc::new(view));
+        self.absent = absent(&view, known);
     }
 
-    fn sync(&mut self, key: PathKey, want: Want) {
+    /// What is known of every origin, over whichever path.
+    fn standings(&self) -> HashMap<OriginAt, Standing> {
+        let mut known = self.absent.clone();
+        for (key, path) in &self.paths {
+            if let Some(standing) = path.state.standing() {
+                known.entry(key.origin()).and_modify(|other| *other = other.together(standing)).or_insert(standing);
+            }
+        }
+        known
+    }
+
+    fn sync(&mut self, key: PathKey, want: Want, supposed: Option<Standing>) {
         let Want { monitor, origin, connector, up, siblings, interval } = want;
         match self.paths.get_mut(&key) {
             Some(path) if path.monitor == monitor && path.origin.proxy_protocol == origin.proxy_protocol => {
@@ -203,7 +229,7 @@ impl Board {
             Some(_) | None => {
                 let interval = Arc::new(AtomicU64::new(millis(interval)));
                 let mut path = Path {
-                    state: PathState::new(),
+                    state: PathState::supposing(supposed),
                     monitor,
                     origin,
                     connector,
@@ -302,6 +328,17 @@ struct Want {
     origin: Arc<Origin>,
     connector: Option<Name>,
     up: bool,
+/// What is remembered of origins without a path: that one was ill. The first path back does not make a dead origin look
+/// like one that may serve. That one was well says little after an absence.
+fn absent(view: &HealthView, known: HashMap<OriginAt, Standing>) -> HashMap<OriginAt, Standing> {
+    let without_path = |pool: &PoolView| {
+        let origins = pool.origins.iter().filter(|origin| origin.paths.is_empty());
+        origins.map(|origin| (pool.pool.name.clone(), origin.key)).collect::<Vec<_>>()
+    };
+    let lost: HashSet<_> = view.pools.iter().flat_map(without_path).collect();
+    known.into_iter().filter(|(at, standing)| matches!(standing, Standing::Ill(_)) && lost.contains(at)).collect()
+}
+
     siblings: usize,
     interval: Duration,
 }

@@ -14,4 +14,4 @@ pub use board::{Board, BoardHandles, BoardParts, PathKey, Report, Reports};
 pub use key::{BalancerKey, OriginKey};
 pub use rollup::{LinkFacts, PathAt, Sources};
 pub use schedule::{FIRST_SPREAD, PROBES_PER_SECOND_MAX, Ran, first_wait, next_start, stretch, stretched};
-pub use state::{Outcome, PathReport, PathState, Transition};
+pub use state::{Outcome, PathReport, PathState, Standing, Transition};

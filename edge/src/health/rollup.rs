@@ -151,7 +151,8 @@ fn path_view(way: Way, report: &impl Fn(Via) -> Option<PathReport>) -> PathView 
         (health, reason) = (Health::Unhealthy, Some(Reason::LinkLost));
     }
     let (last, interval) = (report.and_then(|report| report.last), report.map(|report| report.interval));
-    PathView { via, connector, load, health, reason, last, interval }
+    let proven = report.is_some_and(|report| report.proven);
+    PathView { via, connector, load, health, reason, proven, last, interval }
 }
 
 /// Healthy if any path is, else unknown if any is, else unhealthy, as is an origin without any path.
@@ -184,8 +185,8 @@ fn pool_health(pool: &Pool, origins: &[OriginView]) -> PoolHealth {
 }
 
 fn balancer_view(lb: &LoadBalancer, pools: &[PoolView]) -> BalancerView {
-    let mut usable = lb.pools.iter().copied().filter(|pool| pools[*pool].serves());
-    let first = usable.next();
+    let first_that = |serves: fn(&PoolView) -> bool| lb.pools.iter().copied().find(|pool| serves(&pools[*pool]));
+    let first = first_that(PoolView::serves_surely).or_else(|| first_that(PoolView::serves));
     let is_well = |pool: &PoolView| match pool.health {
         PoolHealth::Healthy => true,
         PoolHealth::Unknown => pool.pool.monitor.is_none(),

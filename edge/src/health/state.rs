@@ -38,6 +38,26 @@ pub struct Transition {
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct PathReport {
     /// Its health.
+/// What was found of an origin over one path or all of them, whatever became of the links.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    /// It was well.
+    Well,
+    /// It was not.
+    Ill(Reason),
+}
+
+impl Standing {
+    /// What several paths say together: one that found the origin well outweighs the rest.
+    #[must_use]
+    pub fn together(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::Ill(one), Self::Ill(other)) => Self::Ill(one.max(other)),
+            (Self::Well, _) | (_, Self::Well) => Self::Well,
+        }
+    }
+}
+
     pub health: Health,
     /// Why it is unhealthy.
     pub reason: Option<Reason>,
@@ -45,6 +65,8 @@ pub struct PathReport {
     pub last: Option<ProbeTimes>,
     /// The probe interval in force.
     pub interval: Duration,
+    /// Found by itself; otherwise only supposed, or unknown.
+    pub proven: bool,
 }
 
 /// The state machine of one path.
@@ -70,6 +92,8 @@ enum Verdict {
     Unhealthy(Reason),
     /// Unhealthy since the first probe: one success is enough.
     NeverHealthy(Reason),
+    /// Until the first probe.
+    Supposed(Standing),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -92,9 +116,15 @@ impl PathState {
     #[must_use]
     pub fn new() -> Self {
         Self {
-            verdict: Verdict::Unknown,
+            verdict: standing.map_or(Verdict::Unknown, Verdict::Supposed),
             link: Link::Up,
             run: 0,
+        Self::supposing(None)
+    }
+
+    /// The same, to an origin of which something is known.
+    #[must_use]
+    pub fn supposing(standing: Option<Standing>) -> Self {
             failed_connects: 0,
             good_from: None,
             bad_from: None,
@@ -159,28 +189,28 @@ impl PathState {
     /// What the path is now.
     #[must_use]
     pub fn health(&self) -> Health {
-        match (self.link, self.verdict) {
-            (Link::Out, _) | (_, Verdict::Unhealthy(_) | Verdict::NeverHealthy(_)) => Health::Unhealthy,
-            (Link::Back, Verdict::Healthy) => Health::Unhealthy,
-            (Link::Up, Verdict::Healthy) => Health::Healthy,
-            (Link::Up | Link::Back, Verdict::Unknown) => Health::Unknown,
+        match (self.link, self.standing()) {
+            (Link::Out, _) | (_, Some(Standing::Ill(_))) | (Link::Back, Some(Standing::Well)) => Health::Unhealthy,
+            (Link::Up, Some(Standing::Well)) => Health::Healthy,
+            (Link::Up | Link::Back, None) => Health::Unknown,
         }
     }
 
     /// Why it is unhealthy.
     #[must_use]
     pub fn reason(&self) -> Option<Reason> {
-        match (self.link, self.verdict) {
-            (Link::Out, _) | (Link::Back, Verdict::Healthy) => Some(Reason::LinkLost),
-            (_, Verdict::Unhealthy(reason) | Verdict::NeverHealthy(reason)) => Some(reason),
-            (Link::Up, Verdict::Healthy) | (Link::Up | Link::Back, Verdict::Unknown) => None,
+        match (self.link, self.standing()) {
+            (Link::Out, _) | (Link::Back, Some(Standing::Well)) => Some(Reason::LinkLost),
+            (Link::Up | Link::Back, Some(Standing::Ill(reason))) => Some(reason),
+            (Link::Up, Some(Standing::Well)) | (Link::Up | Link::Back, None) => None,
         }
     }
 
     /// What the view shows of it.
     #[must_use]
     pub fn report(&self, interval: Duration) -> PathReport {
-        PathReport { health: self.health(), reason: self.reason(), last: self.last, interval }
+        let proven = !matches!(self.verdict, Verdict::Unknown | Verdict::Supposed(_));
+        PathReport { health: self.health(), reason: self.reason(), proven, last: self.last, interval }
     }
 
     fn succeeded(&mut self, monitor: &Monitor) {
@@ -188,7 +218,7 @@ impl PathState {
         self.link = Link::Up;
         match self.verdict {
             Verdict::Healthy => self.run = 0,
-            Verdict::Unknown | Verdict::NeverHealthy(_) => self.admit(),
+            Verdict::Unknown | Verdict::Supposed(_) | Verdict::NeverHealthy(_) => self.admit(),
             Verdict::Unhealthy(_) => {
                 self.run += 1;
                 if self.run >= monitor.consecutive_up {
@@ -209,7 +239,9 @@ impl PathState {
             return;
         }
         match self.verdict {
-            Verdict::Unknown | Verdict::NeverHealthy(_) => self.condemn(Verdict::NeverHealthy(reason)),
+            Verdict::Unknown | Verdict::Supposed(_) | Verdict::NeverHealthy(_) => {
+                self.condemn(Verdict::NeverHealthy(reason));
+            }
             Verdict::Unhealthy(_) => self.condemn(Verdict::Unhealthy(reason)),
             Verdict::Healthy => {
                 self.run += 1;
@@ -235,7 +267,7 @@ impl PathState {
     }
 
     fn is_down(&self) -> bool {
-        matches!(self.verdict, Verdict::Unhealthy(_) | Verdict::NeverHealthy(_))
+        matches!(self.standing(), Some(Standing::Ill(_)))
     }
 
     fn change_from(&self, from: Health) -> Option<Transition> {

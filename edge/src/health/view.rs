@@ -35,7 +35,8 @@ pub enum PoolHealth {
     Degraded,
     /// Fewer than `minimum_origins` are healthy or may yet turn out to be.
     Critical,
-    /// No monitor, or it takes origins without a result to reach `minimum_origins`. Serves.
+    /// No monitor, or it takes origins without a result to reach `minimum_origins`. Serves; with a monitor, only while no
+    /// other pool is known to be well.
     Unknown,
 }
 
@@ -104,6 +105,8 @@ pub struct PathView {
     pub reason: Option<Reason>,
     /// The last probe.
     pub last: Option<ProbeTimes>,
+    /// Found by its own probes or live traffic; until then its health is what its origin was last found to be.
+    pub proven: bool,
     /// The interval in force, longer than the monitor's when the link's probe cap stretches it.
     pub interval: Option<Duration>,
 }
@@ -144,6 +147,22 @@ impl PoolView {
 
     /// True if a new flow could at least be sent on its way, as on a fallback pool whatever its health.
     #[must_use]
+    /// True if it serves and that is no mere hope: an origin that takes new flows is healthy, or nobody asks.
+    #[must_use]
+    pub fn serves_surely(&self) -> bool {
+        let is_well = |origin: &OriginView| origin.origin.weight > 0.0 && origin.health == Health::Healthy;
+        self.serves() && (self.pool.monitor.is_none() || self.is_known() && self.origins.iter().any(is_well))
+    }
+
+    /// True if its health does not hang on origins without a result.
+    #[must_use]
+    pub fn is_known(&self) -> bool {
+        match self.health {
+            PoolHealth::Healthy | PoolHealth::Degraded | PoolHealth::Critical => true,
+            PoolHealth::Unknown => false,
+        }
+    }
+
     pub fn can_be_tried(&self) -> bool {
         let can = |origin: &OriginView| {
             origin.origin.weight > 0.0 && origin.paths.iter().any(|path| path.load.is_placeable())

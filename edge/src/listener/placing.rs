@@ -14,8 +14,8 @@ use super::{PATIENCE, Shared};
 use crate::{
     balancer::{Ask, Near, NoPlace, Placed, Tried},
     health::{
-        PathKey, Report,
-        view::{Health, HealthView, PathView},
+        BalancerKey, PathKey, Report,
+        view::{Health, HealthView, OriginView, PathView, PoolView},
     },
     model::{FlowKey, Held, Listener, Origin, Pool, Via},
     offramp::Opening,
@@ -27,6 +27,8 @@ const WATCH_AFTER: Duration = Duration::from_millis(500);
 /// Where a flow was placed, taken out of the view.
 #[derive(Debug)]
 pub(super) struct Place {
+    /// Which load balancer placed it.
+    balancer: BalancerKey,
     /// The pool.
     pub(super) pool: Arc<Pool>,
     /// The origin in it.
@@ -68,6 +70,7 @@ impl Place {
         Self {
             pool: placed.pool.pool.clone(),
             origin: placed.origin.origin.clone(),
+            balancer: placed.balancer,
             path: PathKey { pool: placed.pool.pool.name.clone(), origin: placed.origin.key, via: placed.path.via },
             held: placed.origin.hold(),
             _on_link: placed.path.load.hold(),
@@ -99,7 +102,7 @@ impl Place {
     pub(super) async fn has_better(&self, shared: &Shared) {
         time::sleep(WATCH_AFTER).await;
         let mut views = shared.view.clone();
-        if views.wait_for(|view| is_better_elsewhere(view, &self.path)).await.is_err() {
+        if views.wait_for(|view| is_better_elsewhere(view, self.balancer, &self.path)).await.is_err() {
             // The edge is ending: whoever waits is told so otherwise.
             std::future::pending().await
         }
@@ -218,13 +221,41 @@ impl<'a> Search<'a> {
 /// Of a listener that the view does not know yet.
 const UNKNOWN: NoPlace = NoPlace { reason: Some(Reason::TunnelDown) };
 
-/// Whether a path is unhealthy and another one in its pool healthy.
-fn is_better_elsewhere(view: &HealthView, path: &PathKey) -> bool {
-    let Some(pool) = view.pools.iter().find(|pool| pool.pool.name == path.pool) else { return false };
-    let paths = || pool.origins.iter().flat_map(|origin| origin.paths.iter().map(move |other| (origin.key, other)));
-    let is_own = |(key, other): &(_, &PathView)| *key == path.origin && other.via == path.via;
-    paths().any(|path| is_own(&path) && path.1.health == Health::Unhealthy)
-        && paths().any(|path| !is_own(&path) && path.1.health == Health::Healthy && path.1.load.is_placeable())
+/// Whether a path is unhealthy, and its load balancer has another one for new flows that is known to be well, or that nobody
+/// asks about.
+fn is_better_elsewhere(view: &HealthView, balancer: BalancerKey, path: &PathKey) -> bool {
+    let Some(at) = view.load_balancers.iter().position(|lb| lb.key == balancer) else { return false };
+    let lb = &view.catalog.load_balancers[at];
+    let is_own = |way: &Way<'_>| {
+        way.pool.pool.name == path.pool && way.origin.key == path.origin && way.path.via == path.via
+    };
+    let own = view.pools.iter().filter(|pool| pool.pool.name == path.pool).flat_map(ways);
+    let usable = lb.pools.iter().map(|index| &view.pools[*index]).filter(|pool| pool.serves());
+    let last_resort = lb.fallback_pool.iter().map(|index| &view.pools[*index]);
+    own.into_iter().any(|way| is_own(&way) && way.path.health == Health::Unhealthy)
+        && usable.chain(last_resort).flat_map(ways).any(|way| !is_own(&way) && way.takes_new_well())
+}
+
+/// A path with what it belongs to.
+struct Way<'v> {
+    pool: &'v PoolView,
+    origin: &'v OriginView,
+    path: &'v PathView,
+}
+
+impl Way<'_> {
+    fn takes_new_well(&self) -> bool {
+        let health = match self.path.health {
+            Health::Healthy => true,
+            Health::Unknown => self.pool.pool.monitor.is_none(),
+            Health::Unhealthy => false,
+        };
+        health && self.path.load.is_placeable() && self.origin.origin.weight > 0.0
+    }
+}
+
+fn ways(pool: &PoolView) -> impl Iterator<Item = Way<'_>> {
+    pool.origins.iter().flat_map(move |origin| origin.paths.iter().map(move |path| Way { pool, origin, path }))
 }
 
 /// Links come back, and so does a view that lags behind; an origin's own refusal is an answer.
@@ -276,3 +307,53 @@ mod tests {
         assert!(!is_the_origins_own(Reason::PolicyDenied), "another connector may permit it");
     }
 }
+    use crate::{
+        health::{PathAt, PathReport, Sources},
+        routing::RouteTable,
+    };
+
+    /// Pools `a` and `b`, and the fallback `c`; one direct origin each.
+    fn view(healths: [Health; 3]) -> HealthView {
+        let pool = |name: &str, host: usize| {
+            format!(
+                "[[pool]]\nname = \"{name}\"\nmonitor = \"tcp\"\n\
+                 [[pool.origin]]\nname = \"{name}\"\naddress = \"192.0.2.{host}:80\"\n"
+            )
+        };
+        let pools: String = ["a", "b", "c"].iter().zip(1..).map(|(name, host)| pool(name, host)).collect();
+        let text = format!(
+            "name = \"e\"\nstate_dir = \"s\"\n[tunnel]\nlisten = \"127.0.0.1:1\"\n\
+             [[monitor]]\nname = \"tcp\"\ntype = \"tcp\"\n{pools}\
+             [[load_balancer]]\nname = \"lb\"\npools = [\"a\", \"b\"]\nfallback_pool = \"c\"\n"
+        );
+        let config = crate::config::parse(&text, std::path::Path::new("/e.toml")).unwrap_or_else(|e| panic!("{e}"));
+        let report = |at: PathAt| PathReport {
+            health: healths[at.pool],
+            reason: None,
+            proven: true,
+            last: None,
+            interval: Duration::from_secs(5),
+        };
+        HealthView::build(&Sources {
+            previous: &HealthView::default(),
+            catalog: &Arc::new(config.catalog),
+            routes: &RouteTable::default(),
+            link: |_| None,
+            path: |at| Some(report(at)),
+        })
+    }
+
+    #[test]
+    fn who_waits_at_an_unhealthy_path_learns_of_any_pool_that_is_well() {
+        use Health::{Healthy, Unhealthy, Unknown};
+        let better = |healths| {
+            let view = view(healths);
+            let origin = view.pools[0].origins[0].key;
+            let path = PathKey { pool: view.pools[0].pool.name.clone(), origin, via: Via::Direct };
+            is_better_elsewhere(&view, view.load_balancers[0].key, &path)
+        };
+        assert!(better([Unhealthy, Healthy, Unhealthy]), "the next pool");
+        assert!(better([Unhealthy, Unhealthy, Healthy]), "the fallback pool");
+        assert!(!better([Unhealthy, Unknown, Unknown]), "nothing is known to be better");
+        assert!(!better([Healthy, Healthy, Healthy]) && !better([Unknown, Healthy, Healthy]), "nothing is wrong here");
+    }

@@ -53,7 +53,7 @@ fn catalog(pools: Vec<Arc<Pool>>, load_balancers: Vec<Arc<LoadBalancer>>) -> Arc
 
 fn report(health: Health) -> PathReport {
     let reason = (health == Health::Unhealthy).then_some(Reason::ConnectRefused);
-    PathReport { health, reason, last: None, interval: Duration::from_secs(5) }
+    PathReport { health, reason, proven: true, last: None, interval: Duration::from_secs(5) }
 }
 
 /// Links 1 and 2 lead to 10.0.0.0/8 of `prod`; 172.16.0.0/12 is known and down.
@@ -172,7 +172,9 @@ fn pools_fail_over_in_order_and_the_fallback_serves_whatever_its_health() {
         let view = world.view(&catalog);
         (view.load_balancers[0].health, view.load_balancers[0].serving_pool)
     };
-    use Health::{Healthy, Unhealthy};
+    use Health::{Healthy, Unhealthy, Unknown};
+    assert_eq!(serving(Unknown, Healthy), (BalancerHealth::Degraded, Some(1)));
+    assert_eq!(serving(Unknown, Unhealthy), (BalancerHealth::Degraded, Some(0)));
     assert_eq!(serving(Healthy, Healthy), (BalancerHealth::Healthy, Some(0)));
     assert_eq!(serving(Unhealthy, Healthy), (BalancerHealth::Degraded, Some(1)));
     assert_eq!(serving(Healthy, Unhealthy), (BalancerHealth::Degraded, Some(0)));

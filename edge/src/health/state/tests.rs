@@ -134,6 +134,12 @@ fn failed_live_connects_in_a_row_take_a_path_out() {
         ("+ppp++pp", UP, None),
         ("ppp", DOWN, PASSIVE),
         ("+xxxxx", UP, None),
+        ("+pppkkkk", DOWN, PASSIVE),
+        ("+pppk+k+", UP, None),
+        ("+ppp-k", DOWN, REFUSED),
+        ("+ppp-kk", UP, None),
+        ("k--kk", UP, None),
+        ("+pppLBk", DOWN, PASSIVE),
         ("+LpppB+", UP, None),
     ]);
     let mut state = PathState::new();
@@ -142,6 +148,45 @@ fn failed_live_connects_in_a_row_take_a_path_out() {
 }
 
 #[test]
+#[test]
+fn a_new_path_is_supposed_to_be_what_its_origin_was_until_its_first_probe() {
+    let (well, ill) = (Standing::Well, Standing::Ill(Reason::CodeMismatch));
+    for (standing, events, health, reason, proven) in [
+        (ill, "", DOWN, Some(Reason::CodeMismatch), false),
+        (ill, "+", UP, None, true),
+        (ill, "-", DOWN, REFUSED, true),
+        (ill, "-+", UP, None, true),
+        (ill, "LB", DOWN, Some(Reason::CodeMismatch), false),
+        (ill, "ppp", DOWN, Some(Reason::CodeMismatch), false),
+        (well, "", UP, None, false),
+        (well, "-", DOWN, REFUSED, true),
+        (well, "L", DOWN, LOST, false),
+        (well, "LB", DOWN, LOST, false),
+        (well, "LB+", UP, None, true),
+        (well, "t", DOWN, LOST, false),
+        (well, "ppp", DOWN, PASSIVE, true),
+    ] {
+        let mut state = PathState::supposing(Some(standing));
+        play(&mut state, events, &monitor(2, 2, 3));
+        let report = state.report(Duration::from_secs(5));
+        assert_eq!((report.health, report.reason, report.proven), (health, reason, proven), "{standing:?} {events:?}");
+    }
+}
+
+#[test]
+fn what_was_found_of_an_origin_outlives_its_link() {
+    let mut state = PathState::new();
+    assert_eq!(state.standing(), None);
+    play(&mut state, "+L", &monitor(2, 2, 3));
+    assert_eq!(state.standing(), Some(Standing::Well));
+    play(&mut state, "B--", &monitor(2, 2, 3));
+    assert_eq!(state.standing(), Some(Standing::Ill(Reason::ConnectRefused)));
+    let ill = |reason| Standing::Ill(reason);
+    assert_eq!(ill(Reason::ConnectTimeout).together(Standing::Well), Standing::Well);
+    let furthest = ill(Reason::PolicyDenied).together(ill(Reason::CodeMismatch));
+    assert_eq!(furthest, ill(Reason::CodeMismatch));
+}
+
 fn the_report_shows_the_last_probe_that_counted() {
     let mut state = PathState::new();
     let interval = Duration::from_secs(7);
@@ -209,6 +254,12 @@ impl Model {
 
     fn since(&self, started: u64, kinds: &[Seen]) -> bool {
         self.seen.iter().any(|(at, seen)| *at > started && kinds.contains(seen))
+    }
+
+    /// True if live traffic has taken it out and no probe has said anything bad since.
+    fn is_ejected(&self, monitor: &Monitor) -> bool {
+        let last = self.seen.iter().rev().find(|(_, seen)| matches!(seen, Seen::Bad | Seen::Ejected));
+        self.read(monitor).2 == Some(false) && last.is_some_and(|(_, seen)| *seen == Seen::Ejected)
     }
 
     fn step(&mut self, now: u64, event: Event, monitor: &Monitor) {
