@@ -293,6 +293,28 @@ fn edge_file(grants: &[(&str, &str)]) -> String {
     text
 }
 
+/// A load balancer whose first pool's origin, behind connectors, answers 500, and whose second answers 200. Probed every
+/// `interval`.
+fn failing_over(interval: &str) -> String {
+    let grants: String = ["dc1", "dc2", "dc3", "dc4"]
+        .map(|name| {
+            format!("[[connector]]\nname = \"{name}\"\nroutes = [{{ vnet = \"blue\", cidr = \"10.7.0.0/24\" }}]\n")
+        })
+        .concat();
+    let pool = |name: &str, origin: &str| {
+        format!("[[pool]]\nname = \"{name}\"\nmonitor = \"web\"\n[[pool.origin]]\nname = \"{name}\"\n{origin}\n")
+    };
+    let first = pool("first", &format!("vnet = \"blue\"\naddress = \"{ORIGIN}:80\""));
+    let second = pool("second", &format!("address = \"{BACKUP}\""));
+    format!(
+        "name = \"edge-1\"\nstate_dir = \"edge-state\"\nworkers = 2\n\n[tunnel]\nlisten = \"{EDGE}:7843\"\n\n\
+         [[monitor]]\nname = \"web\"\ntype = \"http\"\ninterval = \"{interval}\"\ntimeout = \"180ms\"\nretries = 0\n\
+         {grants}{first}{second}\
+         [[load_balancer]]\nname = \"www\"\npools = [\"first\", \"second\"]\n\
+         [[listener]]\nname = \"www\"\nprotocol = \"tcp\"\nlisten = \"{BLUE}\"\nload_balancer = \"www\"\n"
+    )
+}
+
 fn ip(text: &str) -> IpAddr {
     text.parse().expect("an address")
 }
@@ -381,26 +403,6 @@ fn a_link_that_is_dead_one_way_is_not_called_alive_for_what_comes_the_other_way(
 }
 
 #[test]
-fn a_flow_crosses_a_link_that_loses_packets_unharmed() {
-    let mut world = World::new(&[("dc1", "blue")]);
-    let blue = MemoryNetwork::new(1);
-    world.origin("echo", &blue);
-    world.public.lose(ip("192.0.2.1"), ip(EDGE), 0.02);
-    world.connector("dc1", "192.0.2.1", "blue", (&blue, "10.7.0.1"));
-    soon_true("the path to be healthy", || world.healthy_paths() == 1);
-    let sent = bytes(300_000);
-    let flow = soon("an answer", || Some(world.dial(BLUE)).filter(|flow| flow.greeting == "echo 10.7.0.1"));
-    assert!(world.exchange(flow, &sent) == sent);
-    assert!(world.edge.dropped().lost > 0, "packets were lost");
-    world.end();
-}
-
-#[test]
-fn more_flows_at_once_than_a_link_allows_at_first_are_all_served_and_kept() {
-    const CLIENTS: usize = 1_500;
-    let mut world = World::new(&[("dc1", "blue")]);
-    let blue = MemoryNetwork::new(1);
-#[test]
 fn nobody_is_sent_to_a_dead_origin_because_a_path_to_it_or_its_monitor_is_new() {
     let mut world = World::of(&failing_over("300ms"));
     let blue = MemoryNetwork::new(1);
@@ -430,6 +432,26 @@ fn nobody_is_sent_to_a_dead_origin_because_a_path_to_it_or_its_monitor_is_new() 
     world.end();
 }
 
+#[test]
+fn a_flow_crosses_a_link_that_loses_packets_unharmed() {
+    let mut world = World::new(&[("dc1", "blue")]);
+    let blue = MemoryNetwork::new(1);
+    world.origin("echo", &blue);
+    world.public.lose(ip("192.0.2.1"), ip(EDGE), 0.02);
+    world.connector("dc1", "192.0.2.1", "blue", (&blue, "10.7.0.1"));
+    soon_true("the path to be healthy", || world.healthy_paths() == 1);
+    let sent = bytes(300_000);
+    let flow = soon("an answer", || Some(world.dial(BLUE)).filter(|flow| flow.greeting == "echo 10.7.0.1"));
+    assert!(world.exchange(flow, &sent) == sent);
+    assert!(world.edge.dropped().lost > 0, "packets were lost");
+    world.end();
+}
+
+#[test]
+fn more_flows_at_once_than_a_link_allows_at_first_are_all_served_and_kept() {
+    const CLIENTS: usize = 1_500;
+    let mut world = World::new(&[("dc1", "blue")]);
+    let blue = MemoryNetwork::new(1);
     world.origin("echo", &blue);
     world.connector("dc1", "192.0.2.1", "blue", (&blue, "10.7.0.1"));
     soon_true("the path to be healthy", || world.healthy_paths() == 1);

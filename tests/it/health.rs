@@ -181,6 +181,43 @@ fn live_traffic_that_cannot_connect_counts_against_an_origin() {
 }
 
 #[test]
+fn an_origin_that_serves_only_who_is_connected_is_found_out() {
+    let world = World::new();
+    let (mut anew, _) = habits::http(world.free(), "anew");
+    let (mut kept, _) = habits::http(world.free(), "kept");
+    let (good, _) = habits::http(world.free(), "good");
+    let service = |name: &str, at| {
+        let service = Service::tcp(name).monitor(name).pool("steering = \"round_robin\"");
+        service.direct(at).direct(good.address())
+    };
+    let edge = world
+        .edge("edge-1")
+        .http_monitor("anew", "")
+        .http_monitor("kept", "keep_alive = true")
+        .service(&service("anew", anew.address()))
+        .service(&service("kept", kept.address()))
+        .start();
+    for origin in ["anew-1", "anew-2", "kept-1", "kept-2"] {
+        edge.wait_health(origin, "healthy");
+    }
+    anew.refuse_new();
+    kept.refuse_new();
+    edge.wait_reason("anew-1", "connect_refused");
+    // The kept connection goes on saying that all is well; live traffic knows better.
+    for _ in 0..12 {
+        let mut curl = command("curl");
+        curl.args(["-sS", "--max-time", "5", &format!("http://{}/", edge.listener("kept"))]);
+        assert_eq!(process::run(curl, SOON).ok().out, "good");
+    }
+    edge.wait_health("kept-1", "unhealthy");
+    wait::always("the origin stays out", Duration::from_secs(2), || {
+        edge.origin("kept-1").is_none_or(|origin| origin["health"] == "unhealthy")
+    });
+    kept.resume();
+    edge.wait_health("kept-1", "healthy");
+}
+
+#[test]
 fn a_direct_origin_is_probed_too() {
     let world = World::new();
     let mut origin = habits::echo(world.free());

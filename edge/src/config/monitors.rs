@@ -177,7 +177,7 @@ fn http_check(t: &Table<'_>, speaks: Upstream) -> Option<HttpCheck> {
         t.wrong(body.place(), "`expected_body` needs method \"GET\" or \"OPTIONS\": an answer to HEAD has no body");
     }
     let expected_body = expected_body.and_then(|v| body(&v)).unwrap_or_default();
-    let keep_alive = t.or("keep_alive", true, |v| v.boolean());
+    let keep_alive = t.or("keep_alive", false, |v| v.boolean());
     let method = probing.method();
     Some(HttpCheck { speaks, method, path, host, headers, expected_codes, expected_body, keep_alive })
 }

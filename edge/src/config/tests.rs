@@ -105,7 +105,7 @@ fn what_is_left_out_of_an_object_has_its_documented_default() {
     let Check::Http(check) = &http.check else { panic!("it speaks HTTP") };
     assert_eq!((check.method.as_str(), check.path.as_str(), check.host.as_ref()), ("GET", "/", None));
     assert_eq!(check.expected_codes, [(200, 299)]);
-    assert!(check.headers.is_empty() && check.expected_body.is_empty() && check.keep_alive);
+    assert!(check.headers.is_empty() && check.expected_body.is_empty() && !check.keep_alive);
     assert_eq!(catalog.monitors[1].timeout, Duration::from_secs(1), "no longer than the interval");
     let pool = &catalog.pools[0];
     assert_eq!((pool.steering, pool.minimum_origins), (Steering::Random, 1));

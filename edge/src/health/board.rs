@@ -5,7 +5,7 @@ use std::{
     collections::{HashMap, HashSet},
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -123,6 +123,8 @@ struct Path {
     origin: Arc<Origin>,
     connector: Option<Name>,
     interval: Arc<AtomicU64>,
+    /// Told to its probes.
+    anew: Arc<AtomicBool>,
     out: bool,
     task: u64,
     probing: AbortHandle,
@@ -200,9 +202,9 @@ impl Board {
             let supposed = supposed.unwrap_or_else(|| known.get(&key.origin()).copied());
             self.sync(key, want, supposed);
         }
+        self.absent = absent(&view, known);
         let view = self.build(&catalog, &links);
         self.view.send_replace(Arc::new(view));
-        self.absent = absent(&view, known);
     }
 
     /// What is known of every origin, over whichever path.
@@ -234,6 +236,7 @@ impl Board {
                     origin,
                     connector,
                     interval,
+                    anew: Arc::default(),
                     out: !up,
                     task: 0,
                     probing: tokio::spawn(async {}).abort_handle(),
@@ -271,6 +274,7 @@ impl Board {
             origin: path.origin.clone(),
             monitor: path.monitor.clone(),
             interval: path.interval.clone(),
+            anew: path.anew.clone(),
             first_wait: schedule::first_wait(siblings, path.monitor.interval, &mut rand::rng()),
             results: self.results.0.clone(),
         };
@@ -285,11 +289,12 @@ impl Board {
             return false;
         }
         let word = match finished.outcome {
-            Outcome::Success(_) => "healthy",
+            Outcome::Success(_) | Outcome::StillAnswers(_) => "healthy",
             Outcome::Failure(reason, _) => reason.as_str(),
         };
         self.parts.metrics.probe(&finished.key.pool, word);
         let change = path.state.observe(finished.started, finished.outcome, &path.monitor);
+        path.anew.store(path.state.awaits_connect(), Ordering::Relaxed);
         tell(&finished.key, path, change);
         change.is_some()
     }
@@ -297,6 +302,7 @@ impl Board {
     fn take_report(&mut self, report: &Report) -> bool {
         let Some(path) = self.paths.get_mut(&report.path) else { return false };
         let change = path.state.passive(Instant::now(), report.connect, &path.monitor);
+        path.anew.store(path.state.awaits_connect(), Ordering::Relaxed);
         tell(&report.path, path, change);
         change.is_some()
     }
@@ -322,12 +328,6 @@ impl Board {
     }
 }
 
-/// A path that should be probed.
-struct Want {
-    monitor: Arc<Monitor>,
-    origin: Arc<Origin>,
-    connector: Option<Name>,
-    up: bool,
 /// What is remembered of origins without a path: that one was ill. The first path back does not make a dead origin look
 /// like one that may serve. That one was well says little after an absence.
 fn absent(view: &HealthView, known: HashMap<OriginAt, Standing>) -> HashMap<OriginAt, Standing> {
@@ -339,6 +339,12 @@ fn absent(view: &HealthView, known: HashMap<OriginAt, Standing>) -> HashMap<Orig
     known.into_iter().filter(|(at, standing)| matches!(standing, Standing::Ill(_)) && lost.contains(at)).collect()
 }
 
+/// A path that should be probed.
+struct Want {
+    monitor: Arc<Monitor>,
+    origin: Arc<Origin>,
+    connector: Option<Name>,
+    up: bool,
     siblings: usize,
     interval: Duration,
 }

@@ -5,7 +5,9 @@
 //! that the first success ever is enough. The *link*: while it is suspect or dead the path is unhealthy with
 //! `link_lost`, whatever its probes said; after that one good probe re-admits a path that they had found healthy, and
 //! `consecutive_down` bad ones make the outage theirs. *Live traffic*: `passive_failures` failed connects in a row count
-//! as a verdict, which only probes undo.
+//! as a verdict, which only probes undo that connected as live traffic would: one over a kept connection does not.
+//!
+//! A path that is new is supposed to be what its origin was last found to be, until its own first probe.
 
 use std::time::{Duration, Instant};
 
@@ -19,6 +21,8 @@ use crate::model::Monitor;
 pub enum Outcome {
     /// The origin answered as expected.
     Success(ProbeTimes),
+    /// It did so over a connection from before, which says nothing of new ones.
+    StillAnswers(ProbeTimes),
     /// It did not, or was not reached.
     Failure(Reason, ProbeTimes),
 }
@@ -34,10 +38,6 @@ pub struct Transition {
     pub reason: Option<Reason>,
 }
 
-/// What the view shows of a path.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct PathReport {
-    /// Its health.
 /// What was found of an origin over one path or all of them, whatever became of the links.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Standing {
@@ -58,15 +58,19 @@ impl Standing {
     }
 }
 
+/// What the view shows of a path.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct PathReport {
+    /// Its health.
     pub health: Health,
     /// Why it is unhealthy.
     pub reason: Option<Reason>,
+    /// Found by itself; otherwise only supposed, or unknown.
+    pub proven: bool,
     /// The last probe that counted.
     pub last: Option<ProbeTimes>,
     /// The probe interval in force.
     pub interval: Duration,
-    /// Found by itself; otherwise only supposed, or unknown.
-    pub proven: bool,
 }
 
 /// The state machine of one path.
@@ -88,12 +92,12 @@ pub struct PathState {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Verdict {
     Unknown,
+    /// Until the first probe.
+    Supposed(Standing),
     Healthy,
     Unhealthy(Reason),
     /// Unhealthy since the first probe: one success is enough.
     NeverHealthy(Reason),
-    /// Until the first probe.
-    Supposed(Standing),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -115,16 +119,16 @@ impl PathState {
     /// A path that was never probed, over a link that is up.
     #[must_use]
     pub fn new() -> Self {
-        Self {
-            verdict: standing.map_or(Verdict::Unknown, Verdict::Supposed),
-            link: Link::Up,
-            run: 0,
         Self::supposing(None)
     }
 
     /// The same, to an origin of which something is known.
     #[must_use]
     pub fn supposing(standing: Option<Standing>) -> Self {
+        Self {
+            verdict: standing.map_or(Verdict::Unknown, Verdict::Supposed),
+            link: Link::Up,
+            run: 0,
             failed_connects: 0,
             good_from: None,
             bad_from: None,
@@ -141,11 +145,15 @@ impl PathState {
                 self.last = Some(times);
                 self.succeeded(monitor);
             }
+            Outcome::StillAnswers(times) if !is_stale(started, self.good_from) => {
+                self.last = Some(times);
+                if self.awaits_connect() { self.link = Link::Up } else { self.succeeded(monitor) }
+            }
             Outcome::Failure(reason, times) if !is_stale(started, self.bad_from) => {
                 self.last = Some(times);
                 self.failed(reason, monitor);
             }
-            Outcome::Success(_) | Outcome::Failure(..) => {}
+            Outcome::Success(_) | Outcome::StillAnswers(_) | Outcome::Failure(..) => {}
         }
         self.change_from(before)
     }
@@ -184,6 +192,23 @@ impl PathState {
             self.bad_from = Some(now);
         }
         self.change_from(before)
+    }
+
+    /// What was found of the origin, or is supposed of it, whatever the link does.
+    #[must_use]
+    pub fn standing(&self) -> Option<Standing> {
+        match self.verdict {
+            Verdict::Unknown => None,
+            Verdict::Supposed(standing) => Some(standing),
+            Verdict::Healthy => Some(Standing::Well),
+            Verdict::Unhealthy(reason) | Verdict::NeverHealthy(reason) => Some(Standing::Ill(reason)),
+        }
+    }
+
+    /// True while only probes over connections of their own can bring it back.
+    #[must_use]
+    pub fn awaits_connect(&self) -> bool {
+        self.verdict == Verdict::Unhealthy(Reason::PassiveFailures)
     }
 
     /// What the path is now.

@@ -113,14 +113,22 @@ impl Origin {
     /// # Panics
     /// If the accepting thread panicked.
     pub fn stop(&mut self) {
+        self.refuse_new();
+        for stream in self.seen.open.lock().expect("no panic while held").drain(..) {
+            let _ = stream.shutdown(std::net::Shutdown::Both);
+        }
+    }
+
+    /// Stops listening; who is connected goes on being served.
+    ///
+    /// # Panics
+    /// If the accepting thread panicked.
+    pub fn refuse_new(&mut self) {
         let Some(listening) = self.listening.take() else { return };
         listening.stop.store(true, Ordering::SeqCst);
         // Wakes the accepting thread; if nobody accepts any more there is nobody to wake.
         let _ = TcpStream::connect_timeout(&self.address, Duration::from_secs(1));
         listening.thread.join().expect("the accepting thread does not panic");
-        for stream in self.seen.open.lock().expect("no panic while held").drain(..) {
-            let _ = stream.shutdown(std::net::Shutdown::Both);
-        }
     }
 }
 

@@ -7,7 +7,7 @@ mod udp;
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::{Duration, Instant, SystemTime},
 };
@@ -45,6 +45,8 @@ pub(super) struct Task {
     pub(super) monitor: Arc<Monitor>,
     /// Milliseconds in force; may change at any time.
     pub(super) interval: Arc<AtomicU64>,
+    /// While this is so, every probe makes a connection of its own.
+    pub(super) anew: Arc<AtomicBool>,
     pub(super) first_wait: Duration,
     pub(super) results: mpsc::Sender<Finished>,
 }
@@ -71,6 +73,8 @@ struct Stages {
     connect: Option<Duration>,
     tls: Option<Duration>,
     first_byte: Option<Duration>,
+    /// Over a connection from an earlier probe.
+    kept: bool,
 }
 
 /// Probes; keeps a connection between probes where the protocol allows.
@@ -117,6 +121,7 @@ impl Prober {
                 first_byte: stages.first_byte,
             };
             let reason = match result {
+                Ok(Ok(())) if stages.kept => return Outcome::StillAnswers(times(stages)),
                 Ok(Ok(())) => return Outcome::Success(times(stages)),
                 Ok(Err(reason)) => reason,
                 Err(_) => late(&task.monitor.check, &stages),
@@ -141,8 +146,10 @@ impl Prober {
             Check::Http(check) => {
                 // Absent: a catalog without this monitor is in force, and this task about to end.
                 let speech = self.offramp.speech(&check.speaks).ok_or(Reason::NoRoute)?;
+                let is_asked_anew = task.anew.load(Ordering::Relaxed);
                 let mut kept = match self.kept.take() {
-                    Some(kept) if kept.is_good(&speech) => {
+                    Some(kept) if !is_asked_anew && kept.is_good(&speech) => {
+                        stages.kept = true;
                         // Its connect and its handshake are behind it.
                         stages.connect = Some(Duration::ZERO);
                         stages.tls = matches!(check.speaks, Upstream::Https(_)).then_some(Duration::ZERO);

@@ -29,7 +29,7 @@ fn times() -> ProbeTimes {
     }
 }
 
-/// A letter an event, a second apart: `+` good probe, `-` bad probe, `t` probe lost with the tunnel, `<` and `>` good and
+/// A letter an event, a second apart: `+` good probe, `k` one over a kept connection, `-` bad probe, `t` probe lost with the tunnel, `<` and `>` good and
 /// bad probe that began 1.9 seconds ago, `L` link lost, `B` link back, `p` live connect failed, `x` with the tunnel, `o` live connect worked.
 fn play(state: &mut PathState, events: &str, monitor: &Monitor) {
     let begin = Instant::now();
@@ -40,6 +40,7 @@ fn play(state: &mut PathState, events: &str, monitor: &Monitor) {
         let before = state.health();
         let change = match event {
             '+' => state.observe(now, Outcome::Success(times()), monitor),
+            'k' => state.observe(now, Outcome::StillAnswers(times()), monitor),
             '<' => state.observe(early, Outcome::Success(times()), monitor),
             '-' => state.observe(now, bad, monitor),
             '>' => state.observe(early, bad, monitor),
@@ -133,13 +134,13 @@ fn failed_live_connects_in_a_row_take_a_path_out() {
         ("+ppp++", UP, None),
         ("+ppp++pp", UP, None),
         ("ppp", DOWN, PASSIVE),
-        ("+xxxxx", UP, None),
         ("+pppkkkk", DOWN, PASSIVE),
         ("+pppk+k+", UP, None),
         ("+ppp-k", DOWN, REFUSED),
         ("+ppp-kk", UP, None),
         ("k--kk", UP, None),
         ("+pppLBk", DOWN, PASSIVE),
+        ("+xxxxx", UP, None),
         ("+LpppB+", UP, None),
     ]);
     let mut state = PathState::new();
@@ -147,7 +148,6 @@ fn failed_live_connects_in_a_row_take_a_path_out() {
     assert_eq!(state.health(), UP, "0 counts none");
 }
 
-#[test]
 #[test]
 fn a_new_path_is_supposed_to_be_what_its_origin_was_until_its_first_probe() {
     let (well, ill) = (Standing::Well, Standing::Ill(Reason::CodeMismatch));
@@ -187,6 +187,7 @@ fn what_was_found_of_an_origin_outlives_its_link() {
     assert_eq!(furthest, ill(Reason::CodeMismatch));
 }
 
+#[test]
 fn the_report_shows_the_last_probe_that_counted() {
     let mut state = PathState::new();
     let interval = Duration::from_secs(7);
@@ -200,6 +201,8 @@ fn the_report_shows_the_last_probe_that_counted() {
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Seen {
     Good,
+    /// Over a kept connection, where only a new one counts.
+    Kept,
     Bad,
     Tunnel,
     Lost,
@@ -218,7 +221,7 @@ impl Model {
     fn read(&self, monitor: &Monitor) -> (bool, bool, Option<bool>) {
         let (mut out, mut waiting, mut verdict) = (false, false, None);
         for (index, (_, seen)) in self.seen.iter().enumerate() {
-            let past = || self.seen[..=index].iter().rev().map(|(_, seen)| *seen).filter(|seen| *seen != Seen::Back);
+            let past = || self.seen[..=index].iter().rev().map(|(_, seen)| *seen).filter(|seen| !matches!(seen, Seen::Back | Seen::Kept));
             let row = |what: Seen| past().take_while(|seen| *seen == what).count() as u32;
             let was_up = self.seen[..index].iter().any(|(_, seen)| *seen == Seen::Good);
             let was_ejected = self.seen[..index].iter().any(|(_, seen)| *seen == Seen::Ejected);
@@ -236,6 +239,7 @@ impl Model {
                     }
                 }
                 Seen::Ejected => (verdict, waiting) = (Some(false), false),
+                Seen::Kept => (out, waiting) = (false, false),
                 Seen::Tunnel => waiting = true,
                 Seen::Lost => (out, waiting) = (true, false),
                 Seen::Back => (out, waiting) = (false, waiting || out),
@@ -252,21 +256,22 @@ impl Model {
         }
     }
 
-    fn since(&self, started: u64, kinds: &[Seen]) -> bool {
-        self.seen.iter().any(|(at, seen)| *at > started && kinds.contains(seen))
-    }
-
     /// True if live traffic has taken it out and no probe has said anything bad since.
     fn is_ejected(&self, monitor: &Monitor) -> bool {
         let last = self.seen.iter().rev().find(|(_, seen)| matches!(seen, Seen::Bad | Seen::Ejected));
         self.read(monitor).2 == Some(false) && last.is_some_and(|(_, seen)| *seen == Seen::Ejected)
     }
 
+    fn since(&self, started: u64, kinds: &[Seen]) -> bool {
+        self.seen.iter().any(|(at, seen)| *at > started && kinds.contains(seen))
+    }
+
     fn step(&mut self, now: u64, event: Event, monitor: &Monitor) {
         let (out, _, verdict) = self.read(monitor);
         match event {
-            Event::Good(age) if self.since(now - age, &[Seen::Lost, Seen::Ejected]) => {}
-            Event::Good(_) => self.seen.push((now, Seen::Good)),
+            Event::Good(age) | Event::Kept(age) if self.since(now - age, &[Seen::Lost, Seen::Ejected]) => {}
+            Event::Kept(_) if self.is_ejected(monitor) => self.seen.push((now, Seen::Kept)),
+            Event::Good(_) | Event::Kept(_) => self.seen.push((now, Seen::Good)),
             Event::Bad(age) | Event::Tunnel(age)
                 if out || self.since(now - age, &[Seen::Lost, Seen::Back, Seen::Ejected]) => {}
             Event::Bad(_) => self.seen.push((now, Seen::Bad)),
@@ -292,6 +297,7 @@ impl Model {
 #[derive(Debug, Clone, Copy)]
 enum Event {
     Good(u64),
+    Kept(u64),
     Bad(u64),
     Tunnel(u64),
     Lost,
@@ -303,6 +309,7 @@ enum Event {
 fn events() -> impl Strategy<Value = Event> {
     prop_oneof![
         6 => (0_u64..4).prop_map(Event::Good),
+        2 => (0_u64..4).prop_map(Event::Kept),
         6 => (0_u64..4).prop_map(Event::Bad),
         1 => (0_u64..4).prop_map(Event::Tunnel),
         2 => Just(Event::Lost),
@@ -328,6 +335,7 @@ proptest! {
             model.step(now, event, &monitor);
             match event {
                 Event::Good(age) => state.observe(at(now - age), Outcome::Success(times()), &monitor),
+                Event::Kept(age) => state.observe(at(now - age), Outcome::StillAnswers(times()), &monitor),
                 Event::Bad(age) => {
                     state.observe(at(now - age), Outcome::Failure(Reason::ConnectRefused, times()), &monitor)
                 }
