@@ -10,7 +10,7 @@ use ipnetwork::IpNetwork;
 use protocol::id::{Name, Target};
 use rustls::pki_types::ServerName;
 
-pub use live::{FlowKey, Held, LinkLoad, Via};
+pub use live::{Answers, FlowKey, Held, LinkLoad, Via};
 
 /// A whole edge file, checked: no field can be wrong any more.
 #[derive(Debug, Clone)]
@@ -182,6 +182,8 @@ pub struct Pool {
     pub upstream: Upstream,
     /// How long an origin may take to begin its answer to a request that has been sent.
     pub response_timeout: Duration,
+    /// What a UDP session does whose origin does not answer any more.
+    pub on_unhealthy: OnUnhealthy,
     /// Never empty; names are unique in the pool.
     pub origins: Vec<Arc<Origin>>,
 }
@@ -228,6 +230,15 @@ pub enum Steering {
     Hash,
     /// Fewest open flows per weight.
     LeastConnections,
+}
+
+/// What a UDP session does that is not answered, and whose origin is unhealthy or silent while others of its pool answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnUnhealthy {
+    /// It stays where it is.
+    Stay,
+    /// It goes on elsewhere.
+    Move,
 }
 
 /// One server behind the edge.

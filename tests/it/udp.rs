@@ -311,6 +311,81 @@ fn udp_a_live_session_stays_where_it_is_when_the_verdict_flips() {
     assert_eq!(from(last).ask(b"who?"), b"first");
 }
 
+/// Two origins that say their names; the first one while it is not told to be silent.
+fn two_names(world: &World) -> (Arc<AtomicBool>, [UdpOrigin; 2]) {
+    let silent = Arc::new(AtomicBool::new(false));
+    let is_silent = silent.clone();
+    let first = UdpOrigin::start(world.free(), move |_| {
+        if is_silent.load(Ordering::SeqCst) { Vec::new() } else { vec![b"first".to_vec()] }
+    });
+    (silent, [first, UdpOrigin::names_itself(world.free(), "second")])
+}
+
+/// The first of many addresses whose sessions go to the origin of this name.
+fn client_of(edge: &Edge, listener: &str, name: &str) -> UdpClient {
+    let from = |last: u8| UdpClient::from(([127, 0, 0, last], 0).into(), edge.listener(listener));
+    let client = (1..60).map(from).find(|client| client.ask(b"who?") == name.as_bytes());
+    client.expect("hash spreads addresses")
+}
+
+/// Sends every 50 ms until somebody answers, and says who and after how long.
+fn answered_by(client: &UdpClient, limit: Duration) -> Option<(Vec<u8>, Duration)> {
+    let began = Instant::now();
+    wait::poll(limit, || {
+        client.send(b"who?");
+        client.receive(Duration::from_millis(50)).map(|answer| (answer, began.elapsed()))
+    })
+}
+
+#[test]
+fn udp_a_client_leaves_an_origin_that_is_silent_while_others_are_answered() {
+    let world = World::new();
+    let (silent, [first, second]) = two_names(&world);
+    let service = |name: &str, lines: &str| {
+        let lines = format!("steering = \"hash\"\n{lines}");
+        Service::udp(name).direct(first.address()).direct(second.address()).pool(&lines)
+    };
+    let edge = world
+        .edge("edge-1")
+        .service(&service("moves", ""))
+        .service(&service("stays", "on_unhealthy = \"stay\""))
+        .start();
+    let [moves, stays] = ["moves", "stays"].map(|listener| client_of(&edge, listener, "first"));
+    let alone = client_of(&edge, "moves", "second");
+    silent.store(true, Ordering::SeqCst);
+    assert_eq!(answered_by(&moves, Duration::from_secs(3)), None, "nobody else is answered: it may be the question");
+    let steady = SteadyUdp::start(alone);
+    let (answer, after) = answered_by(&moves, SOON).expect("it goes on elsewhere");
+    assert_eq!(answer, b"second");
+    assert!(after < Duration::from_secs(3), "{after:?}");
+    steady.wait_for(5);
+    assert_eq!(answered_by(&stays, Duration::from_secs(3)), None, "as it was told");
+    assert_eq!(counted(&edge, "underpass_sessions_moved_total", "moves"), 1);
+    silent.store(false, Ordering::SeqCst);
+    assert_eq!(answered_by(&stays, SOON).map(|(answer, _)| answer), Some(b"first".to_vec()));
+    assert_eq!(moves.ask(b"who?"), b"second", "it is answered where it is");
+}
+
+#[test]
+fn udp_a_client_leaves_an_origin_that_its_monitor_finds_silent() {
+    let world = World::new();
+    let (silent, [first, second]) = two_names(&world);
+    let service = Service::udp("who").monitor("asks").direct(first.address()).direct(second.address());
+    let edge = world
+        .edge("edge-1")
+        .udp_monitor("asks", "send = \"probe\"")
+        .service(&service.pool("steering = \"hash\""))
+        .start();
+    edge.wait_health("who-1", "healthy");
+    edge.wait_health("who-2", "healthy");
+    let client = client_of(&edge, "who", "first");
+    silent.store(true, Ordering::SeqCst);
+    edge.wait_reason("who-1", "udp_no_answer");
+    let (answer, after) = answered_by(&client, SOON).expect("it goes on elsewhere");
+    assert_eq!(answer, b"second");
+    assert!(after < Duration::from_secs(2), "{after:?}");
+}
+
 #[test]
 fn udp_source_affinity_keeps_an_address_where_its_first_session_went() {
     let world = World::new();

@@ -105,6 +105,7 @@ impl Group {
             connect_timeout: Duration::from_secs(5),
             upstream: crate::model::Upstream::Http1,
             response_timeout: Duration::from_secs(60),
+            on_unhealthy: crate::model::OnUnhealthy::Move,
             origins: self.origins.iter().map(origin).collect(),
         })
     }
@@ -139,7 +140,13 @@ impl World {
         let report = |via| {
             let Via::Link(link) = via else { panic!("no direct paths here") };
             let reason = (healths[&link] == Unhealthy).then_some(Reason::ConnectTimeout);
-            Some(PathReport { health: healths[&link], reason, proven: true, last: None, interval: Duration::from_secs(5) })
+            Some(PathReport {
+                health: healths[&link],
+                reason,
+                proven: true,
+                last: None,
+                interval: Duration::from_secs(5),
+            })
         };
         HealthView::build(&Sources {
             previous: &HealthView::default(),
@@ -393,7 +400,6 @@ fn unknown_origins_serve_only_if_none_is_healthy() {
 }
 
 #[test]
-#[test]
 fn nothing_unknown_is_chosen_before_a_pool_that_is_known_to_be_well() {
     let pools = |first: Health, second: Health| {
         let one = |health| group(Steering::Random, vec![at(0, 1.0, &[health]), at(1, 1.0, &[Unhealthy])]);
@@ -427,6 +433,7 @@ fn what_is_only_supposed_of_a_path_serves_where_nothing_better_is_known() {
     assert!(player.place(&view, 0).is_ok_and(|placed| !placed.path.proven));
 }
 
+#[test]
 fn a_suspect_link_is_passed_over_at_once() {
     let view = world(vec![weighted(Steering::RoundRobin, &[1.0, 1.0])]).view();
     let mut player = Player::new();
@@ -592,7 +599,6 @@ impl<'v> Left<'v> {
         self.in_pool(pool).any(|(_, path)| path.health == health)
     }
 
-    fn usable(&self, pool: usize) -> bool {
     fn sure(&self, pool: usize) -> bool {
         let PoolView { pool: configured, health, .. } = &self.view.pools[pool];
         self.usable(pool) && (configured.monitor.is_none() || self.has(pool, Healthy) && *health != PoolHealth::Unknown)
@@ -605,6 +611,7 @@ impl<'v> Left<'v> {
         pools.iter().filter(may).copied().collect()
     }
 
+    fn usable(&self, pool: usize) -> bool {
         self.view.pools[pool].health != PoolHealth::Critical && (self.has(pool, Healthy) || self.has(pool, Unknown))
     }
 }

@@ -12,9 +12,9 @@ use super::{
     grants::Grants,
     monitors::{Configured, Monitors},
     origin_tls::{self, Given},
-    words::{PROXY_VERSIONS, STEERINGS, UPSTREAMS, UpstreamWord},
+    words::{ON_UNHEALTHY, PROXY_VERSIONS, STEERINGS, UPSTREAMS, UpstreamWord},
 };
-use crate::model::{Check, Origin, Pool, ProxyVersion, Steering, Upstream};
+use crate::model::{Check, OnUnhealthy, Origin, Pool, ProxyVersion, Steering, Upstream};
 
 /// All pools.
 pub(super) type Pools = Named<Name, Arc<Pool>>;
@@ -37,6 +37,7 @@ pub(super) fn read(root: &Table<'_>, monitors: &Monitors, grants: &Grants, path:
         check_monitor(t, monitor, &upstream);
         let response_timeout =
             t.or("response_timeout", RESPONSE_TIMEOUT, |v| v.duration(RESPONSE_TIMEOUT_RANGE).map(|at| at.value));
+        let on_unhealthy = t.or("on_unhealthy", OnUnhealthy::Move, |v| v.word(&ON_UNHEALTHY));
         let proxy_protocol = t.optional("proxy_protocol").and_then(|v| v.word(&PROXY_VERSIONS));
         let origins = origins(t, (grants, proxy_protocol));
         let minimum_origins = minimum_origins(t, origins.count());
@@ -47,6 +48,7 @@ pub(super) fn read(root: &Table<'_>, monitors: &Monitors, grants: &Grants, path:
             connect_timeout,
             upstream,
             response_timeout,
+            on_unhealthy,
             name: name?.clone(),
             origins: origins.all()?,
         };

@@ -4,7 +4,7 @@
 use config::Words;
 use http::Method;
 
-use crate::model::{ListenProtocol, PoolSteering, ProxyVersion, Steering};
+use crate::model::{ListenProtocol, OnUnhealthy, PoolSteering, ProxyVersion, Steering};
 
 /// What a monitor speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -85,6 +85,9 @@ pub(super) const POOL_STEERINGS: Words<PoolSteering> = Words {
     ],
     later: &["dynamic_latency"],
 };
+
+pub(super) const ON_UNHEALTHY: Words<OnUnhealthy> =
+    Words { now: &[("move", OnUnhealthy::Move), ("stay", OnUnhealthy::Stay)], later: &[] };
 
 pub(super) const AFFINITY_TYPES: Words<AffinityType> = Words {
     now: &[("none", AffinityType::None), ("source", AffinityType::Source), ("cookie", AffinityType::Cookie)],

@@ -109,8 +109,9 @@ where
             Err(reason) => (Vec::new(), Some(reason)),
         };
         let flows = before.map_or_else(|| Arc::new(AtomicUsize::new(0)), |before| before.flows.clone());
+        let answers = before.map(|before| before.answers.clone()).unwrap_or_default();
         let health = origin_health(&paths);
-        OriginView { origin: origin.clone(), key: OriginKey::of(origin), health, flows, paths, unreachable }
+        OriginView { origin: origin.clone(), key: OriginKey::of(origin), health, flows, answers, paths, unreachable }
     };
     let origins: Vec<_> = pool.origins.iter().enumerate().map(view_of).collect();
     PoolView { pool: pool.clone(), health: pool_health(pool, &origins), origins }

@@ -13,7 +13,7 @@ use std::{
 use protocol::error::Reason;
 
 use super::key::{BalancerKey, OriginKey};
-use crate::model::{Catalog, Held, LinkLoad, Origin, Pool, Via};
+use crate::model::{Answers, Catalog, Held, LinkLoad, Origin, Pool, Via};
 
 /// Health of a path or an origin.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -84,6 +84,8 @@ pub struct OriginView {
     pub health: Health,
     /// Flows open to it from this edge; survives view changes.
     pub flows: Arc<AtomicUsize>,
+    /// When it last answered a session; survives view changes.
+    pub answers: Arc<Answers>,
     /// Every link whose routes cover it, or one direct path. Empty: `no_route` or `tunnel_down`.
     pub paths: Vec<PathView>,
     /// Why `paths` is empty.
@@ -103,10 +105,10 @@ pub struct PathView {
     pub health: Health,
     /// Why it is unhealthy.
     pub reason: Option<Reason>,
-    /// The last probe.
-    pub last: Option<ProbeTimes>,
     /// Found by its own probes or live traffic; until then its health is what its origin was last found to be.
     pub proven: bool,
+    /// The last probe.
+    pub last: Option<ProbeTimes>,
     /// The interval in force, longer than the monitor's when the link's probe cap stretches it.
     pub interval: Option<Duration>,
 }
@@ -145,8 +147,6 @@ impl PoolView {
         self.health != PoolHealth::Critical && self.origins.iter().any(can)
     }
 
-    /// True if a new flow could at least be sent on its way, as on a fallback pool whatever its health.
-    #[must_use]
     /// True if it serves and that is no mere hope: an origin that takes new flows is healthy, or nobody asks.
     #[must_use]
     pub fn serves_surely(&self) -> bool {
@@ -163,6 +163,8 @@ impl PoolView {
         }
     }
 
+    /// True if a new flow could at least be sent on its way, as on a fallback pool whatever its health.
+    #[must_use]
     pub fn can_be_tried(&self) -> bool {
         let can = |origin: &OriginView| {
             origin.origin.weight > 0.0 && origin.paths.iter().any(|path| path.load.is_placeable())
@@ -174,6 +176,14 @@ impl PoolView {
     #[must_use]
     pub fn flows(&self) -> usize {
         self.origins.iter().map(OriginView::flows).sum()
+    }
+}
+
+impl PathView {
+    /// True if something speaks against it.
+    #[must_use]
+    pub fn is_unhealthy(&self) -> bool {
+        self.health == Health::Unhealthy
     }
 }
 

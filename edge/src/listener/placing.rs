@@ -17,7 +17,7 @@ use crate::{
         BalancerKey, PathKey, Report,
         view::{Health, HealthView, OriginView, PathView, PoolView},
     },
-    model::{FlowKey, Held, Listener, Origin, Pool, Via},
+    model::{Answers, FlowKey, Held, Listener, Origin, Pool, Via},
     offramp::Opening,
 };
 
@@ -35,6 +35,8 @@ pub(super) struct Place {
     pub(super) origin: Arc<Origin>,
     /// The way there.
     pub(super) path: PathKey,
+    /// Where its answers are noted.
+    pub(super) answers: Arc<Answers>,
     /// The flow counts on its origin for as long as it lives.
     pub(super) held: Held,
     /// And on its link from now on, until its stream does: flows that arrive together must see each other.
@@ -68,10 +70,11 @@ impl Place {
     /// Takes what was placed out of its view.
     pub(super) fn take(placed: &Placed<'_>) -> Self {
         Self {
+            balancer: placed.balancer,
             pool: placed.pool.pool.clone(),
             origin: placed.origin.origin.clone(),
-            balancer: placed.balancer,
             path: PathKey { pool: placed.pool.pool.name.clone(), origin: placed.origin.key, via: placed.path.via },
+            answers: placed.origin.answers.clone(),
             held: placed.origin.hold(),
             _on_link: placed.path.load.hold(),
         }
@@ -97,8 +100,8 @@ impl Place {
         }
     }
 
-    /// Completes when the path is found unhealthy while another in its pool is healthy; not soon, for most answers need no
-    /// such watch.
+    /// Completes when the path is found unhealthy while its load balancer has a better one, in whichever pool; not soon, for
+    /// most answers need no such watch.
     pub(super) async fn has_better(&self, shared: &Shared) {
         time::sleep(WATCH_AFTER).await;
         let mut views = shared.view.clone();
@@ -123,6 +126,11 @@ impl<'a> Search<'a> {
     pub(super) fn new(shared: &'a Shared, listener: &'a Listener, source: SocketAddr) -> Self {
         let until = time::Instant::now() + PATIENCE;
         Self { shared, listener, flow: FlowKey { source }, tried: Tried::default(), until }
+    }
+
+    /// For a flow that has tried these places already.
+    pub(super) fn after(self, tried: Tried) -> Self {
+        Self { tried, ..self }
     }
 
     /// For a flow that has been here since then.
@@ -212,6 +220,16 @@ impl<'a> Search<'a> {
         }
     }
 
+    /// What was tried so far.
+    pub(super) fn into_tried(self) -> Tried {
+        self.tried
+    }
+
+    /// Leaves the place's origin alone, whichever way leads there.
+    pub(super) fn avoid_origin(&mut self, place: &Place, reason: Reason) {
+        self.tried.origin(place.path.origin, reason);
+    }
+
     /// Why the last attempt failed.
     pub(super) fn last(&self) -> Option<Reason> {
         self.tried.last()
@@ -226,9 +244,8 @@ const UNKNOWN: NoPlace = NoPlace { reason: Some(Reason::TunnelDown) };
 fn is_better_elsewhere(view: &HealthView, balancer: BalancerKey, path: &PathKey) -> bool {
     let Some(at) = view.load_balancers.iter().position(|lb| lb.key == balancer) else { return false };
     let lb = &view.catalog.load_balancers[at];
-    let is_own = |way: &Way<'_>| {
-        way.pool.pool.name == path.pool && way.origin.key == path.origin && way.path.via == path.via
-    };
+    let is_own =
+        |way: &Way<'_>| way.pool.pool.name == path.pool && way.origin.key == path.origin && way.path.via == path.via;
     let own = view.pools.iter().filter(|pool| pool.pool.name == path.pool).flat_map(ways);
     let usable = lb.pools.iter().map(|index| &view.pools[*index]).filter(|pool| pool.serves());
     let last_resort = lb.fallback_pool.iter().map(|index| &view.pools[*index]);
@@ -290,6 +307,10 @@ fn is_the_origins_own(reason: Reason) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{
+        health::{PathAt, PathReport, Sources},
+        routing::RouteTable,
+    };
 
     #[test]
     fn only_what_links_can_bring_back_is_waited_for() {
@@ -306,11 +327,6 @@ mod tests {
         assert!(!is_the_origins_own(Reason::LinkLost));
         assert!(!is_the_origins_own(Reason::PolicyDenied), "another connector may permit it");
     }
-}
-    use crate::{
-        health::{PathAt, PathReport, Sources},
-        routing::RouteTable,
-    };
 
     /// Pools `a` and `b`, and the fallback `c`; one direct origin each.
     fn view(healths: [Health; 3]) -> HealthView {
@@ -357,3 +373,4 @@ mod tests {
         assert!(!better([Unhealthy, Unknown, Unknown]), "nothing is known to be better");
         assert!(!better([Healthy, Healthy, Healthy]) && !better([Unknown, Healthy, Healthy]), "nothing is wrong here");
     }
+}

@@ -4,9 +4,10 @@ use std::{
     fmt,
     net::{IpAddr, SocketAddr},
     sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        Arc, OnceLock,
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
+    time::{Duration, Instant},
 };
 
 use protocol::id::LinkId;
@@ -77,6 +78,29 @@ impl Held {
 impl Drop for Held {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// When an origin last answered a session, whosever that was. Written by listeners.
+#[derive(Debug, Default)]
+pub struct Answers {
+    first: OnceLock<Instant>,
+    /// Milliseconds from the first to the last.
+    last_ms: AtomicU64,
+}
+
+impl Answers {
+    /// It has answered now.
+    pub fn note(&self, now: Instant) {
+        let since = now.saturating_duration_since(*self.first.get_or_init(|| now));
+        self.last_ms.fetch_max(u64::try_from(since.as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    /// True if it has answered later than this.
+    #[must_use]
+    pub fn is_after(&self, moment: Instant) -> bool {
+        let last = self.first.get().map(|first| *first + Duration::from_millis(self.last_ms.load(Ordering::Relaxed)));
+        last.is_some_and(|last| last > moment)
     }
 }
 

@@ -38,6 +38,7 @@ fn pool(text: &str, monitored: bool, minimum_origins: usize, origins: Vec<Arc<Or
         connect_timeout: Duration::from_secs(5),
         upstream: crate::model::Upstream::Http1,
         response_timeout: Duration::from_secs(60),
+        on_unhealthy: crate::model::OnUnhealthy::Move,
         origins,
     })
 }

@@ -221,7 +221,13 @@ impl Model {
     fn read(&self, monitor: &Monitor) -> (bool, bool, Option<bool>) {
         let (mut out, mut waiting, mut verdict) = (false, false, None);
         for (index, (_, seen)) in self.seen.iter().enumerate() {
-            let past = || self.seen[..=index].iter().rev().map(|(_, seen)| *seen).filter(|seen| !matches!(seen, Seen::Back | Seen::Kept));
+            let past = || {
+                self.seen[..=index]
+                    .iter()
+                    .rev()
+                    .map(|(_, seen)| *seen)
+                    .filter(|seen| !matches!(seen, Seen::Back | Seen::Kept))
+            };
             let row = |what: Seen| past().take_while(|seen| *seen == what).count() as u32;
             let was_up = self.seen[..index].iter().any(|(_, seen)| *seen == Seen::Good);
             let was_ejected = self.seen[..index].iter().any(|(_, seen)| *seen == Seen::Ejected);

@@ -3,6 +3,7 @@
 mod client;
 mod proof;
 mod session;
+mod silence;
 mod sources;
 mod table;
 

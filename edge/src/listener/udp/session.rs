@@ -1,8 +1,9 @@
-//! One UDP session: placed and opened as a flow, carried, and placed again with the next payload when its path dies.
+//! One UDP session: placed and opened as a flow, carried, and placed again with the next payload when its path dies or its
+//! origin falls silent.
 
 use std::{
     sync::{Arc, atomic::Ordering},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use net::{Front, Peer};
@@ -17,14 +18,19 @@ use tokio::sync::mpsc;
 use tokio_util::sync::DropGuard;
 use tracing::info;
 
-use super::{client::Life, sources::Standing};
+use super::{
+    client::Life,
+    silence::{self, Doubt, Silence},
+    sources::Standing,
+};
 use crate::{
+    balancer::Tried,
     listener::{
         Shared, millis,
         placing::{Place, Search, Told},
     },
     metrics::{FlowEnd, RefusedFlow},
-    model::{Held, Listener},
+    model::{Held, Listener, OnUnhealthy},
     offramp::{Early, Failure, Path},
 };
 
@@ -55,6 +61,9 @@ pub(super) struct Beginning {
 pub(super) struct Session {
     with: Beginning,
     place: Option<Place>,
+    silence: Silence,
+    /// Where nobody has answered it since it was answered last.
+    silent: Tried,
     totals: Totals,
     story: Story,
 }
@@ -87,7 +96,7 @@ impl Session {
     pub(super) fn new(with: Beginning) -> Self {
         let place = Search::new(&with.shared, &with.listener, with.peer.source).look();
         let totals = with.shared.metrics.totals(&with.listener.name);
-        Self { with, place, totals, story: Story::default() }
+        Self { with, place, silence: Silence::default(), silent: Tried::default(), totals, story: Story::default() }
     }
 
     /// The worker of the link it is placed on.
@@ -117,6 +126,7 @@ impl Session {
             match self.carry_over(path, &place).await {
                 Over::Again(packet, next) => {
                     self.story.moved += 1;
+                    self.silence.begins_anew();
                     self.with.shared.metrics.session_moved(&self.with.listener.name);
                     self.place = next.or_else(|| self.elsewhere(&place));
                     first = packet;
@@ -185,6 +195,37 @@ impl Session {
         search.look_near(place)
     }
 
+    /// A place where the session's payloads may be answered, if nobody answers them here.
+    fn away_from_silence(&mut self, place: &Place) -> Option<Place> {
+        if place.pool.on_unhealthy == OnUnhealthy::Stay {
+            return None;
+        }
+        let now = Instant::now();
+        let since = self.silence.looks(now)?;
+        let doubt = silence::doubt(&self.with.shared.view.borrow().clone(), place, since);
+        if !self.silence.leaves(now, doubt) {
+            return None;
+        }
+        let tried = std::mem::take(&mut self.silent);
+        // Where it has been everywhere in vain, it begins anew.
+        let next = self.tried_elsewhere(place, doubt, tried);
+        let next = next.or_else(|| self.tried_elsewhere(place, doubt, Tried::default()))?;
+        self.silence.moved();
+        Some(next)
+    }
+
+    fn tried_elsewhere(&mut self, place: &Place, doubt: Doubt, tried: Tried) -> Option<Place> {
+        let mut search = Search::new(&self.with.shared, &self.with.listener, self.with.peer.source).after(tried);
+        match doubt {
+            // Another path may reach the origin.
+            Doubt::Ill => search.avoid(place, Reason::UdpNoAnswer),
+            Doubt::OnlySilent | Doubt::None => search.avoid_origin(place, Reason::UdpNoAnswer),
+        }
+        let next = search.look_near(place);
+        self.silent = search.into_tried();
+        next
+    }
+
     async fn carry_over(&mut self, mut path: Path, place: &Place) -> Over {
         let (mut alive, mut answered) = (true, false);
         loop {
@@ -198,7 +239,8 @@ impl Session {
                         return Over::Again(packet, None);
                     }
                     // A path that may recover is left only for a better one.
-                    if !path.is_sound() && let Some(next) = self.elsewhere(place) {
+                    let better = if path.is_sound() { self.away_from_silence(place) } else { self.elsewhere(place) };
+                    if let Some(next) = better {
                         path.finish();
                         return Over::Again(packet, Some(next));
                     }
@@ -219,7 +261,7 @@ impl Session {
                             let Some(payload) = path.try_next() else { break };
                             self.answer(&payload);
                         }
-                        self.with.life.answered();
+                        self.heard(place);
                     }
                     Event::Ended(SessionEnd::Cut(StreamCode::Unreachable)) => {
                         self.story.reason = Some(Reason::ConnectRefused);
@@ -232,6 +274,14 @@ impl Session {
         }
     }
 
+    /// The origin has answered.
+    fn heard(&mut self, place: &Place) {
+        self.with.life.answered();
+        self.silence.answered();
+        self.silent = Tried::default();
+        place.answers.note(Instant::now());
+    }
+
     fn send(&mut self, path: &mut Path, packet: Packet) {
         self.note_up(packet.payload().len());
         if let Err(why) = path.send(packet) {
@@ -240,6 +290,7 @@ impl Session {
     }
 
     fn note_up(&mut self, bytes: usize) {
+        self.silence.asked(Instant::now());
         self.with.standing.heard(bytes);
         self.story.packets[UP] += 1;
         self.story.bytes[UP] += bytes as u64;
