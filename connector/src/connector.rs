@@ -26,7 +26,7 @@ use crate::{
     config::Config,
     link::{self, Dialler, EnrolError, Links, Renewal, Supervisor},
     metrics::{Metrics, Process},
-    serve::{Host, Policy, Resolver, Rules, Service},
+    serve::{Host, Policy, Racer, Resolver, Rules, Service},
 };
 
 /// What a connector is started with.
@@ -113,6 +113,7 @@ async fn serve(start: Start, vital: Vital) -> Result<(), ConnectorError> {
         policy: policy(&config, listening),
         network: network.clone(),
         resolver,
+        racer: Racer::default(),
         metrics,
         denials: Sparing::default(),
     });

@@ -25,7 +25,7 @@ use std::{
 
 use arc_swap::ArcSwap;
 use bytes::{BufMut, Bytes, BytesMut};
-use net::{Network, Resolver, Socket};
+use net::{Network, Racer, Resolver, Socket};
 use protocol::{
     error::{Reason, StreamCode},
     id::{Host, LinkId, Name},
@@ -51,6 +51,7 @@ const REPLY_SLACK: Duration = Duration::from_millis(250);
 pub struct Offramp {
     network: Arc<dyn Network>,
     resolver: Resolver,
+    racer: Racer,
     links: watch::Receiver<Arc<LinksView>>,
     tls: Arc<ArcSwap<TlsTable>>,
 }
@@ -210,7 +211,7 @@ impl Offramp {
     /// An off-ramp over these links and this network.
     #[must_use]
     pub fn new(network: Arc<dyn Network>, links: watch::Receiver<Arc<LinksView>>) -> Self {
-        Self { network, resolver: Resolver::system(), links, tls: Arc::default() }
+        Self { network, resolver: Resolver::system(), racer: Racer::default(), links, tls: Arc::default() }
     }
 
     /// Reads what the TLS settings of a catalog name.
@@ -272,7 +273,7 @@ impl Offramp {
 
     async fn dial(&self, opening: Opening<'_>, first: &mut First<'_>) -> Result<Opened, Failure> {
         let started = Instant::now();
-        let dialled = time::timeout(opening.wait, self.dial_any(opening.origin)).await;
+        let dialled = time::timeout(opening.wait, self.dial_any(opening.origin, opening.wait)).await;
         let late = || refused(Reason::ConnectTimeout, "no answer in time");
         let socket = dialled.unwrap_or_else(|_| Err(late()))?;
         // A fresh socket has room for so little; what it should not take goes with the client's bytes.
@@ -280,16 +281,16 @@ impl Offramp {
         Ok(Opened { carrier: Carrier::Direct(socket), connect: started.elapsed() })
     }
 
-    async fn dial_any(&self, origin: &Origin) -> Result<Socket, Failure> {
-        let mut last = refused(Reason::DnsFailed, "the name has no address");
-        for ip in self.addresses(&origin.address.host).await? {
-            let address = SocketAddr::new(ip, origin.address.port);
-            match self.network.dial(address).await {
-                Ok(socket) => return Ok(socket),
-                Err(error) => last = Failure::Refused(Reason::of_dial(&error), format!("{address}: {error}")),
-            }
-        }
-        Err(last)
+    /// Of several addresses the first that accepts.
+    async fn dial_any(&self, origin: &Origin, wait: Duration) -> Result<Socket, Failure> {
+        let started = Instant::now();
+        let addresses = self.addresses(&origin.address.host).await?;
+        let left = wait.saturating_sub(started.elapsed());
+        let at = |ip| SocketAddr::new(ip, origin.address.port);
+        self.racer.race(addresses, left, |ip| self.network.dial(at(ip))).await.map_err(|last| match last {
+            Some((ip, error)) => Failure::Refused(Reason::of_dial(&error), format!("{}: {error}", at(ip))),
+            None => refused(Reason::DnsFailed, "the name has no address"),
+        })
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::{
     io::{ErrorKind, Read, Write},
-    net::{Shutdown, TcpStream},
+    net::{IpAddr, Ipv6Addr, Shutdown, SocketAddr, TcpStream},
     sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
@@ -10,7 +10,10 @@ use std::{
 use underpass_tests::harness::{
     Connector, Edge, Origin, Service, Vnet, World,
     client::{self, Pattern},
-    origin::{self, Ending, habits},
+    origin::{
+        self, Ending,
+        habits::{self, FullQueue},
+    },
     service::any_port,
     wait,
 };
@@ -192,6 +195,41 @@ fn an_origin_may_be_a_name_that_the_connector_resolves() {
 
     assert_eq!(client::listen_to(edge.listener("named")).expect("it answers"), "by name");
     assert_eq!(origin.accepted(), 1);
+}
+
+#[test]
+fn a_name_serves_while_one_of_its_addresses_is_silent() {
+    let world = World::new();
+    let (v4, v6) = (IpAddr::from([127, 0, 0, 1]), IpAddr::from(Ipv6Addr::LOCALHOST));
+    // Whichever the resolver has first: it is silent in one of the two.
+    let named: Vec<_> = [("six", v6, v4), ("four", v4, v6)]
+        .into_iter()
+        .map(|(name, good, silent)| {
+            let origin = habits::names_itself(SocketAddr::new(good, 0), name);
+            let port = origin.address().port();
+            (name, format!("localhost:{port}"), origin, FullQueue::at(SocketAddr::new(silent, port)))
+        })
+        .collect();
+    let routes = ["127.0.0.0/8", "::1/128"];
+    let granted = routes.map(|cidr| format!("{{ vnet = \"prod\", cidr = \"{cidr}\" }}")).join(", ");
+    let file = world.edge("edge-1").raw(&format!("[[connector]]\nname = \"dc1\"\nroutes = [{granted}]"));
+    let file = named.iter().fold(file, |file, (name, at, ..)| {
+        let direct = Service::tcp(&format!("{name}-direct")).target(None, at);
+        file.service(&direct).service(&Service::tcp(&format!("{name}-tunnel")).target(Some("prod"), at))
+    });
+    let edge = file.start();
+    let connector = routes.iter().fold(world.connector("dc1"), |file, cidr| file.route("prod", cidr));
+    let _dc1 = connector.allow("127.0.0.0/8:*").allow("[::1/128]:*").start(&[&edge]);
+    for (name, ..) in &named {
+        for way in ["direct", "tunnel"] {
+            for again in [false, true] {
+                let began = Instant::now();
+                let answer = client::listen_to(edge.listener(&format!("{name}-{way}"))).expect("it answers");
+                assert_eq!(answer, *name, "{way}");
+                assert!(began.elapsed() < Duration::from_secs(1), "{name} {way} {again}: {:?}", began.elapsed());
+            }
+        }
+    }
 }
 
 #[test]

@@ -5,7 +5,7 @@ mod policy;
 mod tcp;
 mod udp;
 
-pub use net::Resolver;
+pub use net::{Racer, Resolver};
 pub use policy::{Denied, Host, Policy, Rules};
 
 use std::{sync::Arc, time::Duration};
@@ -35,6 +35,8 @@ pub struct Service {
     pub policy: Policy,
     /// Names, inside the private network.
     pub resolver: Resolver,
+    /// Which of a name's addresses is dialled first.
+    pub racer: Racer,
     /// What is counted.
     pub metrics: Metrics,
     /// How often edges asked for what is not permitted.

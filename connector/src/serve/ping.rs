@@ -1,6 +1,6 @@
 //! One echo request: permit, ask the host, reply. Nothing is carried.
 
-use std::time::Duration;
+use std::{net::SocketAddr, time::Duration};
 
 use protocol::{
     error::{Reason, StreamCode},
@@ -22,7 +22,7 @@ pub(super) async fn serve(service: &Service, open: OpenPing, mut stream: Stream)
     let target = Target { host, port: NO_PORT };
     let late = || Refused { reason: Reason::IcmpTimeout, text: "no answer in time".to_owned() };
     let asked = tokio::select! {
-        asked = time::timeout(wait, ask(service, &vnet, &target)) => asked.unwrap_or_else(|_| Err(late())),
+        asked = time::timeout(wait, ask(service, &vnet, &target, wait)) => asked.unwrap_or_else(|_| Err(late())),
         // The edge no longer waits.
         _ = stream.send.stopped() => return stream.cut(StreamCode::Cancelled),
     };
@@ -38,17 +38,13 @@ pub(super) async fn serve(service: &Service, open: OpenPing, mut stream: Stream)
     }
 }
 
-/// Permits and asks; of several permitted addresses the first that there is a way to.
-async fn ask(service: &Service, vnet: &Name, target: &Target) -> Result<Duration, Refused> {
-    let mut last = None;
-    for address in permitted(service, vnet, target).await? {
-        match service.network.ping(address.ip()).await {
-            Ok(took) => return Ok(took),
-            Err(error) => {
-                let text = format!("{}: {error}", address.ip());
-                last = Some(Refused { reason: Reason::of_ping(&error), text });
-            }
-        }
-    }
-    Err(last.unwrap_or(Refused { reason: Reason::DnsFailed, text: "the name has no address".to_owned() }))
+/// Permits and asks; of several permitted addresses the first that answers.
+async fn ask(service: &Service, vnet: &Name, target: &Target, wait: Duration) -> Result<Duration, Refused> {
+    let addresses = permitted(service, vnet, target).await?;
+    let ips = addresses.iter().map(SocketAddr::ip).collect();
+    let asked = service.racer.race(ips, wait, |ip| service.network.ping(ip)).await;
+    asked.map_err(|last| match last {
+        Some((ip, error)) => Refused { reason: Reason::of_ping(&error), text: format!("{ip}: {error}") },
+        None => Refused { reason: Reason::DnsFailed, text: "the name has no address".to_owned() },
+    })
 }

@@ -64,14 +64,17 @@ pub(super) async fn refuse(service: &Service, (vnet, target): (&Name, &Target), 
 
 /// Permits and dials; of several permitted addresses the first that accepts.
 async fn dial(service: &Service, open: &OpenTcp) -> Result<Socket, Refused> {
-    let mut last = None;
-    for address in permitted(service, &open.vnet, &open.target).await? {
-        match service.network.dial(address).await {
-            Ok(socket) => return Ok(socket),
-            Err(error) => last = Some(Refused { reason: Reason::of_dial(&error), text: format!("{address}: {error}") }),
-        }
-    }
-    Err(last.unwrap_or(Refused { reason: Reason::DnsFailed, text: format!("{} has no address", open.target) }))
+    let started = Instant::now();
+    let addresses = permitted(service, &open.vnet, &open.target).await?;
+    let left = open.wait.saturating_sub(started.elapsed());
+    // A map changes addresses, never ports.
+    let at = |ip| SocketAddr::new(ip, open.target.port);
+    let ips = addresses.iter().map(SocketAddr::ip).collect();
+    let dialled = service.racer.race(ips, left, |ip| service.network.dial(at(ip))).await;
+    dialled.map_err(|last| match last {
+        Some((ip, error)) => Refused { reason: Reason::of_dial(&error), text: format!("{}: {error}", at(ip)) },
+        None => Refused { reason: Reason::DnsFailed, text: format!("{} has no address", open.target) },
+    })
 }
 
 pub(super) async fn permitted(service: &Service, vnet: &Name, target: &Target) -> Result<Vec<SocketAddr>, Refused> {

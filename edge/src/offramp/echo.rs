@@ -35,22 +35,20 @@ impl Offramp {
                 Ok(opened.connect)
             }
             (Via::Direct, None) => {
-                let asked = time::timeout(opening.wait, self.ask_any(opening.origin)).await;
+                let asked = time::timeout(opening.wait, self.ask_any(opening.origin, opening.wait)).await;
                 asked.unwrap_or_else(|_| Err(refused(Reason::IcmpTimeout, "no answer in time")))
             }
             (Via::Link(_), None) | (Via::Direct, Some(_)) => Err(refused(Reason::NoRoute, "the origin has moved")),
         }
     }
 
-    /// Of several addresses, the first that there is a way to.
-    async fn ask_any(&self, origin: &Origin) -> Result<Duration, Failure> {
-        let mut last = refused(Reason::DnsFailed, "the name has no address");
-        for ip in self.addresses(&origin.address.host).await? {
-            match self.network.ping(ip).await {
-                Ok(took) => return Ok(took),
-                Err(error) => last = Failure::Refused(Reason::of_ping(&error), format!("{ip}: {error}")),
-            }
-        }
-        Err(last)
+    /// Of several addresses, the first that answers.
+    async fn ask_any(&self, origin: &Origin, wait: Duration) -> Result<Duration, Failure> {
+        let addresses = self.addresses(&origin.address.host).await?;
+        let asked = self.racer.race(addresses, wait, |ip| self.network.ping(ip)).await;
+        asked.map_err(|last| match last {
+            Some((ip, error)) => Failure::Refused(Reason::of_ping(&error), format!("{ip}: {error}")),
+            None => refused(Reason::DnsFailed, "the name has no address"),
+        })
     }
 }

@@ -150,17 +150,17 @@ impl FullQueue {
     /// If the address is taken.
     #[must_use]
     pub fn at(at: SocketAddr) -> Self {
-        let socket = || Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket can be made");
-        let at = SockAddr::from(at);
+        let socket = || Socket::new(Domain::for_address(at), Type::STREAM, None).expect("a socket can be made");
+        let address = SockAddr::from(at);
         let listener = socket();
         listener.set_reuse_address(true).expect("a socket can be told so");
-        listener.bind(&at).expect("the address is free");
+        listener.bind(&address).expect("the address is free");
         listener.listen(0).expect("a bound socket listens");
         // A backlog of 0 still takes one; the rest wait in SYN_SENT and see to it that it stays full.
         let knock = || {
             let client = socket();
             client.set_nonblocking(true).expect("a socket can be told not to block");
-            let _ = client.connect(&at);
+            let _ = client.connect(&address);
             client
         };
         Self { _listener: listener, _queued: std::iter::repeat_with(knock).take(4).collect() }
