@@ -7,7 +7,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream},
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, atomic::AtomicU16},
     time::Duration,
 };
 
@@ -71,7 +71,12 @@ pub(crate) struct Origins {
     _cache: Server,
     /// Sends everything back.
     pub(crate) transfer: Origin,
-    _dns: Server,
+    /// dnsmasq, two of it.
+    pub(crate) dns: Vec<Server>,
+    /// The only origin of a pool that `web` stands in for.
+    pub(crate) spare: Origin,
+    /// What it answers with.
+    pub(crate) spare_code: Arc<AtomicU16>,
     pour: Origin,
 }
 
@@ -286,6 +291,7 @@ impl Drop for Lab {
         self.site_a.inside(|| {
             self.origins.transfer.stop();
             self.origins.pour.stop();
+            self.origins.spare.stop();
         });
     }
 }
@@ -321,7 +327,7 @@ fn bridge(netns: &Netns, name: &str, address: &str) {
 fn site_network() -> Netns {
     let netns = Netns::new();
     bridge(&netns, "lan0", "10.7.0.10/24");
-    for host in 11..=15 {
+    for host in 11..=17 {
         netns.ip(&format!("addr add 10.7.0.{host}/24 dev lan0"));
     }
     netns
@@ -344,12 +350,15 @@ fn start_web(world: &World, index: usize) -> Server {
 
 fn origins(world: &World) -> (Origins, Arrived) {
     let arrived = Arrived::default();
+    let (spare, spare_code) = habits::http(site(17, 80), "spare");
     let origins = Origins {
         web: vec![start_web(world, 0), start_web(world, 1)],
         database: servers::postgres(world, site(12, 5432)),
         _cache: servers::redis(world, site(15, 6379)),
         transfer: transfer(site(13, 7000), arrived.clone()),
-        _dns: servers::dnsmasq(world, site(14, 53)),
+        dns: vec![servers::dnsmasq(world, site(14, 53)), servers::dnsmasq(world, site(16, 53))],
+        spare,
+        spare_code,
         pour: habits::pours(site(15, 9000), 1 << 32),
     };
     (origins, arrived)
@@ -386,7 +395,7 @@ fn services() -> Vec<(Service, u16)> {
         (Service::http("web-b").monitor("web").target(Some("b"), &site(10, 80).to_string()), ports::WEB_B),
         (a(Service::tcp("transfer").monitor("tcp"), 13, 7000), ports::TRANSFER),
         (a(Service::tcp("database").monitor("tcp"), 12, 5432), ports::DATABASE),
-        (a(Service::udp("dns").monitor("dns"), 14, 53), ports::DNS),
+        (a(a(Service::udp("dns").monitor("dns"), 14, 53), 16, 53), ports::DNS),
         (a(Service::tcp("cache").listener("max_connections = 12000").monitor("tcp"), 15, 6379), ports::CACHE),
         (a(Service::tcp("pour").monitor("tcp"), 15, 9000), ports::POUR),
     ]
@@ -410,10 +419,21 @@ fn start_edges(world: &World, core: &Netns, disk: &SmallDisk, clock: Clock) -> V
         let file = services().iter().fold(settings(file, clock), |file, (service, port)| {
             file.service_at(service, SocketAddr::new(address, *port))
         });
-        let edge = netns.inside(|| file.start());
+        let edge = netns.inside(|| file.raw(&spare(address)).start());
         edges.push(EdgeHost { netns, edge });
     }
     edges
+}
+
+/// A load balancer whose first pool has one origin, and whose second is `web`.
+fn spare(edge: IpAddr) -> String {
+    let (origin, port) = (site(17, 80), ports::SPARE);
+    format!(
+        "[[pool]]\nname = \"spare\"\nmonitor = \"web\"\n\
+         [[pool.origin]]\nname = \"spare-1\"\nvnet = \"a\"\naddress = \"{origin}\"\n\
+         [[load_balancer]]\nname = \"spare\"\npools = [\"spare\", \"web\"]\n\
+         [[listener]]\nname = \"spare\"\nprotocol = \"http\"\nlisten = \"{edge}:{port}\"\nload_balancer = \"spare\"\n"
+    )
 }
 
 fn settings(file: EdgeFile, clock: Clock) -> EdgeFile {

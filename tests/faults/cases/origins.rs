@@ -3,7 +3,12 @@
 use std::{
     io::{BufRead, BufReader, Write},
     net::SocketAddr,
-    time::Duration,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread,
+    time::{Duration, Instant},
 };
 
 use underpass_tests::harness::{
@@ -14,7 +19,10 @@ use underpass_tests::harness::{
 };
 
 use super::{Case, Stage};
-use crate::lab::PROBED_OUT;
+use crate::{
+    lab::{PROBED_OUT, edge_address},
+    load::{get, ports},
+};
 
 /// How late a slow origin answers.
 const SLOW: Duration = Duration::from_secs(2);
@@ -23,6 +31,8 @@ const LONGER_THAN_CLIENTS_WAIT: Duration = Duration::from_secs(12);
 /// A flapping origin is up for as long as a probe's interval, then down for as long.
 const FLAP: Duration = Duration::from_millis(500);
 const FLAPS: usize = 10;
+/// How often somebody asks while a connector joins.
+const ASK_EVERY: Duration = Duration::from_millis(5);
 
 pub(super) fn cases() -> Vec<Case> {
     vec![
@@ -45,6 +55,25 @@ pub(super) fn cases() -> Vec<Case> {
             .leaves(PROBED_OUT)
             .strike(|stage| stand_in(stage, resetting))
             .heal(stand_aside),
+        Case::new("origin-refuses-new", "origin that serves who is connected and refuses new connections, one of two")
+            .cuts_nothing()
+            .leaves(PROBED_OUT)
+            .strike(refuse_new)
+            .heal(|stage| stage.lab.site_a.nft("delete table ip fault")),
+        Case::new("udp-origin-hung", "UDP origin that answers nothing, one of two")
+            .hold(Duration::from_secs(6))
+            .leaves(PROBED_OUT)
+            .strike(|stage| stage.lab.origins.dns[0].process.signal(Signal::STOP))
+            .heal(|stage| stage.lab.origins.dns[0].process.signal(Signal::CONT)),
+        Case::new("replica-joins", "a connector joins a pool whose origin is ill, while the next pool is well")
+            .hold(Duration::ZERO)
+            .recovers_in_its_time()
+            .prepare(fall_ill)
+            .strike(join)
+            .heal(|stage| {
+                stage.guest = None;
+                stage.lab.origins.spare_code.store(200, Ordering::SeqCst);
+            }),
         Case::new("origin-flaps", "origin flapping at the probe's own period, one of two")
             .hold(Duration::ZERO)
             .strike(flap),
@@ -61,6 +90,62 @@ fn flap(stage: &mut Stage) {
         wait::pass(FLAP);
         stage.lab.restart_web(0);
         wait::pass(FLAP);
+    }
+}
+
+/// Whoever is connected goes on; who begins to connect is sent away.
+fn refuse_new(stage: &mut Stage) {
+    let at = stage.lab.origins.web[0].address;
+    stage.lab.site_a.nft(&format!(
+        "add table ip fault; add chain ip fault in {{ type filter hook input priority 0; }}; \
+         add rule ip fault in ip daddr {} tcp dport {} tcp flags & (syn | ack) == syn reject with tcp reset",
+        at.ip(),
+        at.port()
+    ));
+}
+
+/// The first pool's only origin answers 500, and both edges know.
+fn fall_ill(stage: &mut Stage) {
+    stage.lab.origins.spare_code.store(500, Ordering::SeqCst);
+    for host in &stage.lab.edges {
+        host.netns.inside(|| host.edge.wait_reason("spare-1", "code_mismatch"));
+    }
+}
+
+/// A third connector brings new paths to it. Requests of that time must not meet it.
+fn join(stage: &mut Stage) {
+    let stop = Arc::new(AtomicBool::new(false));
+    let asking = (0..stage.lab.edges.len()).map(|edge| {
+        let stopped = stop.clone();
+        let at = SocketAddr::new(edge_address(edge), ports::SPARE);
+        thread::spawn(move || {
+            let mut failed = Vec::new();
+            let (mut next, mut asked) = (Instant::now(), 0);
+            while !stopped.load(Ordering::SeqCst) {
+                wait::beat(&mut next, ASK_EVERY);
+                asked += 1;
+                match get(at) {
+                    Ok(200) => {}
+                    Ok(code) => failed.push(code.to_string()),
+                    Err(error) => failed.push(error.to_string()),
+                }
+            }
+            (asked, failed)
+        })
+    });
+    let asking: Vec<_> = asking.collect();
+    let guest = stage.lab.start_replica(4, "dc-c");
+    for host in &stage.lab.edges {
+        host.netns.inside(|| host.edge.wait_links("dc-c", 2));
+    }
+    // By then every new path has been probed.
+    wait::pass(Duration::from_secs(2));
+    stage.guest = Some(guest);
+    stop.store(true, Ordering::SeqCst);
+    for asked in asking {
+        let (asked, failed): (usize, Vec<String>) = asked.join().expect("asking does not panic");
+        stage.notes.push(format!("{} of {asked} requests failed as it joined", failed.len()));
+        stage.amiss.extend(failed.into_iter().take(1).map(|first| format!("a request met the ill origin: {first}")));
     }
 }
 

@@ -34,6 +34,8 @@ pub(crate) mod ports {
     pub(crate) const WEB: u16 = 80;
     /// HTTP to site B.
     pub(crate) const WEB_B: u16 = 8080;
+    /// HTTP to site A, behind a pool of its own.
+    pub(crate) const SPARE: u16 = 8081;
     /// Long transfers.
     pub(crate) const TRANSFER: u16 = 7000;
     /// PostgreSQL.
@@ -44,6 +46,14 @@ pub(crate) mod ports {
     pub(crate) const CACHE: u16 = 6379;
     /// Pours bytes for as long as they are taken.
     pub(crate) const POUR: u16 = 9000;
+}
+
+/// The status code of one GET at this address on a connection of its own.
+///
+/// # Errors
+/// What broke it.
+pub(crate) fn get(at: SocketAddr) -> std::io::Result<u16> {
+    web::get(at)
 }
 
 /// Numbers that no two questions of a run share.

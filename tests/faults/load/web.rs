@@ -41,6 +41,11 @@ pub(super) fn post(client: &Client, every: Duration) {
     });
 }
 
+/// One GET at this address; its status code.
+pub(super) fn get(at: SocketAddr) -> io::Result<u16> {
+    exchange(&mut None, at, "GET", (fresh_id(), 0)).map(|answer| answer.code)
+}
+
 fn ask(connection: &mut Option<BufReader<TcpStream>>, client: &Client, method: &str, body: usize) -> Outcome {
     let id = fresh_id();
     match exchange(connection, client.at, method, (id, body)) {
