@@ -2,7 +2,7 @@
 //! and publishes the view.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::HashMap,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -28,7 +28,7 @@ use super::{
     rollup::{LinkFacts, PathAt, Sources},
     schedule,
     state::{Outcome, PathState, Standing, Transition},
-    view::{Health, HealthView, PoolView},
+    view::{Health, HealthView},
 };
 use crate::{
     metrics::Metrics,
@@ -331,11 +331,7 @@ impl Board {
 /// What is remembered of origins without a path: that one was ill. The first path back does not make a dead origin look
 /// like one that may serve. That one was well says little after an absence.
 fn absent(view: &HealthView, known: HashMap<OriginAt, Standing>) -> HashMap<OriginAt, Standing> {
-    let without_path = |pool: &PoolView| {
-        let origins = pool.origins.iter().filter(|origin| origin.paths.is_empty());
-        origins.map(|origin| (pool.pool.name.clone(), origin.key)).collect::<Vec<_>>()
-    };
-    let lost: HashSet<_> = view.pools.iter().flat_map(without_path).collect();
+    let lost = view.without_path();
     known.into_iter().filter(|(at, standing)| matches!(standing, Standing::Ill(_)) && lost.contains(at)).collect()
 }
 

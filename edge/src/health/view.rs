@@ -3,6 +3,7 @@
 //! Data and what can be read off it. How it comes about is the roll-up's business.
 
 use std::{
+    collections::HashSet,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -10,7 +11,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use protocol::error::Reason;
+use protocol::{error::Reason, id::Name};
 
 use super::key::{BalancerKey, OriginKey};
 use crate::model::{Answers, Catalog, Held, LinkLoad, Origin, Pool, Via};
@@ -98,7 +99,7 @@ pub struct PathView {
     /// Which way.
     pub via: Via,
     /// Connector that holds the link; absent for a direct path.
-    pub connector: Option<protocol::id::Name>,
+    pub connector: Option<Name>,
     /// Load and state of the link; of its own for a direct path. Survives view changes.
     pub load: Arc<LinkLoad>,
     /// By its own probes.
@@ -137,6 +138,18 @@ pub struct BalancerView {
     pub health: BalancerHealth,
     /// Index into [`HealthView::pools`] of the pool a new flow would go to with steering `off`.
     pub serving_pool: Option<usize>,
+}
+
+impl HealthView {
+    /// The origins that no path leads to, with their pools.
+    #[must_use]
+    pub fn without_path(&self) -> HashSet<(Name, OriginKey)> {
+        let of_pool = |pool: &PoolView| {
+            let lost = pool.origins.iter().filter(|origin| origin.paths.is_empty());
+            lost.map(|origin| (pool.pool.name.clone(), origin.key)).collect::<Vec<_>>()
+        };
+        self.pools.iter().flat_map(of_pool).collect()
+    }
 }
 
 impl PoolView {
