@@ -47,7 +47,7 @@ struct World {
     edge: MemoryHost,
     client: MemoryHost,
     stop: CancellationToken,
-    reloads: Option<mpsc::Sender<edge::model::Config>>,
+    reloads: Option<mpsc::Sender<edge::edge::Reload>>,
     running: Vec<JoinHandle<Result<(), String>>>,
 }
 
@@ -102,7 +102,8 @@ impl World {
     }
 
     fn reload(&self, file: &str) {
-        let told = self.reloads.as_ref().expect("the edge runs").try_send(self.config(file));
+        let reload = edge::edge::Reload::Settings(Box::new(self.config(file)));
+        let told = self.reloads.as_ref().expect("the edge runs").try_send(reload);
         told.expect("the edge takes it");
     }
 
