@@ -184,6 +184,8 @@ pub struct Pool {
     pub response_timeout: Duration,
     /// What a UDP session does whose origin does not answer any more.
     pub on_unhealthy: OnUnhealthy,
+    /// How long a connection to an origin is kept without a request; absent: as long as suits what is spoken there.
+    pub upstream_idle_timeout: Option<Duration>,
     /// Never empty; names are unique in the pool.
     pub origins: Vec<Arc<Origin>>,
 }

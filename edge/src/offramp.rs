@@ -11,6 +11,7 @@ mod tls;
 mod wire;
 
 pub use session::{Early, Path};
+pub use settings::Server;
 pub use speaking::{Sender, Speaking, Speech};
 pub use tls::{Tls, TlsError, TlsTable};
 pub use wire::Wire;

@@ -106,6 +106,7 @@ impl Group {
             upstream: crate::model::Upstream::Http1,
             response_timeout: Duration::from_secs(60),
             on_unhealthy: crate::model::OnUnhealthy::Move,
+            upstream_idle_timeout: None,
             origins: self.origins.iter().map(origin).collect(),
         })
     }

@@ -23,6 +23,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 const CONNECT_TIMEOUT_RANGE: RangeInclusive<Duration> = Duration::from_millis(10)..=DIAL_WAIT_MAX;
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(60);
 const RESPONSE_TIMEOUT_RANGE: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(3600);
+const IDLE_RANGE: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_secs(3600);
 const WEIGHT_MAX: f64 = 1_000.0;
 const ORIGIN: &str = "at least one [[pool.origin]]";
 
@@ -38,6 +39,8 @@ pub(super) fn read(root: &Table<'_>, monitors: &Monitors, grants: &Grants, path:
         let response_timeout =
             t.or("response_timeout", RESPONSE_TIMEOUT, |v| v.duration(RESPONSE_TIMEOUT_RANGE).map(|at| at.value));
         let on_unhealthy = t.or("on_unhealthy", OnUnhealthy::Move, |v| v.word(&ON_UNHEALTHY));
+        let upstream_idle_timeout =
+            t.optional("upstream_idle_timeout").and_then(|v| v.duration(IDLE_RANGE).map(|at| at.value));
         let proxy_protocol = t.optional("proxy_protocol").and_then(|v| v.word(&PROXY_VERSIONS));
         let origins = origins(t, (grants, proxy_protocol));
         let minimum_origins = minimum_origins(t, origins.count());
@@ -49,6 +52,7 @@ pub(super) fn read(root: &Table<'_>, monitors: &Monitors, grants: &Grants, path:
             upstream,
             response_timeout,
             on_unhealthy,
+            upstream_idle_timeout,
             name: name?.clone(),
             origins: origins.all()?,
         };

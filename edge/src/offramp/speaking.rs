@@ -13,11 +13,11 @@ use hyper::{
 };
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use protocol::error::Reason;
-use tokio::{sync::oneshot, task::AbortHandle, time};
+use tokio::{task::AbortHandle, time};
 
 use super::{
     Carrier, Offramp, Opened, Wire,
-    settings::Tap,
+    settings::{Server, Tap},
     tls::{Chosen, Offer, Tls},
 };
 use crate::{
@@ -69,8 +69,8 @@ pub struct Speaking<B> {
     pub sender: Sender<B>,
     /// The link it leads through; absent if direct.
     pub link: Option<Arc<Link>>,
-    /// Where an HTTP/2 origin's word on extended CONNECT arrives.
-    pub offers_connect: Option<oneshot::Receiver<bool>>,
+    /// What an HTTP/2 origin says of itself.
+    pub server: Option<Server>,
     /// How long the TLS handshake took; absent without TLS.
     pub tls: Option<Duration>,
 }
@@ -123,10 +123,10 @@ impl Speech {
         };
         let begun = match chosen {
             Chosen::Http1 => http1(wire).await.map(|sender| (sender, None)),
-            Chosen::Http2 => http2(wire).await.map(|(sender, offers)| (sender, Some(offers))),
+            Chosen::Http2 => http2(wire).await.map(|(sender, server)| (sender, Some(server))),
         };
-        let (sender, offers_connect) = begun.map_err(|_| Reason::ConnectionReset)?;
-        Ok(Speaking { sender, link, offers_connect, tls })
+        let (sender, server) = begun.map_err(|_| Reason::ConnectionReset)?;
+        Ok(Speaking { sender, link, server, tls })
     }
 }
 
@@ -162,14 +162,14 @@ where
     Ok(Sender::Http1(sender, driving))
 }
 
-async fn http2<B>(wire: Wire) -> Result<(Sender<B>, oneshot::Receiver<bool>), hyper::Error>
+async fn http2<B>(wire: Wire) -> Result<(Sender<B>, Server), hyper::Error>
 where
     B: Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Send + Unpin + 'static,
 {
     let mut builder = http2::Builder::new(TokioExecutor::new());
     builder.timer(TokioTimer::new()).max_header_list_size(64 * 1024).keep_alive_interval(PING_EVERY);
-    let (wire, offers_connect) = Tap::new(wire);
+    let (wire, server) = Tap::new(wire);
     let (sender, connection) = builder.handshake(TokioIo::new(wire)).await?;
     let driving = tokio::spawn(async move { drop(connection.await) }).abort_handle();
-    Ok((Sender::Http2(sender, driving), offers_connect))
+    Ok((Sender::Http2(sender, driving), server))
 }

@@ -3,6 +3,7 @@
 //! A small origin counts who came, remembers how each connection ended, and can be stopped and started again on its
 //! address.
 
+pub mod frames;
 pub mod habits;
 pub mod recorder;
 pub mod servers;

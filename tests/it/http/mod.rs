@@ -2,6 +2,7 @@
 
 mod broken;
 mod grpc;
+mod retries;
 mod websocket;
 
 use std::{
@@ -262,7 +263,8 @@ fn half_an_answer_is_never_taken_for_the_whole() {
     ] {
         let (_world, _origin, edge, _dc1) = saying(answer);
         for version in ["--http1.1", "--http2-prior-knowledge"] {
-            let ran = process::run(curl(&edge, "/", &[version]), SOON);
+            // A small one has not begun for the client: then it is told so.
+            let ran = process::run(curl(&edge, "/", &[version, "-f"]), SOON);
             assert!(ran.code != 0, "{version}: {}", ran.out);
         }
     }

@@ -11,7 +11,7 @@ use std::{
 };
 
 use bytes::{Buf, Bytes};
-use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
+use hyper::body::{Body as HttpBody, Frame, SizeHint};
 use tokio::{
     sync::watch,
     time::{Instant, Sleep, sleep_until},
@@ -19,13 +19,15 @@ use tokio::{
 
 use super::{
     drain,
+    early::Early,
     fault::Fault,
     fields,
     guard::UnderWay,
+    idle::Idle,
     owed::Debt,
     received::Received,
     record::Record,
-    upstream::{BoxError, Idle, Key, Upstream},
+    upstream::{BoxError, Key, Upstream},
 };
 use crate::model::Held;
 
@@ -207,7 +209,7 @@ pub(super) struct Exchange {
 /// An origin's answer on its way to the client.
 #[derive(Debug)]
 pub(super) struct Answering {
-    body: Incoming,
+    body: Early,
     upload: Arc<Upload>,
     exchange: Option<Exchange>,
     early: Option<Upstream>,
@@ -215,7 +217,7 @@ pub(super) struct Answering {
 
 impl Answering {
     /// An answer whose end is awaited.
-    pub(super) fn new(body: Incoming, upload: Arc<Upload>, exchange: Exchange) -> Self {
+    pub(super) fn new(body: Early, upload: Arc<Upload>, exchange: Exchange) -> Self {
         let mut answering = Self { body, upload, exchange: Some(exchange), early: None };
         answering.end_if_over();
         answering

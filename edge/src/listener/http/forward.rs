@@ -1,5 +1,7 @@
 //! One request from its head to its answer: check, place, send, send again where that is safe, pass the answer on.
 
+mod attempt;
+
 use std::{
     net::SocketAddr,
     sync::{Arc, atomic::Ordering},
@@ -13,11 +15,13 @@ use hyper::body::{Body as _, Incoming};
 use protocol::error::Reason;
 use tokio::{sync::watch, time};
 
+use self::attempt::At;
 use super::{
     Connection, answer,
     body::{Gate, Upload, Uploading},
+    copied::{Copied, Memory},
     deadline::Timed,
-    failed::Failed,
+    failed::{Again, Failed, Left},
     fault::Fault,
     fields::{self, Peer},
     grpc,
@@ -30,13 +34,9 @@ use super::{
     reply::{self, Answered, Opened, Told},
     request::{self, Asked},
     switch::Switch,
-    upstream::{Body, Key, Upstream},
+    upstream::{Body, Upstream},
 };
-use crate::{
-    listener::placing::Place,
-    model::Upstream as Speaks,
-    offramp::{Failure, First, Speech},
-};
+use crate::{listener::placing::Place, model::Upstream as Speaks};
 
 /// A body up to this size, sent with a method that may be repeated, is taken in whole before it is sent.
 const BUFFER_MAX: u64 = 64 * 1024;
@@ -51,10 +51,16 @@ struct Forward<'a> {
     head: Request<()>,
     repeatable: bool,
     upload: Arc<Upload>,
+    /// What was handed over of a body that is streamed.
+    memory: Memory,
     /// How interim answers reach the client.
     interim: Interim,
     /// When a gRPC call is over.
     until: Option<time::Instant>,
+    /// When it was first sent.
+    begun: Option<time::Instant>,
+    /// The retry budget has paid for an old connection already.
+    paid: bool,
     record: &'a mut Record,
 }
 
@@ -139,8 +145,11 @@ async fn forward(
         head,
         repeatable: request::is_idempotent(&parts.method) && asked.websocket.is_none() && !asked.grpc,
         upload: Arc::default(),
+        memory: Memory::default(),
         interim,
         until: asked.timeout.map(|timeout| time::Instant::now() + timeout),
+        begun: None,
+        paid: false,
         record: &mut record,
     };
     let until = forward.until;
@@ -206,87 +215,37 @@ impl Forward<'_> {
             }
             self.record.attempts += 1;
             self.record.place = Some(placing.told(&place));
-            let failed = match self.attempt(placing, &place, sending).await {
+            let at = At { placing, place: &place, budget: &budget };
+            let failed = match self.attempt(at, sending).await {
                 Ok((response, upstream, key)) => return Ok(Answered { response, upstream, key, place, cookie }),
                 Err(failed) => failed,
             };
             if let Some(fault) = self.upload_fault() {
                 return Err(fault);
             }
+            let may = match failed.elsewhere(self.left(sending)) {
+                Again::No => false,
+                Again::Free => true,
+                Again::Paid => budget.retry(Instant::now()),
+            };
             match failed {
-                Failed::Final(fault) => return Err(fault),
-                Failed::Unsent(reason) if !matches!(sending, Sending::Gone) => placing.failed(&place, reason),
-                Failed::Sent(reason) if self.repeatable && matches!(sending, Sending::Whole(_)) => {
-                    if !budget.retry(Instant::now()) {
-                        return Err(Fault::lost(reason));
-                    }
+                Failed::Unsent(reason) if may => placing.failed(&place, reason),
+                Failed::Overtaken(reason)
+                | Failed::Declined(reason)
+                | Failed::Broken(reason)
+                | Failed::Sent(reason)
+                    if may =>
+                {
                     placing.avoid(&place, reason);
                 }
-                Failed::Unsent(reason) | Failed::Sent(reason) => return Err(Fault::lost(reason)),
+                Failed::Unsent(_)
+                | Failed::Overtaken(_)
+                | Failed::Declined(_)
+                | Failed::Broken(_)
+                | Failed::Sent(_)
+                | Failed::Final(_) => return Err(failed.fault()),
             }
         }
-    }
-
-    /// Sends over idle connections while there are, then over a new one.
-    async fn attempt(
-        &mut self,
-        placing: &Placing<'_>,
-        place: &Place,
-        sending: &mut Sending,
-    ) -> Result<(Response<Incoming>, Upstream, Key), Failed> {
-        // Settings that have left the catalog, and with them this place.
-        let speech = self.connection.shared.offramp.speech(&place.pool.upstream);
-        let speech = if self.asked.websocket.is_some() { speech.map(Speech::in_http1) } else { speech };
-        let key = Key {
-            origin: place.path.origin,
-            address: place.origin.address.clone(),
-            via: place.path.via,
-            speech: speech.ok_or(Failed::Unsent(Reason::NoRoute))?,
-        };
-        // A WebSocket has a connection for itself: it ends with it, and holds up nobody who shares it.
-        let idle = self.asked.websocket.is_none().then_some(&self.connection.worker.idle);
-        loop {
-            let kept = idle.and_then(|idle| idle.take(&key, Instant::now()));
-            let mut upstream = match kept {
-                Some(kept) => kept,
-                None => self.open(placing, place, &key).await?,
-            };
-            if let (Some(idle), false) = (idle, upstream.reused) {
-                idle.offer(&key, &upstream);
-            }
-            self.record.reused = upstream.reused;
-            match self.exchange(&mut upstream, place, sending).await {
-                Ok(response) => return Ok((response, upstream, key)),
-                Err(failed) => {
-                    let reused = upstream.reused;
-                    upstream.abort();
-                    let again = match &failed {
-                        // The origin closed it while it was idle: that says nothing about the origin.
-                        Failed::Unsent(_) => reused && !matches!(sending, Sending::Gone),
-                        Failed::Sent(Reason::ConnectionReset) => {
-                            reused && self.repeatable && matches!(sending, Sending::Whole(_))
-                        }
-                        Failed::Sent(_) | Failed::Final(_) => false,
-                    };
-                    if !again {
-                        return Err(failed);
-                    }
-                }
-            }
-        }
-    }
-
-    async fn open(&self, placing: &Placing<'_>, place: &Place, key: &Key) -> Result<Upstream, Failed> {
-        let (began, opening) = (Instant::now(), place.opening());
-        let opened = self.connection.shared.offramp.open(opening, &mut First::none()).await;
-        let opened = opened.map_err(|failure| match failure {
-            Failure::Refused(reason, _) | Failure::Unanswered(reason) => Failed::Unsent(reason),
-            Failure::ClientGone => Failed::Final(Fault::BODY),
-        })?;
-        let left = opening.wait.saturating_sub(began.elapsed());
-        let upstream = Upstream::over(key, opened, opening.origin, left).await.map_err(Failed::Unsent)?;
-        placing.opened(place);
-        Ok(upstream)
     }
 
     /// Sends the request over one connection and waits for the head of the answer.
@@ -307,7 +266,7 @@ impl Forward<'_> {
             }
             Sending::Stream(incoming) => {
                 let uploading = Uploading::new(incoming, self.upload.clone(), self.record.up.clone(), !self.asked.grpc);
-                let uploading = uploading.behind(gate);
+                let uploading = Copied::new(uploading.behind(gate), self.memory.clone());
                 match self.until {
                     // Whoever still sends, and whoever still waits for it, is to learn that the call is over.
                     Some(until) => Timed::new(uploading, until, |_| Err(Fault::GRPC_DEADLINE.into())).boxed_unsync(),
@@ -324,9 +283,10 @@ impl Forward<'_> {
             outgoing::as_http2(&mut request, scheme).map_err(Failed::Final)?;
         }
         self.hear_interim(&mut request, word);
+        self.begun.get_or_insert_with(time::Instant::now);
         let asking = upstream.send(request);
         let suspected = upstream.suspected();
-        let may_move = self.repeatable && matches!(sending, Sending::Whole(_));
+        let may_move = self.left(sending) == Left::Repeatable;
         tokio::select! {
             biased;
             answered = asking => match answered {
@@ -369,16 +329,5 @@ impl Forward<'_> {
                 client.tell(interim.status(), &fields::response(interim.headers()));
             }
         });
-    }
-
-    /// The origin's time is over, counted from the last byte of the request that moved.
-    async fn too_late(&self, place: &Place) {
-        loop {
-            let before = self.record.up.load(Ordering::Relaxed);
-            time::sleep(place.pool.response_timeout).await;
-            if self.record.up.load(Ordering::Relaxed) == before {
-                return;
-            }
-        }
     }
 }

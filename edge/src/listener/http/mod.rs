@@ -2,8 +2,8 @@
 //!
 //! hyper parses and frames; what it would let pass and a server behind might read another way is refused before it sees
 //! it. Nothing is ever passed through: every message is written anew. Deciding is pure (`head`, `chunks`, `frames`,
-//! `meter`, `request`, `fields`, `path`, `answer`, `websocket`, `budget`); acting is `serve`, `http2`, `stream`, `forward`,
-//! `reply`, `guard`, `watched`, `drain`, `upstream`, `upgrade`.
+//! `meter`, `request`, `fields`, `path`, `answer`, `websocket`, `budget`, `failed`, `patience`); acting is `serve`, `http2`,
+//! `stream`, `forward`, `reply`, `guard`, `watched`, `drain`, `upstream`, `idle`, `upgrade`.
 
 mod affinity;
 mod answer;
@@ -11,8 +11,10 @@ mod authority;
 mod body;
 mod budget;
 mod chunks;
+mod copied;
 mod deadline;
 mod drain;
+mod early;
 mod failed;
 mod fault;
 mod fields;
@@ -24,11 +26,13 @@ mod grpc;
 mod guard;
 mod head;
 mod http2;
+mod idle;
 mod interim;
 mod meter;
 mod outgoing;
 mod owed;
 mod path;
+mod patience;
 mod place;
 mod received;
 mod record;
@@ -59,7 +63,7 @@ use tokio_util::task::TaskTracker;
 pub use affinity::Sealer;
 pub(super) use tls::Tls;
 
-use self::{budget::Budgets, guard::Talk, owed::Owed, request::Asked, serve::ClientIo, tls::Shown, upstream::Idle};
+use self::{budget::Budgets, guard::Talk, idle::Idle, owed::Owed, request::Asked, serve::ClientIo, tls::Shown};
 use super::{Shared, table::ListenerState};
 use crate::{metrics::RefusedFlow, model::Held};
 

@@ -4,13 +4,14 @@ use std::sync::Arc;
 
 use http::{HeaderMap, HeaderValue, Response, Version, header, response::Parts};
 use http_body_util::BodyExt;
-use hyper::body::{Frame, Incoming};
+use hyper::body::Frame;
 use tokio::time::Instant;
 
 use super::{
     Connection, answer,
     body::{Answering, Exchange, Upload},
     deadline::Timed,
+    early::Early,
     fault::Fault,
     fields, grpc,
     guard::UnderWay,
@@ -26,7 +27,7 @@ use crate::listener::placing::Place;
 /// An origin's answer, and what it came over.
 pub(super) struct Answered {
     /// The answer.
-    pub(super) response: Response<Incoming>,
+    pub(super) response: Response<Early>,
     /// Its connection.
     pub(super) upstream: Upstream,
     /// Whose the connection is.

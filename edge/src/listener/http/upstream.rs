@@ -1,47 +1,70 @@
-//! Connections to origins, over a stream of a link or direct: opened, spoken to, kept while idle.
-//!
-//! A connection is kept only after a request and its answer have both ended exactly; whatever is in doubt is closed.
+//! Connections to origins, over a stream of a link or direct: opened and spoken to. Who keeps them is `idle`.
 
 use std::{
-    collections::HashMap,
     fmt,
-    sync::{Arc, Mutex, PoisonError},
-    time::{Duration, Instant},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    time::Duration,
 };
 
 use bytes::Bytes;
 use futures_util::future::Either;
-use http::{Request, Response};
+use http::{HeaderMap, Request, Response};
 use http_body_util::combinators::UnsyncBoxBody;
 use hyper::{body::Incoming, client::conn::TrySendError};
 use protocol::{error::Reason, id::Target};
 use tokio::sync::oneshot;
 
+use super::patience;
 use crate::{
     health::OriginKey,
-    model::{Origin, Via},
+    model::{Held, Origin, Via},
     offramp::{Opened, Sender, Speaking, Speech},
     tunnel::Link,
 };
-
-/// Most idle connections of one path to one origin, on one worker. Beyond it the oldest is closed.
-const IDLE_MAX: usize = 64;
-/// How long a connection is kept idle. Shorter than what common servers keep theirs for.
-const IDLE_WAIT: Duration = Duration::from_secs(50);
 
 /// A body on its way to an origin or a client.
 pub(super) type Body = UnsyncBoxBody<Bytes, BoxError>;
 /// Whatever ended a body early.
 pub(super) type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
-/// A connection to an origin, not in use by anybody else.
+/// A connection to an origin, not in use by anybody else; or a part in one that many requests share.
 pub(super) struct Upstream {
     sender: Sender<Body>,
     link: Option<Arc<Link>>,
     /// Where an HTTP/2 origin's word on extended CONNECT arrives, for whoever has opened the connection.
     offers_connect: Option<oneshot::Receiver<bool>>,
+    /// What those who share it know of it.
+    shared: Option<Arc<Room>>,
+    /// A request on its way counts on a shared connection for so long.
+    _stream: Option<Held>,
+    /// How long it is kept idle, if its pool says so.
+    keep: Option<Duration>,
+    /// How long its origin keeps it idle, if that has said so.
+    patience: Option<Duration>,
     /// It has carried a request before, so the origin may have closed it meanwhile.
     pub(super) reused: bool,
+}
+
+/// How many more requests a shared connection takes.
+#[derive(Debug)]
+struct Room {
+    open: Arc<AtomicUsize>,
+    /// As many as its origin allows at once, by its last word.
+    allowed: Arc<AtomicUsize>,
+    /// As many as it took when it declined one.
+    taken: AtomicUsize,
+    /// Nothing new goes over it: it is ending, or broken.
+    ends: AtomicBool,
+}
+
+impl Room {
+    fn free(&self) -> usize {
+        let most = self.allowed.load(Ordering::Relaxed).min(self.taken.load(Ordering::Relaxed));
+        most.saturating_sub(self.open.load(Ordering::Relaxed))
+    }
 }
 
 impl fmt::Debug for Upstream {
@@ -54,8 +77,35 @@ impl Upstream {
     /// Begins to speak HTTP over an opened way, within `wait`.
     pub(super) async fn over(key: &Key, opened: Opened, origin: &Origin, wait: Duration) -> Result<Self, Reason> {
         let speaking = Box::pin(key.speech.begin(opened, origin, wait)).await?;
-        let Speaking { sender, link, offers_connect, tls: _ } = speaking;
-        Ok(Self { sender, link, offers_connect, reused: false })
+        let Speaking { sender, link, server, tls: _ } = speaking;
+        let (offers_connect, allowed) = server.map(|server| (server.offers_connect, server.streams)).unzip();
+        Ok(Self { link, offers_connect, ..Self::new(sender, allowed) })
+    }
+
+    /// A connection that was opened; `allowed`: many requests may share it, so many at once by its origin's last word.
+    pub(super) fn new(sender: Sender<Body>, allowed: Option<Arc<AtomicUsize>>) -> Self {
+        let shared = allowed.map(|allowed| {
+            let (open, taken, ends) = (Arc::default(), AtomicUsize::new(usize::MAX), AtomicBool::new(false));
+            Arc::new(Room { open, allowed, taken, ends })
+        });
+        let _stream = shared.as_ref().map(|room| Held::new(&room.open));
+        Self { sender, link: None, offers_connect: None, shared, _stream, keep: None, patience: None, reused: false }
+    }
+
+    /// Kept idle for so long, if its pool says so.
+    pub(super) fn kept_for(self, keep: Option<Duration>) -> Self {
+        Self { keep, ..self }
+    }
+
+    /// For one more request.
+    pub(super) fn again(self) -> Self {
+        Self { reused: true, ..self }
+    }
+
+    /// How long it may be idle; `usual`: unless its pool says how long, or its origin that it is less.
+    pub(super) fn idle_limit(&self, usual: Duration) -> Duration {
+        let own = self.keep.unwrap_or(usual);
+        self.patience.map_or(own, |patience| patience.min(own))
     }
 
     /// Sends a request and waits for the head of the answer.
@@ -67,6 +117,11 @@ impl Upstream {
             Sender::Http1(sender, _) => Either::Left(sender.try_send_request(request)),
             Sender::Http2(sender, _) => Either::Right(sender.try_send_request(request)),
         }
+    }
+
+    /// Heeds what an answer says of its connection.
+    pub(super) fn heed(&mut self, answer: &HeaderMap) {
+        self.patience = patience::of(answer);
     }
 
     /// Completes once the link has left packets unanswered for too long; never for a direct way.
@@ -82,7 +137,17 @@ impl Upstream {
 
     /// True if HTTP/2 is spoken: every request has a stream of its own, which ends by itself.
     pub(super) fn is_shared(&self) -> bool {
-        matches!(self.sender, Sender::Http2(..))
+        self.shared.is_some()
+    }
+
+    /// How many more requests a shared connection takes.
+    pub(super) fn free(&self) -> usize {
+        self.shared.as_ref().map_or(0, |room| room.free())
+    }
+
+    /// How many requests are on their way over a shared connection.
+    pub(super) fn busy(&self) -> usize {
+        self.shared.as_ref().map_or(0, |room| room.open.load(Ordering::Relaxed))
     }
 
     /// Waits for an HTTP/2 origin's word on whether it takes extended CONNECT.
@@ -93,11 +158,42 @@ impl Upstream {
         }
     }
 
-    /// Another handle of a connection that many requests share.
-    fn share(&self) -> Option<Self> {
-        let Sender::Http2(sender, driving) = &self.sender else { return None };
-        let sender = Sender::Http2(sender.clone(), driving.clone());
-        Some(Self { sender, link: self.link.clone(), offers_connect: None, reused: true })
+    /// A handle for those who keep a connection that many requests share.
+    pub(super) fn shared(&self) -> Option<Self> {
+        let (Sender::Http2(sender, driving), Some(room)) = (&self.sender, &self.shared) else { return None };
+        Some(Self {
+            sender: Sender::Http2(sender.clone(), driving.clone()),
+            link: self.link.clone(),
+            offers_connect: None,
+            shared: Some(room.clone()),
+            _stream: None,
+            keep: self.keep,
+            patience: None,
+            reused: true,
+        })
+    }
+
+    /// A part in a shared connection, for one more request.
+    pub(super) fn part(&self) -> Option<Self> {
+        let part = self.shared()?;
+        let _stream = part.shared.as_ref().map(|room| Held::new(&room.open));
+        Some(Self { _stream, ..part })
+    }
+
+    /// Its origin did not take a request over it, which may be said of the next as well: nothing more goes over it than
+    /// there is.
+    pub(super) fn declined(&self) {
+        if let Some(room) = &self.shared {
+            let others = room.open.load(Ordering::Relaxed).saturating_sub(1);
+            room.taken.fetch_min(others, Ordering::Relaxed);
+        }
+    }
+
+    /// Nothing new goes over it, whoever shares it.
+    pub(super) fn ends(&self) {
+        if let Some(room) = &self.shared {
+            room.ends.store(true, Ordering::Relaxed);
+        }
     }
 
     /// Closes it at once, whatever is on its way, unless others share it: then only its own stream is over.
@@ -113,13 +209,30 @@ impl Upstream {
         driving.abort();
     }
 
-    fn is_good(&self) -> bool {
+    /// True if it is open, and ready for one more request, as far as its own task knows.
+    pub(super) fn is_good(&self) -> bool {
         let link_good = self.link.as_ref().is_none_or(|link| link.load.is_placeable() && !link.is_draining());
         let ready = match &self.sender {
             Sender::Http1(sender, _) => sender.is_ready(),
             Sender::Http2(sender, _) => sender.is_ready() && !sender.is_closed(),
         };
-        link_good && ready
+        link_good && ready && self.shared.as_ref().is_none_or(|room| !room.ends.load(Ordering::Relaxed))
+    }
+
+    /// True if nothing can be sent over it any more.
+    pub(super) fn is_closed(&self) -> bool {
+        match &self.sender {
+            Sender::Http1(sender, _) => sender.is_closed(),
+            Sender::Http2(sender, _) => sender.is_closed(),
+        }
+    }
+
+    /// Completes when the last exchange has ended and there may be another: false if there may be none.
+    pub(super) async fn ready(&mut self) -> bool {
+        match &mut self.sender {
+            Sender::Http1(sender, _) => sender.ready().await.is_ok(),
+            Sender::Http2(sender, _) => sender.ready().await.is_ok(),
+        }
     }
 }
 
@@ -135,82 +248,3 @@ pub(super) struct Key {
     /// What is spoken there, and who is believed.
     pub(super) speech: Speech,
 }
-
-/// Idle connections of one worker.
-#[derive(Debug, Default)]
-pub(super) struct Idle(Mutex<HashMap<Key, Vec<(Upstream, Instant)>>>);
-
-impl Idle {
-    fn all(&self) -> std::sync::MutexGuard<'_, HashMap<Key, Vec<(Upstream, Instant)>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// The connection used last, since the longer one was idle the likelier the origin is to close it.
-    pub(super) fn take(&self, key: &Key, now: Instant) -> Option<Upstream> {
-        let mut all = self.all();
-        let kept = all.get_mut(key)?;
-        if let Some((upstream, since)) = kept.last_mut()
-            && upstream.is_good()
-            && let Some(shared) = upstream.share()
-        {
-            *since = now;
-            return Some(shared);
-        }
-        while let Some((upstream, since)) = kept.pop() {
-            if upstream.is_good() && now.saturating_duration_since(since) < IDLE_WAIT {
-                return Some(Upstream { reused: true, ..upstream });
-            }
-        }
-        all.remove(key);
-        None
-    }
-
-    /// Keeps a connection whose last exchange has ended exactly, once it says so itself.
-    pub(super) fn keep(self: &Arc<Self>, key: Key, mut upstream: Upstream) {
-        if upstream.is_shared() || matches!(&upstream.sender, Sender::Http1(sender, _) if sender.is_closed()) {
-            return;
-        }
-        if upstream.is_good() {
-            self.put(key, upstream);
-            return;
-        }
-        // The connection's own task has yet to see the end; it needs a turn, not time.
-        let idle = self.clone();
-        tokio::spawn(async move {
-            let Sender::Http1(sender, _) = &mut upstream.sender else { return };
-            let ready = tokio::time::timeout(READY_WAIT, sender.ready()).await;
-            match ready {
-                Ok(Ok(())) if upstream.is_good() => idle.put(key, upstream),
-                Ok(Ok(()) | Err(_)) => {}
-                Err(_) => upstream.abort(),
-            }
-        });
-    }
-
-    /// Keeps a connection that others may use beside the request it was opened for.
-    pub(super) fn offer(&self, key: &Key, upstream: &Upstream) {
-        if let Some(shared) = upstream.share() {
-            self.put(key.clone(), shared);
-        }
-    }
-
-    fn put(&self, key: Key, upstream: Upstream) {
-        let mut all = self.all();
-        let kept = all.entry(key).or_default();
-        if kept.len() >= IDLE_MAX {
-            kept.remove(0);
-        }
-        kept.push((upstream, Instant::now()));
-    }
-
-    /// Closes what has been idle for too long, or whose link is gone.
-    pub(super) fn sweep(&self, now: Instant) {
-        self.all().retain(|_, kept| {
-            kept.retain(|(upstream, since)| upstream.is_good() && now.saturating_duration_since(*since) < IDLE_WAIT);
-            !kept.is_empty()
-        });
-    }
-}
-
-/// How long a connection may take to be ready for the next request.
-const READY_WAIT: Duration = Duration::from_secs(1);
