@@ -340,6 +340,22 @@ pub struct HttpSettings {
     pub trusted_proxies: Vec<IpNetwork>,
     /// For `https`: never empty, the first serves clients that name no server.
     pub certificates: Vec<CertificateFiles>,
+    /// How paths go on to origins.
+    pub paths: Paths,
+    /// This hop names itself in `Via`.
+    pub via: bool,
+    /// What the edge answers itself does not say what is wrong behind it.
+    pub hides_reasons: bool,
+}
+
+/// How the path of a request goes on to its origin, once dot segments are resolved.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Paths {
+    /// As it came.
+    #[default]
+    AsSent,
+    /// In one spelling: no needless escapes, no runs of slashes.
+    Normalised,
 }
 
 /// A `[[listener.rule]]`.
@@ -347,7 +363,7 @@ pub struct HttpSettings {
 pub struct Rule {
     /// A name in lower case, or `*.` and one; absent: any.
     pub host: Option<String>,
-    /// A path prefix in its one spelling; absent: any.
+    /// A path prefix without escapes; absent: any.
     pub path: Option<String>,
     /// Index into [`Catalog::load_balancers`].
     pub load_balancer: usize,

@@ -1,4 +1,4 @@
-//! What only HTTP listeners know: `[[listener.rule]]`, `trusted_proxies` and `certificates`.
+//! What only HTTP listeners know: `[[listener.rule]]`, `trusted_proxies`, `certificates` and how requests go on.
 
 use std::path::Path;
 
@@ -6,8 +6,11 @@ use config::{Table, beside};
 use ipnetwork::IpNetwork;
 use protocol::id::{Host, Name};
 
-use super::load_balancers::LoadBalancers;
-use crate::model::{Affinity, CertificateFiles, HttpSettings, ListenProtocol, LoadBalancer, Rule};
+use super::{
+    load_balancers::LoadBalancers,
+    words::{PATHS, SWITCH},
+};
+use crate::model::{Affinity, CertificateFiles, HttpSettings, ListenProtocol, LoadBalancer, Paths, Rule};
 
 /// Notes a listener whose clients cannot keep the cookie of its load balancer.
 pub(super) fn check_affinity(t: &Table<'_>, protocol: Option<ListenProtocol>, balancer: Option<&LoadBalancer>) {
@@ -26,7 +29,7 @@ pub(super) fn read(
     path: &Path,
 ) -> HttpSettings {
     if matches!(protocol, Some(ListenProtocol::Tcp | ListenProtocol::Udp)) {
-        for key in ["rule", "trusted_proxies", "certificates"] {
+        for key in ["rule", "trusted_proxies", "certificates", "paths", "via", "reasons"] {
             t.refuse(key, "is for listeners with `protocol` \"http\" or \"https\"");
         }
         return HttpSettings::default();
@@ -36,7 +39,14 @@ pub(super) fn read(
         let networks: Vec<IpNetwork> = v.items()?.iter().filter_map(|item| item.network().map(|at| at.value)).collect();
         Some(networks)
     });
-    HttpSettings { rules, trusted_proxies, certificates: certificates(t, protocol, path) }
+    HttpSettings {
+        rules,
+        trusted_proxies,
+        certificates: certificates(t, protocol, path),
+        paths: t.or("paths", Paths::AsSent, |v| v.word(&PATHS)),
+        via: t.or("via", false, |v| v.word(&SWITCH)),
+        hides_reasons: !t.or("reasons", true, |v| v.word(&SWITCH)),
+    }
 }
 
 fn certificates(t: &Table<'_>, protocol: Option<ListenProtocol>, path: &Path) -> Vec<CertificateFiles> {
@@ -91,10 +101,10 @@ fn path(text: &str) -> Result<String, &'static str> {
     let good = text.starts_with('/')
         && !text.contains("//")
         && !text.split('/').any(|part| part == "." || part == "..")
-        && text.bytes().all(|b| matches!(b, 0x21..=0x7e) && !matches!(b, b'%' | b'?' | b'#' | b'\\'));
+        && text.bytes().all(|b| matches!(b, 0x21..=0x7e) && !matches!(b, b'%' | b'?' | b'#' | b'\\' | b';'));
     if good {
         Ok(text.to_owned())
     } else {
-        Err("a rule's path begins with \"/\" and has no escapes, no dot segments and no query")
+        Err("a rule's path begins with \"/\" and has no escapes, no dot segments, no parameters and no query")
     }
 }

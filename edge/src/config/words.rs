@@ -4,7 +4,7 @@
 use config::Words;
 use http::Method;
 
-use crate::model::{ListenProtocol, OnUnhealthy, PoolSteering, ProxyVersion, Steering};
+use crate::model::{ListenProtocol, OnUnhealthy, Paths, PoolSteering, ProxyVersion, Steering};
 
 /// What a monitor speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,6 +42,11 @@ pub(super) const MONITOR_TYPES: Words<MonitorType> = Words {
     ],
     later: &[],
 };
+
+pub(super) const PATHS: Words<Paths> =
+    Words { now: &[("as_sent", Paths::AsSent), ("normalised", Paths::Normalised)], later: &[] };
+
+pub(super) const SWITCH: Words<bool> = Words { now: &[("on", true), ("off", false)], later: &[] };
 
 pub(super) const METHODS: Words<Probing> =
     Words { now: &[("GET", Probing::Get), ("HEAD", Probing::Head), ("OPTIONS", Probing::Options)], later: &[] };

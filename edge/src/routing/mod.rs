@@ -7,5 +7,7 @@ mod rule;
 mod table;
 
 pub use grant::{OutsideGrant, check_grant, permit};
+#[cfg(test)]
+pub(crate) use rule::is_under;
 pub use rule::load_balancer;
 pub use table::RouteTable;

@@ -3,16 +3,17 @@
 use crate::model::{Listener, Rule};
 
 /// Index of the load balancer for a request: of the first rule that matches, else the listener's own. The host is in lower
-/// case and without port, the path in its one spelling.
+/// case and without port, the path in every
+/// reading that servers may have of it.
 #[must_use]
-pub fn load_balancer(listener: &Listener, host: &str, path: &str) -> usize {
-    let rule = listener.http.rules.iter().find(|rule| matches(rule, host, path));
+pub fn load_balancer(listener: &Listener, host: &str, paths: &[String]) -> usize {
+    let rule = listener.http.rules.iter().find(|rule| matches(rule, host, paths));
     rule.map_or(listener.load_balancer, |rule| rule.load_balancer)
 }
 
-fn matches(rule: &Rule, host: &str, path: &str) -> bool {
+fn matches(rule: &Rule, host: &str, paths: &[String]) -> bool {
     rule.host.as_deref().is_none_or(|wanted| is_host(wanted, host))
-        && rule.path.as_deref().is_none_or(|p| is_under(p, path))
+        && rule.path.as_deref().is_none_or(|prefix| paths.iter().any(|path| is_under(prefix, path)))
 }
 
 /// `*.example.com` stands for every name below it.
@@ -24,7 +25,7 @@ fn is_host(wanted: &str, host: &str) -> bool {
 }
 
 /// Whole segments only: `/v1` takes `/v1` and `/v1/x`, not `/v10`.
-fn is_under(prefix: &str, path: &str) -> bool {
+pub(crate) fn is_under(prefix: &str, path: &str) -> bool {
     path.strip_prefix(prefix).is_some_and(|rest| prefix.ends_with('/') || rest.is_empty() || rest.starts_with('/'))
 }
 

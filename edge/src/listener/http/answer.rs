@@ -21,7 +21,11 @@ pub(super) fn whole(bytes: impl Into<Bytes>) -> Body {
 
 /// The edge's own answer, with its fault beside it; `close`: nothing more is read from the connection.
 pub(super) fn fault(fault: Fault, close: bool) -> Response<Body> {
-    let mut response = Response::new(whole(format!("{} {}\n", fault.status.as_u16(), fault.code)));
+    let mut text = format!("{} {}\n", fault.status.as_u16(), fault.code);
+    if !fault.words.is_empty() {
+        text.push_str(&format!("{}\n", fault.words.trim()));
+    }
+    let mut response = Response::new(whole(text));
     *response.status_mut() = fault.status;
     response.extensions_mut().insert(fault);
     let headers = response.headers_mut();
@@ -45,6 +49,21 @@ pub(super) fn grpc_fault(fault: Fault) -> Response<Body> {
     headers.insert(REASON, HeaderValue::from_static(fault.code));
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
     headers.extend(grpc::failed(fault));
+    response
+}
+
+/// The edge's own answer for the public: what is wrong behind the edge stays there, and what the client did wrong is told.
+pub(super) fn without_reason(mut response: Response<Body>) -> Response<Body> {
+    let Some(fault) = response.extensions().get::<Fault>().copied() else { return response };
+    response.headers_mut().remove(REASON);
+    if fault.status.is_client_error() {
+        return response;
+    }
+    if response.headers_mut().remove("grpc-message").is_none() {
+        let status = fault.status;
+        *response.body_mut() =
+            whole(format!("{} {}\n", status.as_u16(), status.canonical_reason().unwrap_or_default()));
+    }
     response
 }
 
@@ -98,6 +117,8 @@ pub(super) fn interim(status: StatusCode, headers: &HeaderMap) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
+    use protocol::error::Reason;
+
     use super::*;
 
     fn judged(version: Version, status: u16, fields: &[(&str, &str)], upgrade: bool) -> Result<(), Fault> {
@@ -119,6 +140,20 @@ mod tests {
         assert_eq!(judged(Version::HTTP_10, 200, &[("transfer-encoding", "chunked")], false), bad);
         assert_eq!(judged(V1, 200, &[("content-length", "5")], false), Ok(()));
         assert_eq!(judged(V1, 200, &[("transfer-encoding", "chunked")], false), Ok(()));
+    }
+
+    #[tokio::test]
+    async fn what_is_wrong_behind_the_edge_can_be_kept_from_the_public() {
+        let told = |fault| async move {
+            let response = without_reason(super::fault(fault, false));
+            assert!(!response.headers().contains_key(REASON));
+            let body = response.into_body().collect().await.expect("a body").to_bytes();
+            String::from_utf8(body.to_vec()).expect("text")
+        };
+        assert_eq!(told(Fault::lost(Reason::ConnectRefused)).await, "502 Bad Gateway\n");
+        assert!(told(Fault::HOST).await.starts_with("400 bad_host\nNo Host, "));
+        let call = without_reason(grpc_fault(Fault::no_place(None)));
+        assert!(call.headers().contains_key("grpc-status") && !call.headers().contains_key("grpc-message"));
     }
 
     #[test]

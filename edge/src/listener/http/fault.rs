@@ -11,12 +11,15 @@ pub(super) struct Fault {
     pub(super) status: StatusCode,
     /// The word of the `underpass-reason` field, logs and metrics.
     pub(super) code: &'static str,
+    /// What is wrong, for whoever reads the answer; empty if the code says it.
+    pub(super) words: &'static str,
 }
 
 macro_rules! faults {
-    ($($(#[$doc:meta])* $name:ident = $status:ident, $code:literal;)*) => {
+    ($($(#[doc = $words:literal])+ $name:ident = $status:ident, $code:literal;)*) => {
         impl Fault {
-            $($(#[$doc])* pub(super) const $name: Self = Self { status: StatusCode::$status, code: $code };)*
+            $($(#[doc = $words])+ pub(super) const $name: Self =
+                Self { status: StatusCode::$status, code: $code, words: concat!($($words),+) };)*
         }
     };
 }
@@ -28,9 +31,9 @@ faults! {
     REQUEST_LINE = BAD_REQUEST, "bad_request_line";
     /// Not HTTP/1.0 or HTTP/1.1.
     VERSION = HTTP_VERSION_NOT_SUPPORTED, "bad_version";
-    /// The target's form does not fit the method, or has a character no target has.
+    /// The target's form does not fit the method, or has a character that stands in no target: a space, a control character, a hash.
     TARGET = BAD_REQUEST, "bad_target";
-    /// A path with a NUL, a broken escape, or one that climbs above its root.
+    /// A path with a NUL, a backslash, a broken escape, or dots that climb above its root or that servers read in two ways.
     PATH = BAD_REQUEST, "bad_path";
     /// A field name that is no token, or a space around it.
     FIELD_NAME = BAD_REQUEST, "bad_field_name";
@@ -83,7 +86,7 @@ faults! {
 impl Fault {
     /// No origin could take the request.
     pub(super) fn no_place(reason: Option<Reason>) -> Self {
-        Self { status: StatusCode::SERVICE_UNAVAILABLE, code: reason.map_or("no_place", Reason::as_str) }
+        Self { status: StatusCode::SERVICE_UNAVAILABLE, code: reason.map_or("no_place", Reason::as_str), words: "" }
     }
 
     /// The request had left, and then something failed.
@@ -110,7 +113,7 @@ impl Fault {
             | Reason::ConnectorOverloaded
             | Reason::IcmpNotPermitted => StatusCode::BAD_GATEWAY,
         };
-        Self { status, code: reason.as_str() }
+        Self { status, code: reason.as_str(), words: "" }
     }
 
     /// True if HTTP/2 calls such a request malformed, and its stream ends in error (RFC 9113 section 8.1.1).

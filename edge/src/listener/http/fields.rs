@@ -72,6 +72,8 @@ pub(super) struct Peer<'a> {
     pub(super) tls: bool,
     /// Whose story is believed.
     pub(super) trusted: &'a [IpNetwork],
+    /// This hop names itself.
+    pub(super) via: bool,
 }
 
 impl Peer<'_> {
@@ -127,8 +129,10 @@ pub(super) fn request(headers: &HeaderMap, version: Version, asked: &Asked, peer
         out.insert(header::MAX_FORWARDS, HeaderValue::from(hops.saturating_sub(1)));
     }
     tell_story(&mut out, asked, peer);
-    let via = format!("{} {PSEUDONYM}", protocol(version));
-    out.append(header::VIA, HeaderValue::from_str(&via).expect("a version and a word are visible characters"));
+    if peer.via {
+        let via = format!("{} {PSEUDONYM}", protocol(version));
+        out.append(header::VIA, HeaderValue::from_str(&via).expect("a version and a word are visible characters"));
+    }
     out
 }
 

@@ -82,13 +82,14 @@ pub(super) async fn answer(
 ) -> Response<Body> {
     let under_way = connection.talk.under_way();
     let listener = connection.state.listener();
+    let hides_reasons = listener.http.hides_reasons;
     let shown = (request.method().clone(), request.version());
     let is_h1 = request.version() != Version::HTTP_2;
     let grpc = grpc::is_call(request.headers());
     let mut record = Record::new(&connection.shared.metrics, listener, connection.source, shown);
     let outcome = match refused {
         Some(fault) => Err(fault),
-        None => request::check_request(&request, connection.default_port())
+        None => request::check_request(&request, connection.reading())
             .and_then(|asked| if connection.serves(&asked) { Ok(asked) } else { Err(Fault::MISDIRECTED) }),
     };
     let outcome = match outcome {
@@ -100,7 +101,7 @@ pub(super) async fn answer(
         Ok(asked) => Box::pin(forward(&connection, request, &asked, record, under_way)).await,
         Err(fault) => Err((fault, record)),
     };
-    match outcome {
+    let response = match outcome {
         Ok(response) => response,
         Err((fault, mut record)) => {
             record.fault(fault);
@@ -113,7 +114,8 @@ pub(super) async fn answer(
             record.finished = true;
             response
         }
-    }
+    };
+    if hides_reasons { answer::without_reason(response) } else { response }
 }
 
 async fn forward(
@@ -125,12 +127,12 @@ async fn forward(
 ) -> Result<Response<Body>, (Fault, Record)> {
     let listener = connection.state.listener();
     record.host = asked.host.as_ref().map(super::authority::Authority::spell);
-    record.path.clone_from(&asked.path);
+    record.path.clone_from(&asked.path.sent);
     let client = asked.websocket.map(|handshake| (handshake, Switch::of(&mut request)));
     let interim = Interim::of(&request);
     let (parts, body) = request.into_parts();
     let address = connection.source.ip().to_canonical();
-    let peer = Peer { address, tls: connection.tls, trusted: &listener.http.trusted_proxies };
+    let peer = Peer { address, tls: connection.tls, trusted: &listener.http.trusted_proxies, via: listener.http.via };
     let source = SocketAddr::new(peer.client(&parts.headers), connection.source.port());
     let mut head = match outgoing::head(&parts, asked, &peer, &mut rand::rng()) {
         Ok(head) => head,

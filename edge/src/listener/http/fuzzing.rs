@@ -3,6 +3,7 @@
 
 use std::time::{Instant, SystemTime};
 
+use bytes::BytesMut;
 use certs::secret::Secret;
 use http::{HeaderMap, HeaderValue, header};
 use protocol::id::Name;
@@ -13,8 +14,9 @@ use super::{
     chunks::Chunks,
     head::{self, Framing, Scan},
     meter::Meter,
-    path,
+    path::Path,
 };
+use crate::model::Paths;
 
 /// How the bytes behind an accepted head are framed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,16 +29,20 @@ pub enum Framed {
     Chunks,
 }
 
-/// The head that these bytes begin with, if it is whole and accepted: its length, and how what follows is framed.
+/// The head that these bytes begin with, if it is whole and accepted, as the HTTP library gets it, and how what follows is
+/// framed.
 #[must_use]
-pub fn head(bytes: &[u8]) -> Option<(usize, Framed)> {
+pub fn head(bytes: &[u8]) -> Option<(BytesMut, Framed)> {
     let length = Scan::default().feed(bytes).ok()??;
     let framed = match head::check(&bytes[..length]).ok()? {
         Framing::None | Framing::Upgrade => Framed::Nothing,
         Framing::Length(length) => Framed::Length(length),
         Framing::Chunked => Framed::Chunks,
     };
-    Some((length, framed))
+    let mut head = BytesMut::from(&bytes[..length]);
+    let end = head::respell(&mut head, length);
+    head.truncate(end);
+    Some((head, framed))
 }
 
 /// The length of the chunked body that these pieces begin with, if it is whole and accepted.
@@ -66,7 +72,7 @@ pub fn frames<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> (Option<&'stati
 /// A path in its one spelling.
 #[must_use]
 pub fn path(text: &str) -> Option<String> {
-    path::normal(text).ok()
+    Path::read(text, Paths::AsSent).ok().map(|path| path.sent)
 }
 
 /// An authority as it is spelt on.

@@ -103,7 +103,7 @@ mod tests {
         for (code, expected) in
             [(400, 13), (401, 16), (403, 7), (404, 12), (429, 14), (502, 14), (503, 14), (504, 14), (405, 2), (500, 2)]
         {
-            let fault = Fault { status: StatusCode::from_u16(code).expect("a status"), code: "x" };
+            let fault = Fault { status: StatusCode::from_u16(code).expect("a status"), code: "x", words: "" };
             assert_eq!(status(fault), expected, "{code}");
         }
         assert_eq!(failed(Fault::GRPC_DEADLINE)["grpc-status"], "4");

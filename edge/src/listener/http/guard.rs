@@ -266,7 +266,7 @@ impl<S> Guard<S> {
     }
 
     fn pass_head(&mut self, end: usize, framing: Framing) {
-        self.passed = end;
+        self.passed = head::respell(&mut self.bytes, end);
         self.talk.told().heads += 1;
         match framing {
             Framing::None | Framing::Length(0) => self.next_head(),

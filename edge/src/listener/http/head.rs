@@ -1,7 +1,10 @@
 //! The strict reading of an HTTP/1 request head: everything hyper would let pass and a server behind might read another
 //! way. Pure; it sees the raw bytes before hyper does.
 
-use super::{authority::Authority, fault::Fault};
+use bytes::BytesMut;
+use http::Uri;
+
+use super::{authority::Authority, fault::Fault, path};
 
 /// Most bytes of a head, its last empty line included.
 pub(super) const HEAD_MAX: usize = 32 * 1024;
@@ -80,7 +83,10 @@ fn request_line(line: &[u8]) -> Result<RequestLine<'_>, Fault> {
         _ if version.starts_with(b"HTTP/") => return Err(Fault::VERSION),
         _ => return Err(Fault::REQUEST_LINE),
     };
-    if target.is_empty() || !target.iter().all(|b| is_target(*b)) {
+    // What begins otherwise than a path is left to the library's grammar.
+    let is_path = target.starts_with(b"/");
+    let is_uri = || Uri::try_from(path::target(target).as_deref().unwrap_or(target)).is_ok();
+    if !target.iter().all(|b| is_target(*b)) || !(is_path || is_uri()) {
         return Err(Fault::TARGET);
     }
     if method == b"CONNECT" {
@@ -89,9 +95,19 @@ fn request_line(line: &[u8]) -> Result<RequestLine<'_>, Fault> {
     Ok(RequestLine { method, is_1_1 })
 }
 
-/// A character of a target. A fragment never is; a backslash is a slash to some and not to others.
+/// A character of a target as clients send it. A fragment never is.
 pub(super) fn is_target(b: u8) -> bool {
-    matches!(b, 0x21..=0x7e) && !matches!(b, b'#' | b'\\' | b'<' | b'>')
+    matches!(b, 0x21..=0x7e | 0x80..) && b != b'#'
+}
+
+/// Spells the target of a checked head, which ends here, so that the HTTP library takes it; returns where the head ends then.
+pub(super) fn respell(bytes: &mut BytesMut, end: usize) -> usize {
+    let first = bytes.iter().position(|b| *b == b' ').map_or(0, |at| at + 1);
+    let length = bytes[first..end].iter().position(|b| *b == b' ').unwrap_or(0);
+    let Some(target) = path::target(&bytes[first..first + length]) else { return end };
+    let respelt = [&bytes[..first], &target, &bytes[first + length..]].concat();
+    *bytes = BytesMut::from(&respelt[..]);
+    end + target.len() - length
 }
 
 /// A character of a token (RFC 9110 section 5.6.2).

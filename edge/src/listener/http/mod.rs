@@ -63,7 +63,15 @@ use tokio_util::task::TaskTracker;
 pub use affinity::Sealer;
 pub(super) use tls::Tls;
 
-use self::{budget::Budgets, guard::Talk, idle::Idle, owed::Owed, request::Asked, serve::ClientIo, tls::Shown};
+use self::{
+    budget::Budgets,
+    guard::Talk,
+    idle::Idle,
+    owed::Owed,
+    request::{Asked, Reading},
+    serve::ClientIo,
+    tls::Shown,
+};
 use super::{Shared, table::ListenerState};
 use crate::{metrics::RefusedFlow, model::Held};
 
@@ -131,8 +139,8 @@ struct Connection {
 }
 
 impl Connection {
-    fn default_port(&self) -> u16 {
-        if self.tls { 443 } else { 80 }
+    fn reading(&self) -> Reading {
+        Reading { default_port: if self.tls { 443 } else { 80 }, paths: self.state.listener().http.paths }
     }
 
     /// Whether this connection was begun for the request's host: what its client was shown is valid for it. A client that

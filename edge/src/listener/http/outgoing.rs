@@ -16,8 +16,8 @@ use super::{
 /// The head of the request to the origin, written anew.
 pub(super) fn head(parts: &Parts, asked: &Asked, peer: &Peer<'_>, dice: &mut impl Rng) -> Result<Request<()>, Fault> {
     let target = match &asked.query {
-        Some(query) => format!("{}?{query}", asked.path),
-        None => asked.path.clone(),
+        Some(query) => format!("{}?{query}", asked.path.sent),
+        None => asked.path.sent.clone(),
     };
     let mut head = Request::new(());
     *head.method_mut() = parts.method.clone();

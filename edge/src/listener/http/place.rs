@@ -66,7 +66,7 @@ impl<'a> Placing<'a> {
     fn find_in(&self, view: &HealthView, listener: &Listener) -> Result<Found, NoPlace> {
         let shared = self.search.shared();
         let host = self.asked.host.as_ref().map_or("", |h| &h.host);
-        let load_balancer = routing::load_balancer(listener, host, &self.asked.path);
+        let load_balancer = routing::load_balancer(listener, host, &self.asked.path.ruled);
         let ask = self.search.ask(view, load_balancer);
         let balancers = &view.catalog.load_balancers;
         let lb = balancers.get(load_balancer).ok_or(NoPlace { reason: Some(Reason::NoRoute) })?;

@@ -28,7 +28,7 @@ pub(super) struct Record {
     _in_flight: RequestGuard,
     /// Whom it was for.
     pub(super) host: Option<String>,
-    /// The path in its one spelling.
+    /// The path as it goes on.
     pub(super) path: String,
     /// How often it was placed.
     pub(super) attempts: u32,

@@ -11,16 +11,17 @@ use super::{
     fault::Fault,
     fields, grpc,
     head::{self, FIELDS_MAX},
-    path,
+    path::{self, Path},
 };
+use crate::model::Paths;
 
 /// A request that may be carried.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Asked {
     /// Whom it is for.
     pub(super) host: Option<Authority>,
-    /// The path in its one spelling, or `*`.
-    pub(super) path: String,
+    /// The path, or `*`.
+    pub(super) path: Path,
     /// Behind the question mark.
     pub(super) query: Option<String>,
     /// It waits for `100 Continue` before its body.
@@ -44,8 +45,17 @@ pub(super) enum Handshake {
     Connect,
 }
 
+/// How a listener reads requests.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Reading {
+    /// The port that its scheme means.
+    pub(super) default_port: u16,
+    /// How paths go on.
+    pub(super) paths: Paths,
+}
+
 /// [`check`] of a whole request.
-pub(super) fn check_request<B>(request: &Request<B>, default_port: u16) -> Result<Asked, Fault> {
+pub(super) fn check_request<B>(request: &Request<B>, reading: Reading) -> Result<Asked, Fault> {
     let mut head = Request::new(());
     head.method_mut().clone_from(request.method());
     head.uri_mut().clone_from(request.uri());
@@ -54,23 +64,23 @@ pub(super) fn check_request<B>(request: &Request<B>, default_port: u16) -> Resul
     if let Some(protocol) = request.extensions().get::<Protocol>() {
         head.extensions_mut().insert(protocol.clone());
     }
-    check(&head.into_parts().0, default_port)
+    check(&head.into_parts().0, reading)
 }
 
 /// Reads and checks a request.
-pub(super) fn check(parts: &Parts, default_port: u16) -> Result<Asked, Fault> {
+pub(super) fn check(parts: &Parts, reading: Reading) -> Result<Asked, Fault> {
     let is_h2 = parts.version == Version::HTTP_2;
     if is_h2 {
         check_h2_fields(&parts.headers)?;
     }
     let websocket = handshake(parts)?;
-    let host = host(parts, is_h2, default_port)?;
+    let host = host(parts, is_h2, reading.default_port)?;
     let asterisk = parts.uri.path() == "*";
     if asterisk && parts.method != Method::OPTIONS {
         return Err(Fault::TARGET);
     }
-    let path = if asterisk { "*".to_owned() } else { path::normal(parts.uri.path())? };
-    let query = parts.uri.query().map(str::to_owned);
+    let path = if asterisk { Path::asterisk() } else { Path::read(parts.uri.path(), reading.paths)? };
+    let query = parts.uri.query().map(path::query);
     if query.as_ref().is_some_and(|q| !q.bytes().all(head::is_target)) {
         return Err(Fault::TARGET);
     }
@@ -180,10 +190,12 @@ mod tests {
 
     use super::*;
 
+    const READING: Reading = Reading { default_port: 80, paths: Paths::AsSent };
+
     fn asked(version: Version, method: &str, uri: &str, fields: &[(&str, &str)]) -> Result<Asked, Fault> {
         let request = Request::builder().version(version).method(method).uri(uri);
         let request = fields.iter().fold(request, |request, (name, value)| request.header(*name, *value));
-        check(&request.body(()).expect("parsed by hyper").into_parts().0, 80)
+        check(&request.body(()).expect("parsed by hyper").into_parts().0, READING)
     }
 
     fn fault(version: Version, method: &str, uri: &str, fields: &[(&str, &str)]) -> Option<Fault> {
@@ -197,7 +209,7 @@ mod tests {
     fn an_absolute_target_replaces_the_host_field() {
         let asked = asked(V1, "GET", "http://b:81/x/../y?q=/../", &[("host", "a")]).expect("good");
         assert_eq!(asked.host, Authority::parse("b:81"));
-        assert_eq!((asked.path.as_str(), asked.query.as_deref()), ("/y", Some("q=/../")));
+        assert_eq!((asked.path.sent.as_str(), asked.query.as_deref()), ("/y", Some("q=/../")));
         assert_eq!(fault(V1, "GET", "ftp://b/", &[("host", "a")]), Some(Fault::TARGET));
         assert_eq!(fault(V1, "GET", "http://u@b/", &[("host", "a")]), Some(Fault::HOST));
     }
@@ -205,7 +217,7 @@ mod tests {
     #[test]
     fn asterisk_is_only_for_options() {
         assert_eq!(fault(V1, "GET", "*", &[("host", "a")]), Some(Fault::TARGET));
-        assert_eq!(asked(V1, "OPTIONS", "*", &[("host", "a")]).expect("good").path, "*");
+        assert_eq!(asked(V1, "OPTIONS", "*", &[("host", "a")]).expect("good").path.sent, "*");
     }
 
     #[test]
@@ -273,7 +285,8 @@ mod tests {
     fn only_websocket_is_connected_to() {
         let with = |protocol: &'static str| {
             let request = Request::connect("https://a/chat").version(V2).extension(Protocol::from_static(protocol));
-            check_request(&request.body(()).expect("parsed by hyper"), 443).map(|asked| (asked.websocket, asked.path))
+            check_request(&request.body(()).expect("parsed by hyper"), READING)
+                .map(|asked| (asked.websocket, asked.path.sent))
         };
         assert_eq!(with("websocket"), Ok((Some(Handshake::Connect), "/chat".to_owned())));
         assert_eq!(with("WebSocket"), Ok((Some(Handshake::Connect), "/chat".to_owned())));

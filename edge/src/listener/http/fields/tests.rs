@@ -1,5 +1,6 @@
 use super::*;
 use crate::listener::http::authority::Authority;
+use crate::listener::http::path::Path;
 
 fn map(fields: &[(&str, &str)]) -> HeaderMap {
     let mut map = HeaderMap::new();
@@ -12,7 +13,7 @@ fn map(fields: &[(&str, &str)]) -> HeaderMap {
 fn asked() -> Asked {
     Asked {
         host: Authority::parse("a.example"),
-        path: "/".to_owned(),
+        path: Path { sent: "/".to_owned(), ruled: vec!["/".to_owned()] },
         query: None,
         expects_continue: false,
         websocket: None,
@@ -28,7 +29,7 @@ fn networks(list: &[&str]) -> Vec<IpNetwork> {
 
 fn sent(fields: &[(&str, &str)], trusted: &[&str]) -> HeaderMap {
     let trusted = networks(trusted);
-    let peer = Peer { address: "192.0.2.1".parse().expect("an address"), tls: false, trusted: &trusted };
+    let peer = Peer { address: "192.0.2.1".parse().expect("an address"), tls: false, trusted: &trusted, via: true };
     request(&map(fields), Version::HTTP_11, &asked(), &peer)
 }
 
@@ -106,7 +107,7 @@ fn forwarded_fields_of_trusted_proxies_are_continued() {
 fn the_client_is_the_last_that_is_no_trusted_proxy() {
     let trusted = networks(&["192.0.2.0/24", "10.0.0.0/8"]);
     let client = |peer: &str, list: &str| {
-        let peer = Peer { address: peer.parse().expect("an address"), tls: false, trusted: &trusted };
+        let peer = Peer { address: peer.parse().expect("an address"), tls: false, trusted: &trusted, via: true };
         peer.client(&map(&[("x-forwarded-for", list)])).to_string()
     };
     assert_eq!(client("192.0.2.1", "6.6.6.6, 1.1.1.1, 10.0.0.1"), "1.1.1.1");
