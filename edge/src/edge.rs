@@ -14,7 +14,7 @@ use certs::{
     enrol::{Authority, AuthorityError},
     secret::Secret,
 };
-use net::{Network, Vital, Workers, drill, vital};
+use net::{Network, Unreachables, Vital, Workers, drill, vital};
 use tokio::{
     sync::{mpsc, watch},
     time,
@@ -179,6 +179,7 @@ fn build(config: &Config, base: Base, admin_stop: &CancellationToken) -> Result<
         certificates: certificates.clone(),
         keys,
         registry: registry.clone(),
+        unreachable: Unreachables::default(),
         drops: metrics.drops().clone(),
         receiver: receiver.handle(0).clone(),
         workers: workers.clone(),

@@ -10,9 +10,11 @@ pub mod endpoint;
 pub mod memory;
 pub mod network;
 pub mod ping;
+mod quic;
 pub mod race;
 pub mod resolve;
 pub mod socket;
+pub mod unreachable;
 pub mod vital;
 pub mod workers;
 
@@ -22,5 +24,6 @@ pub use ping::PingError;
 pub use race::Racer;
 pub use resolve::Resolver;
 pub use socket::{Parked, Socket};
+pub use unreachable::Unreachables;
 pub use vital::Vital;
 pub use workers::Workers;

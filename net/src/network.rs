@@ -15,8 +15,9 @@ use socket2::{Domain, Protocol, Type};
 use tokio::net::{TcpSocket, TcpStream, UdpSocket};
 
 use crate::{
-    Datagrams, Front, Socket,
+    Datagrams, Front, Socket, Unreachables,
     ping::{self, PingError},
+    quic::QuicSocket,
 };
 
 /// Connections waiting to be accepted; the kernel caps it at `net.core.somaxconn`.
@@ -40,18 +41,18 @@ pub trait Network: fmt::Debug + Send + Sync + 'static {
     /// Dials a TCP address.
     fn dial(&self, address: SocketAddr) -> Boxed<'_, io::Result<Socket>>;
 
-    /// Binds a UDP socket for QUIC.
+    /// Binds a UDP socket for QUIC. What is heard of ports that nobody listens on is noted in `heard`.
     ///
     /// # Errors
     /// The kernel's, with the address in the text.
-    fn bind_quic(&self, address: SocketAddr) -> io::Result<Arc<dyn AsyncUdpSocket>>;
+    fn bind_quic(&self, address: SocketAddr, heard: &Unreachables) -> io::Result<Arc<dyn AsyncUdpSocket>>;
 
     /// Binds a UDP socket for clients.
     ///
     /// # Errors
     /// The kernel's, with the address in the text.
     fn bind_udp(&self, address: SocketAddr) -> io::Result<Front> {
-        self.bind_quic(address).map(Front::new)
+        self.bind_quic(address, &Unreachables::default()).map(Front::new)
     }
 
     /// A UDP socket connected to this address.
@@ -99,9 +100,9 @@ impl Network for Os {
         Box::pin(async move { Socket::new(TcpStream::connect(address).await?) })
     }
 
-    fn bind_quic(&self, address: SocketAddr) -> io::Result<Arc<dyn AsyncUdpSocket>> {
-        let bind = || TokioRuntime.wrap_udp_socket(bound_udp(address)?.into());
-        bind().map_err(|e| naming("UDP", address, &e))
+    fn bind_quic(&self, address: SocketAddr, heard: &Unreachables) -> io::Result<Arc<dyn AsyncUdpSocket>> {
+        let bind = || QuicSocket::new(bound_udp(address)?.into(), heard.clone());
+        Ok(Arc::new(bind().map_err(|e| naming("UDP", address, &e))?))
     }
 
     fn bind_udp(&self, address: SocketAddr) -> io::Result<Front> {
@@ -167,10 +168,10 @@ impl Listener for OsListener {
 ///
 /// # Errors
 /// If neither can be bound.
-pub fn bind_quic_client(network: &dyn Network) -> io::Result<Arc<dyn AsyncUdpSocket>> {
+pub fn bind_quic_client(network: &dyn Network, heard: &Unreachables) -> io::Result<Arc<dyn AsyncUdpSocket>> {
     network
-        .bind_quic((IpAddr::V6(Ipv6Addr::UNSPECIFIED), 0).into())
-        .or_else(|_| network.bind_quic((IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0).into()))
+        .bind_quic((IpAddr::V6(Ipv6Addr::UNSPECIFIED), 0).into(), heard)
+        .or_else(|_| network.bind_quic((IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0).into(), heard))
 }
 
 pub(crate) fn naming(kind: &str, address: SocketAddr, error: &io::Error) -> io::Error {

@@ -29,6 +29,9 @@ pub const DEAD_AFTER: Duration = Duration::from_secs(3);
 /// QUIC itself gives up a connection that brings nothing for this long, without a word. That is later than [`DEAD_AFTER`] and
 /// an idle look: packets may still pass the other way, and whoever finds a link dead says so.
 pub const IDLE_AFTER: Duration = Duration::from_secs(4);
+/// A link with packets unanswered for this long, or four round trips if those are longer, is dead if its peer's host has
+/// said since the last answer that nobody listens there. Long enough for a peer that is there, and forged words about it.
+pub const GONE_AFTER: Duration = Duration::from_millis(200);
 /// A link with packets unanswered for this long, or four round trips if those are longer, is suspect.
 pub const SUSPECT_AFTER: Duration = Duration::from_millis(300);
 
@@ -68,6 +71,11 @@ pub const LAST_BYTES_WAIT: Duration = Duration::from_secs(5);
 pub const RESET_LEAD: Duration = Duration::from_millis(100);
 /// How often a link's liveness is looked at while something is on its way.
 pub const LOOK_EVERY: Duration = Duration::from_millis(50);
+/// A connector from which nothing has come for this long, although the link carries flows, is asked for a sign of life, so that
+/// its host can say that it is gone.
+pub const QUIET_CONNECTOR: Duration = Duration::from_millis(100);
+/// The same of an edge. Longer than it takes an edge to ask, so that on a live link only one side does.
+pub const QUIET_EDGE: Duration = Duration::from_millis(250);
 /// How often it is looked at while nothing is: looks are most of what an idle link costs.
 pub const LOOK_IDLE: Duration = Duration::from_millis(250);
 /// An open without a reply for this long, or four round trips, makes the edge ask the link for a sign of life: the

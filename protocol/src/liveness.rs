@@ -4,7 +4,8 @@ use std::time::{Duration, Instant};
 
 use crate::{
     acks,
-    limits::{DEAD_AFTER, LOOK_EVERY, LOOK_IDLE, SUSPECT_AFTER},
+    limits::{DEAD_AFTER, GONE_AFTER, LOOK_EVERY, LOOK_IDLE, QUIET_CONNECTOR, QUIET_EDGE, SUSPECT_AFTER},
+    transport::Side,
 };
 
 /// State of a link.
@@ -18,6 +19,26 @@ pub enum LinkState {
     Dead,
 }
 
+/// Why a link is dead.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Death {
+    /// Nothing was acknowledged for [`DEAD_AFTER`].
+    Silence,
+    /// Nothing was acknowledged for [`GONE_AFTER`], and the peer's host says that nobody listens there.
+    Gone,
+}
+
+impl Death {
+    /// In words.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Silence => "nothing was acknowledged for 3 s",
+            Self::Gone => "nothing was acknowledged, and the peer's host says that nobody listens there",
+        }
+    }
+}
+
 /// Counters of one link so far.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Traffic {
@@ -26,6 +47,10 @@ pub struct Traffic {
     /// Packets that the peer has acknowledged, each counted once: one that hears nothing any more repeats its last
     /// acknowledgement with whatever it sends. The count begins again when the peer moves.
     pub acknowledged: u64,
+    /// Packets that came.
+    pub received: u64,
+    /// Times that the peer's host said that nobody listens there. Anybody can say so in its name.
+    pub refused: u64,
 }
 
 impl Traffic {
@@ -34,7 +59,7 @@ impl Traffic {
     /// # Panics
     /// If the connection's transport is not that of a link.
     #[must_use]
-    pub fn of(link: &quinn::Connection) -> Self {
+    pub fn of(link: &quinn::Connection, refused: u64) -> Self {
         let stats = link.stats();
         let tx = &stats.frame_tx;
         let demanding = tx.stream
@@ -54,50 +79,121 @@ impl Traffic {
         Self {
             demanding: demanding.saturating_sub(stats.path.sent_plpmtud_probes),
             acknowledged: acks::acknowledged(link),
+            received: stats.udp_rx.datagrams,
+            refused,
         }
     }
+}
+
+/// A look at a link.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Look {
+    /// When.
+    pub now: Instant,
+    /// Its counters.
+    pub traffic: Traffic,
+    /// The connection's smoothed round trip.
+    pub rtt: Duration,
+    /// Flows that it carries.
+    pub flows: usize,
 }
 
 /// Watches one link; fed whenever [`Self::wait`] is over.
 #[derive(Debug)]
 pub struct Liveness {
+    /// Longest silence of the peer while there are flows.
+    quiet: Duration,
     seen: Traffic,
-    is_idle: bool,
+    heard: Instant,
+    wait: Duration,
     unanswered_since: Option<Instant>,
+    /// The peer's host has said since the last answer that nobody listens there.
+    is_refused: bool,
+    asks: bool,
     looked: Instant,
 }
 
 impl Liveness {
-    /// A link that has just been made.
+    /// A link that has just been made, watched from this side.
     #[must_use]
-    pub fn new(now: Instant, traffic: Traffic) -> Self {
-        Self { seen: traffic, is_idle: false, unanswered_since: None, looked: now }
+    pub fn new(side: Side, now: Instant, traffic: Traffic) -> Self {
+        let quiet = match side {
+            Side::Edge => QUIET_CONNECTOR,
+            Side::Connector => QUIET_EDGE,
+        };
+        Self {
+            quiet,
+            seen: traffic,
+            heard: now,
+            wait: LOOK_EVERY,
+            unanswered_since: None,
+            is_refused: false,
+            asks: false,
+            looked: now,
+        }
     }
 
-    /// Takes a look: `rtt` is the connection's smoothed round trip.
-    pub fn observe(&mut self, now: Instant, traffic: Traffic, rtt: Duration) -> LinkState {
+    /// Takes a look.
+    pub fn observe(&mut self, look: Look) -> LinkState {
+        let Look { now, traffic, rtt, flows } = look;
         self.forgive_own_pause(now);
         let sent_more = traffic.demanding > self.seen.demanding;
+        let refused = traffic.refused != self.seen.refused;
         if traffic.acknowledged != self.seen.acknowledged {
             // Which packets were acknowledged is not known. Should one sent since still be missing, it is sent again within
-            // a few round trips, and counts from then on.
+            // a few round trips, and counts from then on. Nor is it known which came first, the answer or a refusal.
             self.unanswered_since = None;
-        } else if sent_more && self.unanswered_since.is_none() {
+            self.is_refused = refused;
+        } else {
+            self.is_refused |= refused;
+            if sent_more && self.unanswered_since.is_none() {
+                self.unanswered_since = Some(now);
+            }
+        }
+        if traffic.received != self.seen.received {
+            self.heard = now;
+        }
+        let is_quiet = flows > 0 && now.duration_since(self.heard) >= self.quiet;
+        self.asks = self.unanswered_since.is_none() && (self.is_refused || is_quiet);
+        if self.asks {
             self.unanswered_since = Some(now);
         }
-        self.is_idle = !sent_more && self.unanswered_since.is_none();
+        let is_idle = !sent_more && flows == 0 && self.unanswered_since.is_none();
+        self.wait = if is_idle { LOOK_IDLE } else { LOOK_EVERY };
         self.seen = traffic;
-        match self.unanswered_since.map(|since| now.duration_since(since)) {
-            Some(silence) if silence >= DEAD_AFTER => LinkState::Dead,
-            Some(silence) if silence >= SUSPECT_AFTER.max(rtt * 4) => LinkState::Suspect,
-            Some(_) | None => LinkState::Up,
+        self.state(now, rtt)
+    }
+
+    /// Why a link is dead that is.
+    #[must_use]
+    pub fn death(&self) -> Death {
+        if self.is_refused { Death::Gone } else { Death::Silence }
+    }
+
+    fn state(&self, now: Instant, rtt: Duration) -> LinkState {
+        let Some(since) = self.unanswered_since else { return LinkState::Up };
+        let (silence, patience) = (now.duration_since(since), rtt * 4);
+        let is_gone = self.is_refused && silence >= GONE_AFTER.max(patience);
+        if is_gone || silence >= DEAD_AFTER {
+            LinkState::Dead
+        } else if silence >= SUSPECT_AFTER.max(patience) {
+            LinkState::Suspect
+        } else {
+            LinkState::Up
         }
+    }
+
+    /// Whether the last look wants the peer to be asked for a sign of life: nothing is on its way that it would have to
+    /// acknowledge, and it may be gone.
+    #[must_use]
+    pub fn asks(&self) -> bool {
+        self.asks
     }
 
     /// How long until the next look: seldom on a link where nothing is on its way.
     #[must_use]
     pub fn wait(&self) -> Duration {
-        if self.is_idle { LOOK_IDLE } else { LOOK_EVERY }
+        self.wait
     }
 
     /// If this process itself was not running, the silence was ours: acknowledgements may wait unread in the kernel.
@@ -109,85 +205,4 @@ impl Liveness {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const RTT: Duration = Duration::from_millis(1);
-
-    fn at(start: Instant, ms: u64) -> Instant {
-        start + Duration::from_millis(ms)
-    }
-
-    /// Looks every 100 ms over (demanding, acknowledged) counters; returns the states seen.
-    fn watch(looks: &[(u64, u64)], rtt: Duration) -> Vec<LinkState> {
-        let start = Instant::now();
-        let mut liveness = Liveness::new(start, Traffic::default());
-        let look = |(i, (demanding, acknowledged)): (usize, &(u64, u64))| {
-            let traffic = Traffic { demanding: *demanding, acknowledged: *acknowledged };
-            liveness.observe(at(start, 100 * (i as u64 + 1)), traffic, rtt)
-        };
-        looks.iter().enumerate().map(look).collect()
-    }
-
-    #[test]
-    fn an_idle_link_stays_up() {
-        assert!(watch(&[(0, 0); 100], RTT).iter().all(|s| *s == LinkState::Up));
-    }
-
-    #[test]
-    fn a_link_that_answers_stays_up() {
-        let looks: Vec<_> = (1..100).map(|n| (n, n / 2)).collect();
-        assert!(watch(&looks, RTT).iter().all(|s| *s == LinkState::Up));
-    }
-
-    #[test]
-    fn a_question_answered_between_two_looks_leaves_nothing_open() {
-        assert!(watch(&[(1, 1); 100], RTT).iter().all(|s| *s == LinkState::Up));
-    }
-
-    #[test]
-    fn silence_makes_it_suspect_after_300_ms_and_dead_after_3_s() {
-        let states = watch(&[(1, 0); 40], RTT);
-        assert_eq!(states[2], LinkState::Up, "200 ms after the look that saw it sent");
-        assert_eq!(states[3], LinkState::Suspect);
-        assert_eq!(states[29], LinkState::Suspect);
-        assert_eq!(states[30], LinkState::Dead);
-    }
-
-    #[test]
-    fn a_long_round_trip_gets_four_of_them() {
-        let states = watch(&[(1, 0); 12], Duration::from_millis(200));
-        assert_eq!(states[7], LinkState::Up);
-        assert_eq!(states[8], LinkState::Suspect);
-    }
-
-    #[test]
-    fn an_acknowledgement_clears_suspicion() {
-        assert_eq!(watch(&[(1, 0), (1, 0), (1, 0), (1, 0), (1, 1)], RTT)[3..], [LinkState::Suspect, LinkState::Up]);
-    }
-
-    #[test]
-    fn an_idle_link_is_looked_at_seldom_until_something_is_sent() {
-        let start = Instant::now();
-        let mut liveness = Liveness::new(start, Traffic::default());
-        let mut wait_after = |ms, demanding, acknowledged| {
-            liveness.observe(at(start, ms), Traffic { demanding, acknowledged }, RTT);
-            liveness.wait()
-        };
-        assert_eq!(wait_after(50, 0, 0), LOOK_IDLE);
-        assert_eq!(wait_after(300, 1, 0), LOOK_EVERY, "sent, not answered yet");
-        assert_eq!(wait_after(350, 1, 0), LOOK_EVERY);
-        assert_eq!(wait_after(400, 2, 1), LOOK_EVERY, "answered, and more was sent");
-        assert_eq!(wait_after(450, 2, 2), LOOK_IDLE);
-    }
-
-    #[test]
-    fn a_pause_of_our_own_is_not_held_against_the_link() {
-        let start = Instant::now();
-        let mut liveness = Liveness::new(start, Traffic::default());
-        let sent = Traffic { demanding: 1, acknowledged: 0 };
-        assert_eq!(liveness.observe(at(start, 100), sent, RTT), LinkState::Up);
-        assert_eq!(liveness.observe(at(start, 9_000), sent, RTT), LinkState::Up, "nobody looked for nine seconds");
-        assert_eq!(liveness.observe(at(start, 9_100), Traffic { demanding: 1, acknowledged: 1 }, RTT), LinkState::Up);
-    }
-}
+mod tests;

@@ -10,6 +10,8 @@ use crate::sample::{Kind, Outcome, Sample, Site};
 
 /// Everything is as before within this of the end of what was wrong.
 pub(crate) const RECOVERY: Duration = Duration::from_secs(2);
+/// What a killed process carried is told so within this, where its host lives on and can say that it is gone.
+pub(crate) const GONE_TOLD: Duration = Duration::from_millis(500);
 /// A dead link's paths are out of rotation within this.
 pub(crate) const LINK_LEAVES: Duration = Duration::from_secs(1);
 /// A client that waits longer than this is harmed.
@@ -49,6 +51,8 @@ pub(crate) struct Bounds {
     pub(crate) cuts: bool,
     /// Whether it all is as before within [`RECOVERY`] of the end of what was wrong.
     pub(crate) recovers: bool,
+    /// How soon whatever is cut is told so; none if that is for the one who waits to find out.
+    pub(crate) told: Option<Duration>,
 }
 
 /// When what happened.
@@ -95,6 +99,8 @@ pub(crate) enum Promise {
     Served,
     /// A dead path is out of rotation in time.
     Left,
+    /// What is cut is told so in time.
+    Told,
     /// Memory stays below its bound.
     Memory,
     /// Nothing needs a human or a restart.
@@ -105,8 +111,8 @@ pub(crate) enum Promise {
 
 impl Promise {
     /// All of them, in the order of the document.
-    pub(crate) const ALL: [Self; 7] =
-        [Self::Right, Self::Once, Self::Served, Self::Left, Self::Memory, Self::Alone, Self::Recovered];
+    pub(crate) const ALL: [Self; 8] =
+        [Self::Right, Self::Once, Self::Served, Self::Left, Self::Told, Self::Memory, Self::Alone, Self::Recovered];
 
     /// Its word in the table.
     #[must_use]
@@ -116,6 +122,7 @@ impl Promise {
             Self::Once => "once",
             Self::Served => "served",
             Self::Left => "left",
+            Self::Told => "told",
             Self::Memory => "memory",
             Self::Alone => "alone",
             Self::Recovered => "recovered",
@@ -138,6 +145,8 @@ pub(crate) struct Findings {
     pub(crate) wrong: usize,
     /// How long after the break a new request could still be harmed by it.
     pub(crate) left: Option<Duration>,
+    /// How long after the break, or after it had begun, the last of what was cut was told so.
+    pub(crate) told: Option<Duration>,
     /// How long after the repair everything was as before.
     pub(crate) recovered: Option<Duration>,
     /// Pauses of the machine from the break to the recovery.
@@ -213,7 +222,10 @@ impl Judging<'_> {
             Outcome::Failed(_) => {
                 findings.failed += 1;
                 match self.blame(sample) {
-                    None => findings.excused += 1,
+                    None => {
+                        findings.excused += 1;
+                        findings.told = findings.told.max(self.told_after(sample));
+                    }
                     Some(promise) => tell(findings, promise, sample),
                 }
             }
@@ -236,6 +248,17 @@ impl Judging<'_> {
             return None;
         }
         Some(if sample.began >= healed { Promise::Recovered } else { Promise::Left })
+    }
+
+    /// How long something that was cut had to wait for word of it.
+    fn told_after(&self, sample: &Sample) -> Option<Duration> {
+        // A run of transactions goes on with those that were not cut.
+        if self.is_gone(sample) || self.is_starved(sample) || sample.kind == Kind::Transactions {
+            return None;
+        }
+        let since = sample.began.max(self.times.at);
+        let waited = sample.ended.saturating_sub(since);
+        Some(waited.saturating_sub(self.paused(since..sample.ended)))
     }
 
     /// Whether it met a time in which nothing led where it wanted to go.
@@ -274,6 +297,11 @@ impl Judging<'_> {
                     format!("what began {:.1?} after the break was still harmed by it, bound {bound:?}", last - at);
                 self.late(findings, Promise::Left, why);
             }
+        }
+        if let (Some(told), Some(bound)) = (findings.told, self.bounds.told)
+            && told > bound
+        {
+            self.late(findings, Promise::Told, format!("what was cut was told so after {told:.1?}, bound {bound:?}"));
         }
         let after = self.seen.samples.iter().filter(|sample| sample.began >= healed);
         let late = after.filter(|sample| self.is_harmed(sample)).max_by_key(|sample| sample.ended);

@@ -39,11 +39,13 @@ impl Row {
     /// A row of the table.
     #[must_use]
     pub(crate) fn markdown(&self) -> String {
-        let Findings { requests, blocks, failed, excused, wrong, left, recovered, paused, .. } = &self.findings;
+        let Findings { requests, blocks, failed, excused, wrong, left, told, recovered, paused, .. } = &self.findings;
+        let told = told.map(|told| format!("cut told in {}", millis(told)));
         let left = left.map_or("–".to_owned(), millis);
         let recovered = recovered.map_or("never".to_owned(), millis);
         let Self { title, memory_mib, .. } = self;
-        let (paused, notes, promises) = (millis(*paused), self.notes.join("; "), self.promises());
+        let (paused, promises) = (millis(*paused), self.promises());
+        let notes = told.into_iter().chain(self.notes.iter().cloned()).collect::<Vec<_>>().join("; ");
         format!(
             "| {title} | {requests} | {blocks} | {failed} | {excused} | {wrong} | {left} | {recovered} | {paused} | \
              {memory_mib} MiB | {notes} | {promises} |\n"
@@ -53,12 +55,13 @@ impl Row {
     /// Lines for a terminal.
     #[must_use]
     pub(crate) fn text(&self) -> String {
-        let Findings { requests, blocks, failed, excused, wrong, left, recovered, paused, broken, last } =
+        let Findings { requests, blocks, failed, excused, wrong, left, told, recovered, paused, broken, last } =
             &self.findings;
         let left = left.map_or(String::new(), |left| format!(", out of rotation in {}", millis(left)));
+        let told = told.map_or(String::new(), |told| format!(", what was cut was told so in {}", millis(told)));
         let recovered = recovered.map_or("never recovered".to_owned(), |time| format!("recovered in {}", millis(time)));
         let mut text = format!(
-            "   {}  {requests} requests, {blocks} blocks; {failed} failed, {excused} of them excused; {wrong} wrong{left}, \
+            "   {}  {requests} requests, {blocks} blocks; {failed} failed, {excused} of them excused; {wrong} wrong{left}{told}, \
              {recovered}, paused {}, {} MiB\n",
             if self.held() { "held" } else { "BROKEN" },
             millis(*paused),

@@ -10,6 +10,7 @@ pub mod datagrams;
 pub mod disk;
 pub mod edge;
 pub mod false_edge;
+pub mod forger;
 pub mod frames;
 pub mod http;
 pub mod load;

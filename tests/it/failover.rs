@@ -124,6 +124,45 @@ fn a_killed_connector_costs_only_the_flows_it_carried() {
     }
 }
 
+/// With time for a busy machine: silence alone takes 3 s.
+const GONE: Duration = Duration::from_millis(1_500);
+
+#[test]
+fn what_a_killed_connector_carried_is_broken_off_at_once_because_its_host_says_so() {
+    let world = World::new();
+    let prod = world.vnet("prod");
+    let echo = habits::echo(world.free_in(&prod, 10));
+    let (edge, mut dc1) = world.stand(&prod, &[&Service::tcp("echo").origin(&prod, echo.address())]);
+    let mut silent = client::connect(edge.listener("echo")).expect("the edge listens");
+    client::ping(&silent, b"hello").expect("an echo");
+    let busy = LongFlow::start(edge.listener("echo"), 1).expect("it opens");
+    wait::pass(Duration::from_secs(1));
+
+    dc1.process.kill();
+    let death = Instant::now();
+    let read = silent.read(&mut [0; 8]).map_err(|error| error.kind());
+    assert_eq!((read, death.elapsed() < GONE), (Err(ErrorKind::ConnectionReset), true), "{:?}", death.elapsed());
+    wait::until("the busy flow to be broken off", GONE, || busy.is_over().then_some(()));
+    wait::until("the links to go", GONE, || (edge.links("dc1") == 0).then_some(()));
+    assert!(death.elapsed() < GONE, "{:?}", death.elapsed());
+    let _ = edge.process.wait_log(&["link ended", "nobody listens there"]);
+}
+
+#[test]
+fn a_connector_leaves_a_killed_edge_at_once_because_its_host_says_so() {
+    let world = World::new();
+    let prod = world.vnet("prod");
+    let echo = habits::echo(world.free_in(&prod, 10));
+    let (mut edge, dc1) = world.stand(&prod, &[&Service::tcp("echo").origin(&prod, echo.address())]);
+    let flow = client::connect(edge.listener("echo")).expect("the edge listens");
+    client::ping(&flow, b"hello").expect("an echo");
+    wait::pass(Duration::from_secs(1));
+
+    edge.process.kill();
+    wait::until("the connector to notice", GONE, || (dc1.ready_code() == Some(503)).then_some(()));
+    let _ = dc1.process.wait_log(&["link lost", "nobody listens there"]);
+}
+
 #[test]
 fn a_frozen_connector_is_passed_by_and_taken_back() {
     let world = World::new();

@@ -17,7 +17,15 @@ use protocol::{
 };
 use quinn::{ClientConfig, Connecting, Endpoint};
 use rcgen::{CertificateParams, KeyPair};
-use underpass_tests::harness::{Edge, Rogue, World, rogue::read_token, wait::SOON};
+use underpass_tests::harness::{
+    Edge, Rogue, Service, World,
+    forger::Forger,
+    load::LongFlow,
+    origin::habits,
+    process::Signal,
+    rogue::read_token,
+    wait::{self, SOON},
+};
 
 /// Bytes of a datagram of a handshake (RFC 9000 section 14.1).
 const DATAGRAM: usize = 1200;
@@ -93,7 +101,7 @@ fn a_source_that_is_not_known_gets_three_times_what_it_sent_and_a_datagram_at_mo
         .collect();
     // Long enough for what is not acknowledged to be sent again and again.
     let mut received = vec![0; victims.len()];
-    underpass_tests::harness::wait::always("the edge keeps to its bound", Duration::from_secs(3), || {
+    wait::always("the edge keeps to its bound", Duration::from_secs(3), || {
         for ((victim, sent), received) in victims.iter().zip(&mut received) {
             *received += arrived(victim).iter().map(Vec::len).sum::<usize>();
             // quinn begins a datagram while one byte of the three times is left.
@@ -203,4 +211,39 @@ async fn guess(endpoint: Endpoint, edge: SocketAddr, token: JoinToken, times: us
         }
     }
     refused
+}
+
+/// The names of a connector's links, and where they come from.
+fn links(edge: &Edge, connector: &str) -> Vec<(String, SocketAddr)> {
+    let tunnel = edge.tunnel(connector).expect("it is granted");
+    let links = tunnel["links"].as_array().expect("a list");
+    let text = |link: &serde_json::Value, field: &str| link[field].as_str().expect("a text").to_owned();
+    links.iter().map(|link| (text(link, "id"), text(link, "remote").parse().expect("an address"))).collect()
+}
+
+#[test]
+fn forged_words_that_nobody_listens_at_a_connector_harm_no_link_that_answers() {
+    let world = World::new();
+    let prod = world.vnet("prod");
+    let echo = habits::echo(world.free_in(&prod, 10));
+    let (edge, dc1) = world.stand(&prod, &[&Service::tcp("echo").origin(&prod, echo.address())]);
+    let flow = LongFlow::start(edge.listener("echo"), 1).expect("it opens");
+    let before = links(&edge, "dc1");
+    let forgers: Vec<Forger> = before.iter().map(|(_, remote)| Forger::new(edge.file.tunnel, *remote)).collect();
+    let say = || forgers.iter().for_each(|forger| (0..10).for_each(|_| forger.say_gone()));
+
+    wait::always("the links stay", Duration::from_secs(4), || {
+        say();
+        links(&edge, "dc1") == before
+    });
+    let rounds = flow.stop().expect("the flow goes on");
+    assert!(rounds > 100, "it stood still: {rounds} blocks");
+    // They were heard: a link that does not answer either is given up sooner than by silence, which takes 3 s.
+    dc1.process.signal(Signal::STOP);
+    wait::until("the links of a frozen connector to go", Duration::from_millis(2_500), || {
+        say();
+        links(&edge, "dc1").is_empty().then_some(())
+    });
+    dc1.process.signal(Signal::CONT);
+    edge.wait_links("dc1", 2);
 }

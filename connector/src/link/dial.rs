@@ -4,7 +4,7 @@ use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use certs::verify::EDGE_NAME;
 use futures_util::{StreamExt, stream::FuturesUnordered};
-use net::{Network, network::bind_quic_client};
+use net::{Network, Unreachables, network::bind_quic_client, unreachable::Watch};
 use protocol::{
     control::{Enrol, Enrolled, Message, Refusal, Renew, Renewed},
     error::CloseCode,
@@ -29,6 +29,7 @@ const STAGGER: Duration = Duration::from_millis(250);
 pub struct Dialler {
     endpoint: Endpoint,
     resolver: Resolver,
+    heard: Unreachables,
 }
 
 /// Why an edge could not be reached.
@@ -99,9 +100,15 @@ impl Dialler {
     pub fn new(network: &dyn Network, resolver: Resolver) -> io::Result<Self> {
         let mut config = EndpointConfig::default();
         transport::allow_large_packets(&mut config);
-        let socket = bind_quic_client(network)?;
+        let heard = Unreachables::default();
+        let socket = bind_quic_client(network, &heard)?;
         let endpoint = Endpoint::new_with_abstract_socket(config, None, socket, Arc::new(TokioRuntime))?;
-        Ok(Self { endpoint, resolver })
+        Ok(Self { endpoint, resolver, heard })
+    }
+
+    /// What the host at this address says of what this client sends there.
+    pub(super) fn watch(&self, edge: SocketAddr) -> Watch {
+        self.heard.watch(edge)
     }
 
     /// Connects to an edge: to all its addresses, each a little after the one before; the first to answer wins.

@@ -2,19 +2,25 @@
 //! the link lives, renews the certificate that admits it.
 
 use std::{
+    net::SocketAddr,
     pin::pin,
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use net::vital::{self, Panicked};
+use net::{
+    unreachable::Watch,
+    vital::{self, Panicked},
+};
 use protocol::{
+    codec::NUDGE,
     control::{Goodbye, Hello, Message, Refusal, Welcome},
     error::CloseCode,
     limits::{LOOK_EVERY, REGISTER_WAIT},
-    liveness::{LinkState, Liveness, Traffic},
+    liveness::{Death, LinkState, Liveness, Look, Traffic},
     splice::{Stream, Stuck},
     stream::PRIORITY_CONTROL,
+    transport::Side,
     version::{VERSION, VERSION_MIN},
     wire::{self, ControlReader, WireError},
 };
@@ -55,7 +61,7 @@ pub(super) enum SessionEnd {
     /// Flows had time to end after a goodbye of ours.
     Drained,
     /// The link was silent for too long.
-    Dead,
+    Dead(Death),
     /// The edge or the network closed it.
     Closed(ConnectionError),
     /// The edge broke the protocol.
@@ -80,6 +86,8 @@ pub(super) struct Serving {
     pub(super) state: watch::Sender<LinkState>,
     pub(super) wish: watch::Receiver<Wish>,
     pub(super) flows: TaskTracker,
+    /// What the edge's host says.
+    pub(super) unreachable: Watch,
 }
 
 /// Registers on a fresh connection.
@@ -113,6 +121,11 @@ pub(super) async fn register(connection: Connection, hello: Hello) -> Result<Ses
 }
 
 impl Session {
+    /// Where the edge is.
+    pub(super) fn remote(&self) -> SocketAddr {
+        self.connection.remote_address()
+    }
+
     /// Serves the link until it ends.
     pub(super) async fn run(self, serving: Serving) -> SessionEnd {
         let (connection, vital) = (self.connection.clone(), serving.service.metrics.vital().clone());
@@ -128,7 +141,8 @@ impl Session {
             Arc::new(LinkSide { connection: self.connection.clone(), stuck: Stuck::default(), switch: Arc::default() });
         // Ends with the link.
         tokio::spawn(side.switch.clone().run(self.connection.clone(), serving.service.metrics.drops().clone()));
-        let mut liveness = Liveness::new(Instant::now(), Traffic::of(&self.connection));
+        let mut liveness =
+            Liveness::new(Side::Connector, Instant::now(), Traffic::of(&self.connection, serving.unreachable.count()));
         let mut look = pin!(time::sleep(liveness.wait()));
         let (mut leaving, mut allowance) = (None, Allowance::new());
         loop {
@@ -191,11 +205,15 @@ impl Session {
         serving: &mut Serving,
     ) -> Result<(), SessionEnd> {
         let now = Instant::now();
-        let state = liveness.observe(now, Traffic::of(&self.connection), self.connection.rtt());
+        let (traffic, flows) = (Traffic::of(&self.connection, serving.unreachable.count()), serving.flows.len());
+        let state = liveness.observe(Look { now, traffic, rtt: self.connection.rtt(), flows });
         serving.state.send_if_modified(|s| std::mem::replace(s, state) != state);
         if state == LinkState::Dead {
             wire::close(&self.connection, CloseCode::Dead, "nothing was acknowledged");
-            return Err(SessionEnd::Dead);
+            return Err(SessionEnd::Dead(liveness.death()));
+        }
+        if liveness.asks() {
+            self.say(&Message::Ignored(NUDGE)).await?;
         }
         if leaving.is_some_and(|leaving| now >= leaving.until || (now >= leaving.heard && serving.flows.is_empty())) {
             wire::close(&self.connection, CloseCode::Shutdown, "the connector left");

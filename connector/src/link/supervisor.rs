@@ -193,6 +193,7 @@ impl Keeper<'_> {
             state,
             wish: wishes,
             flows: TaskTracker::new(),
+            unreachable: self.with.dialler.watch(session.remote()),
         };
         self.with.welcomed(&session.welcome);
         let run = async move {
@@ -281,7 +282,7 @@ impl Supervisor {
 fn explain(end: &SessionEnd) -> Option<String> {
     match end {
         SessionEnd::Drained => None,
-        SessionEnd::Dead => Some("nothing was acknowledged for 3 s".to_owned()),
+        SessionEnd::Dead(death) => Some(death.as_str().to_owned()),
         SessionEnd::Closed(error) => Some(wire::ending(error)),
         SessionEnd::Broken(error) => Some(format!("the edge broke the protocol: {error}")),
         SessionEnd::Panicked => Some("the connector failed on this link".to_owned()),

@@ -2,16 +2,17 @@
 
 use std::{io, sync::Arc};
 
-use certs::endpoint::EndpointKeys;
 use net::{Network, Workers, drill, network::Boxed};
 use protocol::transport::{self, Side};
 use quinn::{Endpoint, EndpointConfig, Incoming, ServerConfig, TokioRuntime, VarInt, crypto::rustls::QuicServerConfig};
 use quinn_proto::HashedConnectionIdGenerator;
-use tokio::runtime::Handle;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{debug, warn};
 
-use super::crowd::{Asking, Crowd, Place, Verdict};
+use super::{
+    TunnelParts,
+    crowd::{Asking, Crowd, Place, Verdict},
+};
 
 /// What an accepted connection is handed to.
 pub(super) trait Serve: Send + Sync + 'static {
@@ -20,15 +21,10 @@ pub(super) trait Serve: Send + Sync + 'static {
 }
 
 /// Binds the endpoint on the receiving thread.
-pub(super) fn bind(
-    network: &dyn Network,
-    receiver: &Handle,
-    listen: std::net::SocketAddr,
-    crypto: Arc<QuicServerConfig>,
-    keys: &EndpointKeys,
-) -> io::Result<Endpoint> {
-    let _there = receiver.enter();
-    let socket = network.bind_quic(listen)?;
+pub(super) fn bind(network: &dyn Network, parts: &TunnelParts, crypto: Arc<QuicServerConfig>) -> io::Result<Endpoint> {
+    let TunnelParts { keys, .. } = parts;
+    let _there = parts.receiver.enter();
+    let socket = network.bind_quic(parts.listen, &parts.unreachable)?;
     if socket.max_transmit_segments() < 2 {
         warn!("the kernel offers no UDP segmentation offload: tunnels will cost several times the processor time");
     }

@@ -15,7 +15,7 @@ pub use registry::{LinksView, Registry, TunnelHealth, TunnelView};
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use certs::{edge::EdgeCertificates, endpoint::EndpointKeys, enrol::Authority, tls};
-use net::{Network, Vital, Workers};
+use net::{Network, Unreachables, Vital, Workers};
 use protocol::switch::Drops;
 use tokio::runtime::Handle;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -35,6 +35,8 @@ pub struct TunnelParts {
     pub keys: EndpointKeys,
     /// The table links register in.
     pub registry: Arc<Registry>,
+    /// What hosts of connectors say of ports where nobody listens.
+    pub unreachable: Unreachables,
     /// Where datagrams that nobody takes are counted.
     pub drops: Drops,
     /// Where packets are received and sorted: a thread of its own, for one that shares its turns with the work that packets
@@ -69,7 +71,7 @@ pub enum TunnelError {
 /// [`TunnelError`].
 pub fn start(network: &dyn Network, parts: TunnelParts, tasks: &TaskTracker) -> Result<SocketAddr, TunnelError> {
     let crypto = tls::server_crypto(parts.certificates.clone())?;
-    let endpoint = endpoint::bind(network, &parts.receiver, parts.listen, crypto, &parts.keys)?;
+    let endpoint = endpoint::bind(network, &parts, crypto)?;
     let address = endpoint.local_addr()?;
     let (receiver, workers, vital) = (parts.receiver.clone(), parts.workers.clone(), parts.vital.clone());
     let (tracker, stop) = (tasks.clone(), parts.stop.clone());

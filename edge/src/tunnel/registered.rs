@@ -13,7 +13,8 @@ use protocol::{
     codec::NUDGE,
     control::{Goodbye, Message},
     error::CloseCode,
-    liveness::{LinkState, Liveness, Traffic},
+    liveness::{LinkState, Liveness, Look, Traffic},
+    transport::Side,
     wire::{self, WireError},
 };
 use quinn::ConnectionError;
@@ -58,7 +59,9 @@ impl Registered<'_> {
 
     async fn serve(&mut self) -> String {
         let connection = self.link.connection().clone();
-        let mut liveness = Liveness::new(Instant::now(), Traffic::of(&connection));
+        let mut unreachable = self.parts.unreachable.watch(connection.remote_address());
+        let traffic = Traffic::of(&connection, unreachable.count());
+        let mut liveness = Liveness::new(Side::Edge, Instant::now(), traffic);
         let mut look = pin!(time::sleep(liveness.wait()));
         let (mut leaving, mut nudged) = (false, false);
         loop {
@@ -72,10 +75,15 @@ impl Registered<'_> {
             let done = match event {
                 Event::Message(message) => self.hear(message).await,
                 Event::Look => {
-                    nudged = false;
-                    let looked = self.look(&mut liveness);
+                    // The connector may have moved.
+                    unreachable.follow(connection.remote_address());
+                    let looked = self.look(&mut liveness, unreachable.count());
                     look.as_mut().reset(time::Instant::now() + liveness.wait());
-                    looked
+                    nudged = liveness.asks();
+                    match looked {
+                        Ok(()) if nudged => self.say(&Message::Ignored(NUDGE)).await,
+                        looked => looked,
+                    }
                 }
                 // Once between two looks is enough, however many opens wait.
                 Event::Nudge => {
@@ -134,10 +142,11 @@ impl Registered<'_> {
         }
     }
 
-    fn look(&mut self, liveness: &mut Liveness) -> Result<(), String> {
+    fn look(&mut self, liveness: &mut Liveness, refused: u64) -> Result<(), String> {
         drill::point("link");
         let connection = self.link.connection();
-        let state = liveness.observe(Instant::now(), Traffic::of(connection), connection.rtt());
+        let (traffic, flows) = (Traffic::of(connection, refused), self.link.load.streams());
+        let state = liveness.observe(Look { now: Instant::now(), traffic, rtt: connection.rtt(), flows });
         if self.link.set_state(state) {
             match state {
                 LinkState::Up => info!("the link answers again"),
@@ -148,7 +157,7 @@ impl Registered<'_> {
         }
         if state == LinkState::Dead {
             self.link.close(CloseCode::Dead, "nothing was acknowledged");
-            return Err("nothing was acknowledged for 3 s".to_owned());
+            return Err(liveness.death().as_str().to_owned());
         }
         if self.peer.lifetime.standing(SystemTime::now()) != Standing::Valid {
             self.link.close(CloseCode::Expired, "the certificate ran out and was not renewed");

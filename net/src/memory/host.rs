@@ -19,7 +19,7 @@ use super::{
     udp::{Datagram, Dropped, Loss, MemoryUdpSocket},
 };
 use crate::{
-    Network, Socket,
+    Network, Socket, Unreachables,
     network::{BACKLOG, Boxed, Listener, naming},
 };
 
@@ -95,11 +95,11 @@ impl Network for MemoryHost {
         })
     }
 
-    fn bind_quic(&self, address: SocketAddr) -> io::Result<Arc<dyn AsyncUdpSocket>> {
+    fn bind_quic(&self, address: SocketAddr, heard: &Unreachables) -> io::Result<Arc<dyn AsyncUdpSocket>> {
         let queue = Arc::new(Queue::new(DATAGRAMS_MAX));
         let bound = self.0.check_local(address).and_then(|()| lock(&self.0.udp).bind(address, queue.clone()));
         let bound = bound.map_err(|e| naming("UDP", address, &e))?;
-        Ok(Arc::new(MemoryUdpSocket::new(self.0.clone(), bound, queue)))
+        Ok(Arc::new(MemoryUdpSocket::new((self.0.clone(), bound), queue, heard.clone())))
     }
 }
 
@@ -112,10 +112,15 @@ impl Inner {
         lock(&self.udp).unbind(bound);
     }
 
-    /// Sends a datagram from a socket bound to `datagram.from`; one that does not arrive is counted.
-    pub(super) fn send(self: &Arc<Self>, datagram: Datagram) {
+    /// Sends a datagram from a socket bound to `datagram.from`; one that does not arrive is counted. If the other host says
+    /// that nobody listens there, `heard` notes it.
+    pub(super) fn send(self: &Arc<Self>, datagram: Datagram, heard: &Unreachables) {
+        let to = datagram.to;
         if let Err(loss) = self.try_send(datagram) {
             lock(&self.dropped).count(loss);
+            if loss == Loss::Refused {
+                heard.note(to);
+            }
         }
     }
 
@@ -129,7 +134,11 @@ impl Inner {
         if let Some(network) = &route.over {
             network.judge(route.from, to)?;
         }
-        let (_, queue) = lock(&route.to.udp).find(datagram.to).ok_or(Loss::Unreachable)?;
+        let Some((_, queue)) = lock(&route.to.udp).find(datagram.to) else {
+            // The host's word has a way back to go.
+            let back = route.over.as_ref().is_none_or(|network| network.judge(to, route.from).is_ok());
+            return Err(if back { Loss::Refused } else { Loss::Unreachable });
+        };
         queue.push(datagram).map_err(|_| Loss::Full)
     }
 

@@ -17,7 +17,7 @@ use tokio::{
 };
 
 use super::*;
-use crate::{Network, Socket};
+use crate::{Network, Socket, Unreachables};
 
 const A: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1));
 const B: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 2));
@@ -82,7 +82,7 @@ fn only_a_free_address_of_the_host_can_be_bound() {
     assert_eq!(taken, io::ErrorKind::AddrInUse);
     assert!(text.starts_with("cannot listen on TCP 192.0.2.1:80"), "{text}");
     assert_eq!(error(at("192.0.2.2:81")).expect("another host's").0, io::ErrorKind::AddrNotAvailable);
-    assert!(a.bind_quic(at("192.0.2.1:80")).is_ok(), "ports of UDP are others");
+    assert!(a.bind_quic(at("192.0.2.1:80"), &Unreachables::default()).is_ok(), "ports of UDP are others");
     assert!(a.listen(at("[::]:0")).is_ok());
 }
 
@@ -196,8 +196,8 @@ async fn receive(socket: &Arc<dyn AsyncUdpSocket>) -> (Vec<u8>, RecvMeta) {
 async fn datagrams_go_both_ways_also_between_the_families() {
     let network = MemoryNetwork::new(1);
     let (a, b) = (network.host(A), network.host(B));
-    let client = a.bind_quic(at("[::]:0")).expect("free");
-    let server = b.bind_quic(at("0.0.0.0:7843")).expect("free");
+    let client = a.bind_quic(at("[::]:0"), &Unreachables::default()).expect("free");
+    let server = b.bind_quic(at("0.0.0.0:7843"), &Unreachables::default()).expect("free");
     send(&client, at("[::ffff:192.0.2.2]:7843"), b"onetwo3", Some(3));
     for part in [&b"one"[..], b"two", b"3"] {
         let (bytes, meta) = receive(&server).await;
@@ -213,8 +213,8 @@ async fn datagrams_go_both_ways_also_between_the_families() {
 async fn a_datagram_that_does_not_arrive_is_counted_by_why() {
     let network = MemoryNetwork::new(1);
     let (a, b) = (network.host(A), network.host(B));
-    let client = a.bind_quic(at("0.0.0.0:0")).expect("free");
-    let server = b.bind_quic(at("192.0.2.2:7843")).expect("free");
+    let client = a.bind_quic(at("0.0.0.0:0"), &Unreachables::default()).expect("free");
+    let server = b.bind_quic(at("192.0.2.2:7843"), &Unreachables::default()).expect("free");
     let to = at("192.0.2.2:7843");
     send(&client, at("192.0.2.3:7843"), b"no such host", None);
     send(&client, at("192.0.2.2:7844"), b"nobody there", None);
@@ -234,7 +234,10 @@ fn the_dice_lose_about_the_share_asked_for_and_the_same_ones_for_the_same_seed()
     let lost = |seed| {
         let network = MemoryNetwork::new(seed);
         let (a, b) = (network.host(A), network.host(B));
-        let (client, server) = (a.bind_quic(at("0.0.0.0:0")), b.bind_quic(at("0.0.0.0:7843")));
+        let (client, server) = (
+            a.bind_quic(at("0.0.0.0:0"), &Unreachables::default()),
+            b.bind_quic(at("0.0.0.0:7843"), &Unreachables::default()),
+        );
         let (client, _server) = (client.expect("free"), server.expect("free"));
         network.lose(A, B, 0.25);
         (0..1000).for_each(|_| send(&client, at("192.0.2.2:7843"), b"x", None));
@@ -242,4 +245,23 @@ fn the_dice_lose_about_the_share_asked_for_and_the_same_ones_for_the_same_seed()
     };
     assert!((200..300).contains(&lost(7)), "{}", lost(7));
     assert_eq!(lost(7), lost(7));
+}
+
+#[test]
+fn a_host_says_so_where_nobody_is_bound_unless_its_way_back_is_cut() {
+    let network = MemoryNetwork::new(1);
+    let (a, _b) = (network.host(A), network.host(B));
+    let heard = Unreachables::default();
+    let (watch, nowhere) = (heard.watch(at("192.0.2.2:7843")), heard.watch(at("192.0.2.9:7843")));
+    let socket = a.bind_quic(at("0.0.0.0:0"), &heard).expect("free");
+    let send = |to| {
+        let transmit =
+            Transmit { destination: at(to), ecn: None, contents: b"hello", segment_size: None, src_ip: None };
+        socket.try_send(&transmit).expect("a send never waits");
+    };
+    send("192.0.2.2:7843");
+    send("192.0.2.9:7843");
+    network.cut_one_way(B, A);
+    send("192.0.2.2:7843");
+    assert_eq!((watch.count(), nowhere.count()), (1, 0));
 }

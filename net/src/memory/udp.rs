@@ -19,6 +19,7 @@ use super::{
     ports::{canonical, seen_by},
     queue::Queue,
 };
+use crate::Unreachables;
 
 /// Largest payload of a datagram that gets through: what 1,500 bytes leave behind the headers of IPv4 and UDP.
 const PAYLOAD_MAX: usize = 1_472;
@@ -48,6 +49,8 @@ pub(super) enum Loss {
     Full,
     TooLarge,
     Unreachable,
+    /// Nobody is bound there, and the sender is told so.
+    Refused,
 }
 
 impl Dropped {
@@ -57,7 +60,7 @@ impl Dropped {
             Loss::Dice => &mut self.lost,
             Loss::Full => &mut self.full,
             Loss::TooLarge => &mut self.too_large,
-            Loss::Unreachable => &mut self.unreachable,
+            Loss::Unreachable | Loss::Refused => &mut self.unreachable,
         };
         *count += 1;
     }
@@ -84,11 +87,17 @@ pub(super) struct MemoryUdpSocket {
     host: Arc<Inner>,
     bound: SocketAddr,
     queue: Arc<Queue<Datagram>>,
+    heard: Unreachables,
 }
 
 impl MemoryUdpSocket {
-    pub(super) fn new(host: Arc<Inner>, bound: SocketAddr, queue: Arc<Queue<Datagram>>) -> Self {
-        Self { host, bound, queue }
+    /// What is bound on a host, at an address.
+    pub(super) fn new(
+        (host, bound): (Arc<Inner>, SocketAddr),
+        queue: Arc<Queue<Datagram>>,
+        heard: Unreachables,
+    ) -> Self {
+        Self { host, bound, queue, heard }
     }
 }
 
@@ -102,12 +111,13 @@ impl AsyncUdpSocket for MemoryUdpSocket {
         let contents = Bytes::copy_from_slice(transmit.contents);
         let length = transmit.segment_size.unwrap_or(contents.len()).max(1);
         for start in (0..contents.len()).step_by(length) {
-            self.host.send(Datagram {
+            let datagram = Datagram {
                 from: SocketAddr::new(from, self.bound.port()),
                 to: canonical(transmit.destination),
                 bytes: contents.slice(start..contents.len().min(start + length)),
                 ecn: transmit.ecn,
-            });
+            };
+            self.host.send(datagram, &self.heard);
         }
         Ok(())
     }

@@ -388,8 +388,8 @@ async fn a_reader_that_takes_nothing_does_not_hold_a_flow_whose_writer_is_gone()
 async fn a_link_with_idle_flows_only_keeps_acknowledging() {
     let pair = Pair::new().await;
     let worlds = [World::tunnel(&pair).await, World::tunnel(&pair).await];
-    let before = Traffic::of(&pair.edge);
+    let before = Traffic::of(&pair.edge, 0);
     within(bytes_cross_both_ways_whole(World::tunnel(&pair).await)).await;
-    assert!(Traffic::of(&pair.edge).acknowledged > before.acknowledged);
+    assert!(Traffic::of(&pair.edge, 0).acknowledged > before.acknowledged);
     drop(worlds);
 }

@@ -92,7 +92,7 @@ impl Case {
     /// Nothing is broken, for three seconds.
     fn new(name: &'static str, title: &'static str) -> Self {
         let nothing = || -> Act { Box::new(|_| ()) };
-        let bounds = Bounds { gone: Gone::Nobody, leaves: None, cuts: true, recovers: true };
+        let bounds = Bounds { gone: Gone::Nobody, leaves: None, cuts: true, recovers: true, told: None };
         let hold = Duration::from_secs(3);
         let (quick, light) = (false, false);
         Self { name, title, quick, light, prepare: nothing(), strike: nothing(), hold, heal: nothing(), bounds }
@@ -131,6 +131,12 @@ impl Case {
     /// What is broken is out of rotation within this.
     fn leaves(mut self, within: Duration) -> Self {
         self.bounds.leaves = Some(within);
+        self
+    }
+
+    /// Whatever is cut is told so within this.
+    fn tells(mut self, within: Duration) -> Self {
+        self.bounds.told = Some(within);
         self
     }
 

@@ -6,7 +6,7 @@ use underpass_tests::harness::process::Signal;
 
 use super::{Case, Stage};
 use crate::{
-    judge::{Gone, LINK_LEAVES},
+    judge::{GONE_TOLD, Gone, LINK_LEAVES},
     sample::Site,
 };
 
@@ -20,6 +20,13 @@ pub(super) fn cases() -> Vec<Case> {
         Case::new("connector-killed", "connector killed (`kill -9`), one of two replicas")
             .quick()
             .leaves(LINK_LEAVES)
+            .tells(GONE_TOLD)
+            .strike(|stage| kill(stage, 0))
+            .heal(|stage| stage.lab.restart_replica(0)),
+        Case::new("connector-killed-light", "connector killed (`kill -9`), one of two replicas, under light load")
+            .light()
+            .leaves(LINK_LEAVES)
+            .tells(GONE_TOLD)
             .strike(|stage| kill(stage, 0))
             .heal(|stage| stage.lab.restart_replica(0)),
         Case::new("connector-stopped", "connector stopped politely, one of two replicas")

@@ -4,7 +4,7 @@ const fn ms(millis: u64) -> Duration {
     Duration::from_millis(millis)
 }
 
-const BOUNDS: Bounds = Bounds { gone: Gone::Nobody, leaves: Some(LINK_LEAVES), cuts: true, recovers: true };
+const BOUNDS: Bounds = Bounds { gone: Gone::Nobody, leaves: Some(LINK_LEAVES), cuts: true, recovers: true, told: None };
 /// Broken at 10 s, put right at 15 s, whole at 15.8 s.
 const TIMES: Times = Times { at: ms(10_000), struck: ms(10_010), healed: ms(15_000), whole: Some(ms(15_800)) };
 
@@ -149,4 +149,15 @@ fn what_happened_beside_the_clients_counts() {
     assert_eq!(play.broken(&[]), [Promise::Once, Promise::Memory, Promise::Alone]);
     let seen = Seen { samples: &[], pauses: &[], crowded: &[], clock: Clock::Trusted };
     assert_eq!(judge(&seen, BOUNDS, TIMES, &Beside::default()).broken.len(), 1, "nothing asked proves nothing");
+}
+
+#[test]
+fn what_is_cut_is_told_so_in_time() {
+    let soon = failed(Kind::Block, 9_900..10_400);
+    let late = failed(Kind::Block, 9_900..10_600);
+    let play = Play { bounds: Bounds { told: Some(GONE_TOLD), ..BOUNDS }, ..Play::default() };
+    assert_eq!(play.judge(&[soon.clone()]).told, Some(ms(400)));
+    assert_eq!(play.broken(&[soon]), []);
+    assert_eq!(play.broken(&[late.clone()]), [Promise::Told]);
+    assert_eq!(Play::default().broken(&[late]), [], "nobody promised");
 }
