@@ -18,7 +18,7 @@ use crate::{
     args::{AdminArgs, Common},
     edge_file,
     failure::Failure,
-    settings_file::Settings,
+    settings_file::{self, Settings},
 };
 
 /// Limit of one question, from the dial to the last byte of the answer.
@@ -27,6 +27,8 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 const ANSWER_MAX: usize = 64 * 1024 * 1024;
 /// Most characters of an edge's refusal that are repeated.
 const ECHO_MAX: usize = 300;
+/// Most characters of what somebody lacks who is ready.
+const LACKS_MAX: usize = 8_000;
 /// Where an edge's admin endpoint is if nothing says otherwise.
 const PORT: u16 = 7842;
 /// The file in an edge's state directory that holds the admin token.
@@ -83,11 +85,19 @@ impl AdminEndpoint {
         Ok(Self { who, authority, token: Token::Unnamed })
     }
 
-    /// Whether it is ready; if not, why.
-    pub(crate) async fn ready(&self) -> Result<(), Failure> {
+    /// Finds whoever can be asked for a status: a connector by its file, else an edge.
+    pub(crate) fn find_either(common: &Common, args: &AdminArgs) -> Result<Self, Failure> {
+        match (&args.admin, &common.config) {
+            (None, Some(file)) if settings_file::is_connectors(file)? => Self::find_any(None, Some(file)),
+            (Some(_) | None, _) => Self::find(common, args),
+        }
+    }
+
+    /// Whether it is ready; if not, why. Ready, it may still say what it lacks.
+    pub(crate) async fn ready(&self) -> Result<String, Failure> {
         let (status, body) = self.answer(Method::GET, "/readyz").await?;
         match status {
-            StatusCode::OK => Ok(()),
+            StatusCode::OK => Ok(lacks(&body)),
             StatusCode::SERVICE_UNAVAILABLE => Err(Failure::Failed(format!("not ready: {}", said(&body)))),
             other => Err(self.unexpected(other, &said(&body))),
         }
@@ -236,6 +246,13 @@ fn dialled(listen: SocketAddr) -> Result<SocketAddr, Failure> {
     Ok(SocketAddr::new(ip, listen.port()))
 }
 
+/// What stands under the `ok` of somebody who is ready, fit for a terminal.
+fn lacks(body: &[u8]) -> String {
+    let text: String = String::from_utf8_lossy(body).chars().take(LACKS_MAX).collect();
+    let lines = text.lines().skip(1).map(|line| line.replace(char::is_control, " ") + "\n");
+    lines.collect()
+}
+
 /// What an edge said, fit for one line: the text of a JSON `error`, or the text itself.
 fn said(body: &[u8]) -> String {
     let json = serde_json::from_slice::<serde_json::Value>(body).ok();
@@ -275,6 +292,12 @@ mod tests {
         assert_eq!(dial("[::]:1").as_deref(), Some("[::1]:1"));
         assert_eq!(dial("10.0.0.1:1").as_deref(), Some("10.0.0.1:1"));
         assert_eq!(dial("127.0.0.1:0"), None);
+    }
+
+    #[test]
+    fn what_is_lacking_is_told_line_by_line() {
+        assert_eq!(lacks(b"ok\n"), "");
+        assert_eq!(lacks(b"ok\na: 0 of 2\x1b links\nb\n"), "a: 0 of 2  links\nb\n");
     }
 
     #[test]

@@ -15,6 +15,11 @@ pub(crate) enum Settings {
     Connector(connector::config::Config),
 }
 
+/// Whether a file is a connector's. Whatever else is wrong with it is found by who reads it.
+pub(crate) fn is_connectors(file: &Path) -> Result<bool, Mistakes> {
+    Ok(config::kind(&config::read(file)?) == Some(FileKind::Connector))
+}
+
 impl Settings {
     /// Reads a file, whosever it is.
     pub(crate) fn read(file: &Path) -> Result<Self, Mistakes> {

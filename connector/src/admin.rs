@@ -1,14 +1,22 @@
-//! The connector's own HTTP endpoint: liveness, readiness, metrics. It reads and never changes anything.
+//! The connector's own HTTP endpoint: liveness, readiness, metrics, status. It reads and never changes anything.
 
-use std::sync::Arc;
+mod status;
 
-use axum::{Router, extract::State, http::StatusCode, response::IntoResponse, routing::get};
+use std::sync::{Arc, OnceLock};
+
+use axum::{
+    Json, Router,
+    extract::State,
+    http::{HeaderMap, StatusCode, header},
+    response::IntoResponse,
+    routing::get,
+};
 use hyper_util::service::TowerToHyperService;
-use net::Vital;
+use net::{Vital, exposition};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    link::{LinkStatus, Links},
+    link::{EdgeLinks, Links, Renewal},
     metrics::Metrics,
 };
 
@@ -17,6 +25,8 @@ use crate::{
 pub struct View {
     /// Link slots.
     pub links: Arc<Links>,
+    /// Who this is, once that is known.
+    pub renewal: Arc<OnceLock<Arc<Renewal>>>,
     /// Counters.
     pub metrics: Metrics,
     /// How its tasks fare.
@@ -31,6 +41,7 @@ pub async fn serve(listener: Arc<dyn net::Listener>, view: View, stop: Cancellat
         .route("/livez", get(alive))
         .route("/readyz", get(ready))
         .route("/metrics", get(metrics))
+        .route("/api/v1/status", get(status))
         .with_state(view);
     net::endpoint::serve(listener, TowerToHyperService::new(router), stop).await;
 }
@@ -50,19 +61,30 @@ async fn ready(State(view): State<View>) -> impl IntoResponse {
     if !complaints.is_empty() {
         return (StatusCode::SERVICE_UNAVAILABLE, complaints.join("\n") + "\n");
     }
-    if view.links.is_ready() {
-        return (StatusCode::OK, "ok\n".to_owned());
+    let edges = view.links.by_edge();
+    if edges.is_empty() {
+        return (StatusCode::SERVICE_UNAVAILABLE, "not enrolled yet\n".to_owned());
     }
-    let slots = view.links.all();
-    let why = |(edge, slot, status): &(_, _, LinkStatus)| match status {
-        LinkStatus::Dialling(why) => format!("{edge} link {slot}: {}\n", why.as_deref().unwrap_or("dialling")),
-        LinkStatus::Registered { state, .. } => format!("{edge} link {slot}: {state:?}\n").to_lowercase(),
-    };
-    let reasons: String = slots.iter().map(why).collect();
-    (StatusCode::SERVICE_UNAVAILABLE, if reasons.is_empty() { "not enrolled yet\n".to_owned() } else { reasons })
+    let lacking: String = edges.iter().filter(|edge| edge.up < edge.wanted).map(lacking).collect();
+    if view.links.is_ready() {
+        return (StatusCode::OK, format!("ok\n{lacking}"));
+    }
+    (StatusCode::SERVICE_UNAVAILABLE, lacking)
 }
 
-async fn metrics(State(view): State<View>) -> impl IntoResponse {
-    let up = view.links.up();
-    ([("content-type", "application/openmetrics-text; version=1.0.0; charset=utf-8")], view.metrics.encode(up))
+/// A line about an edge that has fewer links than it should.
+fn lacking(edge: &EdgeLinks) -> String {
+    let EdgeLinks { edge, up, wanted, why } = edge;
+    let why = why.as_ref().map(|why| format!(": {why}")).unwrap_or_default();
+    format!("{edge}: {up} of {wanted} links up{why}\n")
+}
+
+async fn metrics(State(view): State<View>, headers: HeaderMap) -> impl IntoResponse {
+    let accept = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok());
+    let (kind, text) = exposition::fitting(view.metrics.encode(&view.links.by_edge()), accept);
+    ([(header::CONTENT_TYPE, kind)], text)
+}
+
+async fn status(State(view): State<View>) -> Json<status::Status> {
+    Json(status::Status::of(&view))
 }

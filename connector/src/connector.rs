@@ -3,7 +3,7 @@
 use std::{
     io,
     net::{IpAddr, SocketAddr, UdpSocket},
-    sync::{Arc, atomic::AtomicU64},
+    sync::{Arc, OnceLock, atomic::AtomicU64},
     time::{Duration, Instant},
 };
 
@@ -24,7 +24,7 @@ use tracing::{info, warn};
 use crate::{
     admin,
     config::Config,
-    link::{self, Dialler, EnrolError, Links, Renewal, Supervisor},
+    link::{self, Dialler, EnrolError, LinkStatus, Links, Renewal, Supervisor},
     metrics::{Metrics, Process},
     serve::{Host, Policy, Racer, Resolver, Rules, Service},
 };
@@ -93,8 +93,14 @@ async fn serve(start: Start, vital: Vital) -> Result<(), ConnectorError> {
     let resolver = Resolver::system();
     let metrics = Metrics::of(Process { vital: vital.clone(), lost_lines });
     let status = Arc::new(Links::default());
-    let view =
-        admin::View { links: status.clone(), metrics: metrics.clone(), vital: vital.clone(), stop: stop.clone() };
+    let known = Arc::new(OnceLock::new());
+    let view = admin::View {
+        links: status.clone(),
+        renewal: known.clone(),
+        metrics: metrics.clone(),
+        vital: vital.clone(),
+        stop: stop.clone(),
+    };
     let tasks = TaskTracker::new();
     // It answers until all else has ended, and is waited for by nobody.
     let admin_stop = CancellationToken::new();
@@ -118,21 +124,50 @@ async fn serve(start: Start, vital: Vital) -> Result<(), ConnectorError> {
         denials: Sparing::default(),
     });
     let renewal = Arc::new(Renewal::new(state, identity));
-    let claim = |(vnet, cidr): &(Name, _)| RouteClaim { vnet: vnet.to_string(), cidr: format!("{cidr}") };
-    let routes: Arc<[RouteClaim]> = config.routes.iter().map(claim).collect();
-    let run = rand::random();
-    let mut next_worker = 0;
-    for edge in edges {
-        for slot in 0..config.links_per_edge {
-            let on_worker = workers.handle(next_worker);
+    // It is told once.
+    let _ = known.set(renewal.clone());
+    let keeping = Keeping { config: &config, network: &*network, grace, stop, vital, status };
+    keeping.start(edges, (&service, &renewal), (&workers, &tasks))?;
+    tasks.close();
+    tasks.wait().await;
+    Ok(())
+}
+
+/// What every slot's keeper is made of.
+struct Keeping<'a> {
+    config: &'a Config,
+    network: &'a dyn Network,
+    grace: Duration,
+    stop: CancellationToken,
+    vital: Vital,
+    status: Arc<Links>,
+}
+
+impl Keeping<'_> {
+    /// Starts a keeper for each slot of each edge, spread over the workers.
+    fn start(
+        &self,
+        edges: Vec<Target>,
+        (service, renewal): (&Arc<Service>, &Arc<Renewal>),
+        (workers, tasks): (&Workers, &TaskTracker),
+    ) -> Result<(), ConnectorError> {
+        let Self { config, network, grace, stop, vital, status } = self;
+        let claim = |(vnet, cidr): &(Name, _)| RouteClaim { vnet: vnet.to_string(), cidr: format!("{cidr}") };
+        let routes: Arc<[RouteClaim]> = config.routes.iter().map(claim).collect();
+        let run = rand::random();
+        let links = u16::try_from(config.links_per_edge).unwrap_or(u16::MAX);
+        let slots = edges.iter().flat_map(|edge| (0..links).map(move |slot| (edge, slot)));
+        for (number, (edge, slot)) in slots.enumerate() {
+            let on_worker = workers.handle(number);
             let dialler = {
                 let _here = on_worker.enter();
-                Dialler::new(&*network, service.resolver.clone())?
+                Dialler::new(*network, service.resolver.clone())?
             };
+            status.set(edge, slot, LinkStatus::Dialling(None));
             let supervisor = Supervisor {
                 edge: edge.clone(),
-                slot: u16::try_from(slot).unwrap_or(u16::MAX),
-                links_per_edge: u16::try_from(config.links_per_edge).unwrap_or(u16::MAX),
+                slot,
+                links_per_edge: links,
                 run,
                 routes: routes.clone(),
                 dialler,
@@ -140,16 +175,13 @@ async fn serve(start: Start, vital: Vital) -> Result<(), ConnectorError> {
                 service: service.clone(),
                 status: status.clone(),
                 stop: stop.clone(),
-                grace,
+                grace: *grace,
             };
             let keep = vital.clone().keep("a link's keeper", move || link::supervise(supervisor.clone()));
             tasks.spawn_on(vital.clone().need("a link's keeper", stop.clone(), keep), on_worker);
-            next_worker += 1;
         }
+        Ok(())
     }
-    tasks.close();
-    tasks.wait().await;
-    Ok(())
 }
 
 fn edges(config: &Config, token: Option<&JoinToken>) -> Result<Vec<Target>, ConnectorError> {

@@ -1,16 +1,16 @@
 //! What a connector counts.
 
-use std::{
-    fmt::Write as _,
-    sync::{
-        Arc,
-        atomic::{AtomicI64, AtomicU64, Ordering},
-    },
+use std::sync::{
+    Arc,
+    atomic::{AtomicI64, AtomicU64, Ordering},
 };
 
 use net::Vital;
 use prometheus_client::{
-    encoding::{EncodeLabelSet, text::encode},
+    encoding::{
+        EncodeLabelSet,
+        text::{encode, encode_registry},
+    },
     metrics::{counter::Counter, family::Family, gauge::Gauge},
     registry::{Registry, Unit},
 };
@@ -19,6 +19,8 @@ use protocol::{
     splice::{Carried, Ended},
     switch::Drops,
 };
+
+use crate::link::EdgeLinks;
 
 /// Counters and gauges of a connector.
 #[derive(Debug, Clone, Default)]
@@ -41,6 +43,11 @@ pub struct Process {
     pub vital: Vital,
     /// Lines of its log that were lost.
     pub lost_lines: Arc<AtomicU64>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct EdgeLabel {
+    edge: String,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -88,6 +95,12 @@ impl Metrics {
         FlowGuard(self.flows.clone())
     }
 
+    /// Flows open now.
+    #[must_use]
+    pub fn open_flows(&self) -> i64 {
+        self.flows.get()
+    }
+
     /// A flow has ended.
     pub fn carried(&self, carried: &Carried) {
         let word = match carried.ended {
@@ -118,28 +131,33 @@ impl Metrics {
         &self.drops
     }
 
-    /// Prometheus' text format, with the given number of links up.
+    /// Everything in the OpenMetrics text format, with the number of links that are up and that there should be, by edge.
     #[must_use]
-    pub fn encode(&self, links_up: usize) -> String {
+    pub fn encode(&self, links: &[EdgeLinks]) -> String {
         let mut text = String::new();
         let registry = self.registry.get_or_init(|| self.register());
         // Writing to a string cannot fail.
-        let _ = writeln!(text, "# HELP underpass_links_up Links that are registered and up.");
-        let _ = writeln!(text, "# TYPE underpass_links_up gauge\nunderpass_links_up {links_up}");
-        let _ = encode(&mut text, &self.read_drops());
-        let text_end = text.trim_end_matches("# EOF\n").len();
-        text.truncate(text_end);
+        let _ = encode_registry(&mut text, &self.read(links));
         let _ = encode(&mut text, registry);
         text
     }
 
-    /// The counters as they are now.
-    fn read_drops(&self) -> Registry {
+    /// What others count, as it is now.
+    fn read(&self, links: &[EdgeLinks]) -> Registry {
+        let (up, wanted): (Family<EdgeLabel, Gauge>, Family<EdgeLabel, Gauge>) = Default::default();
+        let number = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
+        for at in links {
+            let label = EdgeLabel { edge: at.edge.to_string() };
+            up.get_or_create(&label).set(number(at.up));
+            wanted.get_or_create(&label).set(number(at.wanted));
+        }
         let dropped: Family<DroppedLabel, Counter> = Family::default();
-        for (why, count) in self.drops.readings().filter(|(_, count)| *count > 0) {
+        for (why, count) in self.drops.readings() {
             dropped.get_or_create(&DroppedLabel { reason: why.as_str() }).inc_by(count);
         }
         let mut registry = Registry::with_prefix("underpass");
+        registry.register("links_up", "Links that are registered and up, by edge", up);
+        registry.register("links", "Links that are kept, by edge, whether up or not", wanted);
         registry.register("datagrams_dropped", "Payloads of UDP sessions thrown away, by reason", dropped);
         let lost: Counter = Counter::default();
         lost.inc_by(self.process.lost_lines.load(Ordering::Relaxed));
@@ -153,6 +171,12 @@ impl Metrics {
     }
 
     fn register(&self) -> Registry {
+        for ended in ["finished", "origin_reset", "client_reset", "stalled", "link_lost", "idle"] {
+            drop(self.ended.get_or_create(&EndLabel { ended }));
+        }
+        for reason in Reason::ALL {
+            drop(self.refused.get_or_create(&ReasonLabel { reason: reason.as_str() }));
+        }
         let mut registry = Registry::with_prefix("underpass");
         registry.register("flows", "Flows open now", self.flows.clone());
         registry.register("flows_opened", "Flows begun", self.opened.clone());

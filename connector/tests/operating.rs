@@ -1,9 +1,18 @@
 //! `docs/operating.md` says what the connector has: every setting and metric.
 
-use connector::metrics::Metrics;
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, atomic::AtomicU64},
+};
+
+use connector::{
+    link::EdgeLinks,
+    metrics::{Metrics, Process},
+};
 use protocol::{
     error::Reason,
     splice::{Carried, Ended},
+    switch::Dropped,
 };
 
 const MANUAL: &str = include_str!("../../docs/operating.md");
@@ -26,14 +35,21 @@ fn every_setting_is_told() {
 
 #[test]
 fn every_metric_moves_and_is_told() {
-    let metrics = Metrics::default();
+    let (vital, lost_lines) = (net::Vital::default(), Arc::new(AtomicU64::new(1)));
+    vital.panicked("a link");
+    let metrics = Metrics::of(Process { vital, lost_lines });
+    metrics.drops().count(Dropped::Malformed);
     let _open = metrics.flow();
     metrics.carried(&Carried { sent: 1, received: 2, ended: Ended::Finished });
     metrics.refused(Reason::PolicyDenied);
-    let text = metrics.encode(1);
-    let samples = text.lines().filter(|line| !line.starts_with('#'));
-    let (names, values): (Vec<_>, Vec<_>) = samples.filter_map(|line| line.rsplit_once(' ')).unzip();
-    assert_eq!(names.len(), 7, "one sample a family: {names:?}");
-    assert!(values.iter().all(|value| *value != "0"), "every metric has moved:\n{text}");
-    assert_told(names.iter().map(|name| name.split_once('{').map_or(*name, |(name, _)| name)));
+    let edge = "10.0.0.1:7843".parse().expect("a target");
+    let text = metrics.encode(&[EdgeLinks { edge, up: 1, wanted: 2, why: None }]);
+    let samples = text.lines().filter(|line| !line.starts_with('#')).filter_map(|line| line.rsplit_once(' '));
+    let mut moved: BTreeMap<&str, bool> = BTreeMap::new();
+    for (name, value) in samples {
+        *moved.entry(name.split_once('{').map_or(name, |(name, _)| name)).or_default() |= value != "0";
+    }
+    assert_eq!(moved.len(), 11, "every family is there: {moved:?}");
+    assert!(moved.values().all(|moved| *moved), "every metric has moved:\n{text}");
+    assert_told(moved.into_keys());
 }

@@ -26,11 +26,11 @@ use crate::{
     admin::{self, Admin, AdminToken, TokenError},
     balancer::Balancer,
     health::{Board, BoardParts},
-    listener::{Http, Listeners, ListenersError, Sealer, Shared, Sources},
+    listener::{Http, Listeners, ListenersError, Scarce, Sealer, Shared, Sources},
     metrics::{Metrics, Process},
     model::Config,
     offramp::{Offramp, TlsError},
-    store::Store,
+    store::{Changes, Store},
     tunnel::{self, Registry, TunnelError, TunnelParts},
 };
 
@@ -212,6 +212,7 @@ fn build(config: &Config, base: Base, admin_stop: &CancellationToken) -> Result<
         sources: Sources::default(),
         http: http.clone(),
         cut: cut.clone(),
+        scarce: Scarce::default(),
         vital: vital.clone(),
     };
     let listeners = Arc::new(Listeners::new(Arc::new(shared)));
@@ -228,12 +229,9 @@ fn build(config: &Config, base: Base, admin_stop: &CancellationToken) -> Result<
         authority,
         metrics: metrics.clone(),
         unready,
-        vital: vital.clone(),
+        vital,
     };
-    info_admin(&*admin_listener, config);
-    let (listener, stop) = (Arc::<dyn net::Listener>::from(admin_listener), admin_stop.clone());
-    let serve = move || admin::serve(listener.clone(), admin.clone(), stop.clone());
-    tokio::spawn(vital.keep("the admin endpoint", serve));
+    answer(admin_listener, admin, admin_stop);
     Ok(Rooms { store, registry, offramp, listeners, metrics, cut, leave, tunnel_stop, tunnel_tasks, receiver })
 }
 
@@ -273,9 +271,14 @@ fn credentials(config: &Config) -> Result<Credentials, EdgeError> {
     })
 }
 
-fn info_admin(listener: &dyn net::Listener, config: &Config) {
-    let address: SocketAddr = listener.local_addr().unwrap_or(config.admin.listen);
+/// Starts the admin endpoint.
+fn answer(listener: Box<dyn net::Listener>, admin: Admin, stop: &CancellationToken) {
+    let address: SocketAddr = listener.local_addr().unwrap_or(admin.config.listen);
     info!(%address, "admin endpoint");
+    let (listener, stop) = (Arc::<dyn net::Listener>::from(listener), stop.clone());
+    let vital = admin.vital.clone();
+    let serve = move || admin::serve(listener.clone(), admin.clone(), stop.clone());
+    tokio::spawn(vital.keep("the admin endpoint", serve));
 }
 
 /// Keeps the edge's own certificate fresh.
@@ -297,12 +300,15 @@ impl Rooms {
     async fn reload(&self, config: &Config) -> Result<(), EdgeError> {
         let tls = self.offramp.read_tls(&config.catalog)?;
         // Flows of new listeners wait for the first view that knows their pools.
-        self.listeners.apply(&config.catalog).await?;
+        let dropped = self.listeners.apply(&config.catalog).await?;
         self.offramp.put_tls(tls);
         self.registry.grant(config.catalog.grants.clone());
-        let catalog = self.store.apply(config.catalog.clone());
+        let (catalog, changes) = self.store.apply(config.catalog.clone());
+        self.metrics.know(&catalog);
         self.metrics.reload("applied");
-        info!(version = catalog.version, "catalog in force");
+        let Changes { added, removed, changed } = changes;
+        info!(version = catalog.version, %added, %removed, %changed, "catalog in force");
+        dropped.released().await;
         Ok(())
     }
 
@@ -314,7 +320,8 @@ impl Rooms {
         let fixed = [
             ("name", running.name == next.name),
             ("state_dir", running.state_dir == next.state_dir),
-            ("tunnel", running.tunnel == next.tunnel),
+            // What join tokens tell is read by those who make them.
+            ("tunnel.listen", running.tunnel.listen == next.tunnel.listen),
             ("ca", running.ca == next.ca),
             ("affinity_key", running.affinity_key == next.affinity_key),
             ("admin", running.admin == next.admin),

@@ -1,39 +1,56 @@
 //! What an edge counts. Every family is moved by a test; labels come from configuration and small closed sets.
 
+mod encode;
+mod labels;
+mod series;
+
 use std::{
-    fmt,
+    collections::BTreeSet,
     sync::{
         Arc,
-        atomic::{AtomicI64, AtomicU64, Ordering},
+        atomic::{AtomicI64, AtomicU64},
     },
     time::Duration,
 };
 
+use arc_swap::ArcSwapOption;
+pub use encode::Readings;
 use net::Vital;
-use prometheus_client::{
-    encoding::{EncodeLabelSet, EncodeMetric, MetricEncoder, NoLabelSet, text::encode},
-    metrics::{MetricType, TypedMetric, counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
-    registry::{Registry, Unit},
-};
+use prometheus_client::metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram};
 use protocol::{id::Name, splice::Totals, switch::Drops};
+
+use self::{
+    labels::{EndLabel, ListenerLabel, Live, ProbeLabel, RefusedLabel, ReloadLabel, RequestLabel},
+    series::Series,
+};
+use crate::model::{Catalog, ListenProtocol};
 
 /// Counters and gauges of an edge; clones share them.
 #[derive(Debug, Clone)]
 pub struct Metrics {
-    flows: Family<ListenerLabel, Gauge<i64, AtomicI64>>,
-    ended: Family<EndLabel, Counter<u64, AtomicU64>>,
-    refused: Family<RefusedLabel, Counter<u64, AtomicU64>>,
-    up: Family<ListenerLabel, Live>,
-    down: Family<ListenerLabel, Live>,
-    probes: Family<ProbeLabel, Counter<u64, AtomicU64>>,
+    flows: Series<ListenerLabel, Gauge<i64, AtomicI64>>,
+    ended: Series<EndLabel, Counter<u64, AtomicU64>>,
+    refused: Series<RefusedLabel, Counter<u64, AtomicU64>>,
+    up: Series<ListenerLabel, Live>,
+    down: Series<ListenerLabel, Live>,
+    probes: Series<ProbeLabel, Counter<u64, AtomicU64>>,
     reloads: Family<ReloadLabel, Counter<u64, AtomicU64>>,
-    moved: Family<ListenerLabel, Counter<u64, AtomicU64>>,
+    moved: Series<ListenerLabel, Counter<u64, AtomicU64>>,
     drops: Drops,
-    requests: Family<RequestLabel, Counter<u64, AtomicU64>>,
-    requests_in_flight: Family<ListenerLabel, Gauge<i64, AtomicI64>>,
-    request_duration: Family<ListenerLabel, Histogram, fn() -> Histogram>,
-    abuse: Family<RefusedLabel, Counter<u64, AtomicU64>>,
+    requests: Series<RequestLabel, Counter<u64, AtomicU64>>,
+    requests_in_flight: Series<ListenerLabel, Gauge<i64, AtomicI64>>,
+    request_duration: Series<ListenerLabel, Histogram, fn() -> Histogram>,
+    abuse: Series<RefusedLabel, Counter<u64, AtomicU64>>,
     process: Process,
+    /// None before there is a catalog: then nothing is gone.
+    known: Arc<ArcSwapOption<Known>>,
+}
+
+/// Names that series may be about.
+#[derive(Debug, Default)]
+struct Known {
+    listeners: BTreeSet<String>,
+    pools: BTreeSet<String>,
 }
 
 /// What is known of the process as a whole.
@@ -43,68 +60,6 @@ pub struct Process {
     pub vital: Vital,
     /// Lines of its log that were lost.
     pub lost_lines: Arc<AtomicU64>,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct ListenerLabel {
-    listener: String,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct RequestLabel {
-    listener: String,
-    code: &'static str,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct EndLabel {
-    listener: String,
-    ended: &'static str,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct RefusedLabel {
-    listener: String,
-    why: &'static str,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct ProbeLabel {
-    pool: String,
-    outcome: &'static str,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct ReloadLabel {
-    outcome: &'static str,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct TaskLabel {
-    task: &'static str,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct DroppedLabel {
-    reason: &'static str,
-}
-
-/// A counter that others add to while they work.
-#[derive(Debug, Clone, Default)]
-struct Live(Arc<AtomicU64>);
-
-impl TypedMetric for Live {
-    const TYPE: MetricType = MetricType::Counter;
-}
-
-impl EncodeMetric for Live {
-    fn encode(&self, mut encoder: MetricEncoder<'_>) -> fmt::Result {
-        encoder.encode_counter::<NoLabelSet, _, u64>(&self.0.load(Ordering::Relaxed), None)
-    }
-
-    fn metric_type(&self) -> MetricType {
-        Self::TYPE
-    }
 }
 
 /// Why a client's connection was closed without reaching an origin.
@@ -127,6 +82,16 @@ pub enum RefusedFlow {
 }
 
 impl RefusedFlow {
+    const ALL: [Self; 7] = [
+        Self::MaxConnections,
+        Self::Accept,
+        Self::NoPlace,
+        Self::NotReplayable,
+        Self::ClientGone,
+        Self::Handshake,
+        Self::ProxyHeader,
+    ];
+
     fn as_str(self) -> &'static str {
         match self {
             Self::MaxConnections => "max_connections",
@@ -169,43 +134,48 @@ impl Drop for RequestGuard {
     }
 }
 
+/// Every way in which a flow ends, every class of codes, and everything that can be too much.
+const ENDS: [&str; 8] = ["finished", "local_reset", "remote_reset", "stalled", "link_lost", "idle", "cut", "refused"];
+const CODES: [&str; 6] = ["1xx", "2xx", "3xx", "4xx", "5xx", "none"];
+const ABUSES: [&str; 13] = [
+    "resets",
+    "early_resets",
+    "provoked_resets",
+    "streams",
+    "continuations",
+    "head_bytes",
+    "slow_head",
+    "pings",
+    "settings",
+    "empty_data",
+    "window_updates",
+    "idle_frames",
+    "other",
+];
+
 /// Bounds of the classes of request durations, in seconds.
 const DURATIONS: [f64; 12] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 2.5, 10.0, 60.0];
 
 impl Default for Metrics {
     fn default() -> Self {
         Self {
-            flows: Family::default(),
-            ended: Family::default(),
-            refused: Family::default(),
-            up: Family::default(),
-            down: Family::default(),
-            probes: Family::default(),
+            flows: Series::default(),
+            ended: Series::default(),
+            refused: Series::default(),
+            up: Series::default(),
+            down: Series::default(),
+            probes: Series::default(),
             reloads: Family::default(),
-            moved: Family::default(),
+            moved: Series::default(),
             drops: Drops::default(),
-            requests: Family::default(),
-            requests_in_flight: Family::default(),
-            request_duration: Family::new_with_constructor(|| Histogram::new(DURATIONS)),
-            abuse: Family::default(),
+            requests: Series::default(),
+            requests_in_flight: Series::default(),
+            request_duration: Series::made_by(|| Histogram::new(DURATIONS)),
+            abuse: Series::default(),
             process: Process::default(),
+            known: Arc::default(),
         }
     }
-}
-
-/// Gauges that are read from the rooms when metrics are asked for.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Readings {
-    /// Links registered.
-    pub links: usize,
-    /// Of them, links that new flows may be placed on.
-    pub links_up: usize,
-    /// Streams open over all links.
-    pub streams: usize,
-    /// Origins that are healthy.
-    pub origins_healthy: usize,
-    /// Origins configured.
-    pub origins: usize,
 }
 
 impl Metrics {
@@ -215,10 +185,72 @@ impl Metrics {
         Self { process, ..Self::default() }
     }
 
+    /// What a catalog in force has begins at nothing, so that a first event is a change; what it has not any more is
+    /// forgotten.
+    pub fn know(&self, catalog: &Catalog) {
+        let names = |all: &mut dyn Iterator<Item = &Name>| all.map(Name::to_string).collect();
+        let listeners = names(&mut catalog.listeners.iter().map(|listener| &listener.name));
+        let pools = names(&mut catalog.pools.iter().map(|pool| &pool.name));
+        self.known.store(Some(Arc::new(Known { listeners, pools })));
+        self.prune();
+        for outcome in ["applied", "refused"] {
+            drop(self.reloads.get_or_create(&ReloadLabel { outcome }));
+        }
+        for listener in &catalog.listeners {
+            self.begin(&listener.name, listener.protocol);
+        }
+        for pool in catalog.pools.iter().filter(|pool| pool.monitor.is_some()) {
+            self.probes.of(ProbeLabel { pool: pool.name.to_string(), outcome: "healthy" });
+        }
+    }
+
+    fn begin(&self, listener: &Name, protocol: ListenProtocol) {
+        let name = || ListenerLabel { listener: listener.to_string() };
+        self.flows.of(name());
+        let _ = self.totals(listener);
+        for why in RefusedFlow::ALL {
+            self.refused.of(RefusedLabel { listener: listener.to_string(), why: why.as_str() });
+        }
+        match protocol {
+            ListenProtocol::Tcp => {}
+            ListenProtocol::Udp => drop(self.moved.of(name())),
+            ListenProtocol::Http | ListenProtocol::Https => {
+                self.requests_in_flight.of(name());
+                self.request_duration.of(name());
+                for code in CODES {
+                    self.requests.of(RequestLabel { listener: listener.to_string(), code });
+                }
+                for why in ABUSES {
+                    self.abuse.of(RefusedLabel { listener: listener.to_string(), why });
+                }
+            }
+        }
+        for ended in ENDS {
+            self.ended.of(EndLabel { listener: listener.to_string(), ended });
+        }
+    }
+
+    /// Forgets what is about things that are gone, unless some of it is still there.
+    fn prune(&self) {
+        let Some(known) = self.known.load_full() else { return };
+        let is_known = |listener: &str| known.listeners.contains(listener);
+        self.flows.retain(|l, gauge| is_known(&l.listener) || gauge.get() > 0);
+        self.ended.retain(|l, _| is_known(&l.listener));
+        self.refused.retain(|l, _| is_known(&l.listener));
+        self.up.retain(|l, _| is_known(&l.listener));
+        self.down.retain(|l, _| is_known(&l.listener));
+        self.moved.retain(|l, _| is_known(&l.listener));
+        self.requests.retain(|l, _| is_known(&l.listener));
+        self.requests_in_flight.retain(|l, gauge| is_known(&l.listener) || gauge.get() > 0);
+        self.request_duration.retain(|l, _| is_known(&l.listener));
+        self.abuse.retain(|l, _| is_known(&l.listener));
+        self.probes.retain(|l, _| known.pools.contains(&l.pool));
+    }
+
     /// A flow has reached its origin.
     #[must_use]
     pub fn flow(&self, listener: &Name) -> FlowGuard {
-        let gauge = self.flows.get_or_create_owned(&ListenerLabel { listener: listener.to_string() });
+        let gauge = self.flows.of(ListenerLabel { listener: listener.to_string() });
         gauge.inc();
         FlowGuard(gauge)
     }
@@ -227,25 +259,22 @@ impl Metrics {
     #[must_use]
     pub fn totals(&self, listener: &Name) -> Totals {
         let label = ListenerLabel { listener: listener.to_string() };
-        Totals {
-            sent: self.up.get_or_create_owned(&label).0.clone(),
-            received: self.down.get_or_create_owned(&label).0.clone(),
-        }
+        Totals { sent: self.up.of(label.clone()).0.clone(), received: self.down.of(label).0.clone() }
     }
 
     /// A flow is over, however it ended.
     pub fn flow_ended(&self, end: &FlowEnd<'_>) {
-        self.ended.get_or_create(&EndLabel { listener: end.listener.to_string(), ended: end.ended }).inc();
+        self.ended.of(EndLabel { listener: end.listener.to_string(), ended: end.ended }).inc();
     }
 
     /// A client's connection was closed without reaching an origin.
     pub fn refused_flow(&self, listener: &Name, why: RefusedFlow) {
-        self.refused.get_or_create(&RefusedLabel { listener: listener.to_string(), why: why.as_str() }).inc();
+        self.refused.of(RefusedLabel { listener: listener.to_string(), why: why.as_str() }).inc();
     }
 
     /// A UDP session goes on over another path, or at another origin.
     pub fn session_moved(&self, listener: &Name) {
-        self.moved.get_or_create(&ListenerLabel { listener: listener.to_string() }).inc();
+        self.moved.of(ListenerLabel { listener: listener.to_string() }).inc();
     }
 
     /// Payloads of UDP sessions that were thrown away.
@@ -257,7 +286,7 @@ impl Metrics {
     /// An HTTP request has arrived.
     #[must_use]
     pub fn request(&self, listener: &Name) -> RequestGuard {
-        let gauge = self.requests_in_flight.get_or_create_owned(&ListenerLabel { listener: listener.to_string() });
+        let gauge = self.requests_in_flight.of(ListenerLabel { listener: listener.to_string() });
         gauge.inc();
         RequestGuard(gauge)
     }
@@ -273,73 +302,68 @@ impl Metrics {
             Some(_) => "5xx",
         };
         let listener = listener.to_string();
-        self.requests.get_or_create(&RequestLabel { listener: listener.clone(), code }).inc();
-        self.request_duration.get_or_create(&ListenerLabel { listener }).observe(taken.as_secs_f64());
+        self.requests.of(RequestLabel { listener: listener.clone(), code }).inc();
+        self.request_duration.of(ListenerLabel { listener }).observe(taken.as_secs_f64());
     }
 
     /// An HTTP/2 client was told to go away, by what was too much.
     pub fn abuse(&self, listener: &Name, why: &'static str) {
-        self.abuse.get_or_create(&RefusedLabel { listener: listener.to_string(), why }).inc();
+        self.abuse.of(RefusedLabel { listener: listener.to_string(), why }).inc();
     }
 
     /// A probe is over: `healthy`, or its reason.
     pub fn probe(&self, pool: &Name, outcome: &'static str) {
-        self.probes.get_or_create(&ProbeLabel { pool: pool.to_string(), outcome }).inc();
+        self.probes.of(ProbeLabel { pool: pool.to_string(), outcome }).inc();
     }
 
     /// A reload was asked for: `applied` or `refused`.
     pub fn reload(&self, outcome: &'static str) {
         self.reloads.get_or_create(&ReloadLabel { outcome }).inc();
     }
+}
 
-    /// Everything in the OpenMetrics text format.
-    ///
-    /// # Errors
-    /// Never in practice: a string takes every write.
-    pub fn encode(&self, readings: Readings) -> Result<String, fmt::Error> {
-        let mut registry = Registry::with_prefix("underpass");
-        registry.register("flows", "Flows open now, by listener", self.flows.clone());
-        registry.register("flows_ended", "Flows ended, by listener and how", self.ended.clone());
-        registry.register("flows_refused", "Connections closed before an origin was reached", self.refused.clone());
-        registry.register_with_unit("up", "Carried from clients to origins", Unit::Bytes, self.up.clone());
-        registry.register_with_unit("down", "Carried from origins to clients", Unit::Bytes, self.down.clone());
-        registry.register("probes", "Probes ended, by pool and outcome", self.probes.clone());
-        registry.register("reloads", "Reloads asked for, by outcome", self.reloads.clone());
-        registry.register("sessions_moved", "UDP sessions that went on elsewhere", self.moved.clone());
-        let dropped: Family<DroppedLabel, Counter<u64, AtomicU64>> = Family::default();
-        for (why, count) in self.drops.readings().filter(|(_, count)| *count > 0) {
-            dropped.get_or_create(&DroppedLabel { reason: why.as_str() }).inc_by(count);
-        }
-        registry.register("datagrams_dropped", "Payloads of UDP sessions thrown away, by reason", dropped);
-        registry.register("log_lines_lost", "Log lines lost", Live(self.process.lost_lines.clone()));
-        let panics: Family<TaskLabel, Counter<u64, AtomicU64>> = Family::default();
-        for (task, count) in self.process.vital.panics() {
-            panics.get_or_create(&TaskLabel { task }).inc_by(count);
-        }
-        registry.register("task_panics", "Tasks that failed by a bug and were begun anew", panics);
-        registry.register("abuse", "HTTP/2 clients that asked too much, by listener and of what", self.abuse.clone());
-        registry.register("requests", "HTTP requests ended, by listener and class of code", self.requests.clone());
-        let in_flight = self.requests_in_flight.clone();
-        registry.register("requests_in_flight", "HTTP requests on their way, by listener", in_flight);
-        let duration = self.request_duration.clone();
-        registry.register_with_unit(
-            "request_duration",
-            "From a request's head to its answer's end",
-            Unit::Seconds,
-            duration,
-        );
-        let mut reading = |name: &str, help: &str, value: usize| {
-            let gauge: Gauge = Gauge::default();
-            gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
-            registry.register(name, help, gauge);
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn catalog(listeners: &[&str]) -> Catalog {
+        let listener = |(at, name): (usize, &&str)| {
+            format!(
+                "[[listener]]\nname = \"{name}\"\nprotocol = \"http\"\nlisten = \"127.0.0.1:{}\"\nload_balancer = \"lb\"\n",
+                8000 + at
+            )
         };
-        reading("links", "Links registered", readings.links);
-        reading("links_up", "Links that new flows may be placed on", readings.links_up);
-        reading("streams", "Streams open over all links", readings.streams);
-        reading("origins", "Origins configured", readings.origins);
-        reading("origins_healthy", "Origins that are healthy", readings.origins_healthy);
-        let mut text = String::new();
-        encode(&mut text, &registry)?;
-        Ok(text)
+        let listeners: String = listeners.iter().enumerate().map(listener).collect();
+        let file = format!(
+            "name = \"edge-1\"\n[tunnel]\nlisten = \"127.0.0.1:7843\"\n[[pool]]\nname = \"web\"\n[[pool.origin]]\n\
+             name = \"o\"\naddress = \"127.0.0.1:80\"\n[[load_balancer]]\nname = \"lb\"\npools = [\"web\"]\n{listeners}"
+        );
+        crate::config::parse(&file, "edge.toml".as_ref()).expect("settings").catalog
+    }
+
+    #[test]
+    fn series_are_there_before_the_first_event_and_gone_with_what_they_are_about() {
+        let (metrics, old) = (Metrics::default(), "old".parse().expect("a name"));
+        let text = || metrics.encode(Readings::default()).expect("a string takes it");
+        metrics.know(&catalog(&["old", "www"]));
+        let first = text();
+        for sample in [
+            "underpass_flows_ended_total{listener=\"old\",ended=\"cut\"} 0",
+            "underpass_flows_refused_total{listener=\"old\",why=\"accept\"} 0",
+            "underpass_requests_total{listener=\"old\",code=\"5xx\"} 0",
+            "underpass_abuse_total{listener=\"old\",why=\"resets\"} 0",
+            "underpass_datagrams_dropped_total{reason=\"malformed\"} 0",
+            "underpass_reloads_total{outcome=\"refused\"} 0",
+        ] {
+            assert!(first.contains(sample), "{sample}:\n{first}");
+        }
+        let open = metrics.flow(&old);
+        metrics.know(&catalog(&["www"]));
+        metrics.flow_ended(&FlowEnd { listener: &old, ended: "finished" });
+        let left = text();
+        let of_old: Vec<&str> = left.lines().filter(|line| line.contains("\"old\"")).collect();
+        assert_eq!(of_old, ["underpass_flows{listener=\"old\"} 1"], "it is open still");
+        drop(open);
+        assert!(!text().contains("\"old\"") && text().contains("\"www\""));
     }
 }

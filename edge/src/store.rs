@@ -1,7 +1,10 @@
 //! The current catalog: immutable, numbered, replaced whole.
 
+mod changes;
+
 use std::sync::Arc;
 
+pub use changes::{Changes, Things};
 use tokio::sync::watch;
 
 use crate::model::Catalog;
@@ -29,12 +32,14 @@ impl Store {
         self.0.subscribe()
     }
 
-    /// Puts a catalog in force under the next number; gives it back with that number.
-    pub fn apply(&self, mut catalog: Catalog) -> Arc<Catalog> {
-        catalog.version = self.current().version + 1;
+    /// Puts a catalog in force under the next number; gives it back with that number, and says what is new.
+    pub fn apply(&self, mut catalog: Catalog) -> (Arc<Catalog>, Changes) {
+        let before = self.current();
+        catalog.version = before.version + 1;
+        let changes = Changes::between(&before, &catalog);
         let catalog = Arc::new(catalog);
         self.0.send_replace(catalog.clone());
-        catalog
+        (catalog, changes)
     }
 }
 
@@ -53,8 +58,8 @@ mod tests {
         let store = Store::new();
         let seen = store.subscribe();
         assert_eq!(store.current().version, 0);
-        assert_eq!(store.apply(Catalog::default()).version, 1);
-        assert_eq!(store.apply(Catalog::default()).version, 2);
+        assert_eq!(store.apply(Catalog::default()).0.version, 1);
+        assert_eq!(store.apply(Catalog::default()).0.version, 2);
         assert_eq!(seen.borrow().version, 2);
     }
 }

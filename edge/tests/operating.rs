@@ -1,11 +1,16 @@
 //! `docs/operating.md` says what the edge has: every setting, metric and reason. `README.md` shows settings that are right.
 
-use std::sync::atomic::Ordering;
+use std::{
+    collections::BTreeMap,
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
 
-use std::path::Path;
-
-use edge::metrics::{FlowEnd, Metrics, Readings, RefusedFlow};
-use protocol::{error::Reason, splice::Ended};
+use edge::metrics::{FlowEnd, Metrics, Process, Readings, RefusedFlow};
+use protocol::{error::Reason, splice::Ended, switch::Dropped};
 
 const MANUAL: &str = include_str!("../../docs/operating.md");
 const README: &str = include_str!("../../README.md");
@@ -64,7 +69,10 @@ fn every_reason_is_told() {
 
 #[test]
 fn every_metric_moves_and_is_told() {
-    let metrics = Metrics::default();
+    let (vital, lost_lines) = (net::Vital::default(), Arc::new(AtomicU64::new(1)));
+    vital.panicked("the health board");
+    let metrics = Metrics::of(Process { vital, lost_lines });
+    metrics.drops().count(Dropped::Malformed);
     let listener = "www".parse().expect("a name");
     let _open = metrics.flow(&listener);
     let totals = metrics.totals(&listener);
@@ -76,9 +84,12 @@ fn every_metric_moves_and_is_told() {
     metrics.reload("applied");
     let readings = Readings { links: 1, links_up: 1, streams: 1, origins: 1, origins_healthy: 1 };
     let text = metrics.encode(readings).expect("a string takes every write");
-    let samples = text.lines().filter(|line| !line.starts_with('#'));
-    let (names, values): (Vec<_>, Vec<_>) = samples.filter_map(|line| line.rsplit_once(' ')).unzip();
-    assert_eq!(names.len(), 12, "one sample a family: {names:?}");
-    assert!(values.iter().all(|value| *value != "0"), "every metric has moved:\n{text}");
-    assert_told(names.iter().map(|name| name.split_once('{').map_or(*name, |(name, _)| name)));
+    let samples = text.lines().filter(|line| !line.starts_with('#')).filter_map(|line| line.rsplit_once(' '));
+    let mut moved: BTreeMap<&str, bool> = BTreeMap::new();
+    for (name, value) in samples {
+        *moved.entry(name.split_once('{').map_or(name, |(name, _)| name)).or_default() |= value != "0";
+    }
+    assert_eq!(moved.len(), 15, "every family is there: {moved:?}");
+    assert!(moved.values().all(|moved| *moved), "every metric has moved:\n{text}");
+    assert_told(moved.into_keys());
 }

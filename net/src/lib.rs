@@ -7,6 +7,8 @@
 pub mod datagrams;
 pub mod drill;
 pub mod endpoint;
+pub mod exposition;
+mod files;
 pub mod memory;
 pub mod network;
 pub mod ping;

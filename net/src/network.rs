@@ -3,6 +3,7 @@
 use std::{
     fmt, io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    os::fd::AsFd,
     pin::Pin,
     sync::Arc,
     time::Duration,
@@ -12,10 +13,10 @@ use nix::sys::socket::{setsockopt, sockopt::Ipv6DontFrag};
 use quinn::{AsyncUdpSocket, Runtime, TokioRuntime};
 use rustix::net::sockopt::{Ipv4PathMtuDiscovery, Ipv6PathMtuDiscovery, set_ip_mtu_discover, set_ipv6_mtu_discover};
 use socket2::{Domain, Protocol, Type};
-use tokio::net::{TcpSocket, TcpStream, UdpSocket};
+use tokio::net::{TcpSocket, UdpSocket};
 
 use crate::{
-    Datagrams, Front, Socket, Unreachables,
+    Datagrams, Front, Socket, Unreachables, files,
     ping::{self, PingError},
     quic::QuicSocket,
 };
@@ -97,7 +98,11 @@ impl Network for Os {
     }
 
     fn dial(&self, address: SocketAddr) -> Boxed<'_, io::Result<Socket>> {
-        Box::pin(async move { Socket::new(TcpStream::connect(address).await?) })
+        Box::pin(async move {
+            let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+            files::unless_reserved(socket.as_fd())?;
+            Socket::new(socket.connect(address).await?)
+        })
     }
 
     fn bind_quic(&self, address: SocketAddr, heard: &Unreachables) -> io::Result<Arc<dyn AsyncUdpSocket>> {
@@ -123,6 +128,7 @@ impl Network for Os {
 
     fn dial_udp(&self, address: SocketAddr) -> io::Result<Datagrams> {
         let socket = socket2::Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
+        files::unless_reserved(socket.as_fd())?;
         // Smaller buffers than asked for only cost bursts.
         let _ = socket.set_recv_buffer_size(SESSION_BUFFER);
         let _ = socket.set_send_buffer_size(SESSION_BUFFER);

@@ -4,6 +4,7 @@
 use std::{
     io::{self, IoSlice},
     net::{Shutdown, SocketAddr},
+    os::fd::AsFd,
     pin::Pin,
     task::{Context, Poll},
     time::Duration,
@@ -16,7 +17,7 @@ use tokio::{
     net::TcpStream,
 };
 
-use crate::memory;
+use crate::{files, memory};
 
 /// A peer that vanished without a word is noticed after about this long (keep-alive probes of the kernel).
 const KEEP_ALIVE: Duration = Duration::from_secs(60);
@@ -112,6 +113,15 @@ impl Socket {
         match &self.0 {
             Kind::Os(stream) => os_broken(stream).await,
             Kind::Memory(stream) => stream.broken().await,
+        }
+    }
+
+    /// Whether it is one of the last files that the process may open, which are not for public traffic.
+    #[must_use]
+    pub fn is_of_the_reserve(&self) -> bool {
+        match &self.0 {
+            Kind::Os(stream) => files::is_reserved(stream.as_fd()),
+            Kind::Memory(_) => false,
         }
     }
 

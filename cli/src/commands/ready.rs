@@ -5,6 +5,6 @@ use crate::{admin::AdminEndpoint, args::Common, failure::Failure, lifecycle, out
 
 pub(super) fn run(common: &Common, admin: Option<&str>) -> Result<(), Failure> {
     let asked = AdminEndpoint::find_any(admin, common.config.as_deref())?;
-    lifecycle::runtime()?.block_on(asked.ready())?;
-    output::print("ready\n")
+    let lacking = lifecycle::runtime()?.block_on(asked.ready())?;
+    output::print(&format!("ready\n{lacking}"))
 }

@@ -12,5 +12,5 @@ mod supervisor;
 pub use backoff::Backoff;
 pub use dial::{DialError, Dialler, EnrolError, enrol};
 pub use renewal::Renewal;
-pub use status::{LinkStatus, Links};
+pub use status::{About, EdgeLinks, LinkStatus, Links};
 pub use supervisor::{Supervisor, supervise};

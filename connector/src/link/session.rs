@@ -126,6 +126,11 @@ impl Session {
         self.connection.remote_address()
     }
 
+    /// The link itself, to look at.
+    pub(super) fn connection(&self) -> &Connection {
+        &self.connection
+    }
+
     /// Serves the link until it ends.
     pub(super) async fn run(self, serving: Serving) -> SessionEnd {
         let (connection, vital) = (self.connection.clone(), serving.service.metrics.vital().clone());

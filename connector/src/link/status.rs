@@ -3,12 +3,18 @@
 use std::{
     collections::BTreeMap,
     sync::{Mutex, PoisonError},
+    time::SystemTime,
 };
 
-use protocol::{control::RefusedRoute, id::Target, liveness::LinkState};
+use protocol::{
+    control::{RefusedRoute, RouteClaim},
+    id::Target,
+    liveness::LinkState,
+};
+use quinn::Connection;
 
 /// One link slot of one edge.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub enum LinkStatus {
     /// Being dialled; why the last try failed.
     Dialling(Option<String>),
@@ -20,7 +26,33 @@ pub enum LinkStatus {
         state: LinkState,
         /// Claims the edge did not accept.
         refused: Vec<RefusedRoute>,
+        /// What else there is to show; boxed, since most slots of many are alike.
+        about: Box<About>,
     },
+}
+
+/// What is shown of a registered link.
+#[derive(Debug, Clone)]
+pub struct About {
+    /// Claims the edge accepted.
+    pub accepted: Vec<RouteClaim>,
+    /// The link itself.
+    pub connection: Connection,
+    /// Since when.
+    pub since: SystemTime,
+}
+
+/// The links to one edge.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EdgeLinks {
+    /// As the settings name it.
+    pub edge: Target,
+    /// Registered and up.
+    pub up: usize,
+    /// Kept, whether up or not.
+    pub wanted: usize,
+    /// Why there is none, as far as is known.
+    pub why: Option<String>,
 }
 
 /// All link slots of a connector.
@@ -61,6 +93,25 @@ impl Links {
         self.up() > 0
     }
 
+    /// How many there are and should be, by edge.
+    #[must_use]
+    pub fn by_edge(&self) -> Vec<EdgeLinks> {
+        let mut edges: Vec<EdgeLinks> = Vec::new();
+        for ((edge, _), status) in &*self.lock() {
+            if edges.last().is_none_or(|last| last.edge != *edge) {
+                edges.push(EdgeLinks { edge: edge.clone(), up: 0, wanted: 0, why: None });
+            }
+            let Some(at) = edges.last_mut() else { continue };
+            at.wanted += 1;
+            at.up += usize::from(is_up(status));
+            match status {
+                LinkStatus::Dialling(why) => at.why = at.why.take().or_else(|| why.clone()),
+                LinkStatus::Registered { .. } => {}
+            }
+        }
+        edges
+    }
+
     /// Links that are registered and up.
     #[must_use]
     pub fn up(&self) -> usize {
@@ -89,18 +140,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_edge_is_up_by_its_own_links() {
+    fn an_edge_without_links_is_seen_beside_others() {
         let (links, near, far) = (Links::default(), target("10.0.0.1:7843"), target("10.0.0.2:7843"));
-        let up = |state| LinkStatus::Registered { edge: String::new(), state, refused: Vec::new() };
-        links.set(&near, 3, up(LinkState::Up));
-        links.set(&far, 0, LinkStatus::Dialling(None));
-        links.set(&far, 1, up(LinkState::Suspect));
-        assert_eq!((links.is_up(&near), links.is_up(&far)), (true, false));
-        links.set_failure(&far, 1, "a dial beside it failed");
-        links.set_state(&far, 1, LinkState::Up);
-        assert!(links.is_up(&far), "a stand-in that did not come takes nothing away");
-        links.set_failure(&far, 0, "no answer");
-        assert_eq!(links.all()[1].2, LinkStatus::Dialling(Some("no answer".to_owned())));
+        for slot in 0..2 {
+            links.set(&near, slot, LinkStatus::Dialling(None));
+            links.set(&far, slot, LinkStatus::Dialling(None));
+        }
+        links.set(&far, 1, LinkStatus::Dialling(Some("no answer".to_owned())));
+        let none = |edge, why: Option<&str>| EdgeLinks { edge, up: 0, wanted: 2, why: why.map(str::to_owned) };
+        assert_eq!(links.by_edge(), [none(near.clone(), None), none(far, Some("no answer"))]);
+        assert!(!links.is_up(&near) && !links.is_ready());
+        links.set_failure(&near, 0, "nor here");
+        assert_eq!(links.by_edge()[0].why.as_deref(), Some("nor here"));
     }
 
     fn target(text: &str) -> Target {

@@ -5,14 +5,14 @@ use std::{
     future::pending,
     pin::Pin,
     sync::Arc,
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
 use certs::tls;
 use futures_util::{StreamExt, stream::FuturesUnordered};
 use net::drill;
 use protocol::{
-    control::{Hello, RouteClaim, Welcome},
+    control::{Hello, RouteClaim},
     id::Target,
     liveness::LinkState,
     wire,
@@ -32,7 +32,7 @@ use super::{
     renewal::{LinkRenewal, Renewal},
     session::{self, Serving, Session, SessionEnd, Wish},
     slot::{Come, Serial, Slot, Wanted},
-    status::{LinkStatus, Links},
+    status::{About, LinkStatus, Links},
 };
 use crate::serve::Service;
 
@@ -195,7 +195,7 @@ impl Keeper<'_> {
             flows: TaskTracker::new(),
             unreachable: self.with.dialler.watch(session.remote()),
         };
-        self.with.welcomed(&session.welcome);
+        self.with.welcomed(&session);
         let run = async move {
             let why = explain(&session.run(serving).await);
             match &why {
@@ -210,7 +210,8 @@ impl Keeper<'_> {
 }
 
 impl Supervisor {
-    fn welcomed(&self, welcome: &Welcome) {
+    fn welcomed(&self, session: &Session) {
+        let welcome = &session.welcome;
         info!(edge_name = welcome.edge, routes = welcome.accepted.len(), "link registered");
         for refused in &welcome.refused {
             let route = &refused.route;
@@ -220,6 +221,11 @@ impl Supervisor {
             edge: welcome.edge.clone(),
             state: LinkState::Up,
             refused: welcome.refused.clone(),
+            about: Box::new(About {
+                accepted: welcome.accepted.clone(),
+                connection: session.connection().clone(),
+                since: SystemTime::now(),
+            }),
         };
         self.status.set(&self.edge, self.slot, registered);
     }

@@ -13,14 +13,14 @@ use std::{sync::Arc, time::SystemTime};
 use axum::{
     Json, Router,
     extract::{Path, State},
-    http::{StatusCode, header},
+    http::{HeaderMap, StatusCode, header},
     middleware,
     response::{IntoResponse, Response},
     routing::{get, post},
 };
 use certs::enrol::Authority;
 use hyper_util::service::TowerToHyperService;
-use net::Vital;
+use net::{Vital, exposition};
 use protocol::{error::CloseCode, id::Name};
 use serde_json::json;
 use tokio::sync::watch;
@@ -82,16 +82,22 @@ async fn alive(State(admin): State<Admin>) -> Response {
     "ok\n".into_response()
 }
 
-async fn ready(State(admin): State<Admin>) -> Response {
+/// Why it is not ready, as far as there is a reason.
+fn reasons(admin: &Admin) -> Vec<String> {
     let mut reasons = admin.unready.borrow().clone();
     reasons.extend(admin.vital.complaints());
+    reasons
+}
+
+async fn ready(State(admin): State<Admin>) -> Response {
+    let reasons = reasons(&admin);
     if reasons.is_empty() {
         return "ok\n".into_response();
     }
     (StatusCode::SERVICE_UNAVAILABLE, reasons.join("\n") + "\n").into_response()
 }
 
-async fn metrics(State(admin): State<Admin>) -> Response {
+async fn metrics(State(admin): State<Admin>, headers: HeaderMap) -> Response {
     let (view, links) = (admin.view.borrow().clone(), admin.links.borrow().clone());
     let origins = || view.pools.iter().flat_map(|p| &p.origins);
     let readings = Readings {
@@ -103,7 +109,8 @@ async fn metrics(State(admin): State<Admin>) -> Response {
     };
     match admin.metrics.encode(readings) {
         Ok(text) => {
-            let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+            let accept = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok());
+            let (kind, text) = exposition::fitting(text, accept);
             ([(header::CONTENT_TYPE, kind)], text).into_response()
         }
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
@@ -112,7 +119,8 @@ async fn metrics(State(admin): State<Admin>) -> Response {
 
 async fn status(State(admin): State<Admin>) -> Json<status::Status> {
     let (view, links) = (admin.view.borrow().clone(), admin.links.borrow().clone());
-    Json(status::Status::of(&admin.name, &view, &links, &admin.listeners.states()))
+    let status = status::Status::of(&admin.name, &view, &links, &admin.listeners.states());
+    Json(status.unready(reasons(&admin)))
 }
 
 async fn revoke(State(admin): State<Admin>, Path(name): Path<String>) -> Response {

@@ -22,6 +22,7 @@ pub(super) struct Status {
     edge: String,
     version: &'static str,
     catalog_version: u64,
+    unready: Vec<String>,
     tunnels: Vec<Tunnel>,
     origins: Vec<Origin>,
     pools: Vec<Pool>,
@@ -130,6 +131,7 @@ impl Status {
             edge: name.to_string(),
             version: env!("CARGO_PKG_VERSION"),
             catalog_version: view.catalog.version,
+            unready: Vec::new(),
             tunnels: links.tunnels.iter().map(tunnel).collect(),
             origins: pools().flat_map(|p| p.origins.iter().map(|o| origin(&p.pool.name, o))).collect(),
             pools: pools().map(pool).collect(),
@@ -146,6 +148,13 @@ impl Status {
                 .collect(),
             listeners: listeners.iter().map(|l| listener(l)).collect(),
         }
+    }
+}
+
+impl Status {
+    /// Of an edge that is not ready for these reasons.
+    pub(super) fn unready(self, reasons: Vec<String>) -> Self {
+        Self { unready: reasons, ..self }
     }
 }
 

@@ -1,6 +1,7 @@
 //! Accepts TCP connections of one listener, within its bound.
 
 use std::{
+    io,
     sync::{Arc, atomic::Ordering},
     time::{Duration, Instant},
 };
@@ -19,6 +20,9 @@ use crate::{
 /// After an accept that failed (descriptors used up, most likely), others need time to end.
 const PAUSE: Duration = Duration::from_millis(50);
 
+/// The system's error for a process that has run out of files (EMFILE).
+const NONE_LEFT: i32 = 24;
+
 /// Accepts until the listener is closed.
 pub(super) async fn accept(
     shared: Arc<Shared>,
@@ -26,7 +30,6 @@ pub(super) async fn accept(
     socket: Arc<dyn Listener>,
     tasks: TaskTracker,
 ) {
-    let mut failing = false;
     loop {
         drill::point("accept");
         let accepted = tokio::select! {
@@ -35,7 +38,11 @@ pub(super) async fn accept(
         };
         match accepted {
             Ok((client, source)) => {
-                failing = false;
+                if client.is_of_the_reserve() {
+                    client.abort();
+                    refuse(&shared, &state, &io::Error::from_raw_os_error(NONE_LEFT));
+                    continue;
+                }
                 shared.sources.handshake(source.ip(), Instant::now());
                 let listener = state.listener();
                 if state.flows.load(Ordering::Relaxed) >= listener.max_connections {
@@ -58,15 +65,22 @@ pub(super) async fn accept(
                 }
             }
             Err(error) => {
-                let name = &state.listener().name;
-                shared.metrics.refused_flow(name, RefusedFlow::Accept);
-                if !failing {
-                    warn!(listener = %name, %error, "cannot accept: pausing");
-                }
-                failing = true;
+                refuse(&shared, &state, &error);
                 tokio::time::sleep(PAUSE).await;
             }
         }
+    }
+}
+
+/// A connection could not be taken, for want of files most likely: whoever holds one that is idle is asked for it.
+fn refuse(shared: &Shared, state: &ListenerState, error: &io::Error) {
+    let (name, now) = (&state.listener().name, Instant::now());
+    shared.metrics.refused_flow(name, RefusedFlow::Accept);
+    if let Some(untold) = shared.scarce.refused.may_say(now) {
+        warn!(listener = %name, %error, untold, "connection refused: files are used up, but for a reserve");
+    }
+    if shared.scarce.tell(now) {
+        shared.http.let_go_of_idle();
     }
 }
 

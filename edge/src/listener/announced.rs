@@ -22,7 +22,7 @@ pub(super) fn must_be(listener: &Listener, source: SocketAddr) -> bool {
 
 /// Reads the header, then serves the connection for whom it names.
 pub(super) async fn begin(arrived: Arrived, client: Socket, ends: Ends) {
-    let cut = arrived.shared.cut.clone();
+    let (cut, state) = (arrived.shared.cut.clone(), arrived.state.clone());
     let reading = async {
         let read = time::timeout(HEADER_WAIT, read_header(&client)).await;
         read.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
@@ -30,6 +30,8 @@ pub(super) async fn begin(arrived: Arrived, client: Socket, ends: Ends) {
     let header = tokio::select! {
         header = reading => header,
         () = cut.cancelled() => return client.abort(),
+        // It has asked for nothing yet: nobody waits for it.
+        () = state.closed() => return client.abort(),
     };
     match header {
         Ok(Header::Local) => accept::begin(arrived, client, ends),

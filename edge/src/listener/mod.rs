@@ -6,12 +6,14 @@ mod bucket;
 mod flow;
 mod http;
 mod placing;
+mod scarce;
 mod table;
 mod udp;
 
 #[doc(hidden)]
 pub use http::fuzzing;
 pub use http::{Http, Sealer};
+pub use scarce::Scarce;
 pub use table::{ListenerState, Listeners, ListenersError};
 pub use udp::Sources;
 
@@ -55,6 +57,8 @@ pub struct Shared {
     pub http: Arc<Http>,
     /// Cuts every flow.
     pub cut: CancellationToken,
+    /// Word that files are used up.
+    pub scarce: Scarce,
     /// How the tasks that must run fare.
     pub vital: Vital,
 }

@@ -16,14 +16,14 @@ use net::{Front, drill};
 use protocol::id::Name;
 use tokio::time;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use super::{Shared, accept, http::Tls, udp};
 use crate::model::{Catalog, ListenProtocol, Listener};
 
 /// How often certificate files are looked at.
 const CERTIFICATES_EVERY: Duration = Duration::from_secs(2);
-/// How long a dropped listener may take to let go of its address before a reload goes on without waiting.
+/// How long dropped listeners may take to let go of their addresses before a reload goes on without waiting.
 const RELEASE_WAIT: Duration = Duration::from_secs(2);
 
 /// A listener that is open.
@@ -68,6 +68,52 @@ enum Socket {
     Udp(Front),
 }
 
+type Bound = (Socket, SocketAddr);
+
+/// What a reload is about to do.
+struct Plan<'a> {
+    kept: Vec<(Arc<ListenerState>, &'a Arc<Listener>)>,
+    fresh: Vec<(Bound, &'a Arc<Listener>)>,
+    /// Cannot be bound before some of the rest are closed.
+    blocked: Vec<&'a Arc<Listener>>,
+    /// To be dropped.
+    rest: Vec<Arc<ListenerState>>,
+    certificates: BTreeMap<Name, Arc<Tls>>,
+}
+
+/// Listeners that were dropped.
+#[derive(Debug)]
+#[must_use]
+pub struct Dropped(Vec<Arc<ListenerState>>);
+
+impl Dropped {
+    /// Waits, not for long, until their addresses are free.
+    pub async fn released(self) {
+        let until = time::Instant::now() + RELEASE_WAIT;
+        for dropped in self.0 {
+            if time::timeout_at(until, dropped.released.cancelled()).await.is_err() {
+                warn!(listener = %dropped.listener().name, address = %dropped.address, "its address is not free yet");
+            }
+        }
+    }
+}
+
+/// A socket is kept by its address; of several that let the system choose one, by name.
+fn is_same(old: &Listener, new: &Listener) -> bool {
+    is_udp(old) == is_udp(new) && old.listen == new.listen && (old.listen.port() != 0 || old.name == new.name)
+}
+
+/// Whether one cannot be bound while the other is open: the same port, at one address or at all.
+fn is_in_the_way(old: &Listener, new: &Listener) -> bool {
+    let (here, there) = (old.listen.ip(), new.listen.ip());
+    let overlap = here == there || here.is_unspecified() || there.is_unspecified();
+    is_udp(old) == is_udp(new) && old.listen.port() == new.listen.port() && overlap
+}
+
+fn is_udp(listener: &Listener) -> bool {
+    listener.protocol == ListenProtocol::Udp
+}
+
 /// All open listeners.
 #[derive(Debug)]
 pub struct Listeners {
@@ -85,57 +131,94 @@ impl Listeners {
 
     /// Opens what the catalog adds, closes what it drops, and lets go on what keeps its address, under its new settings. All or
     /// nothing: if one address cannot be had, everything stays as it was. Connections of a listener that is dropped go on;
-    /// its address is free when this returns, so a dropped UDP listener, whose sessions live by it, ends them.
+    /// a dropped UDP listener, whose sessions live by its socket, ends them.
     ///
     /// # Errors
     /// [`ListenersError`] of the first that cannot be opened.
-    pub async fn apply(&self, catalog: &Catalog) -> Result<(), ListenersError> {
-        for dropped in self.replace(catalog)? {
-            if time::timeout(RELEASE_WAIT, dropped.released.cancelled()).await.is_err() {
-                warn!(listener = %dropped.listener().name, address = %dropped.address, "its address is not free yet");
+    pub async fn apply(&self, catalog: &Catalog) -> Result<Dropped, ListenersError> {
+        let mut plan = self.plan(catalog)?;
+        self.make_way(&mut plan).await?;
+        Ok(self.commit(plan))
+    }
+
+    /// Finds out what stays and binds what is new; what is in the way of nothing is not touched.
+    fn plan<'a>(&self, catalog: &'a Catalog) -> Result<Plan<'a>, ListenersError> {
+        let certificates = self.certificates(catalog)?;
+        let (kept, fresh, blocked) = (Vec::new(), Vec::new(), Vec::new());
+        let mut plan = Plan { kept, fresh, blocked, rest: self.states(), certificates };
+        let mut errors = Vec::new();
+        for listener in &catalog.listeners {
+            match plan.rest.iter().position(|state| is_same(&state.listener(), listener)) {
+                Some(at) => plan.kept.push((plan.rest.swap_remove(at), listener)),
+                None => match self.bind(listener) {
+                    Ok(bound) => plan.fresh.push((bound, listener)),
+                    Err(error) if error.source.kind() == io::ErrorKind::AddrInUse => errors.push((listener, error)),
+                    Err(error) => return Err(error),
+                },
+            }
+        }
+        for (listener, error) in errors {
+            if !plan.rest.iter().any(|old| is_in_the_way(&old.listener(), listener)) {
+                return Err(error);
+            }
+            plan.blocked.push(listener);
+        }
+        Ok(plan)
+    }
+
+    /// Binds what only a listener that is dropped is in the way of, once that has let go. If that is not enough, it is opened
+    /// again.
+    async fn make_way(&self, plan: &mut Plan<'_>) -> Result<(), ListenersError> {
+        let blocks = |old: &&Arc<ListenerState>| plan.blocked.iter().any(|new| is_in_the_way(&old.listener(), new));
+        let closed: Vec<_> = plan.rest.iter().filter(blocks).cloned().collect();
+        closed.iter().for_each(|old| old.drop_it());
+        Dropped(closed.clone()).released().await;
+        for listener in std::mem::take(&mut plan.blocked) {
+            match self.bind(listener) {
+                Ok(bound) => plan.fresh.push((bound, listener)),
+                Err(error) => {
+                    plan.fresh.clear();
+                    self.reopen(&closed);
+                    return Err(error);
+                }
             }
         }
         Ok(())
     }
 
-    /// Does what [`Listeners::apply`] does, but for waiting for what is dropped.
-    fn replace(&self, catalog: &Catalog) -> Result<Vec<Arc<ListenerState>>, ListenersError> {
-        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut rest: Vec<_> = open.iter().cloned().collect();
-        let mut kept = Vec::new();
-        let mut fresh = Vec::new();
-        let mut certificates = self.certificates(catalog)?;
-        for listener in &catalog.listeners {
-            // A socket is kept by its address; of several that let the system choose one, by name.
-            let same = |state: &Arc<ListenerState>| {
-                let old = state.listener();
-                let is_udp = |l: &Listener| l.protocol == ListenProtocol::Udp;
-                is_udp(&old) == is_udp(listener)
-                    && old.listen == listener.listen
-                    && (old.listen.port() != 0 || old.name == listener.name)
-            };
-            match rest.iter().position(same) {
-                Some(at) => kept.push((rest.swap_remove(at), listener)),
-                None => fresh.push((self.bind(listener)?, listener)),
+    fn reopen(&self, closed: &[Arc<ListenerState>]) {
+        for old in closed {
+            let listener = old.listener();
+            match self.bind(&listener) {
+                Ok((socket, address)) => {
+                    let again = self.start(&listener, socket, address, old.tls());
+                    let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+                    open.retain(|state| !Arc::ptr_eq(state, old));
+                    open.push(again);
+                }
+                Err(error) => error!(%error, "it was closed for a reload that failed, and cannot be opened again"),
             }
         }
+    }
+
+    /// Puts a plan into force. Nothing here can fail.
+    fn commit(&self, mut plan: Plan<'_>) -> Dropped {
         drill::point("listeners");
-        // From here on nothing can fail.
-        for dropped in &rest {
+        for dropped in &plan.rest {
             info!(listener = %dropped.listener().name, address = %dropped.address, "listener closed");
-            dropped.dropped.cancel();
-            dropped.closed.cancel();
+            dropped.drop_it();
         }
-        *open = Vec::new();
-        for (state, listener) in kept {
+        let mut next = Vec::new();
+        for (state, listener) in plan.kept {
             state.settings.store(listener.clone());
-            state.tls.store(certificates.remove(&listener.name));
-            open.push(state);
+            state.tls.store(plan.certificates.remove(&listener.name));
+            next.push(state);
         }
-        for ((socket, address), listener) in fresh {
-            open.push(self.start(listener, socket, address, certificates.remove(&listener.name)));
+        for ((socket, address), listener) in plan.fresh {
+            next.push(self.start(listener, socket, address, plan.certificates.remove(&listener.name)));
         }
-        Ok(rest)
+        *self.open.lock().unwrap_or_else(PoisonError::into_inner) = next;
+        Dropped(plan.rest)
     }
 
     /// The certificates of every listener that has some, read anew.
@@ -161,7 +244,7 @@ impl Listeners {
         }
     }
 
-    fn bind(&self, listener: &Listener) -> Result<(Socket, SocketAddr), ListenersError> {
+    fn bind(&self, listener: &Listener) -> Result<Bound, ListenersError> {
         let _on_worker = self.shared.workers.handle(0).enter();
         let network = &self.shared.network;
         let bound = match listener.protocol {
@@ -242,6 +325,12 @@ impl Listeners {
 }
 
 impl ListenerState {
+    /// Its address must be free soon.
+    fn drop_it(&self) {
+        self.dropped.cancel();
+        self.closed.cancel();
+    }
+
     /// Its certificates; absent: no TLS.
     pub(super) fn tls(&self) -> Option<Arc<Tls>> {
         self.tls.load_full()

@@ -470,7 +470,7 @@ fn an_edge_that_stops_ends_idle_connections() {
 }
 
 /// Makes a certificate for a name, `NAME.pem` and `NAME.key` in the world's directory.
-fn certificate(world: &World, file: &str, name: &str) {
+pub(crate) fn certificate(world: &World, file: &str, name: &str) {
     let mut openssl = command("openssl");
     openssl.args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "30"]);
     openssl.args(["-subj", &format!("/CN={name}"), "-addext", &format!("subjectAltName=DNS:{name}")]);

@@ -1,12 +1,15 @@
-//! `status`: what a running edge says of itself, as tables for people or as its own JSON.
+//! `status`: what a running edge or connector says of itself, as tables for people or as its own JSON.
 
+mod connector;
 mod report;
 mod table;
 mod tables;
 
 use std::time::Duration;
 
+use connector::ConnectorReport;
 pub(super) use report::Report;
+use serde::Deserialize;
 
 use crate::{
     admin::AdminEndpoint,
@@ -23,7 +26,7 @@ const PATH: &str = "/api/v1/status";
 const CLEAR: &str = "\x1b[H\x1b[J";
 
 pub(super) fn run(common: &Common, flags: &StatusArgs) -> Result<(), Failure> {
-    let edge = AdminEndpoint::find(common, &flags.admin)?;
+    let edge = AdminEndpoint::find_either(common, &flags.admin)?;
     lifecycle::runtime()?.block_on(async {
         if !flags.watch {
             return output::print(&answer(&edge, flags.json).await?);
@@ -38,10 +41,15 @@ pub(super) fn run(common: &Common, flags: &StatusArgs) -> Result<(), Failure> {
 }
 
 async fn answer(edge: &AdminEndpoint, json: bool) -> Result<String, Failure> {
+    let body = edge.get(PATH).await?;
     if !json {
-        return Ok(Report::ask(edge).await?.tables());
+        let either: Either = serde_json::from_slice(&body).map_err(not_understood)?;
+        return Ok(match either {
+            Either::Connector(connector) => connector.tables(),
+            Either::Edge(edge) => edge.tables(),
+        });
     }
-    let mut text = String::from_utf8_lossy(&edge.get(PATH).await?).into_owned();
+    let mut text = String::from_utf8_lossy(&body).into_owned();
     if !text.ends_with('\n') {
         text.push('\n');
     }
@@ -52,9 +60,20 @@ impl Report {
     /// Asks an edge.
     pub(in crate::commands) async fn ask(edge: &AdminEndpoint) -> Result<Self, Failure> {
         let body = edge.get(PATH).await?;
-        serde_json::from_slice(&body)
-            .map_err(|e| Failure::Failed(format!("the edge's status cannot be understood: {e}")))
+        serde_json::from_slice(&body).map_err(not_understood)
     }
+}
+
+fn not_understood(error: serde_json::Error) -> Failure {
+    Failure::Failed(format!("the status cannot be understood: {error}"))
+}
+
+/// Whoever was asked.
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+enum Either {
+    Connector(Box<ConnectorReport>),
+    Edge(Box<Report>),
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ pub(in crate::commands) struct Report {
     pub(super) edge: String,
     pub(super) version: String,
     pub(super) catalog_version: u64,
+    pub(super) unready: Vec<String>,
     pub(super) tunnels: Vec<Tunnel>,
     pub(super) origins: Vec<Origin>,
     pub(super) pools: Vec<Pool>,

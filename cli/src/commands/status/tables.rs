@@ -18,7 +18,12 @@ impl Report {
             self.links(),
             self.refused_routes(),
         ];
-        let head = format!("edge {}, version {}, catalog {}\n", self.edge, self.version, self.catalog_version);
+        let mut head = format!("edge {}, version {}, catalog {}\n", self.edge, self.version, self.catalog_version);
+        for why in &self.unready {
+            head.push_str("not ready: ");
+            head.extend(why.chars().map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c }));
+            head.push('\n');
+        }
         let rest: Vec<String> = tables.into_iter().flatten().map(|table| table.text()).collect();
         [head].into_iter().chain(rest).collect::<Vec<_>>().join("\n")
     }
@@ -138,7 +143,7 @@ impl Report {
     }
 }
 
-fn route(route: &Route) -> String {
+pub(super) fn route(route: &Route) -> String {
     format!("{} {}", route.vnet, route.cidr)
 }
 
@@ -155,6 +160,6 @@ fn stages(path: &Path) -> String {
     known.map(|(stage, time)| format!("{stage} {}", milliseconds(time))).collect::<Vec<_>>().join(", ")
 }
 
-fn milliseconds(time: f64) -> String {
+pub(super) fn milliseconds(time: f64) -> String {
     format!("{time:.1} ms")
 }

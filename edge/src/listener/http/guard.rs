@@ -22,14 +22,13 @@ use super::{
     chunks::Chunks,
     fault::Fault,
     head::{self, Framing, Scan},
+    stall::Stall,
 };
 
 /// From the first byte of a head, or from the connection's begin, to its end.
 pub(super) const HEAD_WAIT: Duration = Duration::from_secs(10);
 /// A connection without a request on its way is closed after this long, unless the listener says otherwise.
 pub(super) const IDLE_WAIT: Duration = Duration::from_secs(60);
-/// A client that takes none of its answer for this long is gone.
-const STALL_WAIT: Duration = Duration::from_secs(60);
 /// How much is read at a time.
 const READ: usize = 16 * 1024;
 /// Stands in for a head that was refused.
@@ -94,6 +93,17 @@ impl Talk {
         self.told().under_way > 0
     }
 
+    /// True if no request has been under way for so long.
+    pub(super) fn is_idle_for(&self, long: Duration) -> bool {
+        self.idle_until(long) <= Instant::now() && !self.is_busy()
+    }
+
+    /// True while nothing was ever asked.
+    pub(super) fn is_fresh(&self) -> bool {
+        let told = self.told();
+        told.heads == 0 && told.refused.is_none()
+    }
+
     /// When the connection will have been idle for so long, if nothing comes before.
     fn idle_until(&self, limit: Duration) -> Instant {
         let told = self.told();
@@ -128,23 +138,6 @@ impl Drop for UnderWay {
         let mut told = self.0.told();
         told.under_way -= 1;
         told.idle_since = Instant::now();
-    }
-}
-
-/// Gives up a client that takes nothing of what is written.
-#[derive(Debug, Default)]
-pub(super) struct Stall(Option<Pin<Box<Sleep>>>);
-
-impl Stall {
-    /// What a write came to, or the end of patience.
-    pub(super) fn watch(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
-        if written.is_ready() {
-            self.0 = None;
-            return written;
-        }
-        let patience = self.0.get_or_insert_with(|| Box::pin(sleep_until(Instant::now() + STALL_WAIT)));
-        ready!(patience.as_mut().poll(cx));
-        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
 }
 

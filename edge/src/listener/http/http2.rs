@@ -20,7 +20,7 @@ use super::{
     Connection,
     head::HEAD_MAX,
     meter::Abuse,
-    serve::{ClientIo, LINGER_WAIT, PREFACE, linger},
+    serve::{ClientIo, FAREWELL, LINGER_WAIT, PREFACE, linger},
     stream,
     watched::{End, Watched},
 };
@@ -63,10 +63,12 @@ async fn speak(connection: &Arc<Connection>, io: Watched<ClientIo>, idle: Durati
                 }
                 None => return Ok(()),
             },
-            () = connection.state.closed(), if !told => {
+            () = connection.dismissed(), if !told => {
                 told = true;
                 speaking.graceful_shutdown();
             }
+            // It was told to go, and has nothing left to wait for.
+            () = gone(connection), if told => return Ok(()),
             // Answering pings is no activity.
             () = connection.talk.idle(idle), if !told => {
                 told = true;
@@ -78,6 +80,12 @@ async fn speak(connection: &Arc<Connection>, io: Watched<ClientIo>, idle: Durati
             }
         }
     }
+}
+
+/// Completes when a client that was told to go has had time to hear it, and nothing is under way.
+async fn gone(connection: &Connection) {
+    time::sleep(FAREWELL).await;
+    connection.talk.idle(FAREWELL).await;
 }
 
 fn settings() -> server::Builder {

@@ -221,6 +221,15 @@ impl Idle {
         ways.idle.push(Kept { upstream, since: Instant::now(), limit });
     }
 
+    /// Closes all that nobody uses.
+    pub(super) fn clear(&self) {
+        self.all().retain(|_, ways| {
+            ways.idle.clear();
+            ways.shared.retain(|kept| kept.upstream.busy() > 0);
+            !ways.is_empty()
+        });
+    }
+
     /// Closes what has been idle for too long, or whose link is gone.
     pub(super) fn sweep(&self, now: Instant) {
         self.all().retain(|_, ways| {

@@ -40,6 +40,7 @@ mod reply;
 mod request;
 mod rest;
 mod serve;
+mod stall;
 mod stream;
 mod switch;
 mod tls;
@@ -78,6 +79,9 @@ use crate::{metrics::RefusedFlow, model::Held};
 /// How often idle connections to origins are looked through.
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
 
+/// A connection that has been without a request for so long can be spared if files are used up.
+const SPARE_AFTER: Duration = Duration::from_secs(1);
+
 /// What HTTP listeners keep: a part for every worker, so that none waits for another.
 #[derive(Debug)]
 pub struct Http {
@@ -115,6 +119,11 @@ impl Http {
         }
     }
 
+    /// Closes every connection to an origin that nobody uses: files are used up.
+    pub(super) fn let_go_of_idle(&self) {
+        self.workers.iter().for_each(|worker| worker.idle.clear());
+    }
+
     /// The worker for the next connection.
     pub(super) fn next_worker(&self) -> usize {
         self.next.fetch_add(1, Ordering::Relaxed) % self.workers.len()
@@ -149,6 +158,25 @@ impl Connection {
         match (&self.shown, &asked.host) {
             (Some(shown), Some(host)) => shown.covers(&host.host),
             (None, _) | (_, None) => true,
+        }
+    }
+
+    /// Completes when it is to go as soon as nothing is under way: its listener is closed, or files are used up and it has
+    /// been idle for a moment.
+    async fn dismissed(&self) {
+        let mut scarce = self.shared.scarce.listen();
+        let spare = async {
+            while scarce.changed().await.is_ok() {
+                if self.talk.is_idle_for(SPARE_AFTER) {
+                    return;
+                }
+            }
+            // The edge is ending, and says so otherwise.
+            std::future::pending().await
+        };
+        tokio::select! {
+            () = self.state.closed() => {}
+            () = spare => {}
         }
     }
 
@@ -189,7 +217,12 @@ pub(super) async fn serve(accepted: Accepted, client: Socket) {
     let Some(tls) = tls else {
         return Box::pin(serve::serve(Arc::new(connection), ClientIo::Plain(client), None)).await;
     };
-    let Some((client, is_h2, shown)) = tls.accept(client).await else {
+    let accepted = tokio::select! {
+        accepted = tls.accept(client) => accepted,
+        // It has asked for nothing yet: nobody waits for it.
+        () = connection.dismissed() => return,
+    };
+    let Some((client, is_h2, shown)) = accepted else {
         let listener = &connection.state.listener().name;
         return connection.shared.metrics.refused_flow(listener, RefusedFlow::Handshake);
     };

@@ -42,6 +42,8 @@ const FIRST_WAIT: Duration = Duration::from_secs(10);
 /// closed over unread bytes would take the answer with it, and a stream that is let go of would be reset.
 pub(super) const LINGER_WAIT: Duration = Duration::from_secs(2);
 pub(super) const LINGER_BYTES: usize = 16 * 1024 * 1024;
+/// How long a client may take to hear that it is to go.
+pub(super) const FAREWELL: Duration = Duration::from_millis(500);
 
 /// A client's connection, as it came.
 #[derive(Debug)]
@@ -67,7 +69,12 @@ pub(super) async fn serve(connection: Arc<Connection>, mut io: ClientIo, is_h2: 
     let cut = connection.shared.cut.clone();
     let known = match is_h2 {
         Some(is_h2) => Some((BytesMut::new(), is_h2)),
-        None => cut.run_until_cancelled(first_bytes(&mut io)).await.flatten(),
+        // It has asked for nothing yet: nobody waits for it.
+        None => tokio::select! {
+            first = first_bytes(&mut io) => first,
+            () = cut.cancelled() => None,
+            () = connection.dismissed() => None,
+        },
     };
     let Some((first, is_h2)) = known else { return };
     if is_h2 {
@@ -125,7 +132,7 @@ async fn serve_http1(connection: Arc<Connection>, io: ClientIo, first: BytesMut)
         tokio::select! {
             ended = &mut serving => break ended.inspect_err(|error| debug!(%error, "an HTTP/1 connection broke")).is_ok(),
             () = connection.shared.cut.cancelled() => break false,
-            () = connection.state.closed(), if !told => {
+            () = connection.dismissed(), if !told => {
                 told = true;
                 Pin::new(&mut serving).graceful_shutdown();
             }
@@ -137,9 +144,16 @@ async fn serve_http1(connection: Arc<Connection>, io: ClientIo, first: BytesMut)
         // A close would look like the end of the answer.
         return guard.into_io().abort();
     }
+    if connection.talk.is_fresh() {
+        // It was never asked for anything, so there is nothing to hear.
+        return;
+    }
     guard.release();
     // Everybody is told to leave: then nobody is heard out.
-    let _ = connection.shared.cut.run_until_cancelled(linger(guard)).await;
+    let hearing = connection.shared.cut.run_until_cancelled(linger(guard));
+    // Nor is anybody waited for who was told to go while idle.
+    let wait = if told { FAREWELL } else { LINGER_WAIT };
+    let _ = time::timeout(wait, hearing).await;
 }
 
 /// Reads and forgets what the client still says.

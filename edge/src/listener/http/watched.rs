@@ -24,8 +24,9 @@ use tokio::{
 
 use super::{
     frames,
-    guard::{HEAD_WAIT, IDLE_WAIT, Stall, Talk},
+    guard::{HEAD_WAIT, IDLE_WAIT, Talk},
     meter::{Abuse, Meter},
+    stall::Stall,
 };
 
 /// Why a connection was ended here.

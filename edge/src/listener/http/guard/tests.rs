@@ -3,7 +3,7 @@ use tokio::{
     time,
 };
 
-use super::*;
+use super::{super::stall::STALL_WAIT, *};
 
 const HEAD: &[u8] = b"GET / HTTP/1.1\r\nhost: a\r\n\r\n";
 

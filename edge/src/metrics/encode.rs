@@ -1,0 +1,83 @@
+//! Metrics as text.
+
+use std::{fmt, sync::atomic::AtomicU64};
+
+use prometheus_client::{
+    encoding::text::encode,
+    metrics::{counter::Counter, family::Family, gauge::Gauge},
+    registry::{Registry, Unit},
+};
+
+use super::{
+    Metrics,
+    labels::{DroppedLabel, Live, TaskLabel},
+};
+
+/// Gauges that are read from the rooms when metrics are asked for.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Readings {
+    /// Links registered.
+    pub links: usize,
+    /// Of them, links that new flows may be placed on.
+    pub links_up: usize,
+    /// Streams open over all links.
+    pub streams: usize,
+    /// Origins that are healthy.
+    pub origins_healthy: usize,
+    /// Origins configured.
+    pub origins: usize,
+}
+
+impl Metrics {
+    /// Everything in the OpenMetrics text format.
+    ///
+    /// # Errors
+    /// Never in practice: a string takes every write.
+    pub fn encode(&self, readings: Readings) -> Result<String, fmt::Error> {
+        self.prune();
+        let mut registry = Registry::with_prefix("underpass");
+        registry.register("flows", "Flows open now, by listener", self.flows.family());
+        registry.register("flows_ended", "Flows ended, by listener and how", self.ended.family());
+        registry.register("flows_refused", "Connections closed before an origin was reached", self.refused.family());
+        registry.register_with_unit("up", "Carried from clients to origins", Unit::Bytes, self.up.family());
+        registry.register_with_unit("down", "Carried from origins to clients", Unit::Bytes, self.down.family());
+        registry.register("probes", "Probes ended, by pool and outcome", self.probes.family());
+        registry.register("reloads", "Reloads asked for, by outcome", self.reloads.clone());
+        registry.register("sessions_moved", "UDP sessions that went on elsewhere", self.moved.family());
+        let dropped: Family<DroppedLabel, Counter<u64, AtomicU64>> = Family::default();
+        for (why, count) in self.drops.readings() {
+            dropped.get_or_create(&DroppedLabel { reason: why.as_str() }).inc_by(count);
+        }
+        registry.register("datagrams_dropped", "Payloads of UDP sessions thrown away, by reason", dropped);
+        registry.register("log_lines_lost", "Log lines lost", Live(self.process.lost_lines.clone()));
+        let panics: Family<TaskLabel, Counter<u64, AtomicU64>> = Family::default();
+        for (task, count) in self.process.vital.panics() {
+            panics.get_or_create(&TaskLabel { task }).inc_by(count);
+        }
+        registry.register("task_panics", "Tasks that failed by a bug and were begun anew", panics);
+        registry.register("abuse", "HTTP/2 clients that asked too much, by listener and of what", self.abuse.family());
+        registry.register("requests", "HTTP requests ended, by listener and class of code", self.requests.family());
+        let in_flight = self.requests_in_flight.family();
+        registry.register("requests_in_flight", "HTTP requests on their way, by listener", in_flight);
+        let duration = self.request_duration.family();
+        registry.register_with_unit(
+            "request_duration",
+            "From a request's head to its answer's end",
+            Unit::Seconds,
+            duration,
+        );
+        let mut reading = |name: &str, help: &str, value: usize| {
+            let gauge: Gauge = Gauge::default();
+            gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
+            registry.register(name, help, gauge);
+        };
+        reading("links", "Links registered", readings.links);
+        reading("links_up", "Links that new flows may be placed on", readings.links_up);
+        reading("streams", "Streams open over all links", readings.streams);
+        reading("origins", "Origins configured", readings.origins);
+        reading("origins_healthy", "Origins that are healthy", readings.origins_healthy);
+        let mut text = String::new();
+        encode(&mut text, &registry)?;
+        Ok(text)
+    }
+}
