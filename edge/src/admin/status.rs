@@ -132,9 +132,9 @@ impl Status {
             version: env!("CARGO_PKG_VERSION"),
             catalog_version: view.catalog.version,
             unready: Vec::new(),
-            tunnels: links.tunnels.iter().map(tunnel).collect(),
+            tunnels: links.tunnels.iter().map(|t| tunnel(t)).collect(),
             origins: pools().flat_map(|p| p.origins.iter().map(|o| origin(&p.pool.name, o))).collect(),
-            pools: pools().map(pool).collect(),
+            pools: pools().map(|p| pool(p)).collect(),
             load_balancers: view
                 .catalog
                 .load_balancers

@@ -33,7 +33,7 @@ impl Eligible<'_> {
 
     /// The best level among the pool's origins that take new flows: those that have it are the ones to choose among.
     pub(super) fn pool_level(&self, pool: &PoolView) -> Option<Health> {
-        best(pool.origins.iter().filter(|origin| takes_new(origin)).filter_map(|origin| self.level(origin)))
+        best(pool.origins().filter(|origin| takes_new(origin)).filter_map(|origin| self.level(origin)))
     }
 
     /// True if what the pool has at this level is known to be well, or nobody asks. Nothing unknown is chosen before it.

@@ -151,10 +151,9 @@ impl Balancer {
     #[must_use]
     pub fn place_on<'v>(&self, ask: &Ask<'v, '_>, origin: OriginKey, dice: &mut impl Rng) -> Option<Placed<'v>> {
         let lb = ask.view.catalog.load_balancers.get(ask.load_balancer)?;
-        let pools = lb.pools.iter().chain(&lb.fallback_pool).map(|index| &ask.view.pools[*index]);
+        let pools = lb.pools.iter().chain(&lb.fallback_pool).map(|index| &*ask.view.pools[*index]);
         let eligible = Eligible { tried: ask.tried, tolerance: Tolerance::Usual };
-        let mut found =
-            pools.flat_map(|pool| pool.origins.iter().map(move |o| (pool, o))).filter(|(_, o)| o.key == origin);
+        let mut found = pools.flat_map(|pool| pool.origins().map(move |o| (pool, o))).filter(|(_, o)| o.key == origin);
         found.find_map(|(pool, origin)| {
             let path = choose_path(origin, eligible.level(origin)?, eligible, dice)?;
             Some(Placed { balancer: BalancerKey::of(&lb.name), pool, origin, path, by: PlacedBy::Affinity })
@@ -184,7 +183,7 @@ impl Balancer {
     fn place_usual<'v>(&self, ask: &Ask<'v, '_>, lb: &LoadBalancer, dice: &mut impl Rng) -> Option<Placed<'v>> {
         let view = ask.view;
         let eligible = Eligible { tried: ask.tried, tolerance: Tolerance::Usual };
-        let usable = lb.pools.iter().map(|index| &view.pools[*index]).filter_map(|pool| {
+        let usable = lb.pools.iter().map(|index| &*view.pools[*index]).filter_map(|pool| {
             let level = if pool.health == PoolHealth::Critical { None } else { eligible.pool_level(pool) };
             Some(Choice { pool, level: level?, eligible, by: PlacedBy::Steering })
         });
@@ -202,7 +201,7 @@ impl Balancer {
     }
 
     fn place_on_fallback<'v>(&self, ask: &Ask<'v, '_>, lb: &LoadBalancer, dice: &mut impl Rng) -> Option<Placed<'v>> {
-        let pool = &ask.view.pools[lb.fallback_pool?];
+        let pool = &*ask.view.pools[lb.fallback_pool?];
         let eligible = Eligible { tried: ask.tried, tolerance: Tolerance::LastResort };
         let level = eligible.pool_level(pool)?;
         self.place_in(ask, (lb, &Choice { pool, level, eligible, by: PlacedBy::Fallback }), dice)
@@ -216,13 +215,13 @@ impl Balancer {
     ) -> Option<Placed<'v>> {
         let Choice { pool, level, eligible, by } = *choice;
         let may_take = |origin: &OriginView| takes_new(origin) && eligible.level(origin) == Some(level);
-        let candidates = pool.origins.iter().filter(|origin| may_take(origin));
+        let candidates = pool.origins().filter(|origin| may_take(origin));
         let origin = match pool.pool.steering {
             Steering::Random => steering::random(candidates, dice),
             Steering::LeastConnections => steering::least_connections(candidates, dice),
             Steering::Hash => steering::hash(candidates, ask.flow.source_ip()),
             Steering::RoundRobin => {
-                let candidates = pool.origins.iter().enumerate().filter(|(_, origin)| may_take(origin));
+                let candidates = pool.origins().enumerate().filter(|(_, origin)| may_take(origin));
                 self.rotations.turn(ask.view, pool, candidates)
             }
         }?;
@@ -243,17 +242,17 @@ struct Choice<'v, 'a> {
 /// The place on the origin that the source is bound to, while that can take it: its weight and its pool's health do not
 /// matter to those who are there already.
 fn placed_as_bound<'v>(ask: &Ask<'v, '_>, lb: &LoadBalancer, bound: &Bound, dice: &mut impl Rng) -> Option<Placed<'v>> {
-    let mut pools = lb.pools.iter().chain(&lb.fallback_pool).map(|index| &ask.view.pools[*index]);
+    let mut pools = lb.pools.iter().chain(&lb.fallback_pool).map(|index| &*ask.view.pools[*index]);
     let pool = pools.find(|pool| pool.pool.name == bound.pool.name)?;
     let is_it = |origin: &&OriginView| origin.origin.name == bound.origin.name;
-    let origin = pool.origins.get(bound.index).filter(is_it).or_else(|| pool.origins.iter().find(is_it))?;
+    let origin = pool.origins.get(bound.index).map(Arc::as_ref).filter(is_it).or_else(|| pool.origins().find(is_it))?;
     let eligible = Eligible { tried: ask.tried, tolerance: Tolerance::Usual };
     let path = choose_path(origin, eligible.level(origin)?, eligible, dice)?;
     Some(Placed { balancer: BalancerKey::of(&lb.name), pool, origin, path, by: PlacedBy::Affinity })
 }
 
 fn bound_to(placed: &Placed<'_>) -> Bound {
-    let index = placed.pool.origins.iter().position(|origin| std::ptr::eq(origin, placed.origin)).unwrap_or(0);
+    let index = placed.pool.origins().position(|origin| std::ptr::eq(origin, placed.origin)).unwrap_or(0);
     Bound { pool: placed.pool.pool.clone(), origin: placed.origin.origin.clone(), index }
 }
 
@@ -271,8 +270,8 @@ fn choose_path<'v>(
 
 /// The reason of the origin that got furthest along the way.
 fn why_none_serves(view: &HealthView, lb: &LoadBalancer) -> Option<Reason> {
-    let pools = lb.pools.iter().chain(&lb.fallback_pool).map(|index| &view.pools[*index]);
+    let pools = lb.pools.iter().chain(&lb.fallback_pool).map(|index| &*view.pools[*index]);
     let suspect = |origin: &OriginView| !origin.paths.iter().any(|path| path.load.is_placeable());
     let why = |origin: &OriginView| origin.reason().or_else(|| suspect(origin).then_some(Reason::LinkLost));
-    pools.flat_map(|pool| &pool.origins).filter_map(why).max()
+    pools.flat_map(PoolView::origins).filter_map(why).max()
 }

@@ -197,7 +197,7 @@ impl Player {
         let mut counts = vec![0; view.pools[0].origins.len()];
         for number in 0..flows {
             let placed = self.place(view, number).expect("a place");
-            let index = placed.pool.origins.iter().position(|origin| std::ptr::eq(origin, placed.origin));
+            let index = placed.pool.origins().position(|origin| std::ptr::eq(origin, placed.origin));
             counts[index.expect("of the pool")] += 1;
         }
         counts
@@ -275,7 +275,7 @@ fn least_connections_fills_up_by_weight() {
     for number in 0..70 {
         held.push(player.place(&view, number).expect("a place").origin.hold());
     }
-    let flows: Vec<_> = view.pools[0].origins.iter().map(OriginView::flows).collect();
+    let flows: Vec<_> = view.pools[0].origins().map(OriginView::flows).collect();
     assert_eq!(flows, [20, 40, 10]);
 }
 
@@ -425,7 +425,8 @@ fn nothing_unknown_is_chosen_before_a_pool_that_is_known_to_be_well() {
 #[test]
 fn what_is_only_supposed_of_a_path_serves_where_nothing_better_is_known() {
     let mut view = world(vec![group(Steering::Random, vec![at(0, 1.0, &[Healthy, Healthy])])]).view();
-    view.pools[0].origins[0].paths[1].proven = false;
+    let pool = Arc::get_mut(&mut view.pools[0]).expect("nobody shares it");
+    Arc::get_mut(&mut pool.origins[0]).expect("nobody shares it").paths[1].proven = false;
     let mut player = Player::new();
     for number in 0..20 {
         assert!(player.place(&view, number).expect("a place").path.proven);
@@ -591,7 +592,7 @@ struct Left<'v> {
 
 impl<'v> Left<'v> {
     fn in_pool(&self, pool: usize) -> impl Iterator<Item = (&'v OriginView, &'v PathView)> {
-        let origins = self.view.pools[pool].origins.iter().filter(|origin| origin.origin.weight > 0.0);
+        let origins = self.view.pools[pool].origins().filter(|origin| origin.origin.weight > 0.0);
         let paths = origins.flat_map(|origin| origin.paths.iter().map(move |path| (origin, path)));
         paths.filter(|(origin, path)| path.load.is_placeable() && !self.tried.contains(&(origin.key.0, path.via)))
     }
@@ -601,7 +602,7 @@ impl<'v> Left<'v> {
     }
 
     fn sure(&self, pool: usize) -> bool {
-        let PoolView { pool: configured, health, .. } = &self.view.pools[pool];
+        let PoolView { pool: configured, health, .. } = &*self.view.pools[pool];
         self.usable(pool) && (configured.monitor.is_none() || self.has(pool, Healthy) && *health != PoolHealth::Unknown)
     }
 
@@ -638,7 +639,7 @@ fn check_rules(world: &World, suspects: &[bool], seed: u64) -> Result<Vec<(Strin
             left.tried.clear();
             continue;
         };
-        let pool = view.pools.iter().position(|pool| std::ptr::eq(pool, placed.pool)).expect("of the view");
+        let pool = view.pools.iter().position(|pool| std::ptr::eq(&**pool, placed.pool)).expect("of the view");
         let (is_last_resort, health) = (placed.by == PlacedBy::Fallback, placed.path.health);
         prop_assert!(placed.path.load.is_placeable(), "on a suspect link");
         prop_assert!(!left.tried.contains(&(placed.origin.key.0, placed.path.via)), "tried before");

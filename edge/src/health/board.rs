@@ -1,12 +1,8 @@
-//! Owner of all path states: keeps one probe task for every monitored path, takes in what probes and live traffic report,
-//! and publishes the view.
+//! Takes in what probes and live traffic report of paths, keeps them in step with catalog and links, and publishes the view:
+//! each time only what has changed, and once for all that came meanwhile.
 
 use std::{
-    collections::HashMap,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering},
-    },
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -17,22 +13,21 @@ use protocol::{
 };
 use tokio::{
     sync::{mpsc, watch},
-    task::AbortHandle,
-    time,
+    time::{self, MissedTickBehavior},
 };
-use tracing::{info, warn};
 
 use super::{
+    index::OriginAt,
     key::OriginKey,
-    probe::{self, Prober, Task},
+    paths::{Now, Paths},
+    probe::Finished,
     rollup::{LinkFacts, PathAt, Sources},
-    schedule,
-    state::{Outcome, PathState, Standing, Transition},
-    view::{Health, HealthView},
+    state::{Outcome, PathReport},
+    view::HealthView,
 };
 use crate::{
     metrics::Metrics,
-    model::{Catalog, Monitor, Origin, Via},
+    model::{Catalog, Via},
     offramp::Offramp,
     tunnel::LinksView,
 };
@@ -41,7 +36,6 @@ use crate::{
 const INBOX_MAX: usize = 4_096;
 /// New probe times are published at most this often; a change of health at once.
 const QUIET_PUBLISH: Duration = Duration::from_millis(200);
-
 /// A board that failed has worked well with what it knows if it ran so long.
 const TRUSTED: Duration = Duration::from_secs(10);
 
@@ -57,13 +51,10 @@ pub struct PathKey {
 }
 
 impl PathKey {
-    fn origin(&self) -> OriginAt {
+    pub(super) fn origin(&self) -> OriginAt {
         (self.pool.clone(), self.origin)
     }
 }
-
-/// Names an origin of a pool over reloads.
-type OriginAt = (Name, OriginKey);
 
 /// How live traffic fared on a path.
 #[derive(Debug, Clone)]
@@ -104,36 +95,15 @@ pub struct BoardParts {
 /// The owner.
 #[derive(Debug)]
 pub struct Board {
-    parts: BoardParts,
-    paths: HashMap<PathKey, Path>,
-    /// What was found of origins that no path leads to now.
-    absent: HashMap<OriginAt, Standing>,
+    catalog: watch::Receiver<Arc<Catalog>>,
+    links: watch::Receiver<Arc<LinksView>>,
+    metrics: Metrics,
+    now: Now,
+    paths: Paths,
     view: watch::Sender<Arc<HealthView>>,
-    results: (mpsc::Sender<probe::Finished>, mpsc::Receiver<probe::Finished>),
+    results: mpsc::Receiver<Finished>,
     reports: mpsc::Receiver<Report>,
-    next_task: u64,
     begun: Option<Instant>,
-}
-
-/// One monitored path.
-#[derive(Debug)]
-struct Path {
-    state: PathState,
-    monitor: Arc<Monitor>,
-    origin: Arc<Origin>,
-    connector: Option<Name>,
-    interval: Arc<AtomicU64>,
-    /// Told to its probes.
-    anew: Arc<AtomicBool>,
-    out: bool,
-    task: u64,
-    probing: AbortHandle,
-}
-
-impl Drop for Path {
-    fn drop(&mut self) {
-        self.probing.abort();
-    }
 }
 
 /// Handles of a board that is about to run.
@@ -149,11 +119,12 @@ impl Board {
     /// A board that knows nothing yet.
     #[must_use]
     pub fn new(parts: BoardParts) -> (Self, BoardHandles) {
+        let BoardParts { catalog, links, offramp, metrics, vital } = parts;
         let (told, reports) = mpsc::channel(INBOX_MAX);
+        let (finished, results) = mpsc::channel(INBOX_MAX);
         let (view, seen) = watch::channel(Arc::default());
-        let results = mpsc::channel(INBOX_MAX);
-        let (paths, absent) = (HashMap::new(), HashMap::new());
-        let board = Self { parts, paths, absent, view, results, reports, next_task: 0, begun: None };
+        let (now, paths) = (Now::default(), Paths::new((offramp, vital), finished));
+        let board = Self { catalog, links, metrics, now, paths, view, results, reports, begun: None };
         (board, BoardHandles { view: seen, reports: Reports(told) })
     }
 }
@@ -166,233 +137,104 @@ impl Lasting for Board {
         if self.begun.replace(now).is_some_and(|begun| now.saturating_duration_since(begun) < TRUSTED) {
             self.paths.clear();
         }
-        let mut dirty = false;
+        self.new_links();
+        self.new_catalog();
         let mut quiet = time::interval(QUIET_PUBLISH);
+        quiet.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            self.reconcile();
-            // What needs no new set of paths is taken in here.
-            loop {
-                drill::point("board");
-                let changed = tokio::select! {
-                    changed = self.parts.catalog.changed() => match changed { Ok(()) => break, Err(_) => return },
-                    changed = self.parts.links.changed() => match changed { Ok(()) => break, Err(_) => return },
-                    Some(finished) = self.results.1.recv() => { dirty = true; self.take_in(finished) }
-                    Some(report) = self.reports.recv() => self.take_report(&report),
-                    _ = quiet.tick(), if dirty => { dirty = false; true }
-                };
-                if changed {
-                    self.publish();
-                    dirty = false;
-                }
+            drill::point("board");
+            let is_due = tokio::select! {
+                changed = self.catalog.changed() => match changed {
+                    Ok(()) => {
+                        // Paths are known by links that are; so these come first.
+                        self.new_links();
+                        self.new_catalog();
+                        false
+                    }
+                    Err(_) => return,
+                },
+                changed = self.links.changed() => match changed {
+                    Ok(()) => {
+                        self.new_links();
+                        true
+                    }
+                    Err(_) => return,
+                },
+                Some(finished) = self.results.recv() => self.take_in(&finished),
+                Some(report) = self.reports.recv() => self.paths.take_report(&report),
+                _ = quiet.tick(), if self.paths.are_touched() => true,
+            };
+            // What has come meanwhile shares the view that is made now.
+            if self.take_in_waiting() || is_due {
+                self.publish();
             }
         }
     }
 }
 
 impl Board {
-    /// Brings probe tasks in step with catalog and links, then publishes.
-    fn reconcile(&mut self) {
-        let (catalog, links) =
-            (self.parts.catalog.borrow_and_update().clone(), self.parts.links.borrow_and_update().clone());
-        let view = self.build(&catalog, &links);
-        let (wanted, known) = (wanted(&view), self.standings());
-        self.paths.retain(|key, _| wanted.contains_key(key));
-        for (key, want) in wanted {
-            let supposed = self.paths.get(&key).map(|path| path.state.standing());
-            let supposed = supposed.unwrap_or_else(|| known.get(&key.origin()).copied());
-            self.sync(key, want, supposed);
-        }
-        self.absent = absent(&view, known);
-        let view = self.build(&catalog, &links);
+    fn new_links(&mut self) {
+        let before = std::mem::replace(&mut self.now.links, self.links.borrow_and_update().clone());
+        self.paths.links_changed(&self.now, &before);
+    }
+
+    fn new_catalog(&mut self) {
+        self.now.catalog = self.catalog.borrow_and_update().clone();
+        self.paths.catalog_changed(&self.now);
+        self.paths.take_touched();
+        let before = self.view.borrow().clone();
+        let view = HealthView::build(&self.sources(&before));
         self.view.send_replace(Arc::new(view));
     }
 
-    /// What is known of every origin, over whichever path.
-    fn standings(&self) -> HashMap<OriginAt, Standing> {
-        let mut known = self.absent.clone();
-        for (key, path) in &self.paths {
-            if let Some(standing) = path.state.standing() {
-                known.entry(key.origin()).and_modify(|other| *other = other.together(standing)).or_insert(standing);
-            }
+    /// Takes in what waits; true if a path's health has changed.
+    fn take_in_waiting(&mut self) -> bool {
+        let mut changed = false;
+        for _ in 0..INBOX_MAX {
+            let Ok(finished) = self.results.try_recv() else { break };
+            changed |= self.take_in(&finished);
         }
-        known
-    }
-
-    fn sync(&mut self, key: PathKey, want: Want, supposed: Option<Standing>) {
-        let Want { monitor, origin, connector, up, siblings, interval } = want;
-        match self.paths.get_mut(&key) {
-            Some(path) if path.monitor == monitor && path.origin.proxy_protocol == origin.proxy_protocol => {
-                path.interval.store(millis(interval), Ordering::Relaxed);
-                path.origin = origin;
-                if up == path.out {
-                    self.link_changed(&key, up, siblings);
-                }
-            }
-            Some(_) | None => {
-                let interval = Arc::new(AtomicU64::new(millis(interval)));
-                let mut path = Path {
-                    state: PathState::supposing(supposed),
-                    monitor,
-                    origin,
-                    connector,
-                    interval,
-                    anew: Arc::default(),
-                    out: !up,
-                    task: 0,
-                    probing: tokio::spawn(async {}).abort_handle(),
-                };
-                if !up {
-                    path.state.link_lost(Instant::now());
-                }
-                self.probe(&key, &mut path, siblings);
-                self.paths.insert(key, path);
-            }
+        for _ in 0..INBOX_MAX {
+            let Ok(report) = self.reports.try_recv() else { break };
+            changed |= self.paths.take_report(&report);
         }
+        changed
     }
 
-    fn link_changed(&mut self, key: &PathKey, up: bool, siblings: usize) {
-        let Some(mut path) = self.paths.remove(key) else { return };
-        path.out = !up;
-        let now = Instant::now();
-        let change = if up { path.state.link_back(now) } else { path.state.link_lost(now) };
-        tell(key, &path, change);
-        if up {
-            // One good probe re-admits it, so it comes at once.
-            self.probe(key, &mut path, siblings);
-        }
-        self.paths.insert(key.clone(), path);
-    }
-
-    /// Starts the path's probe task anew.
-    fn probe(&mut self, key: &PathKey, path: &mut Path, siblings: usize) {
-        path.probing.abort();
-        self.next_task += 1;
-        path.task = self.next_task;
-        let task = Task {
-            id: self.next_task,
-            key: key.clone(),
-            origin: path.origin.clone(),
-            monitor: path.monitor.clone(),
-            interval: path.interval.clone(),
-            anew: path.anew.clone(),
-            first_wait: schedule::first_wait(siblings, path.monitor.interval, &mut rand::rng()),
-            results: self.results.0.clone(),
-        };
-        let offramp = self.parts.offramp.clone();
-        let probing = move || Prober::new(offramp.clone()).run(task.clone());
-        path.probing = tokio::spawn(self.parts.vital.clone().keep("a probe", probing)).abort_handle();
-    }
-
-    fn take_in(&mut self, finished: probe::Finished) -> bool {
-        let Some(path) = self.paths.get_mut(&finished.key) else { return false };
-        if path.task != finished.id {
+    fn take_in(&mut self, finished: &Finished) -> bool {
+        if !self.paths.await_it(finished) {
             return false;
         }
         let word = match finished.outcome {
             Outcome::Success(_) | Outcome::StillAnswers(_) => "healthy",
             Outcome::Failure(reason, _) => reason.as_str(),
         };
-        self.parts.metrics.probe(&finished.key.pool, word);
-        let change = path.state.observe(finished.started, finished.outcome, &path.monitor);
-        path.anew.store(path.state.awaits_connect(), Ordering::Relaxed);
-        tell(&finished.key, path, change);
-        change.is_some()
+        self.metrics.probe(&finished.key.pool, word);
+        self.paths.take_in(finished)
     }
 
-    fn take_report(&mut self, report: &Report) -> bool {
-        let Some(path) = self.paths.get_mut(&report.path) else { return false };
-        let change = path.state.passive(Instant::now(), report.connect, &path.monitor);
-        path.anew.store(path.state.awaits_connect(), Ordering::Relaxed);
-        tell(&report.path, path, change);
-        change.is_some()
+    fn publish(&mut self) {
+        let touched = self.paths.take_touched();
+        if touched.is_empty() {
+            return;
+        }
+        let before = self.view.borrow().clone();
+        let view = HealthView::renew(&self.sources(&before), &touched);
+        self.view.send_replace(Arc::new(view));
     }
 
-    fn publish(&self) {
-        let (catalog, links) = (self.parts.catalog.borrow().clone(), self.parts.links.borrow().clone());
-        self.view.send_replace(Arc::new(self.build(&catalog, &links)));
-    }
-
-    fn build(&self, catalog: &Arc<Catalog>, links: &LinksView) -> HealthView {
+    fn sources<'a>(
+        &'a self,
+        previous: &'a HealthView,
+    ) -> Sources<'a, impl Fn(LinkId) -> Option<LinkFacts>, impl Fn(PathAt) -> Option<PathReport>> {
+        let Now { catalog, links } = &self.now;
         let link = |id: LinkId| {
             let link = links.links.get(&id)?;
             Some(LinkFacts { connector: link.connector.clone(), load: link.load.clone() })
         };
-        let path = |at: PathAt| {
-            let pool = &catalog.pools[at.pool];
-            let origin = OriginKey::of(&pool.origins[at.origin]);
-            let path = self.paths.get(&PathKey { pool: pool.name.clone(), origin, via: at.via })?;
-            Some(path.state.report(Duration::from_millis(path.interval.load(Ordering::Relaxed))))
-        };
-        let previous = self.view.borrow().clone();
-        HealthView::build(&Sources { previous: &previous, catalog, routes: &links.routes, link, path })
+        Sources { previous, catalog, routes: &links.routes, link, path: |at| self.paths.report(catalog, at) }
     }
 }
 
-/// What is remembered of origins without a path: that one was ill. The first path back does not make a dead origin look
-/// like one that may serve. That one was well says little after an absence.
-fn absent(view: &HealthView, known: HashMap<OriginAt, Standing>) -> HashMap<OriginAt, Standing> {
-    let lost = view.without_path();
-    known.into_iter().filter(|(at, standing)| matches!(standing, Standing::Ill(_)) && lost.contains(at)).collect()
-}
-
-/// A path that should be probed.
-struct Want {
-    monitor: Arc<Monitor>,
-    origin: Arc<Origin>,
-    connector: Option<Name>,
-    up: bool,
-    siblings: usize,
-    interval: Duration,
-}
-
-fn wanted(view: &HealthView) -> HashMap<PathKey, Want> {
-    let mut wanted = HashMap::new();
-    let mut by_link: HashMap<Via, Vec<Duration>> = HashMap::new();
-    for pool in &view.pools {
-        let Some(monitor) = &pool.pool.monitor else { continue };
-        for origin in &pool.origins {
-            for path in &origin.paths {
-                let key = PathKey { pool: pool.pool.name.clone(), origin: origin.key, via: path.via };
-                let want = Want {
-                    monitor: monitor.clone(),
-                    origin: origin.origin.clone(),
-                    connector: path.connector.clone(),
-                    up: path.load.is_placeable(),
-                    siblings: 0,
-                    interval: monitor.interval,
-                };
-                if wanted.insert(key, want).is_none() {
-                    by_link.entry(path.via).or_default().push(monitor.interval);
-                }
-            }
-        }
-    }
-    for (key, want) in &mut wanted {
-        let intervals = &by_link[&key.via];
-        want.siblings = intervals.len();
-        // Direct paths share no link; each origin is its own affair.
-        if key.via != Via::Direct {
-            let factor = schedule::stretch(intervals.iter().copied());
-            want.interval = schedule::stretched(want.interval, factor);
-        }
-    }
-    wanted
-}
-
-fn tell(key: &PathKey, path: &Path, change: Option<Transition>) {
-    let Some(change) = change else { return };
-    let (pool, origin, via) = (&key.pool, &path.origin.name, key.via);
-    let connector = path.connector.as_ref().map(Name::as_str);
-    match change.to {
-        Health::Healthy => info!(%pool, %origin, %via, connector, "path is healthy"),
-        Health::Unhealthy => {
-            let reason = change.reason.map(Reason::as_str);
-            warn!(%pool, %origin, %via, connector, reason, "path is unhealthy");
-        }
-        Health::Unknown => info!(%pool, %origin, %via, connector, "path is unknown"),
-    }
-}
-
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
-}
+#[cfg(test)]
+mod tests;

@@ -3,7 +3,9 @@
 //! The deciding half is pure: callers bring the time, the results and the dice. Nothing here places a flow.
 
 mod board;
+mod index;
 mod key;
+mod paths;
 mod probe;
 mod rollup;
 mod schedule;
@@ -12,6 +14,6 @@ pub mod view;
 
 pub use board::{Board, BoardHandles, BoardParts, PathKey, Report, Reports};
 pub use key::{BalancerKey, OriginKey};
-pub use rollup::{LinkFacts, PathAt, Sources};
+pub use rollup::{At, LinkFacts, PathAt, Sources};
 pub use schedule::{FIRST_SPREAD, PROBES_PER_SECOND_MAX, Ran, first_wait, next_start, stretch, stretched};
 pub use state::{Outcome, PathReport, PathState, Standing, Transition};

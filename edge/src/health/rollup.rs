@@ -1,7 +1,8 @@
-//! Makes the view: paths from routes and links, then path → origin → pool → load balancer. Pure.
+//! Makes the view: paths from routes and links, then path → origin → pool → load balancer; whole, or only where something
+//! has changed. Pure.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
     sync::{Arc, atomic::AtomicUsize},
 };
 
@@ -40,6 +41,15 @@ pub struct PathAt {
     pub via: Via,
 }
 
+/// Names an origin of the catalog.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct At {
+    /// Index into [`Catalog::pools`].
+    pub pool: usize,
+    /// Index into [`Pool::origins`].
+    pub origin: usize,
+}
+
 /// Everything a view is made of.
 #[derive(Debug)]
 pub struct Sources<'a, L, P> {
@@ -65,9 +75,35 @@ impl HealthView {
     {
         let kept = Kept::of(sources.previous, sources.catalog);
         let pools: Vec<_> =
-            (0..).zip(&sources.catalog.pools).map(|(at, pool)| pool_view(sources, &kept, at, pool)).collect();
+            (0..).zip(&sources.catalog.pools).map(|(at, pool)| Arc::new(pool_view(sources, &kept, at, pool))).collect();
         let load_balancers = sources.catalog.load_balancers.iter().map(|lb| balancer_view(lb, &pools)).collect();
-        Self { catalog: sources.catalog.clone(), pools, load_balancers }
+        Self { number: sources.previous.number + 1, catalog: sources.catalog.clone(), pools, load_balancers }
+    }
+
+    /// The view before, with these origins of the same catalog made anew; all else is shared with it.
+    #[must_use]
+    pub fn renew<L, P>(sources: &Sources<'_, L, P>, origins: &BTreeSet<At>) -> Self
+    where
+        L: Fn(LinkId) -> Option<LinkFacts>,
+        P: Fn(PathAt) -> Option<PathReport>,
+    {
+        let (before, mut pools) = (sources.previous, sources.previous.pools.clone());
+        let touched: BTreeSet<_> = origins.iter().map(|at| at.pool).collect();
+        for pool in &touched {
+            let PoolView { pool: configured, origins: old, .. } = &*before.pools[*pool];
+            let mut of_pool = old.clone();
+            for at in origins.range(At { pool: *pool, origin: 0 }..At { pool: pool + 1, origin: 0 }) {
+                of_pool[at.origin] = Arc::new(origin_view(sources, Some(&old[at.origin]), *at));
+            }
+            let health = pool_health(configured, &of_pool);
+            pools[*pool] = Arc::new(PoolView { pool: configured.clone(), health, origins: of_pool });
+        }
+        let balancer = |(lb, before): (&Arc<LoadBalancer>, &BalancerView)| {
+            let is_touched = lb.pools.iter().chain(&lb.fallback_pool).any(|pool| touched.contains(pool));
+            if is_touched { balancer_view(lb, &pools) } else { *before }
+        };
+        let load_balancers = before.catalog.load_balancers.iter().zip(&before.load_balancers).map(balancer).collect();
+        Self { number: before.number + 1, catalog: before.catalog.clone(), pools, load_balancers }
     }
 }
 
@@ -82,13 +118,17 @@ impl<'a> Kept<'a> {
         if Arc::ptr_eq(&previous.catalog, catalog) {
             return Self::SamePlaces(previous);
         }
-        let origins_of = |pool: &'a PoolView| pool.origins.iter().map(move |o| ((&pool.pool.name, &o.origin.name), o));
-        Self::ByName(previous.pools.iter().flat_map(origins_of).collect())
+        let of_pool = |pool: &'a Arc<PoolView>| {
+            pool.origins.iter().map(move |origin| ((&pool.pool.name, &origin.origin.name), &**origin))
+        };
+        Self::ByName(previous.pools.iter().flat_map(of_pool).collect())
     }
 
     fn find(&self, at: (usize, usize), names: (&'a Name, &'a Name)) -> Option<&'a OriginView> {
         match self {
-            Self::SamePlaces(previous) => previous.pools.get(at.0).and_then(|pool| pool.origins.get(at.1)),
+            Self::SamePlaces(previous) => {
+                previous.pools.get(at.0).and_then(|pool| pool.origins.get(at.1)).map(Arc::as_ref)
+            }
             Self::ByName(origins) => origins.get(&names).copied(),
         }
     }
@@ -101,20 +141,30 @@ where
 {
     let view_of = |(index, origin): (usize, &'a Arc<Origin>)| {
         let before = kept.find((at, index), (&pool.name, &origin.name));
-        let ways = ways_to(sources, origin, before);
-        let monitored = pool.monitor.is_some();
-        let report = |via| if monitored { (sources.path)(PathAt { pool: at, origin: index, via }) } else { None };
-        let (paths, unreachable) = match ways {
-            Ok(ways) => (ways.into_iter().map(|way| path_view(way, &report)).collect(), None),
-            Err(reason) => (Vec::new(), Some(reason)),
-        };
-        let flows = before.map_or_else(|| Arc::new(AtomicUsize::new(0)), |before| before.flows.clone());
-        let answers = before.map(|before| before.answers.clone()).unwrap_or_default();
-        let health = origin_health(&paths);
-        OriginView { origin: origin.clone(), key: OriginKey::of(origin), health, flows, answers, paths, unreachable }
+        Arc::new(origin_view(sources, before, At { pool: at, origin: index }))
     };
     let origins: Vec<_> = pool.origins.iter().enumerate().map(view_of).collect();
     PoolView { pool: pool.clone(), health: pool_health(pool, &origins), origins }
+}
+
+fn origin_view<L, P>(sources: &Sources<'_, L, P>, before: Option<&OriginView>, at: At) -> OriginView
+where
+    L: Fn(LinkId) -> Option<LinkFacts>,
+    P: Fn(PathAt) -> Option<PathReport>,
+{
+    let pool = &sources.catalog.pools[at.pool];
+    let origin = &pool.origins[at.origin];
+    let monitored = pool.monitor.is_some();
+    let At { pool, origin: index } = at;
+    let report = |via| if monitored { (sources.path)(PathAt { pool, origin: index, via }) } else { None };
+    let (paths, unreachable) = match ways_to(sources, origin, before) {
+        Ok(ways) => (ways.into_iter().map(|way| path_view(way, &report)).collect(), None),
+        Err(reason) => (Vec::new(), Some(reason)),
+    };
+    let flows = before.map_or_else(|| Arc::new(AtomicUsize::new(0)), |before| before.flows.clone());
+    let answers = before.map(|before| before.answers.clone()).unwrap_or_default();
+    let health = origin_health(&paths);
+    OriginView { origin: origin.clone(), key: OriginKey::of(origin), health, flows, answers, paths, unreachable }
 }
 
 struct Way {
@@ -170,7 +220,7 @@ fn origin_health(paths: &[PathView]) -> Health {
 
 /// Unknown origins may turn out well: a pool is critical only when not even they would reach `minimum_origins`, and unknown
 /// while it depends on them (as a pool without a monitor always does).
-fn pool_health(pool: &Pool, origins: &[OriginView]) -> PoolHealth {
+fn pool_health(pool: &Pool, origins: &[Arc<OriginView>]) -> PoolHealth {
     let count = |health| origins.iter().filter(|origin| origin.health == health).count();
     let (healthy, unknown) = (count(Health::Healthy), count(Health::Unknown));
     let enough = pool.minimum_origins.max(1);
@@ -185,7 +235,7 @@ fn pool_health(pool: &Pool, origins: &[OriginView]) -> PoolHealth {
     }
 }
 
-fn balancer_view(lb: &LoadBalancer, pools: &[PoolView]) -> BalancerView {
+fn balancer_view(lb: &LoadBalancer, pools: &[Arc<PoolView>]) -> BalancerView {
     let first_that = |serves: fn(&PoolView) -> bool| lb.pools.iter().copied().find(|pool| serves(&pools[*pool]));
     let first = first_that(PoolView::serves_surely).or_else(|| first_that(PoolView::serves));
     let is_well = |pool: &PoolView| match pool.health {

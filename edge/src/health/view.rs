@@ -3,7 +3,6 @@
 //! Data and what can be read off it. How it comes about is the roll-up's business.
 
 use std::{
-    collections::HashSet,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -52,13 +51,16 @@ pub enum BalancerHealth {
     Critical,
 }
 
-/// Everything placement needs, made anew whenever the catalog, a link, a route or a path's health changes.
+/// Everything placement needs, made anew whenever the catalog, a link, a route or a path's health changes. What is the same
+/// in two views is shared by them.
 #[derive(Debug, Default)]
 pub struct HealthView {
+    /// Which view this is, counted from the first.
+    pub number: u64,
     /// The catalog the rest belongs to.
     pub catalog: Arc<Catalog>,
     /// Same order as [`Catalog::pools`].
-    pub pools: Vec<PoolView>,
+    pub pools: Vec<Arc<PoolView>>,
     /// Same order as [`Catalog::load_balancers`].
     pub load_balancers: Vec<BalancerView>,
 }
@@ -71,7 +73,7 @@ pub struct PoolView {
     /// Computed from its origins.
     pub health: PoolHealth,
     /// Same order as [`Pool::origins`].
-    pub origins: Vec<OriginView>,
+    pub origins: Vec<Arc<OriginView>>,
 }
 
 /// An origin and the ways to it.
@@ -130,7 +132,7 @@ pub struct ProbeTimes {
 }
 
 /// A load balancer.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub struct BalancerView {
     /// Stands for its name: affinity goes by it.
     pub key: BalancerKey,
@@ -140,31 +142,24 @@ pub struct BalancerView {
     pub serving_pool: Option<usize>,
 }
 
-impl HealthView {
-    /// The origins that no path leads to, with their pools.
-    #[must_use]
-    pub fn without_path(&self) -> HashSet<(Name, OriginKey)> {
-        let of_pool = |pool: &PoolView| {
-            let lost = pool.origins.iter().filter(|origin| origin.paths.is_empty());
-            lost.map(|origin| (pool.pool.name.clone(), origin.key)).collect::<Vec<_>>()
-        };
-        self.pools.iter().flat_map(of_pool).collect()
-    }
-}
-
 impl PoolView {
+    /// Its origins, in order.
+    pub fn origins(&self) -> impl Iterator<Item = &OriginView> + Clone {
+        self.origins.iter().map(Arc::as_ref)
+    }
+
     /// True if new flows may be placed on it: it is not critical, and an origin that takes new flows is not unhealthy.
     #[must_use]
     pub fn serves(&self) -> bool {
         let can = |origin: &OriginView| origin.origin.weight > 0.0 && origin.health != Health::Unhealthy;
-        self.health != PoolHealth::Critical && self.origins.iter().any(can)
+        self.health != PoolHealth::Critical && self.origins().any(can)
     }
 
     /// True if it serves and that is no mere hope: an origin that takes new flows is healthy, or nobody asks.
     #[must_use]
     pub fn serves_surely(&self) -> bool {
         let is_well = |origin: &OriginView| origin.origin.weight > 0.0 && origin.health == Health::Healthy;
-        self.serves() && (self.pool.monitor.is_none() || self.is_known() && self.origins.iter().any(is_well))
+        self.serves() && (self.pool.monitor.is_none() || self.is_known() && self.origins().any(is_well))
     }
 
     /// True if its health does not hang on origins without a result.
@@ -182,13 +177,13 @@ impl PoolView {
         let can = |origin: &OriginView| {
             origin.origin.weight > 0.0 && origin.paths.iter().any(|path| path.load.is_placeable())
         };
-        self.origins.iter().any(can)
+        self.origins().any(can)
     }
 
     /// Flows open to its origins.
     #[must_use]
     pub fn flows(&self) -> usize {
-        self.origins.iter().map(OriginView::flows).sum()
+        self.origins().map(OriginView::flows).sum()
     }
 }
 

@@ -246,11 +246,11 @@ fn is_better_elsewhere(view: &HealthView, balancer: BalancerKey, path: &PathKey)
     let lb = &view.catalog.load_balancers[at];
     let is_own =
         |way: &Way<'_>| way.pool.pool.name == path.pool && way.origin.key == path.origin && way.path.via == path.via;
-    let own = view.pools.iter().filter(|pool| pool.pool.name == path.pool).flat_map(ways);
+    let own = view.pools.iter().filter(|pool| pool.pool.name == path.pool).flat_map(|pool| ways(pool));
     let usable = lb.pools.iter().map(|index| &view.pools[*index]).filter(|pool| pool.serves());
     let last_resort = lb.fallback_pool.iter().map(|index| &view.pools[*index]);
     own.into_iter().any(|way| is_own(&way) && way.path.health == Health::Unhealthy)
-        && usable.chain(last_resort).flat_map(ways).any(|way| !is_own(&way) && way.takes_new_well())
+        && usable.chain(last_resort).flat_map(|pool| ways(pool)).any(|way| !is_own(&way) && way.takes_new_well())
 }
 
 /// A path with what it belongs to.

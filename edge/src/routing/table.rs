@@ -1,8 +1,9 @@
 //! The longest-prefix table: sorted prefixes, each knowing the next wider one.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     net::IpAddr,
+    sync::Arc,
 };
 
 use ipnetwork::IpNetwork;
@@ -14,13 +15,13 @@ use protocol::{
 use crate::model::Route;
 
 /// Which links lead where, one snapshot. VNets share nothing; inside one the longest prefix wins, and equal prefixes form a
-/// set.
-#[derive(Debug, Default)]
+/// set. Cheap to clone: VNets that are alike are shared.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct RouteTable {
-    vnets: HashMap<Name, Vnet>,
+    vnets: HashMap<Name, Arc<Vnet>>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq, Eq)]
 struct Vnet {
     v4: Prefixes,
     v6: Prefixes,
@@ -54,7 +55,43 @@ impl RouteTable {
         for route in absent {
             claim(vnets.entry(route.vnet).or_default(), route.cidr);
         }
-        Self { vnets: vnets.into_iter().map(|(name, claims)| (name, Vnet::build(claims))).collect() }
+        Self { vnets: vnets.into_iter().map(|(name, claims)| (name, Arc::new(Vnet::build(claims)))).collect() }
+    }
+
+    /// The same with one VNet as it is now; what was known of it before is forgotten.
+    #[must_use]
+    pub fn with(
+        mut self,
+        vnet: &Name,
+        live: impl IntoIterator<Item = (IpNetwork, LinkId)>,
+        absent: impl IntoIterator<Item = IpNetwork>,
+    ) -> Self {
+        let mut claims = Claims::default();
+        for (cidr, link) in live {
+            claim(&mut claims, cidr).links.push(link);
+        }
+        for cidr in absent {
+            claim(&mut claims, cidr);
+        }
+        let is_known = !claims.v4.is_empty() || !claims.v6.is_empty();
+        let now = Vnet::build(claims);
+        if !is_known {
+            self.vnets.remove(vnet);
+        } else if self.vnets.get(vnet).is_none_or(|before| **before != now) {
+            self.vnets.insert(vnet.clone(), Arc::new(now));
+        }
+        self
+    }
+
+    /// The VNets that are not the same in both tables.
+    #[must_use]
+    pub fn differing(&self, other: &Self) -> BTreeSet<Name> {
+        let is_same = |name: &Name| match (self.vnets.get(name), other.vnets.get(name)) {
+            (Some(one), Some(other)) => Arc::ptr_eq(one, other),
+            (None, None) => true,
+            (Some(_), None) | (None, Some(_)) => false,
+        };
+        self.vnets.keys().chain(other.vnets.keys()).filter(|name| !is_same(name)).cloned().collect()
     }
 
     /// The links of the longest prefix that covers the address and has a live link, in order of their numbers; never empty.
@@ -104,10 +141,10 @@ impl Vnet {
 
 /// The prefixes of one address family. Two prefixes either nest or share nothing, so whatever covers an address is the last
 /// prefix that begins at or before it, or one of those that hold that prefix.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq, Eq)]
 struct Prefixes(Vec<Prefix>);
 
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 struct Prefix {
     first: u128,
     last: u128,
@@ -227,6 +264,23 @@ mod tests {
         assert_eq!(table.links_to(&name("prod"), &host), Ok(&[LinkId(1), LinkId(2)][..]));
         assert_eq!(table.links_of(&name("lab")), Err(Reason::TunnelDown));
         assert_eq!(table.links_of(&name("other")), Err(Reason::NoRoute));
+    }
+
+    #[test]
+    fn only_the_vnet_that_changes_differs() {
+        let before = table(&[("red", "10.0.0.0/8", 1), ("blue", "10.0.0.0/8", 2)], &[]);
+        let cidr = "10.0.0.0/8".parse().expect("a CIDR");
+        let same = before.clone().with(&name("red"), [(cidr, LinkId(1))], []);
+        assert!(same.differing(&before).is_empty(), "it says what was known");
+        let after = same.with(&name("red"), [(cidr, LinkId(1)), (cidr, LinkId(3))], []);
+        assert_eq!(after.differing(&before), [name("red")].into());
+        check(&after, "red", "10.1.1.1", Ok(&[1, 3]));
+        check(&after, "blue", "10.1.1.1", Ok(&[2]));
+        let without = after.clone().with(&name("red"), [], []);
+        assert_eq!(without.differing(&after), [name("red")].into());
+        check(&without, "red", "10.1.1.1", Err(Reason::NoRoute));
+        let absent = without.with(&name("red"), [], [cidr]);
+        check(&absent, "red", "10.1.1.1", Err(Reason::TunnelDown));
     }
 
     /// Few address bits, so that prefixes nest and repeat.

@@ -5,12 +5,14 @@
 mod crowd;
 mod endpoint;
 mod link;
+mod published;
 mod registered;
 mod registry;
 mod session;
 
 pub use link::{Link, OpenError};
-pub use registry::{LinksView, Registry, TunnelHealth, TunnelView};
+pub use published::{LinksView, TunnelHealth, TunnelView};
+pub use registry::Registry;
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 

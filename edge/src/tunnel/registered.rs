@@ -110,7 +110,7 @@ impl Registered<'_> {
             Ok(Message::Goodbye(goodbye)) => {
                 info!(grace_ms = goodbye.grace_ms, "the connector leaves: nothing new is placed on the link");
                 self.link.drain();
-                self.parts.registry.changed();
+                self.parts.registry.changed(&self.link);
                 Ok(())
             }
             Ok(Message::Renew(renew)) => {
@@ -153,7 +153,7 @@ impl Registered<'_> {
                 LinkState::Suspect => warn!("the link leaves packets unanswered: nothing new is placed on it"),
                 LinkState::Dead => {}
             }
-            self.parts.registry.changed();
+            self.parts.registry.changed(&self.link);
         }
         if state == LinkState::Dead {
             self.link.close(CloseCode::Dead, "nothing was acknowledged");

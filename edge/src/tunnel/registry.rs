@@ -1,7 +1,8 @@
-//! The table of links: who is here, who supersedes whom, and the view of it that everyone else reads.
+//! The table of links: who is here, and who supersedes whom.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet},
+    mem,
     ops::{Deref, DerefMut},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     thread,
@@ -15,81 +16,53 @@ use protocol::{
 };
 use tokio::sync::watch;
 
-use super::link::{Link, Registration};
+use super::{
+    link::{Link, Registration},
+    published::{Changes, Entry, LinksView, Moment},
+};
 use crate::{
     model::{Grant, Route},
-    routing::{self, RouteTable},
+    routing,
 };
-
-/// Health of a connector's tunnel at this edge.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum TunnelHealth {
-    /// Every expected link is up.
-    Healthy,
-    /// Some are.
-    Degraded,
-    /// None is; one was.
-    Down,
-    /// None ever was.
-    Inactive,
-}
-
-/// All links of one connector.
-#[derive(Debug)]
-pub struct TunnelView {
-    /// The connector.
-    pub connector: Name,
-    /// Up against expected links.
-    pub health: TunnelHealth,
-    /// Live links, oldest first.
-    pub links: Vec<Arc<Link>>,
-    /// What they serve together.
-    pub routes: BTreeSet<Route>,
-    /// What they claim and may not have.
-    pub refused: Vec<RefusedRoute>,
-}
-
-/// Everything about links, whole.
-#[derive(Debug, Default)]
-pub struct LinksView {
-    /// By number.
-    pub links: HashMap<LinkId, Arc<Link>>,
-    /// Which links reach which addresses.
-    pub routes: RouteTable,
-    /// One for every granted connector, and every other that has a link.
-    pub tunnels: Vec<TunnelView>,
-}
 
 /// Owner of the table.
 #[derive(Debug)]
 pub struct Registry {
     inner: Mutex<Inner>,
+    /// Held by whoever makes a view, and never taken while the table is held.
+    making: Mutex<()>,
     view: watch::Sender<Arc<LinksView>>,
     vital: Vital,
 }
 
-/// The table under its lock. Whoever panics with it in hand may leave it half changed, and the view with it: nobody can
-/// begin that anew, since the links themselves are in it.
-struct Held<'a> {
-    inner: MutexGuard<'a, Inner>,
+/// The table, or the making of a view, under its lock. Whoever panics with it in hand may leave it half changed, and the view
+/// with it: nobody can begin that anew, since the links themselves are in it.
+struct Held<'a, T> {
+    held: MutexGuard<'a, T>,
     vital: &'a Vital,
 }
 
-impl Deref for Held<'_> {
-    type Target = Inner;
-
-    fn deref(&self) -> &Inner {
-        &self.inner
+impl<'a, T> Held<'a, T> {
+    fn of(mutex: &'a Mutex<T>, vital: &'a Vital) -> Self {
+        Self { held: mutex.lock().unwrap_or_else(PoisonError::into_inner), vital }
     }
 }
 
-impl DerefMut for Held<'_> {
-    fn deref_mut(&mut self) -> &mut Inner {
-        &mut self.inner
+impl<T> Deref for Held<'_, T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.held
     }
 }
 
-impl Drop for Held<'_> {
+impl<T> DerefMut for Held<'_, T> {
+    fn deref_mut(&mut self) -> &mut T {
+        &mut self.held
+    }
+}
+
+impl<T> Drop for Held<'_, T> {
     fn drop(&mut self) {
         if thread::panicking() {
             self.vital.lose("the table of links");
@@ -99,24 +72,17 @@ impl Drop for Held<'_> {
 
 #[derive(Debug, Default)]
 struct Inner {
-    links: BTreeMap<LinkId, Entry>,
-    grants: Vec<Grant>,
+    links: BTreeMap<LinkId, Arc<Entry>>,
+    grants: Arc<[Grant]>,
     ever_up: BTreeSet<Name>,
     last_id: u64,
-}
-
-/// A link, and what its claims came to under the grants in force: judged once, since there is a view for every change.
-#[derive(Debug)]
-struct Entry {
-    link: Arc<Link>,
-    accepted: Vec<Route>,
-    refused: Vec<RefusedRoute>,
+    changes: Changes,
 }
 
 impl Entry {
-    fn judged(link: Arc<Link>, grants: &[Grant]) -> Self {
+    fn judged(link: Arc<Link>, grants: &[Grant]) -> Arc<Self> {
         let (accepted, refused) = judge(grants, &link.connector, &link.claims);
-        Self { link, accepted, refused }
+        Arc::new(Self { link, accepted, refused })
     }
 }
 
@@ -124,7 +90,7 @@ impl Registry {
     /// An empty table that grants nothing.
     #[must_use]
     pub fn new(vital: Vital) -> Self {
-        Self { inner: Mutex::default(), view: watch::Sender::default(), vital }
+        Self { inner: Mutex::default(), making: Mutex::default(), view: watch::Sender::default(), vital }
     }
 
     /// The current view, and word of every change.
@@ -155,63 +121,70 @@ impl Registry {
             (&old.connector, &old.replica) == (&link.connector, &link.replica)
                 && (old.run != link.run || old.slot == link.slot)
         };
-        inner.links.retain(|_, Entry { link: old, .. }| {
-            let superseded = same(old);
-            if superseded {
-                old.close(CloseCode::Superseded, "the replica registered again");
-            }
-            !superseded
-        });
+        inner.close_where(CloseCode::Superseded, "the replica registered again", same);
         inner.ever_up.insert(link.connector.clone());
         let entry = Entry::judged(link.clone(), &inner.grants);
+        inner.changes.link(&entry);
         inner.links.insert(link.id, entry);
-        self.publish(&inner);
+        drop(inner);
+        self.publish();
         link
     }
 
     /// Takes a link out.
     pub(super) fn remove(&self, link: &Link) {
         let mut inner = self.lock();
-        if inner.links.remove(&link.id).is_some() {
-            self.publish(&inner);
+        if let Some(entry) = inner.links.remove(&link.id) {
+            inner.changes.link(&entry);
         }
+        drop(inner);
+        self.publish();
     }
 
     /// A link's state changed.
-    pub(super) fn changed(&self) {
-        self.publish(&self.lock());
+    pub(super) fn changed(&self, link: &Link) {
+        self.lock().note(link);
+        self.publish();
     }
 
     /// Puts new grants in force: links of connectors that lost theirs are closed, routes are judged again.
     pub fn grant(&self, grants: Vec<Grant>) {
         let mut inner = self.lock();
-        inner.grants = grants;
+        let before = mem::replace(&mut inner.grants, grants.into());
         let granted: BTreeSet<Name> = inner.grants.iter().map(|g| g.connector.clone()).collect();
-        close_where(&mut inner, CloseCode::NoGrant, "this edge grants the connector nothing any more", |link| {
+        inner.close_where(CloseCode::NoGrant, "this edge grants the connector nothing any more", |link| {
             !granted.contains(&link.connector)
         });
-        let Inner { links, grants, .. } = &mut *inner;
+        let Inner { links, grants, changes, .. } = &mut *inner;
+        before.iter().chain(grants.iter()).for_each(|grant| changes.grant(grant));
         for entry in links.values_mut() {
+            changes.link(entry);
             *entry = Entry::judged(entry.link.clone(), grants);
+            changes.link(entry);
         }
-        self.publish(&inner);
+        drop(inner);
+        self.publish();
     }
 
     /// Closes every link of a connector; says how many there were.
     pub fn close_all_of(&self, connector: &Name, code: CloseCode, words: &str) -> usize {
-        let mut inner = self.lock();
-        let closed = close_where(&mut inner, code, words, |link| link.connector == *connector);
-        self.publish(&inner);
+        let closed = self.lock().close_where(code, words, |link| link.connector == *connector);
+        self.publish();
         closed
     }
 
-    fn publish(&self, inner: &Inner) {
+    /// Makes a view of what has changed. One is made at a time: who waits meanwhile shares the next, made by the first of
+    /// them, and the others find nothing left to do.
+    fn publish(&self) {
+        let _making = Held::of(&self.making, &self.vital);
+        let Some(moment) = self.lock().moment() else { return };
         drill::point("registry");
-        self.view.send_replace(Arc::new(view(inner)));
+        let before = self.view.borrow().clone();
+        self.view.send_replace(Arc::new(moment.view(&before)));
     }
 
-    fn lock(&self) -> Held<'_> {
-        Held { inner: self.inner.lock().unwrap_or_else(PoisonError::into_inner), vital: &self.vital }
+    fn lock(&self) -> Held<'_, Inner> {
+        Held::of(&self.inner, &self.vital)
     }
 }
 
@@ -221,16 +194,39 @@ impl Default for Registry {
     }
 }
 
-fn close_where(inner: &mut Inner, code: CloseCode, words: &str, which: impl Fn(&Link) -> bool) -> usize {
-    let before = inner.links.len();
-    inner.links.retain(|_, Entry { link, .. }| {
-        let close = which(link);
-        if close {
-            link.close(code, words);
+impl Inner {
+    fn close_where(&mut self, code: CloseCode, words: &str, which: impl Fn(&Link) -> bool) -> usize {
+        let Self { links, changes, .. } = self;
+        let before = links.len();
+        links.retain(|_, entry| {
+            let close = which(&entry.link);
+            if close {
+                entry.link.close(code, words);
+                changes.link(entry);
+            }
+            !close
+        });
+        before - links.len()
+    }
+
+    /// A link's state changed. One that leaves is no way any more.
+    fn note(&mut self, link: &Link) {
+        match self.links.get(&link.id) {
+            Some(entry) if link.is_draining() => self.changes.link(entry),
+            Some(_) => self.changes.state(link),
+            None => {}
         }
-        !close
-    });
-    before - inner.links.len()
+    }
+
+    /// What there is to be shown, if anything has changed.
+    fn moment(&mut self) -> Option<Moment> {
+        let changes = mem::take(&mut self.changes);
+        if changes.is_empty() {
+            return None;
+        }
+        let ever_up = changes.connectors().filter(|name| self.ever_up.contains(*name)).cloned().collect();
+        Some(Moment { changes, links: self.links.clone(), grants: self.grants.clone(), ever_up })
+    }
 }
 
 fn judge(grants: &[Grant], connector: &Name, claims: &[RouteClaim]) -> (Vec<Route>, Vec<RefusedRoute>) {
@@ -245,60 +241,5 @@ fn judge(grants: &[Grant], connector: &Name, claims: &[RouteClaim]) -> (Vec<Rout
     (accepted, refused)
 }
 
-fn view(inner: &Inner) -> LinksView {
-    let mut pairs = Vec::new();
-    let mut tunnels: BTreeMap<&Name, TunnelView> = BTreeMap::new();
-    let granted = inner.grants.iter().map(|g| &g.connector);
-    for connector in granted.chain(inner.links.values().map(|entry| &entry.link.connector)) {
-        tunnels.entry(connector).or_insert_with(|| TunnelView {
-            connector: connector.clone(),
-            health: TunnelHealth::Inactive,
-            links: Vec::new(),
-            routes: BTreeSet::new(),
-            refused: Vec::new(),
-        });
-    }
-    for Entry { link, accepted, refused } in inner.links.values() {
-        let tunnel = tunnels.get_mut(&link.connector).expect("every link's connector was entered above");
-        tunnel.links.push(link.clone());
-        for claim in refused {
-            if !tunnel.refused.contains(claim) {
-                tunnel.refused.push(claim.clone());
-            }
-        }
-        for route in accepted {
-            tunnel.routes.insert(route.clone());
-            // Nothing new goes over a link that leaves, probes neither: the connector waits for it to be empty.
-            if !link.is_draining() {
-                pairs.push((route.clone(), link.id));
-            }
-        }
-    }
-    for tunnel in tunnels.values_mut() {
-        let replicas = inner.grants.iter().find(|g| g.connector == tunnel.connector).map_or(1, |g| g.replicas);
-        tunnel.health = tunnel_health(&tunnel.links, replicas, inner.ever_up.contains(&tunnel.connector));
-    }
-    // What is granted and not claimed now leads nowhere, but is known: its tunnel is down.
-    let absent = inner.grants.iter().flat_map(|g| g.routes.iter().cloned());
-    LinksView {
-        links: inner.links.iter().map(|(id, entry)| (*id, entry.link.clone())).collect(),
-        routes: RouteTable::build(pairs, absent),
-        tunnels: tunnels.into_values().collect(),
-    }
-}
-
-fn tunnel_health(links: &[Arc<Link>], replicas: usize, ever_up: bool) -> TunnelHealth {
-    let up = links.iter().filter(|l| l.load.is_placeable()).count();
-    let mut by_replica: BTreeMap<&Name, usize> = BTreeMap::new();
-    for link in links {
-        by_replica.insert(&link.replica, usize::from(link.links));
-    }
-    // A replica that is missing altogether counts as one link, since nobody knows how many it would keep.
-    let expected = by_replica.values().sum::<usize>() + replicas.saturating_sub(by_replica.len());
-    match up {
-        0 if ever_up => TunnelHealth::Down,
-        0 => TunnelHealth::Inactive,
-        up if up >= expected => TunnelHealth::Healthy,
-        _ => TunnelHealth::Degraded,
-    }
-}
+#[cfg(test)]
+mod tests;

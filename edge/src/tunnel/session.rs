@@ -348,7 +348,7 @@ fn close_code(refusal: RefusalCode) -> CloseCode {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::{cell::Cell, future::ready};
 
     use certs::{ca::Ca, edge::EdgeCertificates};
@@ -357,7 +357,7 @@ mod tests {
     use super::*;
 
     /// Both ends of a connection over loopback; the edge's first.
-    async fn connections() -> ([Connection; 2], [Endpoint; 2]) {
+    pub(in crate::tunnel) async fn connections() -> ([Connection; 2], [Endpoint; 2]) {
         let (dir, now) = (tempfile::tempdir().expect("a directory"), SystemTime::now());
         let ca = Arc::new(Ca::open(dir.path(), now).expect("a CA"));
         let certificates = Arc::new(EdgeCertificates::new(ca.clone(), now).expect("issued"));

@@ -202,7 +202,7 @@ fn open_flows_survive_a_new_view_and_a_new_catalog() {
         vec![],
     );
     let view = world.view(&new);
-    assert_eq!(view.pools[1].origins.iter().map(OriginView::flows).collect::<Vec<_>>(), [1, 1]);
+    assert_eq!(view.pools[1].origins().map(OriginView::flows).collect::<Vec<_>>(), [1, 1]);
     assert_eq!(view.pools[0].origins[0].flows(), 0, "another pool counts on its own");
     assert!(Arc::ptr_eq(&view.pools[1].origins[0].paths[0].load, &direct));
     drop(held);
@@ -219,11 +219,92 @@ fn a_link_that_is_gone_before_its_routes_is_no_path() {
     assert_eq!(world.view(&one_origin(true)).pools[0].origins[0].unreachable, Some(Reason::TunnelDown));
 }
 
+/// One pool of `count` origins, each of which links 1 and 2 lead to, and one of two.
+fn big(count: usize) -> Arc<Catalog> {
+    let origins =
+        (0..count).map(|at| origin(&format!("o{at}"), Some("prod"), &format!("10.1.{}.{}:80", at / 250, at % 250)));
+    let small = ["a", "b"].map(|text| origin(text, Some("prod"), "10.0.0.1:80"));
+    let pools = vec![pool("big", true, 1, origins.collect()), pool("small", true, 1, small.into())];
+    catalog(pools, vec![balancer(vec![0, 1], None), balancer(vec![1], None)])
+}
+
+/// What a view says, without the counters that it shares.
+fn said(view: &HealthView) -> String {
+    let origin = |origin: &OriginView| {
+        let paths: Vec<_> = origin.paths.iter().map(|path| (path.via, path.health, path.reason, path.proven)).collect();
+        format!("{} {:?} {:?} {paths:?}", origin.origin.name, origin.health, origin.unreachable)
+    };
+    let pool = |pool: &PoolView| format!("{:?} {:?}", pool.health, pool.origins().map(origin).collect::<Vec<_>>());
+    let balancer = |lb: &BalancerView| format!("{:?} {:?}", lb.health, lb.serving_pool);
+    let pools: Vec<_> = view.pools.iter().map(|p| pool(p)).collect();
+    format!("{pools:?} {:?}", view.load_balancers.iter().map(balancer).collect::<Vec<_>>())
+}
+
+impl World {
+    fn renewed(&self, catalog: &Arc<Catalog>, origins: &[At]) -> HealthView {
+        let sources = Sources {
+            previous: &self.previous,
+            catalog,
+            routes: &routes(),
+            link: |id| Some(LinkFacts { connector: name("dc1"), load: self.loads.get(&id)?.clone() }),
+            path: |at| self.reports.get(&at).copied(),
+        };
+        HealthView::renew(&sources, &origins.iter().copied().collect())
+    }
+}
+
+#[test]
+fn one_path_among_ten_thousand_makes_one_origin_anew_and_costs_less_than_a_millisecond() {
+    let catalog = big(5_000);
+    let mut world = World::new();
+    world.previous = world.view(&catalog);
+    let at = At { pool: 0, origin: 1_234 };
+    let mut fastest = Duration::MAX;
+    for health in [Health::Healthy, Health::Unhealthy].into_iter().cycle().take(50) {
+        world = world.found(at.origin, 1, health);
+        let began = std::time::Instant::now();
+        let view = world.renewed(&catalog, &[at]);
+        fastest = fastest.min(began.elapsed());
+        let before = &world.previous.pools[0].origins;
+        let made = view.pools[0].origins.iter().zip(before).filter(|(now, before)| !Arc::ptr_eq(now, before)).count();
+        assert_eq!(made, 1);
+        assert!(Arc::ptr_eq(&view.pools[1], &world.previous.pools[1]));
+        assert_eq!(view.pools[0].origins[at.origin].paths[0].health, health);
+        world.previous = view;
+    }
+    assert!(fastest < Duration::from_millis(1), "{fastest:?}");
+}
+
 fn healths() -> impl Strategy<Value = Health> {
     prop_oneof![Just(Health::Healthy), Just(Health::Unknown), Just(Health::Unhealthy)]
 }
 
 proptest! {
+    #[test]
+    fn a_view_that_is_renewed_says_what_one_made_anew_says(
+        changes in prop::collection::vec((0_usize..4, 1_u64..3, healths(), any::<bool>()), 1..40),
+    ) {
+        let catalog = big(4);
+        let mut world = World::new();
+        world.previous = world.view(&catalog);
+        for (origin, via, health, suspect) in changes {
+            world = world.found(origin, via, health);
+            world.loads[&LinkId(via)].set_suspect(suspect);
+            // A link's state touches every origin it leads to.
+            let all = (0..4).map(|origin| At { pool: 0, origin }).chain((0..2).map(|origin| At { pool: 1, origin }));
+            let view = world.renewed(&catalog, &all.collect::<Vec<_>>());
+            prop_assert_eq!(said(&view), said(&world.view(&catalog)));
+            world.previous = view;
+            world.loads[&LinkId(via)].set_suspect(false);
+            let whole = world.view(&catalog);
+            world.previous = whole;
+            world = world.found(origin, via, Health::Unknown);
+            let view = world.renewed(&catalog, &[At { pool: 0, origin }]);
+            prop_assert_eq!(said(&view), said(&world.view(&catalog)));
+            world.previous = view;
+        }
+    }
+
     #[test]
     fn a_pool_is_as_well_as_its_origins(
         paths in prop::collection::vec((healths(), healths()), 1..6),

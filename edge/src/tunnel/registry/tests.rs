@@ -1,0 +1,117 @@
+use std::time::SystemTime;
+
+use ipnetwork::IpNetwork;
+use protocol::liveness::LinkState;
+use quinn::Connection;
+
+use super::*;
+use crate::tunnel::session::tests::connections;
+
+fn name(text: &str) -> Name {
+    text.parse().expect("a name")
+}
+
+fn cidr(text: &str) -> IpNetwork {
+    text.parse().expect("a CIDR")
+}
+
+fn grant(connector: &str, routes: &[(&str, &str)]) -> Grant {
+    let routes = routes.iter().map(|(vnet, at)| Route { vnet: name(vnet), cidr: cidr(at) }).collect();
+    Grant { connector: name(connector), replicas: 1, routes }
+}
+
+fn registration(connection: &Connection, (connector, replica): (&str, &str), claims: &[(&str, &str)]) -> Registration {
+    let claim = |(vnet, cidr): &(&str, &str)| RouteClaim { vnet: (*vnet).to_owned(), cidr: (*cidr).to_owned() };
+    Registration {
+        connector: name(connector),
+        replica: name(replica),
+        run: 1,
+        slot: 0,
+        links: 1,
+        software: String::new(),
+        claims: claims.iter().map(claim).collect(),
+        expires: SystemTime::now(),
+        worker: 0,
+        connection: connection.clone(),
+    }
+}
+
+/// What the view says.
+fn said(view: &LinksView) -> String {
+    let tunnel = |tunnel: &Arc<super::super::TunnelView>| {
+        let links: Vec<_> = tunnel.links.iter().map(|link| link.id).collect();
+        format!("{} {:?} {links:?} {:?} {:?}", tunnel.connector, tunnel.health, tunnel.routes, tunnel.refused)
+    };
+    let links: BTreeSet<_> = view.links.keys().collect();
+    format!("{links:?} {:?}", view.tunnels.iter().map(tunnel).collect::<Vec<_>>())
+}
+
+/// The view as it is against one that is made from nothing.
+fn check(registry: &Registry) {
+    let now = registry.subscribe().borrow().clone();
+    let whole = {
+        let mut inner = registry.lock();
+        let Inner { links, grants, ever_up, changes, .. } = &mut *inner;
+        links.values().for_each(|entry| changes.link(entry));
+        grants.iter().for_each(|grant| changes.grant(grant));
+        let ever_up = ever_up.clone();
+        let moment = Moment { changes: mem::take(changes), links: links.clone(), grants: grants.clone(), ever_up };
+        moment.view(&LinksView::default())
+    };
+    assert_eq!(said(&now), said(&whole));
+    assert_eq!(now.routes, whole.routes);
+}
+
+#[tokio::test]
+async fn a_view_made_of_the_one_before_says_what_one_made_of_nothing_says() {
+    let ([here, _there], _endpoints) = connections().await;
+    let registry = Registry::default();
+    let (red, blue) = (("red", "10.0.0.0/8"), ("blue", "10.0.0.0/8"));
+    registry.grant(vec![grant("dc1", &[red, blue]), grant("dc2", &[red])]);
+    check(&registry);
+    let one = registry.register(registration(&here, ("dc1", "r-1"), &[red, blue]));
+    check(&registry);
+    let two = registry.register(registration(&here, ("dc2", "r-1"), &[red, blue]));
+    check(&registry);
+    let before = registry.subscribe().borrow().clone();
+    one.set_state(LinkState::Suspect);
+    registry.changed(&one);
+    check(&registry);
+    let after = registry.subscribe().borrow().clone();
+    assert!(after.routes.differing(&before.routes).is_empty(), "a link that is suspect keeps its routes");
+    assert!(Arc::ptr_eq(&after.tunnels[1], &before.tunnels[1]), "nobody touched the other tunnel");
+    assert!(Arc::ptr_eq(&after.links, &before.links));
+    two.drain();
+    registry.changed(&two);
+    check(&registry);
+    let left = registry.subscribe().borrow().clone();
+    assert_eq!(left.routes.differing(&after.routes), [name("red")].into(), "one that leaves has none");
+    // The same replica once more.
+    let again = registry.register(registration(&here, ("dc1", "r-1"), &[blue]));
+    check(&registry);
+    registry.grant(vec![grant("dc1", &[red])]);
+    check(&registry);
+    assert!(registry.subscribe().borrow().links.len() == 1, "dc2 is granted nothing any more");
+    registry.remove(&again);
+    check(&registry);
+    assert_eq!(registry.close_all_of(&name("dc1"), CloseCode::Revoked, "revoked"), 0);
+    check(&registry);
+}
+
+#[tokio::test]
+async fn changes_that_come_while_a_view_is_made_share_the_next() {
+    let ([here, _there], _endpoints) = connections().await;
+    let registry = Registry::default();
+    let links: Vec<_> = (0..20)
+        .map(|number| registry.register(registration(&here, ("dc1", &format!("r-{number}")), &[("red", "10.0.0.0/8")])))
+        .collect();
+    let mut views = registry.subscribe();
+    views.mark_unchanged();
+    // All of them have come before the first gets to make one.
+    links.iter().for_each(|link| registry.lock().note(link));
+    registry.publish();
+    assert!(views.has_changed().expect("the registry lives"));
+    views.mark_unchanged();
+    (1..links.len()).for_each(|_| registry.publish());
+    assert!(!views.has_changed().expect("the registry lives"), "nothing was left to do");
+}
