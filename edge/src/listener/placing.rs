@@ -23,6 +23,8 @@ use crate::{
 
 /// After this a request that waits for an answer looks what health says about where it waits.
 const WATCH_AFTER: Duration = Duration::from_millis(500);
+/// And again after this at the soonest, if something has changed.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
 /// Where a flow was placed, taken out of the view.
 #[derive(Debug)]
@@ -105,9 +107,17 @@ impl Place {
     pub(super) async fn has_better(&self, shared: &Shared) {
         time::sleep(WATCH_AFTER).await;
         let mut views = shared.view.clone();
-        if views.wait_for(|view| is_better_elsewhere(view, self.balancer, &self.path)).await.is_err() {
-            // The edge is ending: whoever waits is told so otherwise.
-            std::future::pending().await
+        loop {
+            let view = views.borrow_and_update().clone();
+            if is_better_elsewhere(&view, self.balancer, &self.path) {
+                return;
+            }
+            if views.changed().await.is_err() {
+                // The edge is ending: whoever waits is told so otherwise.
+                std::future::pending().await
+            }
+            // Many may wait, and views may be many.
+            time::sleep(LOOK_AGAIN).await;
         }
     }
 
