@@ -6,7 +6,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use bytes::Bytes;
@@ -14,7 +14,10 @@ use futures_util::future::Either;
 use http::{HeaderMap, Request, Response};
 use http_body_util::combinators::UnsyncBoxBody;
 use hyper::{body::Incoming, client::conn::TrySendError};
-use protocol::{error::Reason, id::Target};
+use protocol::{
+    error::Reason,
+    id::{Host, Target},
+};
 use tokio::sync::oneshot;
 
 use super::patience;
@@ -24,6 +27,10 @@ use crate::{
     offramp::{Opened, Sender, Speaking, Speech},
     tunnel::Link,
 };
+
+/// How long after its opening a connection to a name takes new requests. What address it leads to nobody here knows if a
+/// connector has dialled it, and the name may have left that address without a word.
+const NAMED_WAIT: Duration = Duration::from_secs(30);
 
 /// A body on its way to an origin or a client.
 pub(super) type Body = UnsyncBoxBody<Bytes, BoxError>;
@@ -44,6 +51,8 @@ pub(super) struct Upstream {
     keep: Option<Duration>,
     /// How long its origin keeps it idle, if that has said so.
     patience: Option<Duration>,
+    /// From when on it takes no new request.
+    retires: Option<Instant>,
     /// It has carried a request before, so the origin may have closed it meanwhile.
     pub(super) reused: bool,
 }
@@ -79,7 +88,8 @@ impl Upstream {
         let speaking = Box::pin(key.speech.begin(opened, origin, wait)).await?;
         let Speaking { sender, link, server, tls: _ } = speaking;
         let (offers_connect, allowed) = server.map(|server| (server.offers_connect, server.streams)).unzip();
-        Ok(Self { link, offers_connect, ..Self::new(sender, allowed) })
+        let retires = retires(&key.address, Instant::now());
+        Ok(Self { link, offers_connect, retires, ..Self::new(sender, allowed) })
     }
 
     /// A connection that was opened; `allowed`: many requests may share it, so many at once by its origin's last word.
@@ -89,7 +99,17 @@ impl Upstream {
             Arc::new(Room { open, allowed, taken, ends })
         });
         let _stream = shared.as_ref().map(|room| Held::new(&room.open));
-        Self { sender, link: None, offers_connect: None, shared, _stream, keep: None, patience: None, reused: false }
+        Self {
+            sender,
+            link: None,
+            offers_connect: None,
+            shared,
+            _stream,
+            keep: None,
+            patience: None,
+            retires: None,
+            reused: false,
+        }
     }
 
     /// Kept idle for so long, if its pool says so.
@@ -169,6 +189,7 @@ impl Upstream {
             _stream: None,
             keep: self.keep,
             patience: None,
+            retires: self.retires,
             reused: true,
         })
     }
@@ -216,7 +237,8 @@ impl Upstream {
             Sender::Http1(sender, _) => sender.is_ready(),
             Sender::Http2(sender, _) => sender.is_ready() && !sender.is_closed(),
         };
-        link_good && ready && self.shared.as_ref().is_none_or(|room| !room.ends.load(Ordering::Relaxed))
+        let retired = self.retires.is_some_and(|at| at <= Instant::now());
+        link_good && ready && !retired && self.shared.as_ref().is_none_or(|room| !room.ends.load(Ordering::Relaxed))
     }
 
     /// True if nothing can be sent over it any more.
@@ -236,6 +258,14 @@ impl Upstream {
     }
 }
 
+/// When a connection that is opened now takes no new request any more.
+fn retires(address: &Target, now: Instant) -> Option<Instant> {
+    match address.host {
+        Host::Ip(_) => None,
+        Host::Name(_) => Some(now + NAMED_WAIT),
+    }
+}
+
 /// Whose connections may be used for whom: the same way to the same server of the same pool.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Key {
@@ -247,4 +277,17 @@ pub(super) struct Key {
     pub(super) via: Via,
     /// What is spoken there, and who is believed.
     pub(super) speech: Speech,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_connection_to_a_name_retires_and_one_to_an_address_does_not() {
+        let now = Instant::now();
+        let when = |address: &str| retires(&address.parse().expect("a target"), now);
+        assert_eq!(when("web.internal:80"), Some(now + NAMED_WAIT));
+        assert_eq!((when("10.0.0.1:80"), when("[fd00::1]:80")), (None, None));
+    }
 }
