@@ -87,3 +87,6 @@ pub fn start(network: &dyn Network, parts: TunnelParts, tasks: &TaskTracker) -> 
     tasks.spawn_on(vital.need("the tunnel endpoint", stop, kept), &receiver);
     Ok(address)
 }
+
+#[cfg(test)]
+mod tests;

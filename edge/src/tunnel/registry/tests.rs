@@ -5,7 +5,7 @@ use protocol::liveness::LinkState;
 use quinn::Connection;
 
 use super::*;
-use crate::tunnel::session::tests::connections;
+use crate::tunnel::{TunnelView, tests::connections};
 
 fn name(text: &str) -> Name {
     text.parse().expect("a name")
@@ -38,7 +38,7 @@ fn registration(connection: &Connection, (connector, replica): (&str, &str), cla
 
 /// What the view says.
 fn said(view: &LinksView) -> String {
-    let tunnel = |tunnel: &Arc<super::super::TunnelView>| {
+    let tunnel = |tunnel: &Arc<TunnelView>| {
         let links: Vec<_> = tunnel.links.iter().map(|link| link.id).collect();
         format!("{} {:?} {links:?} {:?} {:?}", tunnel.connector, tunnel.health, tunnel.routes, tunnel.refused)
     };
