@@ -12,7 +12,8 @@ use std::{
 };
 
 use underpass_tests::harness::{
-    Origin,
+    Origin, client,
+    frames::{self, Ended, Raw},
     origin::{self, Ending},
     process::Signal,
     wait,
@@ -31,6 +32,10 @@ const LONGER_THAN_CLIENTS_WAIT: Duration = Duration::from_secs(12);
 /// A flapping origin is up for as long as a probe's interval, then down for as long.
 const FLAP: Duration = Duration::from_millis(500);
 const FLAPS: usize = 10;
+/// What is answered in half by one origin and not found by the other, and how often somebody asks each edge for it.
+const HALF: &str = "/half?id=half";
+const HALF_ID: &str = "half";
+const HALVES_ASKED: usize = 30;
 /// How often somebody asks while a connector joins.
 const ASK_EVERY: Duration = Duration::from_millis(5);
 
@@ -54,6 +59,9 @@ pub(super) fn cases() -> Vec<Case> {
         Case::new("origin-resets", "origin that resets every connection, one of two")
             .leaves(PROBED_OUT)
             .strike(|stage| stand_in(stage, resetting))
+            .heal(stand_aside),
+        Case::new("origin-breaks-off", "origin that resets in the middle of answers without a length, one of two")
+            .strike(break_off)
             .heal(stand_aside),
         Case::new("origin-refuses-new", "origin that serves who is connected and refuses new connections, one of two")
             .cuts_nothing()
@@ -147,6 +155,66 @@ fn join(stage: &mut Stage) {
         stage.notes.push(format!("{} of {asked} requests failed as it joined", failed.len()));
         stage.amiss.extend(failed.into_iter().take(1).map(|first| format!("a request met the ill origin: {first}")));
     }
+}
+
+/// Who asks for an answer that breaks off learns that it did, whatever HTTP they speak.
+fn break_off(stage: &mut Stage) {
+    stand_in(stage, breaking_off);
+    let (mut broken, mut taken) = (0, 0);
+    for edge in 0..stage.lab.edges.len() {
+        let at = SocketAddr::new(edge_address(edge), ports::WEB);
+        for asked in 0..HALVES_ASKED {
+            let is_broken = match asked % 3 {
+                0 => half_over_http1(at, "HTTP/1.0"),
+                1 => half_over_http1(at, "HTTP/1.1"),
+                _ => half_over_http2(at),
+            };
+            broken += usize::from(is_broken == Some(true));
+            taken += usize::from(is_broken == Some(false));
+        }
+    }
+    stage.notes.push(format!("{broken} answers broke off, {taken} of them unseen"));
+    if taken > 0 || broken == 0 {
+        stage.amiss.push(format!("{broken} halves were told as such, {taken} were taken for the whole"));
+    }
+}
+
+/// Whether half an answer was told as such; none if the other origin has answered.
+fn half_over_http1(at: SocketAddr, version: &str) -> Option<bool> {
+    let mut stream = client::connect(at).ok()?;
+    write!(stream, "GET {HALF} {version}\r\nHost: lab.test\r\nConnection: close\r\n\r\n").ok()?;
+    let (got, ended) = client::read_all(&stream);
+    String::from_utf8_lossy(&got).contains(" 200 ").then_some(ended.is_err())
+}
+
+fn half_over_http2(at: SocketAddr) -> Option<bool> {
+    let mut raw = Raw::connect(at, &[]);
+    let fields: [(&[u8], &[u8]); 4] =
+        [(b":method", b"GET"), (b":scheme", b"http"), (b":authority", b"lab.test"), (b":path", HALF.as_bytes())];
+    let asked = raw.open(&fields, frames::END_STREAM);
+    match raw.end_of(asked) {
+        Ended::Reset(_) | Ended::Closed(_) => Some(true),
+        whole if whole == frames::OK => Some(false),
+        Ended::Answered(_) => None,
+    }
+}
+
+/// Answers as nginx `a-1` does, but breaks off what is asked for half.
+fn breaking_off(at: SocketAddr) -> Origin {
+    Origin::start(at, |mut stream| {
+        let mut reader = BufReader::new(stream);
+        loop {
+            let Some((id, body)) = request(&mut reader)? else { return Ok(Ending::Clean) };
+            std::io::copy(&mut std::io::Read::take(&mut reader, body), &mut std::io::sink())?;
+            if id == HALF_ID {
+                stream.write_all(b"HTTP/1.1 200 OK\r\n\r\nhalf")?;
+                origin::reset(stream);
+                return Ok(Ending::Reset);
+            }
+            let text = format!("a-1 {id}");
+            write!(stream, "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{text}", text.len())?;
+        }
+    })
 }
 
 fn stand_in(stage: &mut Stage, habit: fn(SocketAddr) -> Origin) {

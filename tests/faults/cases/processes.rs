@@ -1,12 +1,22 @@
 //! Processes of the product that are killed, stopped and started again.
 
-use std::time::Duration;
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread::{self, JoinHandle},
+    time::{Duration, Instant},
+};
 
-use underpass_tests::harness::process::Signal;
+use underpass_tests::harness::{process::Signal, wait};
 
 use super::{Case, Stage};
 use crate::{
     judge::{GONE_TOLD, Gone, LINK_LEAVES},
+    lab::edge_address,
+    load::{get, ports},
     sample::Site,
 };
 
@@ -14,6 +24,14 @@ use crate::{
 const ORDERLY: Duration = Duration::from_secs(37);
 /// How far clocks are set ahead, of a certificate that lasts for a day.
 const DAYS_LATER: &str = "+5d";
+/// How often a connector is killed in a row, for how long it is away each time, and when all is whole again.
+const KILLS: usize = 20;
+const AWAY: Duration = Duration::from_millis(1500);
+const WHOLE_WITHIN: Duration = Duration::from_secs(30);
+/// Who asks meanwhile at each edge, how often, and how long an answer may take.
+const ASKERS: usize = 3;
+const ASK_EVERY: Duration = Duration::from_millis(10);
+const WORST: Duration = Duration::from_millis(1500);
 
 pub(super) fn cases() -> Vec<Case> {
     vec![
@@ -29,6 +47,9 @@ pub(super) fn cases() -> Vec<Case> {
             .tells(GONE_TOLD)
             .strike(|stage| kill(stage, 0))
             .heal(|stage| stage.lab.restart_replica(0)),
+        Case::new("connector-killed-often", "connector killed (`kill -9`) 20 times in a row, one of two replicas")
+            .hold(Duration::ZERO)
+            .strike(kill_often),
         Case::new("connector-stopped", "connector stopped politely, one of two replicas")
             .leaves(LINK_LEAVES)
             .cuts_nothing()
@@ -71,6 +92,55 @@ pub(super) fn last() -> Vec<Case> {
 
 fn kill(stage: &mut Stage, replica: usize) {
     stage.lab.replicas[replica].connector.process.kill();
+}
+
+/// Every time one of the requests on their way may meet a killed connector in any state: none fails, none takes long.
+fn kill_often(stage: &mut Stage) {
+    let stop = Arc::new(AtomicBool::new(false));
+    let edges = (0..stage.lab.edges.len()).flat_map(|edge| [edge; ASKERS]);
+    let asking: Vec<_> = edges.map(|edge| ask(SocketAddr::new(edge_address(edge), ports::WEB), stop.clone())).collect();
+    for _ in 0..KILLS {
+        kill(stage, 0);
+        wait::pass(AWAY);
+        stage.lab.restart_replica(0);
+        stage.amiss.extend(stage.lab.wait_whole(WHOLE_WITHIN));
+    }
+    stop.store(true, Ordering::SeqCst);
+    let asked: Vec<Asked> = asking.into_iter().map(|asked| asked.join().expect("asking does not panic")).collect();
+    let worst = asked.iter().map(|asked| asked.worst).max().unwrap_or_default();
+    let failed: Vec<&String> = asked.iter().flat_map(|asked| &asked.failed).collect();
+    let count: usize = asked.iter().map(|asked| asked.count).sum();
+    stage.notes.push(format!("{} of {count} requests failed, the worst took {} ms", failed.len(), worst.as_millis()));
+    stage.amiss.extend(failed.first().map(|first| format!("a request met a killed connector: {first}")));
+    if worst > WORST {
+        stage.amiss.push(format!("a request took {worst:?}"));
+    }
+}
+
+/// What somebody saw who asked all the time.
+#[derive(Default)]
+struct Asked {
+    count: usize,
+    failed: Vec<String>,
+    worst: Duration,
+}
+
+fn ask(at: SocketAddr, stop: Arc<AtomicBool>) -> JoinHandle<Asked> {
+    thread::spawn(move || {
+        let (mut asked, mut next) = (Asked::default(), Instant::now());
+        while !stop.load(Ordering::SeqCst) {
+            wait::beat(&mut next, ASK_EVERY);
+            let began = Instant::now();
+            asked.failed.extend(match get(at) {
+                Ok(200) => None,
+                Ok(code) => Some(code.to_string()),
+                Err(error) => Some(error.to_string()),
+            });
+            asked.count += 1;
+            asked.worst = asked.worst.max(began.elapsed());
+        }
+        asked
+    })
 }
 
 /// Five days pass for everybody; the first replica is not there.

@@ -146,6 +146,14 @@ impl Ways {
     }
 }
 
+/// Those of a key: nearly always there, so the key is not copied for each look.
+fn ways_of<'a>(all: &'a mut HashMap<Key, Ways>, key: &Key) -> &'a mut Ways {
+    if !all.contains_key(key) {
+        all.insert(key.clone(), Ways { is_http2: key.speech == Speech::H2c, ..Ways::default() });
+    }
+    all.get_mut(key).expect("entered above")
+}
+
 impl Idle {
     fn all(&self) -> MutexGuard<'_, HashMap<Key, Ways>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
@@ -154,8 +162,7 @@ impl Idle {
     /// What a request for this key does next.
     pub(super) fn turn(self: &Arc<Self>, key: &Key, now: Instant, wish: Wish) -> Turn {
         let mut all = self.all();
-        let ways =
-            all.entry(key.clone()).or_insert_with(|| Ways { is_http2: key.speech == Speech::H2c, ..Ways::default() });
+        let ways = ways_of(&mut all, key);
         let kept = if wish == Wish::Any { ways.idle(now) } else { None };
         if let Some(turn) = kept.or_else(|| ways.shared(now, false)) {
             return turn;
@@ -183,7 +190,7 @@ impl Idle {
     pub(super) async fn wait(self: &Arc<Self>, key: &Key, awaited: Awaited, wait: Duration) -> Option<Opening> {
         let done = tokio::time::timeout(wait, awaited.opened).await;
         let mut all = self.all();
-        let ways = all.entry(key.clone()).or_default();
+        let ways = ways_of(&mut all, key);
         let may_ask_again = done.is_ok() && ways.failures == awaited.failures;
         if may_ask_again { None } else { Some(self.begin(ways, key)) }
     }
