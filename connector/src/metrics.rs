@@ -18,6 +18,7 @@ use protocol::{
     error::Reason,
     splice::{Carried, Ended},
     switch::Drops,
+    windows::Tally,
 };
 
 use crate::link::EdgeLinks;
@@ -32,6 +33,7 @@ pub struct Metrics {
     to_origin: Counter<u64, AtomicU64>,
     from_origin: Counter<u64, AtomicU64>,
     drops: Drops,
+    windows: Tally,
     process: Process,
     registry: Arc<std::sync::OnceLock<Registry>>,
 }
@@ -131,6 +133,12 @@ impl Metrics {
         &self.drops
     }
 
+    /// What flows hold of links because nobody takes it.
+    #[must_use]
+    pub fn windows(&self) -> &Tally {
+        &self.windows
+    }
+
     /// Everything in the OpenMetrics text format, with the number of links that are up and that there should be, by edge.
     #[must_use]
     pub fn encode(&self, links: &[EdgeLinks]) -> String {
@@ -159,6 +167,11 @@ impl Metrics {
         registry.register("links_up", "Links that are registered and up, by edge", up);
         registry.register("links", "Links that are kept, by edge, whether up or not", wanted);
         registry.register("datagrams_dropped", "Payloads of UDP sessions thrown away, by reason", dropped);
+        let (held, sacrificed): (Gauge, Counter) = Default::default();
+        held.set(i64::try_from(self.windows.held()).unwrap_or(i64::MAX));
+        sacrificed.inc_by(self.windows.sacrificed());
+        registry.register_with_unit("held", "Of links, by flows that nobody reads", Unit::Bytes, held);
+        registry.register("flows_sacrificed", "Flows reset because they held what others need", sacrificed);
         let lost: Counter = Counter::default();
         lost.inc_by(self.process.lost_lines.load(Ordering::Relaxed));
         registry.register("log_lines_lost", "Log lines lost", lost);

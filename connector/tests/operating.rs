@@ -42,6 +42,8 @@ fn every_metric_moves_and_is_told() {
     let _open = metrics.flow();
     metrics.carried(&Carried { sent: 1, received: 2, ended: Ended::Finished });
     metrics.refused(Reason::PolicyDenied);
+    metrics.windows().hold(0, 1);
+    metrics.windows().sacrifice(1);
     let edge = "10.0.0.1:7843".parse().expect("a target");
     let text = metrics.encode(&[EdgeLinks { edge, up: 1, wanted: 2, why: None }]);
     let samples = text.lines().filter(|line| !line.starts_with('#')).filter_map(|line| line.rsplit_once(' '));
@@ -49,7 +51,7 @@ fn every_metric_moves_and_is_told() {
     for (name, value) in samples {
         *moved.entry(name.split_once('{').map_or(name, |(name, _)| name)).or_default() |= value != "0";
     }
-    assert_eq!(moved.len(), 11, "every family is there: {moved:?}");
+    assert_eq!(moved.len(), 13, "every family is there: {moved:?}");
     assert!(moved.values().all(|moved| *moved), "every metric has moved:\n{text}");
     assert_told(moved.into_keys());
 }

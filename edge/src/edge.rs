@@ -180,7 +180,7 @@ fn build(config: &Config, base: Base, admin_stop: &CancellationToken) -> Result<
         keys,
         registry: registry.clone(),
         unreachable: Unreachables::default(),
-        drops: metrics.drops().clone(),
+        metrics: metrics.clone(),
         receiver: receiver.handle(0).clone(),
         workers: workers.clone(),
         grace,

@@ -17,7 +17,7 @@ use arc_swap::ArcSwapOption;
 pub use encode::Readings;
 use net::Vital;
 use prometheus_client::metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram};
-use protocol::{id::Name, splice::Totals, switch::Drops};
+use protocol::{id::Name, splice::Totals, switch::Drops, windows::Tally};
 
 use self::{
     labels::{EndLabel, ListenerLabel, Live, ProbeLabel, RefusedLabel, ReloadLabel, RequestLabel},
@@ -37,6 +37,7 @@ pub struct Metrics {
     reloads: Family<ReloadLabel, Counter<u64, AtomicU64>>,
     moved: Series<ListenerLabel, Counter<u64, AtomicU64>>,
     drops: Drops,
+    windows: Tally,
     requests: Series<RequestLabel, Counter<u64, AtomicU64>>,
     requests_in_flight: Series<ListenerLabel, Gauge<i64, AtomicI64>>,
     request_duration: Series<ListenerLabel, Histogram, fn() -> Histogram>,
@@ -168,6 +169,7 @@ impl Default for Metrics {
             reloads: Family::default(),
             moved: Series::default(),
             drops: Drops::default(),
+            windows: Tally::default(),
             requests: Series::default(),
             requests_in_flight: Series::default(),
             request_duration: Series::made_by(|| Histogram::new(DURATIONS)),
@@ -281,6 +283,12 @@ impl Metrics {
     #[must_use]
     pub fn drops(&self) -> &Drops {
         &self.drops
+    }
+
+    /// What flows hold of links because nobody takes it.
+    #[must_use]
+    pub fn windows(&self) -> &Tally {
+        &self.windows
     }
 
     /// An HTTP request has arrived.

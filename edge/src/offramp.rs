@@ -132,6 +132,12 @@ impl<'a> First<'a> {
         self.sent.saturating_sub(self.head)
     }
 
+    /// How many bytes are on the origin's stream, the word ahead of the client's among them.
+    #[must_use]
+    pub fn on_stream(&self) -> u64 {
+        self.sent as u64
+    }
+
     /// Bytes that the origin's stream has not been given yet.
     #[must_use]
     pub fn unsent(self) -> Bytes {

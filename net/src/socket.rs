@@ -22,6 +22,10 @@ use crate::{files, memory};
 /// A peer that vanished without a word is noticed after about this long (keep-alive probes of the kernel).
 const KEEP_ALIVE: Duration = Duration::from_secs(60);
 
+/// Bytes the kernel may hold of a connection that it has not sent yet. More would let a reader that takes nothing look like a
+/// quick one, and make it wait longer for what comes behind.
+const UNSENT_MAX: u32 = 64 * 1024;
+
 /// One TCP connection, bound to the runtime it is polled on.
 #[derive(Debug)]
 pub struct Socket(Kind);
@@ -43,14 +47,15 @@ enum ParkedKind {
 }
 
 impl Socket {
-    /// Wraps a connected stream: no Nagle delay, kernel keep-alive on.
+    /// Wraps a connected stream: no Nagle delay, kernel keep-alive on, little unsent.
     ///
     /// # Errors
     /// What the kernel says of the socket options; usually that the peer is gone already.
     pub fn new(stream: TcpStream) -> io::Result<Self> {
         stream.set_nodelay(true)?;
-        SockRef::from(&stream)
-            .set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEP_ALIVE).with_interval(KEEP_ALIVE / 4))?;
+        let socket = SockRef::from(&stream);
+        socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEP_ALIVE).with_interval(KEEP_ALIVE / 4))?;
+        socket.set_tcp_notsent_lowat(UNSENT_MAX)?;
         Ok(Self(Kind::Os(stream)))
     }
 

@@ -23,6 +23,7 @@ const REFUSED: u16 = 3;
 const GOODBYE: u16 = 4;
 const RENEW: u16 = 5;
 const RENEWED: u16 = 6;
+const WINDOWS: u16 = 7;
 const ENROL: u16 = 16;
 const ENROLLED: u16 = 17;
 
@@ -232,6 +233,22 @@ pub struct Enrolled {
     pub ca: Vec<u8>,
 }
 
+/// How much of a flow its reader allows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, SchemaRead, SchemaWrite)]
+pub struct FlowWindow {
+    /// Number of the flow's stream: how many the edge had opened before it.
+    pub stream: u64,
+    /// Bytes its writer may have sent in all, header and reply not counted.
+    pub limit: u64,
+}
+
+/// Readers of flows have taken something, and allow their writers more. Needs [`crate::version::VERSION_WINDOWS`].
+#[derive(Debug, Clone, PartialEq, Eq, SchemaRead, SchemaWrite)]
+pub struct Windows {
+    /// At most [`crate::limits::WINDOWS_MAX`]; those of flows that have ended are ignored.
+    pub windows: Vec<FlowWindow>,
+}
+
 /// Any control message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Message {
@@ -247,6 +264,8 @@ pub enum Message {
     Renew(Renew),
     /// Certificate renewal granted.
     Renewed(Renewed),
+    /// More of some flows.
+    Windows(Windows),
     /// Enrolment asked.
     Enrol(Enrol),
     /// Enrolment granted.
@@ -266,6 +285,7 @@ impl Message {
             Self::Goodbye(_) => "goodbye",
             Self::Renew(_) => "renew",
             Self::Renewed(_) => "renewed",
+            Self::Windows(_) => "windows",
             Self::Enrol(_) => "enrol",
             Self::Enrolled(_) => "enrolled",
             Self::Ignored(_) => "optional",
@@ -282,6 +302,7 @@ impl Message {
             Self::Goodbye(m) => codec::control_frame(GOODBYE, m),
             Self::Renew(m) => codec::control_frame(RENEW, m),
             Self::Renewed(m) => codec::control_frame(RENEWED, m),
+            Self::Windows(m) => codec::control_frame(WINDOWS, m),
             Self::Enrol(m) => codec::control_frame(ENROL, m),
             Self::Enrolled(m) => codec::control_frame(ENROLLED, m),
             Self::Ignored(kind) => codec::control_frame(*kind, &()),
@@ -301,6 +322,7 @@ impl Message {
             GOODBYE => read(kind, body).map(Self::Goodbye),
             RENEW => read(kind, body).map(Self::Renew),
             RENEWED => read(kind, body).map(Self::Renewed),
+            WINDOWS => read(kind, body).map(Self::Windows),
             ENROL => read(kind, body).map(Self::Enrol),
             ENROLLED => read(kind, body).map(Self::Enrolled),
             other if other & OPTIONAL != 0 => Ok(Self::Ignored(other)),

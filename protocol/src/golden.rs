@@ -86,7 +86,10 @@ mod tests {
             ("HEARD_WAIT", time(HEARD_WAIT)),
             ("STRANGER_WINDOW", bytes(STRANGER_WINDOW as usize)),
             ("DIAL_WAIT_MAX", time(DIAL_WAIT_MAX)),
-            ("STUCK_MAX", STUCK_MAX.to_string()),
+            ("FLOW_WINDOW", bytes(FLOW_WINDOW as usize)),
+            ("WINDOWS_MAX", WINDOWS_MAX.to_string()),
+            ("HELD_MAX", format!("{HELD_MAX} bytes")),
+            ("SLOW_AFTER", time(SLOW_AFTER)),
             ("STALL_AFTER", time(STALL_AFTER)),
             ("RESET_LEAD", time(RESET_LEAD)),
         ];

@@ -23,4 +23,5 @@ pub mod stream;
 pub mod switch;
 pub mod transport;
 pub mod version;
+pub mod windows;
 pub mod wire;

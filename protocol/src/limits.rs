@@ -44,16 +44,31 @@ pub const STREAMS_FIRST: u32 = 256;
 pub const CREDIT_WAIT: Duration = Duration::from_millis(250);
 /// Streams a connector may have open on one link: the control stream. Another would be kept, and read by nobody.
 pub const CONNECTOR_STREAMS_MAX: u32 = 1;
-/// Bytes one stream may have in flight towards a reader: 335 Mbit/s at 100 ms.
+/// Bytes one stream may have in flight towards a reader: 335 Mbit/s at 100 ms. A flow's own window grows up to it.
 pub const STREAM_WINDOW: u32 = 4 * 1024 * 1024;
-/// Bytes all streams of a link may have in flight towards their readers; memory bound of a link.
-pub const LINK_WINDOW: u32 = 64 * 1024 * 1024;
+/// Bytes all streams of a link may have in flight towards their readers; memory bound of a link, whatever its peer does.
+pub const LINK_WINDOW: u32 = 192 * 1024 * 1024;
+/// Bytes of a flow that may be on their way before its reader has said anything.
+pub const FLOW_WINDOW: u32 = 128 * 1024;
+/// What a flow's window shrinks to where many wait for their readers.
+pub const FLOW_WINDOW_MIN: u32 = 16 * 1024;
+/// Bytes a flow's reader must have taken before its window grows: sockets swallow as much of what nobody reads.
+pub const FLOW_PROVEN: u64 = 192 * 1024;
+/// What flows may hold of a link whose readers do not take it; beyond, the worst is reset. The rest of the window is for
+/// those who read, for opens, probes and the control stream.
+pub const HELD_MAX: u64 = 128 * 1024 * 1024;
+/// By how much all windows of a link together may have grown; one source may have half of it.
+pub const GROWN_MAX: u64 = 32 * 1024 * 1024;
 /// Bytes an edge takes from a peer that has not registered yet, all its streams together: room for the longest message.
 pub const STRANGER_WINDOW: u32 = 128 * 1024;
 /// Bytes a link may have sent and not yet seen acknowledged.
 pub const SEND_WINDOW: u64 = 32 * 1024 * 1024;
-/// A flow whose reader takes nothing for this long may be reset when the link's window runs short.
+/// A flow that has not taken half of its window for this long may be reset when what flows hold of the link runs short.
+pub const SLOW_AFTER: Duration = Duration::from_secs(1);
+/// The same for a flow that holds more than its first window, when windows of others cannot grow.
 pub const STALL_AFTER: Duration = Duration::from_secs(5);
+/// Windows told in one message.
+pub const WINDOWS_MAX: usize = 1_024;
 
 /// A stream's header must be whole within this time of the stream's first byte.
 pub const HEADER_WAIT: Duration = Duration::from_secs(5);
@@ -63,9 +78,7 @@ pub const REGISTER_WAIT: Duration = Duration::from_secs(5);
 pub const HEARD_WAIT: Duration = Duration::from_secs(5);
 /// Longest time an edge may ask a connector to spend on one dial.
 pub const DIAL_WAIT_MAX: Duration = Duration::from_secs(60);
-/// This many flows with a stuck reader may hold more than half of a link's window; from there on the stalled are reset.
-pub const STUCK_MAX: usize = (LINK_WINDOW / STREAM_WINDOW / 2) as usize;
-/// After a reset, how long the last bytes may take where the reader takes nothing; a link uses [`STALL_AFTER`].
+/// After a reset, how long the last bytes may take where the reader takes nothing.
 pub const LAST_BYTES_WAIT: Duration = Duration::from_secs(5);
 /// After a reset, how far the stop code is sent ahead of the end of data.
 pub const RESET_LEAD: Duration = Duration::from_millis(100);

@@ -9,9 +9,11 @@ use quinn::{
 use rustls::{RootCertStore, crypto::aws_lc_rs, pki_types::PrivatePkcs8KeyDer, version::TLS13};
 
 use crate::{
+    control::Message,
     splice::Stream,
     transport::{Side, admit, allow_large_packets, link_transport},
     version::ALPN_LINK,
+    windows::{Bounds, Tally, Windows},
 };
 
 const NAME: &str = "edge.test";
@@ -33,6 +35,21 @@ impl Pair {
         let (dialled, accepted) = tokio::join!(connecting, accepting);
         admit(&accepted);
         Self { edge: accepted, connector: dialled.expect("a handshake"), _endpoints: [edge, connector] }
+    }
+
+    /// The windows of both sides, the edge's first, each telling the other.
+    pub(crate) fn windows(&self, bounds: Bounds) -> [Arc<Windows>; 2] {
+        let [edge, connector] = [&self.edge, &self.connector]
+            .map(|connection| Arc::new(Windows::within(connection.clone(), bounds, Tally::default())));
+        for (from, to) in [(edge.clone(), connector.clone()), (connector.clone(), edge.clone())] {
+            // Ends with the test's runtime.
+            tokio::spawn(async move {
+                while let Message::Windows(told) = from.due().await {
+                    to.hear(&told);
+                }
+            });
+        }
+        [edge, connector]
     }
 
     /// A stream that the edge opens: the edge's end first, then the connector's.

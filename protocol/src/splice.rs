@@ -8,25 +8,29 @@ mod arena;
 mod directions;
 mod progress;
 mod relay;
-mod stuck;
 
-use std::{future::ready, pin::pin, time::Duration};
+use std::{
+    future::ready,
+    net::{IpAddr, Ipv4Addr},
+    pin::pin,
+    sync::Arc,
+    time::Duration,
+};
 
 use bytes::Bytes;
 use net::Socket;
 use quinn::{RecvStream, SendStream, VarInt};
-use tokio::{select, time};
+use tokio::{select, sync::Notify, time};
 
 pub use arena::{read_next, read_some};
 pub use progress::Totals;
 pub use relay::relay;
-pub use stuck::Stuck;
 
 use self::{
-    directions::{CHUNKS, End, download, upload},
+    directions::{CHUNKS, End, Taking, download, upload},
     progress::Progress,
 };
-use crate::{error::StreamCode, inflow::Inflow, limits::RESET_LEAD};
+use crate::{error::StreamCode, inflow::Inflow, limits::RESET_LEAD, windows::Windows};
 
 /// Both halves of a QUIC stream.
 #[derive(Debug)]
@@ -43,6 +47,12 @@ impl Stream {
     pub fn new((send, recv): (SendStream, RecvStream)) -> Self {
         let recv = Inflow::new(recv, &send);
         Self { send, recv }
+    }
+
+    /// Its number on its link.
+    #[must_use]
+    pub fn number(&self) -> u64 {
+        self.send.id().index()
     }
 
     /// Gives up both directions.
@@ -73,7 +83,7 @@ pub enum Ended {
     LocalReset,
     /// The peer on the other side of the link reset its connection.
     RemoteReset,
-    /// The reader on either side took nothing while the link's window ran short.
+    /// The reader on either side took little while what flows hold of the link ran short.
     Stalled,
     /// The link died.
     LinkLost,
@@ -99,6 +109,10 @@ impl Ended {
 /// How to splice.
 #[derive(Debug, Default)]
 pub struct Manner {
+    /// For whose sake the socket is written to: what nobody takes is counted against them.
+    pub source: Option<IpAddr>,
+    /// Bytes of the socket that are on the stream already.
+    pub sent: u64,
     /// Bytes of the socket that were read already and go first.
     pub first: Bytes,
     /// Close when neither direction carries a byte for this long.
@@ -108,11 +122,11 @@ pub struct Manner {
 }
 
 /// Carries until both directions have ended; closes the socket and the stream as their ends demand.
-pub async fn splice(socket: Socket, stream: Stream, stuck: &Stuck, manner: Manner) -> Carried {
+pub async fn splice(socket: Socket, stream: Stream, windows: &Arc<Windows>, manner: Manner) -> Carried {
     let progress = Progress::new(manner.totals.clone());
     let mut ends = Ends(Some((socket, stream)));
     let (socket, stream) = ends.0.as_mut().expect("taken only below");
-    let ended = carry(socket, stream, stuck, manner, &progress).await;
+    let ended = carry(socket, stream, windows, manner, &progress).await;
     let (socket, mut stream) = ends.0.take().expect("taken only here");
     match ended {
         Ended::Finished => {}
@@ -121,7 +135,7 @@ pub async fn splice(socket: Socket, stream: Stream, stuck: &Stuck, manner: Manne
             tell_reset(&mut stream).await;
         }
         // The peer's end of data has been delivered to the socket: once the kernel has sent it, the reset may follow.
-        Ended::RemoteReset => socket.abort_when_sent(stuck.patience()).await,
+        Ended::RemoteReset => socket.abort_when_sent(windows.last_wait()).await,
         Ended::Stalled => {
             stream.cut(StreamCode::Stalled);
             socket.abort();
@@ -148,12 +162,19 @@ impl Drop for Ends {
 async fn carry(
     socket: &Socket,
     stream: &mut Stream,
-    stuck: &Stuck,
-    Manner { first, idle, totals: _ }: Manner,
+    windows: &Arc<Windows>,
+    Manner { source, sent, first, idle, totals: _ }: Manner,
     progress: &Progress,
 ) -> Ended {
-    let mut up = pin!(upload(socket, &mut stream.send, first, stuck.patience(), progress));
-    let mut down = pin!(download(&mut stream.recv, socket, stuck, progress));
+    let (number, last_wait) = (stream.number(), windows.last_wait());
+    let unwanted = Arc::new(Notify::new());
+    let source = source.unwrap_or(Ipv4Addr::UNSPECIFIED.into());
+    let told = unwanted.clone();
+    let taking =
+        Taking { reader: windows.reader(number, source, move || told.notify_one()), unwanted: &unwanted, last_wait };
+    let mut writer = windows.writer(number, sent);
+    let mut up = pin!(upload(socket, (&mut stream.send, &mut writer), first, last_wait, progress));
+    let mut down = pin!(download(&mut stream.recv, socket, &taking, progress));
     let mut idle = pin!(progress.idle(idle));
     let (mut up_open, mut down_open, mut end_told, mut reset) = (true, true, false, false);
     while up_open || down_open || !(end_told || reset) {
@@ -191,7 +212,7 @@ async fn carry(
             End::LocalWrite if up_open && !reset => {
                 // What the local side sent before its reset may still wait in the kernel.
                 progress.set_reset();
-                return match time::timeout(stuck.patience(), &mut up).await {
+                return match time::timeout(last_wait, &mut up).await {
                     Ok(End::Lost) => Ended::LinkLost,
                     Ok(End::Finished | End::LocalRead | End::LocalWrite | End::Remote(_) | End::Stalled) | Err(_) => {
                         Ended::LocalReset

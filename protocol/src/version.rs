@@ -8,9 +8,11 @@ pub const ALPN_ENROL: &[u8] = b"underpass-enrol/1";
 pub const ALPN_RENEW: &[u8] = b"underpass-renew/1";
 
 /// Newest version of the control messages that this build speaks.
-pub const VERSION: u16 = 1;
+pub const VERSION: u16 = 2;
 /// Oldest version it still accepts.
 pub const VERSION_MIN: u16 = 1;
+/// From this version on, the writer of a flow keeps to what its reader has allowed.
+pub const VERSION_WINDOWS: u16 = 2;
 
 /// Picks the version both sides speak, given the range the peer offers; `None` if there is none.
 #[must_use]
@@ -26,8 +28,8 @@ mod tests {
     #[test]
     fn the_newest_common_version_is_taken() {
         assert_eq!(negotiate(1, 1), Some(1));
-        assert_eq!(negotiate(1, 9), Some(1), "a newer peer comes down to us");
-        assert_eq!(negotiate(2, 9), None, "a peer that dropped our version is refused");
+        assert_eq!(negotiate(1, 9), Some(2), "a newer peer comes down to us");
+        assert_eq!(negotiate(3, 9), None, "a peer that dropped our version is refused");
         assert_eq!(negotiate(0, 0), None, "a peer older than our oldest is refused");
     }
 }

@@ -89,6 +89,7 @@ impl ControlReader {
                 | Message::Goodbye(_)
                 | Message::Renew(_)
                 | Message::Renewed(_)
+                | Message::Windows(_)
                 | Message::Enrol(_)
                 | Message::Enrolled(_)) => return Ok(known),
             }

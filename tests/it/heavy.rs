@@ -60,7 +60,7 @@ fn ten_thousand_silent_clients_are_held_cheaply() {
 }
 
 #[test]
-fn readers_that_take_nothing_are_cut_off_before_they_freeze_a_link() {
+fn readers_that_take_nothing_do_not_freeze_a_link() {
     let world = World::new();
     let prod = world.vnet("prod");
     let pouring = habits::pours(world.free_in(&prod, 10), 1 << 30);
@@ -75,14 +75,13 @@ fn readers_that_take_nothing_are_cut_off_before_they_freeze_a_link() {
     let open = client::connect(edge.listener("echo")).expect("the edge listens");
     client::ping(&open, b"hello").expect("the flow is open");
 
-    // More than the link's whole window.
+    // Once more than a link's whole window.
     let mut stalled = Vec::new();
     for _ in 0..24 {
         let mut stream = client::connect(edge.listener("pour")).expect("the edge listens");
         stream.write_all(b"x").expect("the flow is open");
         stalled.push(stream);
     }
-    let _ = wait::until("the first to be cut off", Duration::from_secs(20), || edge.process.find_log(&["stalled"]));
     let began = Instant::now();
     client::ping(&open, &Pattern::new(1).bytes(8192)).expect("an open flow goes on");
     assert!(began.elapsed() < Duration::from_secs(6), "an open flow stood still for {:?}", began.elapsed());

@@ -26,6 +26,7 @@ mod security_identity;
 mod security_peers;
 mod security_secrets;
 mod security_targets;
+mod slow_readers;
 mod software;
 mod surviving;
 mod tcp;

@@ -168,6 +168,7 @@ impl Dialler {
             | Message::Welcome(_)
             | Message::Goodbye(_)
             | Message::Renew(_)
+            | Message::Windows(_)
             | Message::Enrol(_)
             | Message::Enrolled(_)
             | Message::Ignored(_)) => Err(WireError::OutOfOrder(other.name()).into()),
@@ -205,6 +206,7 @@ pub async fn enrol(
         | Message::Goodbye(_)
         | Message::Renew(_)
         | Message::Renewed(_)
+        | Message::Windows(_)
         | Message::Enrol(_)
         | Message::Ignored(_)) => Err(WireError::OutOfOrder(other.name()).into()),
     }

@@ -18,10 +18,11 @@ use protocol::{
     error::CloseCode,
     limits::{LOOK_EVERY, REGISTER_WAIT},
     liveness::{Death, LinkState, Liveness, Look, Traffic},
-    splice::{Stream, Stuck},
+    splice::Stream,
     stream::PRIORITY_CONTROL,
     transport::Side,
     version::{VERSION, VERSION_MIN},
+    windows::Windows,
     wire::{self, ControlReader, WireError},
 };
 use quinn::{Connection, ConnectionError, RecvStream, SendStream, VarInt};
@@ -105,6 +106,7 @@ pub(super) async fn register(connection: Connection, hello: Hello) -> Result<Ses
             | Message::Goodbye(_)
             | Message::Renew(_)
             | Message::Renewed(_)
+            | Message::Windows(_)
             | Message::Enrol(_)
             | Message::Enrolled(_)
             | Message::Ignored(_)) => Err(WireError::OutOfOrder(other.name()).into()),
@@ -142,8 +144,10 @@ impl Session {
     }
 
     async fn serve(mut self, mut serving: Serving) -> SessionEnd {
-        let side =
-            Arc::new(LinkSide { connection: self.connection.clone(), stuck: Stuck::default(), switch: Arc::default() });
+        let tally = serving.service.metrics.windows().clone();
+        let windows = Arc::new(Windows::new(self.connection.clone(), self.welcome.version, tally));
+        let connection = self.connection.clone();
+        let side = Arc::new(LinkSide { connection, windows: windows.clone(), switch: Arc::default() });
         // Ends with the link.
         tokio::spawn(side.switch.clone().run(self.connection.clone(), serving.service.metrics.drops().clone()));
         let mut liveness =
@@ -154,6 +158,7 @@ impl Session {
             let event = tokio::select! {
                 stream = self.connection.accept_bi() => Event::Stream(stream),
                 message = self.control.next() => Event::Message(message),
+                told = windows.due() => Event::Windows(told),
                 () = &mut look => Event::Look,
                 Ok(()) = serving.wish.changed() => Event::Wish,
             };
@@ -167,8 +172,14 @@ impl Session {
                     Ok(())
                 }
                 Event::Stream(Err(error)) => Err(SessionEnd::Closed(error)),
+                Event::Message(Ok(Message::Windows(told))) => {
+                    windows.hear(&told);
+                    Ok(())
+                }
                 Event::Message(message) => self.hear(message, &mut serving).await,
+                Event::Windows(told) => self.say(&told).await,
                 Event::Look => {
+                    windows.look();
                     let looked = self.look(&mut liveness, leaving, &mut serving).await;
                     let wait = if leaving.is_some() { LOOK_EVERY } else { liveness.wait() };
                     look.as_mut().reset(time::Instant::now() + wait);
@@ -272,6 +283,7 @@ struct Leaving {
 enum Event {
     Stream(Result<(SendStream, RecvStream), ConnectionError>),
     Message(Result<Message, WireError>),
+    Windows(Message),
     Look,
     Wish,
 }

@@ -12,13 +12,8 @@ use std::{sync::Arc, time::Duration};
 
 use net::Network;
 use protocol::{
-    error::StreamCode,
-    limits::HEADER_WAIT,
-    sparing::Sparing,
-    splice::{Stream, Stuck},
-    stream::Open,
-    switch::Switch,
-    wire,
+    error::StreamCode, limits::HEADER_WAIT, sparing::Sparing, splice::Stream, stream::Open, switch::Switch,
+    windows::Windows, wire,
 };
 use quinn::Connection;
 use tokio::time;
@@ -48,8 +43,8 @@ pub struct Service {
 pub struct LinkSide {
     /// The link.
     pub connection: Connection,
-    /// Flows whose reader takes nothing.
-    pub stuck: Stuck,
+    /// What flows may have on their way.
+    pub windows: Arc<Windows>,
     /// Where datagrams go.
     pub switch: Arc<Switch>,
 }
@@ -65,7 +60,7 @@ pub async fn serve(service: Arc<Service>, mut stream: Stream, link: Arc<LinkSide
         Err(_) => return stream.cut(StreamCode::BadHeader),
     };
     match header {
-        Open::Tcp(open) => tcp::serve(&service, open, stream, &link.stuck).await,
+        Open::Tcp(open) => tcp::serve(&service, open, stream, &link.windows).await,
         Open::Udp(open) => udp::serve(&service, open, stream, &link).await,
         Open::Ping(open) => ping::serve(&service, open, stream).await,
     }

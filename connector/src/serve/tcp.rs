@@ -1,13 +1,14 @@
 //! One TCP stream: permit, dial, reply, splice.
 
-use std::{net::SocketAddr, time::Instant};
+use std::{net::SocketAddr, sync::Arc, time::Instant};
 
 use net::Socket;
 use protocol::{
     error::{Reason, StreamCode},
     id::{Host, Name, Target},
-    splice::{self, Manner, Stream, Stuck},
+    splice::{self, Manner, Stream},
     stream::{OpenTcp, Reply},
+    windows::Windows,
 };
 use tokio::time;
 use tracing::{debug, info};
@@ -20,7 +21,7 @@ pub(super) struct Refused {
     pub(super) text: String,
 }
 
-pub(super) async fn serve(service: &Service, open: OpenTcp, mut stream: Stream, stuck: &Stuck) {
+pub(super) async fn serve(service: &Service, open: OpenTcp, mut stream: Stream, windows: &Arc<Windows>) {
     let started = Instant::now();
     let dialled = tokio::select! {
         dialled = time::timeout(open.wait, dial(service, &open)) => dialled,
@@ -35,7 +36,9 @@ pub(super) async fn serve(service: &Service, open: OpenTcp, mut stream: Stream, 
                 return socket.abort();
             }
             let _flow = service.metrics.flow();
-            let carried = splice::splice(socket, stream, stuck, Manner::default()).await;
+            let source = socket.peer_addr().ok().map(|origin| origin.ip());
+            let manner = Manner { source, ..Manner::default() };
+            let carried = splice::splice(socket, stream, windows, manner).await;
             service.metrics.carried(&carried);
             debug!(
                 vnet = %open.vnet, target = %open.target, from_origin = carried.sent, to_origin = carried.received,

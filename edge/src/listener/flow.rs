@@ -5,6 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use bytes::Bytes;
 use net::Socket;
 use protocol::{
     error::Reason,
@@ -46,6 +47,16 @@ struct Story {
     reason: Option<Reason>,
 }
 
+/// A flow that has reached its origin.
+struct Begun {
+    opened: Opened,
+    /// Bytes of the client that have been read, and not sent.
+    first: Bytes,
+    /// Bytes that have been sent.
+    on_stream: u64,
+    held: Held,
+}
+
 impl Flow {
     /// A flow that has just arrived; it is placed at once, so that it can run where its link is.
     pub(super) fn new(shared: Arc<Shared>, listener: Arc<Listener>, ends: Ends, held: Held) -> Self {
@@ -64,11 +75,12 @@ impl Flow {
         let cut = self.shared.cut.clone();
         let opened = self.open(&client, &mut story).await;
         match opened {
-            Ok((opened, first, held)) => {
+            Ok(Begun { opened, first, on_stream, held }) => {
                 story.connect = Some(opened.connect);
                 let totals = self.shared.metrics.totals(&self.listener.name);
                 totals.sent.fetch_add(story.sent_with_open, Ordering::Relaxed);
-                let manner = Manner { first, idle: self.listener.idle_timeout, totals: Some(totals) };
+                let (source, idle) = (Some(self.ends.source.ip()), self.listener.idle_timeout);
+                let manner = Manner { source, sent: on_stream, first, idle, totals: Some(totals) };
                 let _flow = self.shared.metrics.flow(&self.listener.name);
                 let carrying = carry(client, opened.carrier, manner);
                 story.carried = tokio::select! {
@@ -86,7 +98,7 @@ impl Flow {
     }
 
     /// Places and opens until one path has accepted.
-    async fn open(&mut self, client: &Socket, story: &mut Story) -> Result<(Opened, bytes::Bytes, Held), RefusedFlow> {
+    async fn open(&mut self, client: &Socket, story: &mut Story) -> Result<Begun, RefusedFlow> {
         let mut search = Search::new(&self.shared, &self.listener, self.ends.source).since(self.started);
         let mut first = First::of(client, self.ends, self.listener.replay);
         loop {
@@ -104,7 +116,8 @@ impl Flow {
                     search.opened(&place);
                     story.reason = None;
                     story.sent_with_open = first.sent() as u64;
-                    return Ok((opened, first.unsent(), place.held));
+                    let on_stream = first.on_stream();
+                    return Ok(Begun { opened, first: first.unsent(), on_stream, held: place.held });
                 }
                 Err(Failure::Refused(reason, _)) => (reason, true),
                 Err(Failure::Unanswered(reason)) => (reason, first.may_be_placed_again()),
@@ -151,7 +164,7 @@ impl Flow {
 
 async fn carry(client: Socket, carrier: Carrier, manner: Manner) -> Carried {
     match carrier {
-        Carrier::Tunnel(stream, link, _held) => splice::splice(client, stream, &link.stuck, manner).await,
+        Carrier::Tunnel(stream, link, _held) => splice::splice(client, stream, &link.windows, manner).await,
         Carrier::Direct(origin) => splice::relay(client, origin, manner).await,
     }
 }

@@ -66,6 +66,11 @@ impl Metrics {
             Unit::Seconds,
             duration,
         );
+        let (held, sacrificed): (Gauge, Counter) = Default::default();
+        held.set(i64::try_from(self.windows.held()).unwrap_or(i64::MAX));
+        sacrificed.inc_by(self.windows.sacrificed());
+        registry.register_with_unit("held", "Of links, by flows that nobody reads", Unit::Bytes, held);
+        registry.register("flows_sacrificed", "Flows reset because they held what others need", sacrificed);
         let mut reading = |name: &str, help: &str, value: usize| {
             let gauge: Gauge = Gauge::default();
             gauge.set(i64::try_from(value).unwrap_or(i64::MAX));

@@ -12,7 +12,7 @@ use hyper::{
     client::conn::{http1, http2},
 };
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use protocol::error::Reason;
+use protocol::{error::Reason, windows::Account};
 use tokio::{task::AbortHandle, time};
 
 use super::{
@@ -27,6 +27,10 @@ use crate::{
 
 /// How often a silent HTTP/2 origin is asked for a sign of life while requests wait.
 const PING_EVERY: Duration = Duration::from_secs(10);
+/// What an answer may have on its way over HTTP/2, and all answers of a connection: so much that a hundred answers whose
+/// clients read nothing do not hold up those who share the connection.
+const STREAM_WINDOW: u32 = 1024 * 1024;
+const CONNECTION_WINDOW: u32 = 128 * STREAM_WINDOW;
 /// Most bytes of an answer's head.
 const HEAD_MAX: usize = 64 * 1024;
 /// Most fields of an answer.
@@ -69,6 +73,8 @@ pub struct Speaking<B> {
     pub sender: Sender<B>,
     /// The link it leads through; absent if direct.
     pub link: Option<Arc<Link>>,
+    /// How that link counts it.
+    pub account: Option<Account>,
     /// What an HTTP/2 origin says of itself.
     pub server: Option<Server>,
     /// How long the TLS handshake took; absent without TLS.
@@ -110,6 +116,7 @@ impl Speech {
             Carrier::Direct(_) => None,
         };
         let wire = Wire::from(opened.carrier);
+        let account = wire.account();
         let (wire, chosen, tls) = match self {
             Self::Http1 => (wire, Chosen::Http1, None),
             Self::H2c => (wire, Chosen::Http2, None),
@@ -126,7 +133,7 @@ impl Speech {
             Chosen::Http2 => http2(wire).await.map(|(sender, server)| (sender, Some(server))),
         };
         let (sender, server) = begun.map_err(|_| Reason::ConnectionReset)?;
-        Ok(Speaking { sender, link, server, tls })
+        Ok(Speaking { sender, link, account, server, tls })
     }
 }
 
@@ -168,6 +175,7 @@ where
 {
     let mut builder = http2::Builder::new(TokioExecutor::new());
     builder.timer(TokioTimer::new()).max_header_list_size(64 * 1024).keep_alive_interval(PING_EVERY);
+    builder.initial_stream_window_size(STREAM_WINDOW).initial_connection_window_size(CONNECTION_WINDOW);
     let (wire, server) = Tap::new(wire);
     let (sender, connection) = builder.handshake(TokioIo::new(wire)).await?;
     let driving = tokio::spawn(async move { drop(connection.await) }).abort_handle();

@@ -17,9 +17,10 @@ use protocol::{
     id::{LinkId, Name},
     limits::{CREDIT_WAIT, STREAMS_MAX},
     liveness::LinkState,
-    splice::{Stream, Stuck},
+    splice::Stream,
     stream::Open,
     switch::Switch,
+    windows::{Tally, Windows},
     wire,
 };
 use quinn::{Connection, RecvStream, SendStream};
@@ -53,8 +54,8 @@ pub struct Link {
     pub since: SystemTime,
     /// Load and suspicion, for the balancer.
     pub load: Arc<LinkLoad>,
-    /// Flows of this link whose reader takes nothing.
-    pub stuck: Stuck,
+    /// What flows of this link may have on their way.
+    pub windows: Arc<Windows>,
     /// UDP sessions of this link.
     pub switch: Arc<Switch>,
     /// The worker that runs it.
@@ -89,13 +90,27 @@ pub(super) struct Registration {
     pub(super) claims: Vec<RouteClaim>,
     pub(super) expires: SystemTime,
     pub(super) worker: usize,
+    pub(super) version: u16,
+    pub(super) tally: Tally,
     pub(super) connection: Connection,
 }
 
 impl Link {
     pub(super) fn new(id: LinkId, registration: Registration) -> Self {
-        let Registration { connector, replica, run, slot, links, software, claims, expires, worker, connection } =
-            registration;
+        let Registration {
+            connector,
+            replica,
+            run,
+            slot,
+            links,
+            software,
+            claims,
+            expires,
+            worker,
+            version,
+            tally,
+            connection,
+        } = registration;
         let link = Self {
             id,
             connector,
@@ -107,7 +122,7 @@ impl Link {
             claims,
             since: SystemTime::now(),
             load: Arc::default(),
-            stuck: Stuck::default(),
+            windows: Arc::new(Windows::new(connection.clone(), version, tally)),
             switch: Arc::default(),
             worker,
             connection,

@@ -18,9 +18,10 @@ use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use certs::{edge::EdgeCertificates, endpoint::EndpointKeys, enrol::Authority, tls};
 use net::{Network, Unreachables, Vital, Workers};
-use protocol::switch::Drops;
 use tokio::runtime::Handle;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::metrics::Metrics;
 
 /// What the tunnel endpoint is made of.
 #[derive(Debug)]
@@ -39,8 +40,8 @@ pub struct TunnelParts {
     pub registry: Arc<Registry>,
     /// What hosts of connectors say of ports where nobody listens.
     pub unreachable: Unreachables,
-    /// Where datagrams that nobody takes are counted.
-    pub drops: Drops,
+    /// Where it is counted what links hold and throw away.
+    pub metrics: Metrics,
     /// Where packets are received and sorted: a thread of its own, for one that shares its turns with the work that packets
     /// cause is behind with them when there is most of it.
     pub receiver: Handle,

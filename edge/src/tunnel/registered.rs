@@ -33,6 +33,7 @@ pub(super) struct Registered<'a> {
 
 enum Event {
     Message(Result<Message, WireError>),
+    Windows(Message),
     Look,
     Nudge,
     Leave,
@@ -67,6 +68,7 @@ impl Registered<'_> {
         loop {
             let event = tokio::select! {
                 message = self.control.reader.next() => Event::Message(message),
+                told = self.link.windows.due() => Event::Windows(told),
                 () = &mut look => Event::Look,
                 () = self.link.nudged(), if !nudged => Event::Nudge,
                 () = self.parts.leave.cancelled(), if !leaving => Event::Leave,
@@ -74,7 +76,9 @@ impl Registered<'_> {
             };
             let done = match event {
                 Event::Message(message) => self.hear(message).await,
+                Event::Windows(told) => self.say(&told).await,
                 Event::Look => {
+                    self.link.windows.look();
                     // The connector may have moved.
                     unreachable.follow(connection.remote_address());
                     let looked = self.look(&mut liveness, unreachable.count());
@@ -131,6 +135,10 @@ impl Registered<'_> {
                     }
                 };
                 self.say(&answer).await
+            }
+            Ok(Message::Windows(told)) => {
+                self.link.windows.hear(&told);
+                Ok(())
             }
             Ok(Message::Ignored(kind)) => {
                 debug!(kind, "control message of an unknown, optional kind");

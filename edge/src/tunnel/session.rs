@@ -241,6 +241,8 @@ impl TunnelParts {
             claims: hello.routes,
             expires: peer.lifetime.not_after,
             worker,
+            version,
+            tally: self.metrics.windows().clone(),
             connection: connection.clone(),
         };
         let link = match enter(&self.registry, registration, || self.check(&peer)).await {
@@ -254,7 +256,7 @@ impl TunnelParts {
         let welcome =
             Welcome { version, edge: self.name.to_string(), link: link.id.0, accepted: accepted.collect(), refused };
         // Ends with the connection.
-        tokio::spawn(link.switch.clone().run(connection.clone(), self.drops.clone()));
+        tokio::spawn(link.switch.clone().run(connection.clone(), self.metrics.drops().clone()));
         let span = info_span!("link", id = %link.id, connector = %link.connector, replica = %link.replica);
         let (welcome, entered) = (Message::Welcome(welcome.fitting()), link.clone());
         let registered = Registered { parts: self, link, control, peer };
@@ -351,6 +353,8 @@ fn close_code(refusal: RefusalCode) -> CloseCode {
 mod tests {
     use std::{cell::Cell, future::ready};
 
+    use protocol::windows::Tally;
+
     use super::*;
     use crate::tunnel::tests::connections;
 
@@ -365,6 +369,8 @@ mod tests {
             claims: Vec::new(),
             expires: SystemTime::now(),
             worker: 0,
+            version: VERSION,
+            tally: Tally::default(),
             connection,
         }
     }

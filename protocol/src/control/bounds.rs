@@ -1,9 +1,9 @@
 //! What a decoded message may hold at most. A peer that goes beyond is broken or hostile, so the link is closed; names that
 //! are merely wrong are refused in words by those who read them.
 
-use super::{Enrol, Enrolled, Goodbye, Hello, Refusal, RefusedRoute, Renew, Renewed, RouteClaim, Welcome};
+use super::{Enrol, Enrolled, Goodbye, Hello, Refusal, RefusedRoute, Renew, Renewed, RouteClaim, Welcome, Windows};
 use crate::{
-    limits::{CLAIM_TEXT_MAX, CONTROL_BODY_MAX, DER_MAX, LINKS_MAX, ROUTES_MAX, TEXT_MAX},
+    limits::{CLAIM_TEXT_MAX, CONTROL_BODY_MAX, DER_MAX, LINKS_MAX, ROUTES_MAX, TEXT_MAX, WINDOWS_MAX},
     version,
 };
 
@@ -76,6 +76,12 @@ impl Bounded for Renew {
 impl Bounded for Renewed {
     fn broken(&self) -> Option<&'static str> {
         first([(self.certificate.len() <= DER_MAX, DER)])
+    }
+}
+
+impl Bounded for Windows {
+    fn broken(&self) -> Option<&'static str> {
+        first([(self.windows.len() <= WINDOWS_MAX, "a message tells of at most 1,024 windows")])
     }
 }
 

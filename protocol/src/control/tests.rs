@@ -4,7 +4,7 @@ use super::*;
 use crate::{
     codec::{CONTROL_HEAD, FrameHead},
     golden,
-    limits::{CLAIM_TEXT_MAX, CONTROL_BODY_MAX, DER_MAX, LINKS_MAX, ROUTES_MAX},
+    limits::{CLAIM_TEXT_MAX, CONTROL_BODY_MAX, DER_MAX, LINKS_MAX, ROUTES_MAX, WINDOWS_MAX},
     version::VERSION,
 };
 
@@ -70,6 +70,11 @@ fn golden_frames() -> Vec<(&'static str, Message, &'static str)> {
             "renewed",
             Message::Renewed(Renewed { certificate: vec![0x30, 1, 1] }),
             "0006 0000000b 0300000000000000 300101",
+        ),
+        (
+            "windows",
+            Message::Windows(Windows { windows: vec![FlowWindow { stream: 3, limit: 262_144 }] }),
+            "0007 00000018 0100000000000000 0300000000000000 0000040000000000",
         ),
         (
             "enrol",
@@ -138,8 +143,11 @@ fn messages() -> impl Strategy<Value = Message> {
         .prop_map(|(token, secret, replica, csr)| Message::Enrol(Enrol { token, secret, replica, csr }));
     let enrolled = (text(TEXT_MAX), der(), der())
         .prop_map(|(connector, certificate, ca)| Message::Enrolled(Enrolled { connector, certificate, ca }));
+    let window = (any::<u64>(), any::<u64>()).prop_map(|(stream, limit)| FlowWindow { stream, limit });
+    let windows = vec(window, 0..20).prop_map(|windows| Message::Windows(Windows { windows }));
     prop_oneof![
         hello,
+        windows,
         welcome,
         refusal,
         any::<u32>().prop_map(|grace_ms| Message::Goodbye(Goodbye { grace_ms })),
@@ -219,11 +227,12 @@ fn no_flipped_bit_does_harm() {
 #[test]
 fn an_absurd_length_inside_a_body_is_malformed() {
     // Where the lengths are in the golden bodies: texts, lists, byte strings.
-    let lengths: [(u16, &str, &[usize]); 6] = [
+    let lengths: [(u16, &str, &[usize]); 7] = [
         (HELLO, "hello", &[4, 29, 37, 49]),
         (WELCOME, "welcome", &[2, 24, 32, 44, 63, 71, 83, 100]),
         (REFUSED, "refused", &[2]),
         (RENEW, "renew", &[0]),
+        (WINDOWS, "windows", &[0]),
         (ENROL, "enrol", &[48, 59]),
         (ENROLLED, "enrolled", &[0, 11, 22]),
     ];
@@ -255,7 +264,7 @@ fn an_oversized_frame_is_known_by_its_head() {
 
 #[test]
 fn unknown_kinds_are_errors_unless_they_may_be_ignored() {
-    for kind in [0, 7, 15, 18, 0x7fff] {
+    for kind in [0, 8, 15, 18, 0x7fff] {
         assert_eq!(Message::decode(kind, b"anything"), Err(DecodeError::UnknownKind(kind)));
     }
     for kind in [0x8000, 0x8001, 0xffff] {
@@ -305,6 +314,10 @@ fn values_beyond_their_bounds_are_refused() {
     assert_eq!(bound_of(&Message::Enrol(Enrol { csr: vec![0; DER_MAX + 1], ..enrol() })), der);
     assert_eq!(bound_of(&Message::Enrolled(Enrolled { ca: vec![0; DER_MAX + 1], ..enrolled() })), der);
     assert_eq!(bound_of(&Message::Refused(Refusal { code: 1, text: long(257) })), texts);
+    let told =
+        |windows| bound_of(&Message::Windows(Windows { windows: vec![FlowWindow { stream: 1, limit: 1 }; windows] }));
+    assert_eq!(told(WINDOWS_MAX), None);
+    assert_eq!(told(WINDOWS_MAX + 1), Some("a message tells of at most 1,024 windows"));
 }
 
 #[test]

@@ -10,12 +10,13 @@ use std::{
 use bytes::{Buf, Bytes};
 use net::Socket;
 use quinn::{SendStream, StoppedError, VarInt, WriteError};
-use tokio::{select, time};
+use tokio::{select, sync::Notify, time};
 
-use super::{Stuck, arena::read_next, progress::Progress};
+use super::{arena::read_next, progress::Progress};
 use crate::{
     error::StreamCode,
     inflow::{Cut, Inflow},
+    windows::{Reader, Writer},
 };
 
 /// Chunks taken from a stream and written to a socket at a time.
@@ -34,7 +35,7 @@ pub(super) enum End {
 /// Local to peer.
 pub(super) async fn upload(
     socket: &Socket,
-    send: &mut SendStream,
+    (send, writer): (&mut SendStream, &mut Writer),
     mut first: Bytes,
     last_wait: Duration,
     progress: &Progress,
@@ -62,9 +63,13 @@ pub(super) async fn upload(
             // The peer may still have to say that its side was reset; once it has everything, it says so by other means.
             return stop_end(stopped.await);
         }
-        let length = bytes.len();
-        match write_while_wanted(socket, send, bytes, last_wait).await {
-            Some(Ok(())) => progress.add_sent(length),
+        let written = select! {
+            biased;
+            written = write_while_wanted(socket, write(send, writer, bytes, progress), last_wait) => written,
+            stop = &mut stopped => return stop_end(stop),
+        };
+        match written {
+            Some(Ok(())) => {}
             Some(Err(WriteError::Stopped(code))) => return End::Remote(StreamCode::from_wire(code.into_inner())),
             Some(Err(WriteError::ConnectionLost(_) | WriteError::ClosedStream | WriteError::ZeroRttRejected)) => {
                 return End::Lost;
@@ -74,14 +79,30 @@ pub(super) async fn upload(
     }
 }
 
+/// Writes to the peer as much at a time as its reader allows.
+async fn write(
+    send: &mut SendStream,
+    writer: &mut Writer,
+    mut bytes: Bytes,
+    progress: &Progress,
+) -> Result<(), WriteError> {
+    while !bytes.is_empty() {
+        let piece = bytes.split_to(bytes.len().min(writer.room().await));
+        let length = piece.len();
+        send.write_chunk(piece).await?;
+        writer.sent(length);
+        progress.add_sent(length);
+    }
+    Ok(())
+}
+
 /// Writes to the peer. If the local side is reset while the peer takes nothing, waits a last while only: `None`.
 async fn write_while_wanted(
     socket: &Socket,
-    send: &mut SendStream,
-    bytes: Bytes,
+    write: impl Future<Output = Result<(), WriteError>>,
     last_wait: Duration,
 ) -> Option<Result<(), WriteError>> {
-    let mut write = pin!(send.write_chunk(bytes));
+    let mut write = pin!(write);
     select! {
         biased;
         done = &mut write => return Some(done),
@@ -98,8 +119,16 @@ fn stop_end(stop: Result<Option<VarInt>, StoppedError>) -> End {
     }
 }
 
+/// What a flow's peer is told of the local reader, and what becomes of a reader that takes too little.
+pub(super) struct Taking<'a> {
+    pub(super) reader: Reader,
+    pub(super) unwanted: &'a Notify,
+    /// How long the last bytes may take after a reset.
+    pub(super) last_wait: Duration,
+}
+
 /// Peer to local.
-pub(super) async fn download(recv: &mut Inflow, socket: &Socket, stuck: &Stuck, progress: &Progress) -> End {
+pub(super) async fn download(recv: &mut Inflow, socket: &Socket, taking: &Taking<'_>, progress: &Progress) -> End {
     let mut chunks: [Bytes; CHUNKS] = Default::default();
     loop {
         let count = match recv.read_chunks(&mut chunks).await {
@@ -113,10 +142,11 @@ pub(super) async fn download(recv: &mut Inflow, socket: &Socket, stuck: &Stuck, 
             match write_some(socket, &chunks[first..count]) {
                 Ok(written) => {
                     progress.add_received(written);
+                    taking.reader.take(written);
                     first += advance(&mut chunks[first..count], written);
                 }
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
-                    if let Err(end) = wait_for_reader(socket, stuck, progress).await {
+                    if let Err(end) = wait_for_reader(socket, taking, progress).await {
                         return end;
                     }
                 }
@@ -149,17 +179,22 @@ fn advance(chunks: &mut [Bytes], mut written: usize) -> usize {
     gone
 }
 
-async fn wait_for_reader(socket: &Socket, stuck: &Stuck, progress: &Progress) -> Result<(), End> {
-    let _waiting = stuck.enter();
-    let mut wait = stuck.patience();
+async fn wait_for_reader(socket: &Socket, taking: &Taking<'_>, progress: &Progress) -> Result<(), End> {
+    taking.reader.pause();
     loop {
-        match time::timeout(wait, socket.writable()).await {
-            Ok(Ok(())) => return Ok(()),
+        let ready = select! {
+            biased;
+            () = taking.unwanted.notified() => return Err(End::Stalled),
+            ready = time::timeout(taking.last_wait, socket.writable()) => ready,
+        };
+        match ready {
+            Ok(Ok(())) => break,
             Ok(Err(_)) => return Err(End::LocalWrite),
-            // A slow reader is its own affair until it costs others their share of the link, or the writer is gone.
-            Err(_) if stuck.is_short() || progress.is_reset() => return Err(End::Stalled),
-            // From here on it is reset soon after that becomes so.
-            Err(_) => wait = stuck.patience() / 10,
+            // A slow reader is its own affair until it costs others what they need, or the writer is gone.
+            Err(_) if progress.is_reset() => return Err(End::Stalled),
+            Err(_) => {}
         }
     }
+    taking.reader.resume();
+    Ok(())
 }

@@ -60,7 +60,7 @@ impl Drop for Ends {
 async fn carry(
     local: &Socket,
     remote: &Socket,
-    Manner { first, idle, totals: _ }: Manner,
+    Manner { first, idle, source: _, sent: _, totals: _ }: Manner,
     progress: &Progress,
 ) -> Ended {
     let mut up = pin!(copy(local, remote, first, |bytes| progress.add_sent(bytes)));

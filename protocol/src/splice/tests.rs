@@ -7,7 +7,12 @@ use tokio::{
 };
 
 use super::*;
-use crate::{liveness::Traffic, pair::Pair};
+use crate::{
+    limits::FLOW_WINDOW,
+    liveness::Traffic,
+    pair::Pair,
+    windows::{Bounds, Windows},
+};
 
 const MIB: usize = 1024 * 1024;
 const SOON: Duration = Duration::from_millis(50);
@@ -36,17 +41,16 @@ struct World {
 
 impl World {
     async fn tunnel(pair: &Pair) -> Self {
-        Self::with(pair, &Arc::default(), Manner::default()).await
+        Self::with(pair, &pair.windows(Bounds::AGREED), Manner::default()).await
     }
 
-    async fn with(pair: &Pair, stuck: &Arc<Stuck>, manner: Manner) -> Self {
+    async fn with(pair: &Pair, windows: &[Arc<Windows>; 2], manner: Manner) -> Self {
         let (at_edge, client) = sockets().await;
         let (at_connector, origin) = sockets().await;
         let (near, far) = pair.stream().await;
-        let shared = stuck.clone();
-        let edge = tokio::spawn(async move { splice(at_edge, near, &shared, manner).await });
-        let shared = stuck.clone();
-        let connector = tokio::spawn(async move { splice(at_connector, far, &shared, Manner::default()).await });
+        let [at_near, at_far] = windows.clone();
+        let edge = tokio::spawn(async move { splice(at_edge, near, &at_near, manner).await });
+        let connector = tokio::spawn(async move { splice(at_connector, far, &at_far, Manner::default()).await });
         Self { client, origin, edge, connector: Some(connector) }
     }
 
@@ -287,7 +291,8 @@ async fn a_dropped_splice_is_a_reset_on_both_sides(world: World) {
 async fn first_bytes_go_first() {
     let pair = Pair::new().await;
     let manner = || Manner { first: Bytes::from_static(b"first "), ..Manner::default() };
-    for mut world in [World::with(&pair, &Arc::default(), manner()).await, World::direct(manner()).await] {
+    for mut world in [World::with(&pair, &pair.windows(Bounds::AGREED), manner()).await, World::direct(manner()).await]
+    {
         world.client.write_all(b"then").await.expect("room");
         world.client.shutdown().await.expect("an open connection");
         assert_eq!(within(read_all(&mut world.origin)).await, (b"first then".to_vec(), None));
@@ -316,7 +321,7 @@ async fn a_flow_that_carries_nothing_is_reset_at_its_idle_limit() {
         assert_eq!(within(read_all(&mut world.client)).await.1, RESET);
         assert!(matches!(world.ended().await, (Ended::Idle, None | Some(Ended::RemoteReset))));
     };
-    check(World::with(&pair, &Arc::default(), manner()).await).await;
+    check(World::with(&pair, &pair.windows(Bounds::AGREED), manner()).await).await;
     check(World::direct(manner()).await).await;
 }
 
@@ -325,14 +330,28 @@ fn flood(mut socket: TcpStream) -> JoinHandle<()> {
     tokio::spawn(async move { while socket.write_all(&[0; 65_536]).await.is_ok() {} })
 }
 
+/// What a link bears of flows that nobody reads, for tests that do not wait.
+fn tight(flows: u64) -> Bounds {
+    let first = u64::from(FLOW_WINDOW);
+    Bounds { held_max: flows * first, patience: SOON, last_wait: SOON, ..Bounds::AGREED }
+}
+
 #[tokio::test]
-async fn of_the_stuck_flows_that_crowd_a_link_as_many_are_reset_as_must_be() {
+async fn of_the_flows_that_nobody_reads_as_many_are_reset_as_must_be() {
     let pair = Pair::new().await;
-    let stuck = Arc::new(Stuck::new(1, SOON));
+    let windows = pair.windows(tight(1));
+    let looks = windows[0].clone();
+    tokio::spawn(async move {
+        let mut beat = time::interval(SOON);
+        loop {
+            beat.tick().await;
+            looks.look();
+        }
+    });
     let mut clients = Vec::new();
     let mut splices = tokio::task::JoinSet::new();
     for _ in 0..3 {
-        let world = World::with(&pair, &stuck, Manner::default()).await;
+        let world = World::with(&pair, &windows, Manner::default()).await;
         flood(world.origin);
         clients.push(world.client);
         splices.spawn(world.edge);
@@ -341,9 +360,7 @@ async fn of_the_stuck_flows_that_crowd_a_link_as_many_are_reset_as_must_be() {
         let ended = within(splices.join_next()).await.expect("two of three").expect("no panic");
         assert_eq!(ended.expect("no panic").ended, Ended::Stalled);
     }
-    assert!(!stuck.is_short());
-    // Others go on, and so does the one that is left as soon as its reader reads.
-    within(bytes_cross_both_ways_whole(World::with(&pair, &stuck, Manner::default()).await)).await;
+    // The one that is left goes on as soon as its reader reads.
     assert!(splices.try_join_next().is_none());
     let mut alive = 0;
     for client in &mut clients {
@@ -354,23 +371,59 @@ async fn of_the_stuck_flows_that_crowd_a_link_as_many_are_reset_as_must_be() {
 }
 
 #[tokio::test]
+async fn flows_that_nobody_reads_leave_room_for_those_who_do() {
+    let pair = Pair::new().await;
+    let windows = pair.windows(Bounds::AGREED);
+    let mut quiet = Vec::new();
+    // Five times as many as once filled a link, in each direction.
+    for _ in 0..80 {
+        let down = World::with(&pair, &windows, Manner::default()).await;
+        let up = World::with(&pair, &windows, Manner::default()).await;
+        flood(down.origin);
+        flood(up.client);
+        quiet.push((down.client, up.origin, down.edge, up.edge));
+    }
+    for _ in 0..3 {
+        within(bytes_cross_both_ways_whole(World::with(&pair, &windows, Manner::default()).await)).await;
+    }
+    assert!(
+        quiet.iter().all(|(_, _, down, up)| !down.is_finished() && !up.is_finished()),
+        "and nobody is reset for it"
+    );
+    let held = windows.each_ref().map(|side| side.tally().held());
+    assert!(held.iter().all(|held| *held > 0 && *held < 80 * MIB as u64), "{held:?}");
+}
+
+#[tokio::test]
 async fn a_stalled_flow_is_reset_at_both_ends() {
     let pair = Pair::new().await;
-    let stuck = Arc::new(Stuck::new(0, SOON));
-    let World { client, origin, edge, connector } = World::with(&pair, &stuck, Manner::default()).await;
+    let windows = pair.windows(tight(0));
+    let World { client, origin, edge, connector } = World::with(&pair, &windows, Manner::default()).await;
     let flood = flood(origin);
-    assert_eq!(within(edge).await.expect("no panic").ended, Ended::Stalled);
+    let looks = async {
+        let mut beat = time::interval(SOON);
+        loop {
+            beat.tick().await;
+            windows[0].look();
+        }
+    };
+    let edge = select! {
+        edge = within(edge) => edge,
+        () = looks => unreachable!("looks for ever"),
+    };
+    assert_eq!(edge.expect("no panic").ended, Ended::Stalled);
     let connector = connector.expect("a tunnel has one");
     assert_eq!(within(connector).await.expect("no panic").ended, Ended::Stalled);
     within(flood).await.expect("its connection broke");
     until_broken(client).await;
+    assert_eq!(windows[0].tally().sacrificed(), 1);
 }
 
 #[tokio::test]
 async fn a_reader_that_takes_nothing_does_not_hold_a_flow_whose_writer_is_gone() {
     let pair = Pair::new().await;
-    let stuck = Arc::new(Stuck::new(usize::MAX, SOON));
-    let World { mut client, mut origin, edge, connector } = World::with(&pair, &stuck, Manner::default()).await;
+    let windows = pair.windows(Bounds { last_wait: SOON, ..Bounds::AGREED });
+    let World { mut client, mut origin, edge, connector } = World::with(&pair, &windows, Manner::default()).await;
     // More than kernel and window hold: the last write waits when the reader is stuck.
     let filled = async {
         let block = vec![0; MIB];

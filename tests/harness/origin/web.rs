@@ -30,6 +30,20 @@ pub fn says(at: SocketAddr, answer: &'static str) -> (Origin, Heads) {
     (origin, heads)
 }
 
+/// Answers the first request of each connection with `answer` and so many zeros, as fast as they are taken, and then
+/// neither goes on nor ends.
+#[must_use]
+pub fn pours(at: SocketAddr, answer: &'static str, len: u64) -> Origin {
+    Origin::start(at, move |mut stream| {
+        if head(stream)?.is_some() {
+            stream.write_all(answer.as_bytes())?;
+            io::copy(&mut io::repeat(0).take(len), &mut stream)?;
+            io::copy(&mut &*stream, &mut io::sink())?;
+        }
+        Ok(Ending::Clean)
+    })
+}
+
 /// Answers each request with its own head as body.
 #[must_use]
 pub fn mirror(at: SocketAddr) -> Origin {

@@ -286,6 +286,7 @@ impl Forward<'_> {
         }
         self.hear_interim(&mut request, word);
         self.begun.get_or_insert_with(time::Instant::now);
+        upstream.serves(self.connection.source.ip());
         let asking = upstream.send(request);
         let suspected = upstream.suspected();
         let may_move = self.left(sending) == Left::Repeatable;

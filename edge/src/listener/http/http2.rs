@@ -27,9 +27,9 @@ use super::{
 
 /// Most requests of one connection at once.
 const STREAMS_MAX: u32 = 100;
-/// Flow-control windows of a stream and of its connection.
+/// Flow-control windows of a stream and of its connection: fifteen uploads that their origins do not take leave room for others.
 const STREAM_WINDOW: u32 = 256 * 1024;
-const CONNECTION_WINDOW: u32 = 1024 * 1024;
+const CONNECTION_WINDOW: u32 = 16 * STREAM_WINDOW;
 /// Streams a client has reset before they were looked at, and streams that were reset because of the client's own mistakes:
 /// the library's own bounds, behind those of `meter`.
 const RESETS_MAX: usize = 60;

@@ -2,6 +2,7 @@
 
 use std::{
     fmt,
+    net::IpAddr,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicUsize, Ordering},
@@ -17,6 +18,7 @@ use hyper::{body::Incoming, client::conn::TrySendError};
 use protocol::{
     error::Reason,
     id::{Host, Target},
+    windows::Account,
 };
 use tokio::sync::oneshot;
 
@@ -41,6 +43,8 @@ pub(super) type BoxError = Box<dyn std::error::Error + Send + Sync>;
 pub(super) struct Upstream {
     sender: Sender<Body>,
     link: Option<Arc<Link>>,
+    /// How its link counts it.
+    account: Option<Account>,
     /// Where an HTTP/2 origin's word on extended CONNECT arrives, for whoever has opened the connection.
     offers_connect: Option<oneshot::Receiver<bool>>,
     /// What those who share it know of it.
@@ -86,10 +90,10 @@ impl Upstream {
     /// Begins to speak HTTP over an opened way, within `wait`.
     pub(super) async fn over(key: &Key, opened: Opened, origin: &Origin, wait: Duration) -> Result<Self, Reason> {
         let speaking = Box::pin(key.speech.begin(opened, origin, wait)).await?;
-        let Speaking { sender, link, server, tls: _ } = speaking;
+        let Speaking { sender, link, account, server, tls: _ } = speaking;
         let (offers_connect, allowed) = server.map(|server| (server.offers_connect, server.streams)).unzip();
         let retires = retires(&key.address, Instant::now());
-        Ok(Self { link, offers_connect, retires, ..Self::new(sender, allowed) })
+        Ok(Self { link, account, offers_connect, retires, ..Self::new(sender, allowed) })
     }
 
     /// A connection that was opened; `allowed`: many requests may share it, so many at once by its origin's last word.
@@ -102,6 +106,7 @@ impl Upstream {
         Self {
             sender,
             link: None,
+            account: None,
             offers_connect: None,
             shared,
             _stream,
@@ -126,6 +131,13 @@ impl Upstream {
     pub(super) fn idle_limit(&self, usual: Duration) -> Duration {
         let own = self.keep.unwrap_or(usual);
         self.patience.map_or(own, |patience| patience.min(own))
+    }
+
+    /// From now on it is read for this client's sake; what many share is read for nobody's.
+    pub(super) fn serves(&self, client: IpAddr) {
+        if let (Sender::Http1(..), Some(account)) = (&self.sender, &self.account) {
+            account.pass(client);
+        }
     }
 
     /// Sends a request and waits for the head of the answer.
@@ -184,6 +196,7 @@ impl Upstream {
         Some(Self {
             sender: Sender::Http2(sender.clone(), driving.clone()),
             link: self.link.clone(),
+            account: None,
             offers_connect: None,
             shared: Some(room.clone()),
             _stream: None,

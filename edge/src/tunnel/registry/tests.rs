@@ -1,7 +1,7 @@
 use std::time::SystemTime;
 
 use ipnetwork::IpNetwork;
-use protocol::liveness::LinkState;
+use protocol::{liveness::LinkState, version::VERSION, windows::Tally};
 use quinn::Connection;
 
 use super::*;
@@ -32,6 +32,8 @@ fn registration(connection: &Connection, (connector, replica): (&str, &str), cla
         claims: claims.iter().map(claim).collect(),
         expires: SystemTime::now(),
         worker: 0,
+        version: VERSION,
+        tally: Tally::default(),
         connection: connection.clone(),
     }
 }
