@@ -19,8 +19,6 @@ use crate::limits::{CONTROL_BODY_MAX, HEADER_BODY_MAX};
 
 /// Kinds with this bit set may be ignored by a receiver that does not know them.
 pub const OPTIONAL: u16 = 0x8000;
-/// A sign of life: says nothing, and is acknowledged by QUIC itself.
-pub const NUDGE: u16 = OPTIONAL | 1;
 /// Bytes before the body of a control frame.
 pub const CONTROL_HEAD: usize = 6;
 /// Bytes before the body of a header frame.

@@ -115,6 +115,10 @@ impl Switch {
     /// Reads the link's datagrams until it ends.
     pub async fn run(self: Arc<Self>, connection: Connection, drops: Drops) {
         while let Ok(bytes) = connection.read_datagram().await {
+            // The peer wanted a sign of life, and has it.
+            if bytes.is_empty() {
+                continue;
+            }
             let handed = match Datagram::decode(bytes) {
                 Ok(datagram) => self.hand(datagram),
                 Err(_) => Err(Dropped::Malformed),

@@ -13,8 +13,8 @@ use net::{
     vital::{self, Panicked},
 };
 use protocol::{
-    codec::NUDGE,
     control::{Goodbye, Hello, Message, Refusal, Welcome},
+    datagram,
     error::CloseCode,
     limits::{LOOK_EVERY, REGISTER_WAIT},
     liveness::{Death, LinkState, Liveness, Look, Traffic},
@@ -229,7 +229,7 @@ impl Session {
             return Err(SessionEnd::Dead(liveness.death()));
         }
         if liveness.asks() {
-            self.say(&Message::Ignored(NUDGE)).await?;
+            datagram::nudge(&self.connection);
         }
         if leaving.is_some_and(|leaving| now >= leaving.until || (now >= leaving.heard && serving.flows.is_empty())) {
             wire::close(&self.connection, CloseCode::Shutdown, "the connector left");

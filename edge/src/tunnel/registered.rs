@@ -10,8 +10,8 @@ use std::{
 use certs::{rotation::Standing, verify::Peer};
 use net::drill;
 use protocol::{
-    codec::NUDGE,
     control::{Goodbye, Message},
+    datagram,
     error::CloseCode,
     liveness::{LinkState, Liveness, Look, Traffic},
     transport::Side,
@@ -84,15 +84,16 @@ impl Registered<'_> {
                     let looked = self.look(&mut liveness, unreachable.count());
                     look.as_mut().reset(time::Instant::now() + liveness.wait());
                     nudged = liveness.asks();
-                    match looked {
-                        Ok(()) if nudged => self.say(&Message::Ignored(NUDGE)).await,
-                        looked => looked,
+                    if nudged {
+                        datagram::nudge(&connection);
                     }
+                    looked
                 }
                 // Once between two looks is enough, however many opens wait.
                 Event::Nudge => {
                     nudged = true;
-                    self.say(&Message::Ignored(NUDGE)).await
+                    datagram::nudge(&connection);
+                    Ok(())
                 }
                 Event::Leave => {
                     leaving = true;

@@ -1,4 +1,13 @@
+use std::sync::Arc;
+
+use tokio::{task, time};
+
 use super::*;
+use crate::{
+    datagram::nudge,
+    pair::Pair,
+    switch::{Drops, Switch},
+};
 
 const RTT: Duration = Duration::from_millis(1);
 
@@ -164,4 +173,28 @@ fn a_silent_peer_is_asked_while_there_are_flows_and_its_answer_is_awaited() {
     assert_eq!(asks_after(650, 3, 1), (true, LOOK_EVERY, LinkState::Up));
     let states: Vec<_> = [750, 850, 950].into_iter().map(|ms| asks_after(ms, 3, 1).2).collect();
     assert_eq!(states, [LinkState::Up, LinkState::Up, LinkState::Suspect], "not answered");
+}
+
+#[tokio::test]
+async fn a_sign_of_life_is_given_where_no_stream_has_room() {
+    let pair = Pair::new().await;
+    let drops = Drops::default();
+    task::spawn(Arc::new(Switch::default()).run(pair.connector.clone(), drops.clone()));
+    let (mut held, block) = (Vec::new(), vec![0; 1 << 20]);
+    for _ in 0..20 {
+        let (mut send, recv) = pair.edge.open_bi().await.expect("a live link");
+        while time::timeout(Duration::from_millis(50), send.write_all(&block)).await.is_ok() {}
+        held.push((send, recv));
+    }
+    for _ in 0..3 {
+        let before = Traffic::of(&pair.edge, 0).acknowledged;
+        nudge(&pair.edge);
+        let answered = async {
+            while Traffic::of(&pair.edge, 0).acknowledged == before {
+                task::yield_now().await;
+            }
+        };
+        time::timeout(Duration::from_secs(5), answered).await.expect("a sign of life");
+    }
+    assert_eq!(drops.readings().map(|(_, count)| count).sum::<u64>(), 0);
 }
