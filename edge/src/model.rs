@@ -2,14 +2,17 @@
 //!
 //! Data only. Nothing here acts, waits or reads a clock.
 
+mod http;
 mod live;
 
 use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
+use ::http::HeaderValue;
 use ipnetwork::IpNetwork;
 use protocol::id::{Name, Target};
 use rustls::pki_types::ServerName;
 
+pub use self::http::{CertificateFiles, FieldEdits, HttpSettings, Paths, Rule, Underscores};
 pub use live::{Answers, FlowKey, Held, LinkLoad, Via};
 
 /// A whole edge file, checked: no field can be wrong any more.
@@ -150,13 +153,13 @@ pub struct HttpCheck {
     /// What is spoken.
     pub speaks: Upstream,
     /// `GET`, `HEAD` or `OPTIONS`.
-    pub method: http::Method,
+    pub method: ::http::Method,
     /// Path and query, beginning with `/`.
     pub path: String,
     /// Host header; absent: the origin's address.
     pub host: Option<String>,
     /// Further header fields.
-    pub headers: Vec<(http::HeaderName, http::HeaderValue)>,
+    pub headers: Vec<(::http::HeaderName, HeaderValue)>,
     /// Status codes that count as success, as inclusive ranges; never empty.
     pub expected_codes: Vec<(u16, u16)>,
     /// Text that must occur in the first 64 KiB of the body, letter case aside; empty: none.
@@ -186,6 +189,8 @@ pub struct Pool {
     pub on_unhealthy: OnUnhealthy,
     /// How long a connection to an origin is kept without a request; absent: as long as suits what is spoken there.
     pub upstream_idle_timeout: Option<Duration>,
+    /// The Host field that requests are sent with; absent: the client's own.
+    pub host: Option<HeaderValue>,
     /// Never empty; names are unique in the pool.
     pub origins: Vec<Arc<Origin>>,
 }
@@ -329,53 +334,6 @@ pub struct Listener {
     pub proxies: Vec<IpNetwork>,
     /// What only HTTP listeners know.
     pub http: HttpSettings,
-}
-
-/// Settings of an HTTP listener.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct HttpSettings {
-    /// Which requests go to another load balancer than the listener's own; the first that matches decides.
-    pub rules: Vec<Rule>,
-    /// Whose forwarding fields are believed.
-    pub trusted_proxies: Vec<IpNetwork>,
-    /// For `https`: never empty, the first serves clients that name no server.
-    pub certificates: Vec<CertificateFiles>,
-    /// How paths go on to origins.
-    pub paths: Paths,
-    /// This hop names itself in `Via`.
-    pub via: bool,
-    /// What the edge answers itself does not say what is wrong behind it.
-    pub hides_reasons: bool,
-}
-
-/// How the path of a request goes on to its origin, once dot segments are resolved.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Paths {
-    /// As it came.
-    #[default]
-    AsSent,
-    /// In one spelling: no needless escapes, no runs of slashes.
-    Normalised,
-}
-
-/// A `[[listener.rule]]`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Rule {
-    /// A name in lower case, or `*.` and one; absent: any.
-    pub host: Option<String>,
-    /// A path prefix without escapes; absent: any.
-    pub path: Option<String>,
-    /// Index into [`Catalog::load_balancers`].
-    pub load_balancer: usize,
-}
-
-/// A server certificate by files.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct CertificateFiles {
-    /// PEM chain, the server's own first.
-    pub certificate: PathBuf,
-    /// PEM key.
-    pub key: PathBuf,
 }
 
 /// What a listener accepts.

@@ -107,6 +107,7 @@ impl Group {
             response_timeout: Duration::from_secs(60),
             on_unhealthy: crate::model::OnUnhealthy::Move,
             upstream_idle_timeout: None,
+            host: None,
             origins: self.origins.iter().map(origin).collect(),
         })
     }

@@ -4,6 +4,7 @@
 //! certificate be read is found out by those who need them.
 
 mod endpoints;
+mod fields;
 mod grants;
 mod http;
 mod listeners;

@@ -2,11 +2,12 @@
 
 use std::{ops::RangeInclusive, path::Path, sync::Arc, time::Duration};
 
-use config::{Named, Seen, Table, Value};
-use http::{HeaderName, HeaderValue, uri::PathAndQuery};
+use config::{Named, Table, Value};
+use http::uri::PathAndQuery;
 use protocol::id::Name;
 
 use super::{
+    fields,
     origin_tls::{self, Given},
     words::{METHODS, MONITOR_TYPES, MonitorType, Probing},
 };
@@ -100,16 +101,17 @@ fn refuse_others(t: &Table<'_>, kind: Option<MonitorType>) {
 }
 
 impl Configured {
-    /// The monitor as it probes a pool with this upstream: it speaks what requests would speak there, and TLS as the pool
-    /// has it unless it says otherwise itself.
-    pub(super) fn of_pool(&self, upstream: &Upstream) -> Arc<Monitor> {
+    /// The monitor as it probes a pool with this upstream: it speaks what requests would speak there, to the host they name,
+    /// and TLS as the pool has it unless it says otherwise itself.
+    pub(super) fn of_pool(&self, upstream: &Upstream, host: Option<&str>) -> Arc<Monitor> {
         let Check::Http(check) = &self.monitor.check else { return self.monitor.clone() };
         let speaks = match (&self.tls, upstream) {
             (None, _) => upstream.clone(),
             (Some(given), Upstream::Https(pool)) => Upstream::Https(Arc::new(given.over(pool))),
-            (Some(_), Upstream::Http1 | Upstream::H2c) => return self.monitor.clone(),
+            (Some(_), Upstream::Http1 | Upstream::H2c) => check.speaks.clone(),
         };
-        let check = Check::Http(HttpCheck { speaks, ..check.clone() });
+        let check =
+            Check::Http(HttpCheck { speaks, host: check.host.clone().or(host.map(str::to_owned)), ..check.clone() });
         Arc::new(Monitor { check, ..(*self.monitor).clone() })
     }
 
@@ -167,7 +169,8 @@ fn http_check(t: &Table<'_>, speaks: Upstream) -> Option<HttpCheck> {
     let probing = t.or("method", Probing::Get, |v| v.word(&METHODS));
     let path = t.or("path", "/".to_owned(), |v| v.read("a path such as \"/healthz\"", request_path).map(|at| at.value));
     let host = t.optional("host").and_then(|v| v.read("a host name", host_field)).map(|at| at.value);
-    let headers = t.table("headers", headers).unwrap_or_default();
+    let headers = t.table("headers", |h| fields::read(h, (&OWN_FIELDS, "is set by the probe itself"), "; give `host`"));
+    let headers = headers.unwrap_or_default();
     let expected_codes =
         t.or("expected_codes", vec![(200, 299)], |v| Some(v.some_items()?.into_iter().filter_map(codes).collect()));
     let expected_body = t.optional("expected_body");
@@ -190,36 +193,11 @@ fn request_path(text: &str) -> Result<String, &'static str> {
     Err("a path begins with \"/\" and has only what a URL may have; escape the rest with %")
 }
 
-fn host_field(text: &str) -> Result<String, &'static str> {
+pub(super) fn host_field(text: &str) -> Result<String, &'static str> {
     match text.parse::<http::uri::Authority>() {
         Ok(authority) if !text.contains('@') => Ok(authority.to_string()),
         Ok(_) | Err(_) => Err("a Host header is NAME or NAME:PORT"),
     }
-}
-
-fn headers(t: &Table<'_>) -> Vec<(HeaderName, HeaderValue)> {
-    let mut seen = Seen::default();
-    let mut fields = Vec::new();
-    for (place, key, value) in t.entries() {
-        let Ok(name) = HeaderName::from_bytes(key.as_bytes()) else {
-            t.wrong(place, format!("`{}` is no name of a header field", key.escape_debug()));
-            continue;
-        };
-        if OWN_FIELDS.contains(&name.as_str()) {
-            let right = if name == http::header::HOST { "; give `host`" } else { "" };
-            t.wrong(place, format!("`{key}` is set by the probe itself{right}"));
-        }
-        if let Some(first) = seen.insert(place, name.to_string()) {
-            t.wrong(place, format!("`{key}` is given twice, first in line {}", t.line(first)));
-        }
-        let Some(text) = value.any_string() else { continue };
-        // The value may be a credential, so no message repeats it.
-        match HeaderValue::from_str(text) {
-            Ok(value) => fields.push((name, value)),
-            Err(_) => value.wrong("has a character that no header field may have"),
-        }
-    }
-    fields
 }
 
 fn codes(v: Value<'_>) -> Option<(u16, u16)> {

@@ -3,6 +3,7 @@
 use std::{net::IpAddr, ops::RangeInclusive, path::Path, sync::Arc, time::Duration};
 
 use config::{Named, Table};
+use http::HeaderValue;
 use protocol::{
     id::{Host, Name, Target},
     limits::DIAL_WAIT_MAX,
@@ -10,7 +11,7 @@ use protocol::{
 
 use super::{
     grants::Grants,
-    monitors::{Configured, Monitors},
+    monitors::{self, Configured, Monitors},
     origin_tls::{self, Given},
     words::{ON_UNHEALTHY, PROXY_VERSIONS, STEERINGS, UPSTREAMS, UpstreamWord},
 };
@@ -41,11 +42,12 @@ pub(super) fn read(root: &Table<'_>, monitors: &Monitors, grants: &Grants, path:
         let on_unhealthy = t.or("on_unhealthy", OnUnhealthy::Move, |v| v.word(&ON_UNHEALTHY));
         let upstream_idle_timeout =
             t.optional("upstream_idle_timeout").and_then(|v| v.duration(IDLE_RANGE).map(|at| at.value));
+        let host = t.optional("host").and_then(|v| v.read("a host name", monitors::host_field)).map(|at| at.value);
         let proxy_protocol = t.optional("proxy_protocol").and_then(|v| v.word(&PROXY_VERSIONS));
         let origins = origins(t, (grants, proxy_protocol));
         let minimum_origins = minimum_origins(t, origins.count());
         let pool = Pool {
-            monitor: monitor.map(|monitor| monitor.of_pool(&upstream)),
+            monitor: monitor.map(|monitor| monitor.of_pool(&upstream, host.as_deref())),
             steering,
             minimum_origins,
             connect_timeout,
@@ -53,6 +55,7 @@ pub(super) fn read(root: &Table<'_>, monitors: &Monitors, grants: &Grants, path:
             response_timeout,
             on_unhealthy,
             upstream_idle_timeout,
+            host: host.and_then(|host| HeaderValue::try_from(host).ok()),
             name: name?.clone(),
             origins: origins.all()?,
         };

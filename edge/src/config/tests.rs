@@ -5,7 +5,10 @@ use proptest::prelude::*;
 use protocol::id::{Host, Target};
 
 use super::*;
-use crate::model::{Affinity, Check, ListenProtocol, OriginTls, PoolSteering, Steering, Trust, UdpCheck, Upstream};
+use crate::model::{
+    Affinity, Check, HttpSettings, ListenProtocol, OriginTls, PoolSteering, Steering, Trust, UdpCheck, Underscores,
+    Upstream,
+};
 
 /// Three lines that make what follows a whole file.
 const HEAD: &str = "name = \"edge-1\"\ntunnel.listen = \"127.0.0.1:7843\"\n\n";
@@ -433,6 +436,67 @@ fn mistakes_of_listeners() {
             ],
         ),
     ]);
+}
+
+#[test]
+fn manners_of_http_listeners_are_read() {
+    let listener = |lines: &str| {
+        format!(
+            "{TWO_POOLS}load_balancer = [{{ name = \"web\", pools = [\"web\"] }}]\n\
+             [[listener]]\nname = \"l\"\nprotocol = \"http\"\nlisten = \"127.0.0.1:80\"\nload_balancer = \"web\"\n{lines}"
+        )
+    };
+    let http = |lines: &str| config(&listener(lines)).catalog.listeners[0].http.clone();
+    assert_eq!(http(""), HttpSettings::default());
+    let set = http(
+        "client_timeout = \"5m\"\nupload_pace = 0\nunderscores_in_headers = \"refuse\"\nupgrade = [\"WebSocket\", \"SPDY/3.1\"]\n\
+         [[listener.rule]]\npath = \"/\"\nload_balancer = \"web\"\n\
+         request_headers = { set = { X-Env = \"prod\" }, remove = [\"X-Debug\"] }\nresponse_headers = { remove = [\"server\"] }\n",
+    );
+    assert_eq!((set.client_timeout, set.upload_pace), (Duration::from_secs(300), 0));
+    assert_eq!(
+        (set.underscores, &set.upgrade[..]),
+        (Underscores::Refuse, &["websocket".to_owned(), "spdy/3.1".to_owned()][..])
+    );
+    let (request, response) = (&set.rules[0].request, &set.rules[0].response);
+    assert_eq!((request.set[0].0.as_str(), request.remove[0].as_str()), ("x-env", "x-debug"));
+    assert_eq!((response.remove[0].as_str(), response.set.len()), ("server", 0));
+
+    let wrong = "upgrade = [\"h2c\", \"a b\"]\nupload_pace = 1000001\nclient_timeout = \"0s\"\n\
+                 [[listener.rule]]\npath = \"/\"\nload_balancer = \"web\"\n\
+                 request_headers = { set = { Host = \"a\", x = \"y\" }, remove = [\"te\", \"X\"] }\nresponse_headers = {}\n";
+    let wrong: Vec<String> = mistakes(&format!("{HEAD}{}", listener(wrong)))
+        .iter()
+        .map(|m| m.splitn(3, ':').nth(2).unwrap_or_default().trim().to_owned())
+        .collect();
+    assert_eq!(
+        wrong,
+        [
+            "`upgrade` cannot be \"h2c\": HTTP and TLS end at the edge; a protocol is such as \"websocket\" or \"tcp\"",
+            "`upgrade` cannot be \"a b\": a protocol is NAME or NAME/VERSION, such as \"websocket\" or \"spdy/3.1\"",
+            "`upload_pace` must be a whole number from 0 to 1000000, found the integer 1000001",
+            "`client_timeout` must be from \"1s\" to \"1d\", found \"0s\"",
+            "`x` is set and removed; to set it is to replace it",
+            "`Host` belongs to the connection, and no rule changes it; a pool has `host`",
+            "`remove` cannot be \"te\": it belongs to the connection, and no rule changes it",
+            "`response_headers` has `set`, `remove` or both",
+        ]
+    );
+}
+
+#[test]
+fn a_pools_host_is_what_probes_ask_for_unless_their_monitor_says_otherwise() {
+    let host = |monitor: &str| {
+        let text = format!(
+            "monitor = [{{ name = \"m\", type = \"http\"{monitor} }}]\n\
+             pool = [{{ name = \"p\", monitor = \"m\", host = \"www.internal:81\", origin = [{{ name = \"a\", address = \"a:1\" }}] }}]\n"
+        );
+        let pool = config(&text).catalog.pools[0].clone();
+        let Some(Check::Http(check)) = pool.monitor.as_ref().map(|monitor| &monitor.check) else { panic!("HTTP") };
+        (pool.host.clone().expect("a host"), check.host.clone().expect("a host"))
+    };
+    assert_eq!(host(""), ("www.internal:81".parse().expect("a value"), "www.internal:81".to_owned()));
+    assert_eq!(host(", host = \"other\"").1, "other");
 }
 
 #[test]

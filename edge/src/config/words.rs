@@ -4,7 +4,7 @@
 use config::Words;
 use http::Method;
 
-use crate::model::{ListenProtocol, OnUnhealthy, Paths, PoolSteering, ProxyVersion, Steering};
+use crate::model::{ListenProtocol, OnUnhealthy, Paths, PoolSteering, ProxyVersion, Steering, Underscores};
 
 /// What a monitor speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -110,6 +110,11 @@ pub(super) const PROTOCOLS: Words<ListenProtocol> = Words {
 };
 
 pub(super) const PROXY_VERSIONS: Words<ProxyVersion> = Words { now: &[("v2", ProxyVersion::V2)], later: &[] };
+
+pub(super) const UNDERSCORES: Words<Underscores> = Words {
+    now: &[("keep", Underscores::Keep), ("drop", Underscores::Drop), ("refuse", Underscores::Refuse)],
+    later: &[],
+};
 
 pub(super) const UPSTREAMS: Words<UpstreamWord> = Words {
     now: &[("http1", UpstreamWord::Http1), ("h2c", UpstreamWord::H2c), ("https", UpstreamWord::Https)],

@@ -9,5 +9,5 @@ mod table;
 pub use grant::{OutsideGrant, check_grant, permit};
 #[cfg(test)]
 pub(crate) use rule::is_under;
-pub use rule::load_balancer;
+pub use rule::{load_balancer, rule};
 pub use table::RouteTable;

@@ -7,8 +7,13 @@ use crate::model::{Listener, Rule};
 /// reading that servers may have of it.
 #[must_use]
 pub fn load_balancer(listener: &Listener, host: &str, paths: &[String]) -> usize {
-    let rule = listener.http.rules.iter().find(|rule| matches(rule, host, paths));
-    rule.map_or(listener.load_balancer, |rule| rule.load_balancer)
+    rule(listener, host, paths).map_or(listener.load_balancer, |rule| rule.load_balancer)
+}
+
+/// The first rule that matches.
+#[must_use]
+pub fn rule<'a>(listener: &'a Listener, host: &str, paths: &[String]) -> Option<&'a Rule> {
+    listener.http.rules.iter().find(|rule| matches(rule, host, paths))
 }
 
 fn matches(rule: &Rule, host: &str, paths: &[String]) -> bool {

@@ -148,7 +148,7 @@ fn what_reaches_the_origin_is_written_anew() {
         "-H",
         "X-Forwarded-For: 6.6.6.6",
         "-H",
-        "x_y: 1",
+        "x_forwarded_for: 6.6.6.6",
         "-H",
         "TE: gzip",
         "-H",
@@ -157,7 +157,7 @@ fn what_reaches_the_origin_is_written_anew() {
     let seen = out(curl(&edge, "/a/./b//%61?q=%2e", &[&fields[..], &["--path-as-is"]].concat()));
     assert!(seen.starts_with("GET /a/b//%61?q=%2e HTTP/1.1\r\n"), "{seen}");
     let lower = seen.to_ascii_lowercase();
-    for gone in ["x-secret", "connection:", "6.6.6.6", "x_y", "te:"] {
+    for gone in ["x-secret", "connection:", "6.6.6.6", "te:"] {
         assert!(!lower.contains(gone), "{gone} in {seen}");
     }
     for there in ["host: www.example.com\r\n", "x-forwarded-for: 127.", "x-forwarded-proto: http\r\n"] {

@@ -40,6 +40,7 @@ fn pool(text: &str, monitored: bool, minimum_origins: usize, origins: Vec<Arc<Or
         response_timeout: Duration::from_secs(60),
         on_unhealthy: crate::model::OnUnhealthy::Move,
         upstream_idle_timeout: None,
+        host: None,
         origins,
     })
 }

@@ -76,8 +76,9 @@ pub(super) fn last_hop() -> Response<Body> {
     response
 }
 
-/// Whether an origin's answer is HTTP to the letter where it matters; hyper has parsed it.
-pub(super) fn check(parts: &Parts, may_switch: bool) -> Result<(), Fault> {
+/// Whether an origin's answer is HTTP to the letter where it matters; hyper has parsed it. `asked_for` is the protocol that it
+/// may change to.
+pub(super) fn check(parts: &Parts, asked_for: Option<&HeaderValue>) -> Result<(), Fault> {
     let mut lengths = parts.headers.get_all(header::CONTENT_LENGTH).iter();
     let length = lengths.next();
     if lengths.any(|other| Some(other) != length) || length.is_some_and(|l| super::head::length(l.as_bytes()).is_none())
@@ -92,14 +93,15 @@ pub(super) fn check(parts: &Parts, may_switch: bool) -> Result<(), Fault> {
         }
     }
     let switching = parts.status == StatusCode::SWITCHING_PROTOCOLS;
-    if switching && !(may_switch && is_websocket(&parts.headers)) || parts.status.is_informational() && !switching {
+    let agreed = asked_for.is_some_and(|asked_for| switches_to(&parts.headers, asked_for));
+    if switching && !agreed || parts.status.is_informational() && !switching {
         return Err(Fault::ORIGIN_INVALID);
     }
     Ok(())
 }
 
-fn is_websocket(headers: &HeaderMap) -> bool {
-    headers.get(header::UPGRADE).is_some_and(|v| v.as_bytes().eq_ignore_ascii_case(b"websocket"))
+fn switches_to(headers: &HeaderMap, asked_for: &HeaderValue) -> bool {
+    headers.get(header::UPGRADE).is_some_and(|v| v.as_bytes().eq_ignore_ascii_case(asked_for.as_bytes()))
 }
 
 /// An interim answer as HTTP/1.1 spells it.
@@ -121,10 +123,16 @@ mod tests {
 
     use super::*;
 
-    fn judged(version: Version, status: u16, fields: &[(&str, &str)], upgrade: bool) -> Result<(), Fault> {
+    fn judged(
+        version: Version,
+        status: u16,
+        fields: &[(&str, &str)],
+        asked_for: Option<&'static str>,
+    ) -> Result<(), Fault> {
         let response = Response::builder().version(version).status(status);
         let response = fields.iter().fold(response, |r, (name, value)| r.header(*name, *value));
-        check(&response.body(()).expect("a response").into_parts().0, upgrade)
+        let asked_for = asked_for.map(HeaderValue::from_static);
+        check(&response.body(()).expect("a response").into_parts().0, asked_for.as_ref())
     }
 
     const V1: Version = Version::HTTP_11;
@@ -132,14 +140,14 @@ mod tests {
     #[test]
     fn an_answer_with_doubtful_framing_is_refused() {
         let bad = Err(Fault::ORIGIN_INVALID);
-        assert_eq!(judged(V1, 200, &[("content-length", "5"), ("transfer-encoding", "chunked")], false), bad);
-        assert_eq!(judged(V1, 200, &[("content-length", "5"), ("content-length", "6")], false), bad);
-        assert_eq!(judged(V1, 200, &[("content-length", "+5")], false), bad);
-        assert_eq!(judged(V1, 200, &[("transfer-encoding", "gzip, chunked")], false), bad);
-        assert_eq!(judged(V1, 200, &[("transfer-encoding", "chunked"), ("transfer-encoding", "chunked")], false), bad);
-        assert_eq!(judged(Version::HTTP_10, 200, &[("transfer-encoding", "chunked")], false), bad);
-        assert_eq!(judged(V1, 200, &[("content-length", "5")], false), Ok(()));
-        assert_eq!(judged(V1, 200, &[("transfer-encoding", "chunked")], false), Ok(()));
+        assert_eq!(judged(V1, 200, &[("content-length", "5"), ("transfer-encoding", "chunked")], None), bad);
+        assert_eq!(judged(V1, 200, &[("content-length", "5"), ("content-length", "6")], None), bad);
+        assert_eq!(judged(V1, 200, &[("content-length", "+5")], None), bad);
+        assert_eq!(judged(V1, 200, &[("transfer-encoding", "gzip, chunked")], None), bad);
+        assert_eq!(judged(V1, 200, &[("transfer-encoding", "chunked"), ("transfer-encoding", "chunked")], None), bad);
+        assert_eq!(judged(Version::HTTP_10, 200, &[("transfer-encoding", "chunked")], None), bad);
+        assert_eq!(judged(V1, 200, &[("content-length", "5")], None), Ok(()));
+        assert_eq!(judged(V1, 200, &[("transfer-encoding", "chunked")], None), Ok(()));
     }
 
     #[tokio::test]
@@ -159,8 +167,8 @@ mod tests {
     #[test]
     fn a_change_of_protocol_that_nobody_asked_for_is_refused() {
         let websocket = [("upgrade", "websocket"), ("connection", "upgrade")];
-        assert_eq!(judged(V1, 101, &websocket, true), Ok(()));
-        assert_eq!(judged(V1, 101, &websocket, false), Err(Fault::ORIGIN_INVALID));
-        assert_eq!(judged(V1, 101, &[("upgrade", "h2c")], true), Err(Fault::ORIGIN_INVALID));
+        assert_eq!(judged(V1, 101, &websocket, Some("websocket")), Ok(()));
+        assert_eq!(judged(V1, 101, &websocket, None), Err(Fault::ORIGIN_INVALID));
+        assert_eq!(judged(V1, 101, &[("upgrade", "h2c")], Some("websocket")), Err(Fault::ORIGIN_INVALID));
     }
 }

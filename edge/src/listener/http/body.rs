@@ -12,29 +12,23 @@ use std::{
 
 use bytes::{Buf, Bytes};
 use hyper::body::{Body as HttpBody, Frame, SizeHint};
-use tokio::{
-    sync::watch,
-    time::{Instant, Sleep, sleep_until},
-};
+use tokio::sync::watch;
 
 use super::{
     drain,
     early::Early,
     fault::Fault,
     fields,
-    guard::UnderWay,
     idle::Idle,
     owed::Debt,
+    pace::{Pace, Patience},
     received::Received,
     record::Record,
+    talk::UnderWay,
     upstream::{BoxError, Key, Upstream},
 };
 use crate::model::Held;
 
-/// How far a body may fall behind the slowest pace that is borne; nothing is saved up beyond it.
-const GRACE: Duration = Duration::from_secs(30);
-/// The slowest pace, in bytes a second.
-const SLOWEST: u64 = 500;
 /// How long an origin may leave `Expect: 100-continue` unanswered before the body is sent all the same.
 const CONTINUE_WAIT: Duration = Duration::from_secs(1);
 
@@ -43,12 +37,21 @@ const CONTINUE_WAIT: Duration = Duration::from_secs(1);
 pub(super) struct Upload {
     /// It was asked for.
     pub(super) begun: AtomicBool,
+    /// The client's next bytes are waited for.
+    pub(super) awaited: AtomicBool,
     /// It came too slowly.
     pub(super) too_slow: AtomicBool,
     /// It broke off.
     pub(super) broken: AtomicBool,
     /// All of it was taken.
     pub(super) ended: AtomicBool,
+}
+
+impl Upload {
+    /// True if its client is why it did not come to its end.
+    fn is_given_up(&self) -> bool {
+        self.too_slow.load(Ordering::Relaxed) || self.broken.load(Ordering::Relaxed)
+    }
 }
 
 /// A client's request body.
@@ -60,13 +63,6 @@ pub(super) struct Uploading {
     pace: Option<Pace>,
     /// Opens when the origin says 100, or answers nothing for a while.
     gate: Option<Gate>,
-}
-
-#[derive(Debug)]
-struct Pace {
-    /// How long the next wait may be.
-    left: Duration,
-    waiting: Option<(Instant, Pin<Box<Sleep>>)>,
 }
 
 /// Holds a body back.
@@ -97,9 +93,9 @@ impl Gate {
 }
 
 impl Uploading {
-    /// A body with its counters; `paced`: it may not dawdle.
-    pub(super) fn new(body: Received, upload: Arc<Upload>, bytes: Arc<AtomicU64>, paced: bool) -> Self {
-        let pace = paced.then(Pace::new);
+    /// A body with its counters, which may dawdle no longer than this.
+    pub(super) fn new(body: Received, upload: Arc<Upload>, bytes: Arc<AtomicU64>, patience: Option<Patience>) -> Self {
+        let pace = patience.map(Pace::new);
         Self { body, upload, bytes, pace, gate: None }
     }
 
@@ -107,29 +103,6 @@ impl Uploading {
     pub(super) fn behind(mut self, gate: Option<Gate>) -> Self {
         self.gate = gate;
         self
-    }
-}
-
-impl Pace {
-    fn new() -> Self {
-        Self { left: GRACE, waiting: None }
-    }
-
-    fn poll_late(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let left = self.left;
-        let (_, sleep) = self.waiting.get_or_insert_with(|| {
-            let now = Instant::now();
-            (now, Box::pin(sleep_until(now + left)))
-        });
-        sleep.as_mut().poll(cx)
-    }
-
-    fn came(&mut self, bytes: u64) {
-        if let Some((since, _)) = self.waiting.take() {
-            self.left = self.left.saturating_sub(since.elapsed());
-        }
-        let earned = Duration::from_millis(bytes.saturating_mul(1000) / SLOWEST);
-        self.left = (self.left + earned).min(GRACE);
     }
 }
 
@@ -145,6 +118,7 @@ impl HttpBody for Uploading {
         }
         this.upload.begun.store(true, Ordering::Relaxed);
         let Poll::Ready(frame) = Pin::new(&mut this.body).poll_frame(cx) else {
+            this.upload.awaited.store(true, Ordering::Relaxed);
             if let Some(pace) = &mut this.pace {
                 ready!(pace.poll_late(cx));
                 this.upload.too_slow.store(true, Ordering::Relaxed);
@@ -152,6 +126,7 @@ impl HttpBody for Uploading {
             }
             return Poll::Pending;
         };
+        this.upload.awaited.store(false, Ordering::Relaxed);
         let frame = match frame {
             None => {
                 this.upload.ended.store(true, Ordering::Relaxed);
@@ -203,7 +178,7 @@ pub(super) struct Exchange {
     /// The request counts on its origin for so long.
     pub(super) _held: Option<Held>,
     /// And on its connection.
-    pub(super) _under_way: Option<UnderWay>,
+    pub(super) under_way: Option<UnderWay>,
 }
 
 /// An origin's answer on its way to the client.
@@ -235,6 +210,15 @@ impl Answering {
     fn end_if_over(&mut self) {
         if self.body.is_end_stream() {
             self.end();
+        }
+    }
+
+    /// Notes a client that was given up: it took nothing for too long, or sent nothing.
+    fn note_client(&mut self) {
+        let too_slow = self.upload.too_slow.load(Ordering::Relaxed);
+        if let Some(exchange) = &mut self.exchange {
+            let given_up = exchange.under_way.as_ref().is_some_and(UnderWay::is_given_up);
+            exchange.record.client_timeout |= too_slow || given_up || drain::is_given_up();
         }
     }
 
@@ -275,9 +259,11 @@ impl HttpBody for Answering {
                 Poll::Ready(Some(Ok(without_forbidden(frame))))
             }
             Some(Err(error)) => {
-                if let Some(exchange) = &mut this.exchange {
+                let client_is_why = this.upload.is_given_up();
+                if let Some(exchange) = this.exchange.as_mut().filter(|_| !client_is_why) {
                     exchange.record.reason = Some("connection_reset");
                 }
+                this.note_client();
                 this.exchange = None;
                 Poll::Ready(Some(Err(error.into())))
             }
@@ -295,10 +281,8 @@ impl HttpBody for Answering {
 
 impl Drop for Answering {
     fn drop(&mut self) {
+        self.note_client();
         let unended = self.exchange.as_mut().and_then(|e| e.upstream.take()).map(|(upstream, ..)| upstream);
         unended.into_iter().chain(self.early.take()).for_each(Upstream::abort);
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -1,4 +1,4 @@
-//! A body that is over at a fixed time, whatever has come of it by then.
+//! What is over at a fixed time, whatever has come of it by then.
 
 use std::{
     pin::Pin,
@@ -7,9 +7,9 @@ use std::{
 
 use bytes::Bytes;
 use hyper::body::{Body as HttpBody, Frame, SizeHint};
-use tokio::time::{Instant, Sleep, sleep_until};
+use tokio::time::{Instant, Sleep, sleep_until, timeout_at};
 
-use super::upstream::BoxError;
+use super::{fault::Fault, upstream::BoxError};
 
 /// What takes the place of the rest.
 type Late<B> = Box<dyn FnOnce(B) -> Result<Frame<Bytes>, BoxError> + Send>;
@@ -53,6 +53,17 @@ impl<B: HttpBody<Data = Bytes, Error = BoxError> + Unpin> HttpBody for Timed<B> 
     /// Unknown: it may be cut short.
     fn size_hint(&self) -> SizeHint {
         SizeHint::default()
+    }
+}
+
+/// The outcome, unless the call's time is over before it.
+pub(super) async fn within<T>(
+    until: Option<Instant>,
+    outcome: impl Future<Output = Result<T, Fault>>,
+) -> Result<T, Fault> {
+    match until {
+        Some(until) => timeout_at(until, outcome).await.unwrap_or(Err(Fault::GRPC_DEADLINE)),
+        None => outcome.await,
     }
 }
 

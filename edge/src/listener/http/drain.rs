@@ -4,14 +4,11 @@
 //! body notes when it has handed something over, and the stream's task is watched from beside it.
 
 use std::{
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use tokio::time::{Instant, sleep_until};
-
-/// How long a client may leave a part of an answer untaken.
-const DRAIN_WAIT: Duration = Duration::from_secs(60);
 
 tokio::task_local! {
     static DRAIN: Arc<Drain>;
@@ -19,7 +16,13 @@ tokio::task_local! {
 
 /// When the part of an answer was handed over that the client has not taken yet.
 #[derive(Debug, Default)]
-struct Drain(Mutex<Option<Instant>>);
+struct Drain(Mutex<Handed>);
+
+#[derive(Debug, Default)]
+struct Handed {
+    since: Option<Instant>,
+    given_up: bool,
+}
 
 /// More of the answer is asked for: what was handed over has been taken.
 pub(super) fn asked() {
@@ -31,21 +34,27 @@ pub(super) fn handed() {
     let _ = DRAIN.try_with(|drain| drain.note(Some(Instant::now())));
 }
 
+/// True for what ends because its client took nothing.
+pub(super) fn is_given_up() -> bool {
+    DRAIN.try_with(|drain| drain.handed().given_up).unwrap_or(false)
+}
+
 impl Drain {
-    fn note(&self, since: Option<Instant>) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = since;
+    fn handed(&self) -> MutexGuard<'_, Handed> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn since(&self) -> Option<Instant> {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    fn note(&self, since: Option<Instant>) {
+        self.handed().since = since;
     }
 
     /// Completes once something was left untaken for too long.
-    async fn stalled(&self) {
+    async fn stalled(&self, wait: Duration) {
         loop {
             let now = Instant::now();
-            let due = self.since().unwrap_or(now) + DRAIN_WAIT;
+            let due = self.handed().since.unwrap_or(now) + wait;
             if due <= now {
+                self.handed().given_up = true;
                 return;
             }
             sleep_until(due).await;
@@ -53,13 +62,13 @@ impl Drain {
     }
 }
 
-/// Runs a stream's task until it ends or its client takes nothing. A task that is given up takes its stream with it, which
+/// Runs a stream's task until it ends or its client takes nothing for so long. A task that is given up takes its stream with it, which
 /// resets it.
-pub(super) async fn watch(stream: impl Future<Output = ()>) {
+pub(super) async fn watch(stream: impl Future<Output = ()>, wait: Duration) {
     let drain = Arc::new(Drain::default());
     tokio::select! {
         () = DRAIN.scope(drain.clone(), stream) => {}
-        () = drain.stalled() => {}
+        () = drain.stalled(wait) => {}
     }
 }
 
@@ -69,31 +78,36 @@ mod tests {
 
     use super::*;
 
+    const WAIT: Duration = Duration::from_secs(60);
+
     /// Runs a stream that hands something over every `every` and is asked for more at once, so many times, and then waits.
     async fn lasts(every: Duration, times: u32) -> Duration {
         let (alive, dead) = oneshot::channel::<()>();
         let started = Instant::now();
-        tokio::spawn(watch(async move {
-            let _alive = alive;
-            for _ in 0..times {
-                asked();
-                let _ = time::timeout(every, std::future::pending::<()>()).await;
-                handed();
-            }
-            std::future::pending::<()>().await;
-        }));
+        tokio::spawn(watch(
+            async move {
+                let _alive = alive;
+                for _ in 0..times {
+                    asked();
+                    let _ = time::timeout(every, std::future::pending::<()>()).await;
+                    handed();
+                }
+                std::future::pending::<()>().await;
+            },
+            WAIT,
+        ));
         let _ = dead.await;
         started.elapsed()
     }
 
     #[tokio::test(start_paused = true)]
     async fn an_answer_nobody_takes_is_given_up() {
-        assert_eq!(lasts(Duration::ZERO, 1).await.as_secs(), DRAIN_WAIT.as_secs());
+        assert_eq!(lasts(Duration::ZERO, 1).await.as_secs(), WAIT.as_secs());
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_slow_origin_is_not_the_clients_fault() {
-        let origins_time = DRAIN_WAIT * 3;
-        assert_eq!(lasts(origins_time, 2).await.as_secs(), (origins_time * 2 + DRAIN_WAIT).as_secs());
+        let origins_time = WAIT * 3;
+        assert_eq!(lasts(origins_time, 2).await.as_secs(), (origins_time * 2 + WAIT).as_secs());
     }
 }

@@ -63,8 +63,12 @@ faults! {
     BODY_TIMEOUT = REQUEST_TIMEOUT, "body_timeout";
     /// A method that is never carried.
     METHOD = METHOD_NOT_ALLOWED, "method_refused";
-    /// A `:protocol` other than `websocket`.
+    /// A protocol, asked for by `Upgrade` or `:protocol`, that the listener does not carry.
     PROTOCOL = NOT_IMPLEMENTED, "protocol_unsupported";
+    /// A WebSocket handshake that is no GET, or has a body.
+    WEBSOCKET = BAD_REQUEST, "bad_websocket";
+    /// A field with an underscore in its name, where the listener takes none.
+    UNDERSCORE = BAD_REQUEST, "underscore_in_field";
     /// A WebSocket handshake without its key.
     WEBSOCKET_KEY = BAD_REQUEST, "bad_websocket_key";
     /// A `grpc-timeout` that is none.
@@ -75,7 +79,7 @@ faults! {
     MISDIRECTED = MISDIRECTED_REQUEST, "misdirected";
     /// An expectation other than `100-continue`.
     EXPECTATION = EXPECTATION_FAILED, "unknown_expectation";
-    /// The origin speaks HTTP/2 and does not offer WebSocket over it.
+    /// The origin speaks HTTP/2 and does not offer WebSocket over it, or another protocol was asked for.
     UPGRADE = BAD_GATEWAY, "upgrade_unsupported";
     /// The origin's answer is not HTTP to the letter.
     ORIGIN_INVALID = BAD_GATEWAY, "http_invalid";

@@ -7,6 +7,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Version, header};
 use ipnetwork::IpNetwork;
 
 use super::{head, request::Asked};
+use crate::model::{FieldEdits, HttpSettings, Underscores};
 
 /// What the edge calls itself in Via: no host name of anybody's.
 const PSEUDONYM: &str = "underpass";
@@ -58,9 +59,11 @@ fn is_story(name: &str) -> bool {
     name == "forwarded" || name == "x-real-ip" || name.starts_with("x-forwarded-")
 }
 
-/// What one server reads as a dash another reads as an underscore, so no such name is carried.
-fn is_ambiguous(name: &str) -> bool {
-    name.contains('_')
+/// Some servers read an underscore in a name as a dash. True for a name that they would take for one in which the edge
+/// itself speaks, or which ends here.
+fn is_disguised(name: &str) -> bool {
+    let dashed = || name.replace('_', "-");
+    name.contains('_') && (is_story(&dashed()) || HOP_BY_HOP.contains(&&dashed()[..]) || dashed() == "max-forwards")
 }
 
 /// Who sent a request, over what.
@@ -74,9 +77,16 @@ pub(super) struct Peer<'a> {
     pub(super) trusted: &'a [IpNetwork],
     /// This hop names itself.
     pub(super) via: bool,
+    /// What becomes of names with an underscore.
+    pub(super) underscores: Underscores,
 }
 
-impl Peer<'_> {
+impl<'a> Peer<'a> {
+    /// A peer of a listener with these settings.
+    pub(super) fn new(address: IpAddr, tls: bool, settings: &'a HttpSettings) -> Self {
+        Self { address, tls, trusted: &settings.trusted_proxies, via: settings.via, underscores: settings.underscores }
+    }
+
     fn trusts(&self, address: IpAddr) -> bool {
         self.trusted.iter().any(|network| network.contains(address))
     }
@@ -111,9 +121,11 @@ fn address(text: &str) -> Option<IpAddr> {
 /// The fields of the request to the origin.
 pub(super) fn request(headers: &HeaderMap, version: Version, asked: &Asked, peer: &Peer<'_>) -> HeaderMap {
     let believed = peer.trusts(peer.address);
+    let drops = peer.underscores == Underscores::Drop;
     let mut out = carried(headers, |name| {
         let told = is_story(name) && !believed;
-        told || is_ambiguous(name) || ["host", "expect", "cookie"].contains(&name)
+        let ambiguous = is_disguised(name) || drops && name.contains('_');
+        told || ambiguous || ["host", "expect", "cookie"].contains(&name)
     });
     cookies(headers, &mut out);
     if has_token(headers, &header::TE, "trailers") {
@@ -152,13 +164,36 @@ pub(super) fn response(headers: &HeaderMap) -> HeaderMap {
 
 /// Trailers without what may not stand there.
 pub(super) fn trailers(headers: &HeaderMap) -> HeaderMap {
-    carried(headers, |name| NOT_IN_TRAILERS.contains(&name) || is_story(name) || is_ambiguous(name))
+    let forbidden = |name: &str| NOT_IN_TRAILERS.contains(&name) || is_story(name) || HOP_BY_HOP.contains(&name);
+    carried(headers, |name| forbidden(&name.replace('_', "-")))
 }
 
 /// Whether one of the comma-separated members of a field is this word.
 pub(super) fn has_token(headers: &HeaderMap, name: &HeaderName, token: &str) -> bool {
     let mut members = headers.get_all(name).iter().flat_map(|value| value.as_bytes().split(|b| *b == b','));
     members.any(|member| member.trim_ascii().eq_ignore_ascii_case(token.as_bytes()))
+}
+
+/// Makes a rule's changes.
+pub(super) fn edit(headers: &mut HeaderMap, edits: &FieldEdits) {
+    for name in &edits.remove {
+        headers.remove(name);
+    }
+    for (name, value) in &edits.set {
+        headers.insert(name.clone(), value.clone());
+    }
+}
+
+/// Makes a rule's changes in what goes to an origin, where nobody is to get round them by another spelling of the name.
+pub(super) fn edit_request(headers: &mut HeaderMap, edits: &FieldEdits) {
+    let meant = || edits.remove.iter().chain(edits.set.iter().map(|(name, _)| name));
+    let same = |name: &HeaderName| meant().any(|meant| meant.as_str() == name.as_str().replace('_', "-"));
+    let disguised: Vec<HeaderName> =
+        headers.keys().filter(|name| name.as_str().contains('_') && same(name)).cloned().collect();
+    for name in disguised {
+        headers.remove(name);
+    }
+    edit(headers, edits);
 }
 
 /// Everything but this hop's own fields, those Connection names, and those left out.

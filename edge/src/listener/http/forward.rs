@@ -20,20 +20,21 @@ use super::{
     Connection, answer,
     body::{Gate, Upload, Uploading},
     copied::{Copied, Memory},
-    deadline::Timed,
+    deadline::{self, Timed},
     failed::{Again, Failed, Left},
     fault::Fault,
     fields::{self, Peer},
     grpc,
-    guard::UnderWay,
     interim::Interim,
     outgoing,
+    pace::Patience,
     place::{Client, Found, Placing},
     received::Received,
     record::Record,
     reply::{self, Answered, Opened, Told},
-    request::{self, Asked},
+    request::{self, Asked, Handshake},
     switch::Switch,
+    talk::UnderWay,
     upstream::{Body, Upstream},
 };
 use crate::{listener::placing::Place, model::Upstream as Speaks};
@@ -89,8 +90,9 @@ pub(super) async fn answer(
     let mut record = Record::new(&connection.shared.metrics, listener, connection.source, shown);
     let outcome = match refused {
         Some(fault) => Err(fault),
-        None => request::check_request(&request, connection.reading())
-            .and_then(|asked| if connection.serves(&asked) { Ok(asked) } else { Err(Fault::MISDIRECTED) }),
+        None => {
+            request::check_request(&request, connection.reading()).and_then(|asked| connection.admit(asked, &request))
+        }
     };
     let outcome = match outcome {
         Ok(asked) if asked.last_hop => {
@@ -128,24 +130,25 @@ async fn forward(
     let listener = connection.state.listener();
     record.host = asked.host.as_ref().map(super::authority::Authority::spell);
     record.path.clone_from(&asked.path.sent);
-    let client = asked.websocket.map(|handshake| (handshake, Switch::of(&mut request)));
+    let client = asked.switch.map(|handshake| (handshake, Switch::of(&mut request)));
     let interim = Interim::of(&request);
     let (parts, body) = request.into_parts();
     let address = connection.source.ip().to_canonical();
-    let peer = Peer { address, tls: connection.tls, trusted: &listener.http.trusted_proxies, via: listener.http.via };
+    let peer = Peer::new(address, connection.tls, &listener.http);
     let source = SocketAddr::new(peer.client(&parts.headers), connection.source.port());
     let mut head = match outgoing::head(&parts, asked, &peer, &mut rand::rng()) {
         Ok(head) => head,
         Err(fault) => return Err((fault, record)),
     };
-    if asked.websocket.is_none() {
+    let edits = outgoing::by_rule(&mut head, &listener, asked);
+    if asked.switch != Some(Handshake::Connect) {
         outgoing::frame(&mut head, &parts, body.is_end_stream());
     }
     let mut forward = Forward {
         connection,
         asked,
         head,
-        repeatable: request::is_idempotent(&parts.method) && asked.websocket.is_none() && !asked.grpc,
+        repeatable: request::is_idempotent(&parts.method) && asked.switch.is_none() && !asked.grpc,
         upload: Arc::default(),
         memory: Memory::default(),
         interim,
@@ -165,21 +168,13 @@ async fn forward(
         );
         forward.send(&mut placing, &mut sending).await
     };
-    let answered = match within(until, outcome).await {
+    let answered = match deadline::within(until, outcome).await {
         Ok(answered) => answered,
         Err(fault) => return Err((fault, record)),
     };
     let (upload, head) = (forward.upload.clone(), forward.head);
     let opened = client.map(|(handshake, client)| Opened { handshake, asked: head.into_parts().0.headers, client });
-    Ok(reply::pass_on(connection, answered, opened, Told { record, upload, under_way, until }))
-}
-
-/// The outcome, unless the call's time is over before it.
-async fn within<T>(until: Option<time::Instant>, outcome: impl Future<Output = Result<T, Fault>>) -> Result<T, Fault> {
-    match until {
-        Some(until) => time::timeout_at(until, outcome).await.unwrap_or(Err(Fault::GRPC_DEADLINE)),
-        None => outcome.await,
-    }
+    Ok(reply::pass_on(connection, answered, opened, Told { record, upload, under_way, until, edits }))
 }
 
 impl Forward<'_> {
@@ -192,11 +187,16 @@ impl Forward<'_> {
         if !(small && self.repeatable && !self.asked.expects_continue) {
             return Ok(Sending::Stream(body));
         }
-        let uploading = Uploading::new(body, self.upload.clone(), self.record.up.clone(), true);
+        let uploading = Uploading::new(body, self.upload.clone(), self.record.up.clone(), Some(self.patience()));
         match Limited::new(uploading, 64 * 1024).collect().await {
             Ok(whole) => Ok(Sending::Whole(whole.to_bytes())),
             Err(_) => Err(self.upload_fault().unwrap_or(Fault::BODY)),
         }
+    }
+
+    /// How patient the listener is with the client.
+    fn patience(&self) -> Patience {
+        Patience::from(&self.connection.state.listener().http)
     }
 
     /// Why the client's body ended early, if it did.
@@ -267,7 +267,8 @@ impl Forward<'_> {
                 if bytes.is_empty() { answer::empty() } else { answer::whole(bytes) }
             }
             Sending::Stream(incoming) => {
-                let uploading = Uploading::new(incoming, self.upload.clone(), self.record.up.clone(), !self.asked.grpc);
+                let patience = (!self.asked.grpc).then(|| self.patience());
+                let uploading = Uploading::new(incoming, self.upload.clone(), self.record.up.clone(), patience);
                 let uploading = Copied::new(uploading.behind(gate), self.memory.clone());
                 match self.until {
                     // Whoever still sends, and whoever still waits for it, is to learn that the call is over.
@@ -279,6 +280,7 @@ impl Forward<'_> {
             Sending::Gone => return Err(Failed::Final(Fault::BODY)),
         };
         let mut request = self.head.clone().map(|()| body);
+        outgoing::address(&mut request, &place.pool, &place.origin);
         if upstream.is_shared() {
             self.await_offer(upstream, place).await.map_err(Failed::Final)?;
             let scheme = if place.pool.upstream == Speaks::H2c { Scheme::HTTP } else { Scheme::HTTPS };
@@ -312,10 +314,13 @@ impl Forward<'_> {
         }
     }
 
-    /// Waits, if WebSocket is asked for, until the origin offers it.
+    /// Waits, if WebSocket is asked for, until the origin of HTTP/2 offers it.
     async fn await_offer(&self, upstream: &mut Upstream, place: &Place) -> Result<(), Fault> {
-        if self.asked.websocket.is_none() {
-            return Ok(());
+        match self.asked.switch {
+            None => return Ok(()),
+            // RFC 8441 speaks of WebSocket alone.
+            Some(Handshake::Other) => return Err(Fault::UPGRADE),
+            Some(Handshake::Upgrade | Handshake::Connect) => {}
         }
         let offers = time::timeout(place.pool.connect_timeout, upstream.offers_connect()).await;
         if offers.map_err(|_| Fault::ORIGIN_TIMEOUT)? { Ok(()) } else { Err(Fault::UPGRADE) }

@@ -21,7 +21,7 @@ use crate::model::Paths;
 /// How the bytes behind an accepted head are framed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Framed {
-    /// Not at all, or by an answer that is awaited.
+    /// Not at all.
     Nothing,
     /// By their number.
     Length(u64),
@@ -34,8 +34,8 @@ pub enum Framed {
 #[must_use]
 pub fn head(bytes: &[u8]) -> Option<(BytesMut, Framed)> {
     let length = Scan::default().feed(bytes).ok()??;
-    let framed = match head::check(&bytes[..length]).ok()? {
-        Framing::None | Framing::Upgrade => Framed::Nothing,
+    let framed = match head::check(&bytes[..length]).ok()?.framing {
+        Framing::None => Framed::Nothing,
         Framing::Length(length) => Framed::Length(length),
         Framing::Chunked => Framed::Chunks,
     };

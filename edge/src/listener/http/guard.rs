@@ -7,8 +7,8 @@
 use std::{
     io,
     pin::Pin,
-    sync::{Arc, Mutex, PoisonError},
-    task::{Context, Poll, Waker, ready},
+    sync::Arc,
+    task::{Context, Poll, ready},
     time::Duration,
 };
 
@@ -21,132 +21,28 @@ use tokio::{
 use super::{
     chunks::Chunks,
     fault::Fault,
-    head::{self, Framing, Scan},
-    stall::Stall,
+    head::{self, Framing, Message, Scan},
+    stall::{STALL_WAIT, Stall},
+    talk::Talk,
 };
 
-/// From the first byte of a head, or from the connection's begin, to its end.
+/// From the first byte of a head to its end.
 pub(super) const HEAD_WAIT: Duration = Duration::from_secs(10);
 /// A connection without a request on its way is closed after this long, unless the listener says otherwise.
 pub(super) const IDLE_WAIT: Duration = Duration::from_secs(60);
+/// How long a client that has said its end waits for more of an answer. It may be gone altogether: nobody can tell.
+const HALF_CLOSED_WAIT: Duration = Duration::from_secs(10);
 /// How much is read at a time.
 const READ: usize = 16 * 1024;
 /// Stands in for a head that was refused.
 const STAND_IN: &[u8] = b"GET / HTTP/1.1\r\nhost: refused\r\nconnection: close\r\n\r\n";
-
-/// What the guard and the service of one connection tell each other.
-#[derive(Debug, Default)]
-pub(super) struct Talk(Mutex<Told>);
-
-#[derive(Debug)]
-struct Told {
-    /// When the last request was over, or the connection began.
-    idle_since: Instant,
-    heads: u64,
-    refused: Option<(u64, Fault)>,
-    broken_body: Option<Fault>,
-    under_way: usize,
-    interim: BytesMut,
-    reader: Option<Waker>,
-}
-
-impl Default for Told {
-    fn default() -> Self {
-        Self {
-            idle_since: Instant::now(),
-            heads: 0,
-            refused: None,
-            broken_body: None,
-            under_way: 0,
-            interim: BytesMut::new(),
-            reader: None,
-        }
-    }
-}
-
-impl Talk {
-    fn told(&self) -> std::sync::MutexGuard<'_, Told> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// What is wrong with the request at this position, if it was refused.
-    pub(super) fn refused(&self, position: u64) -> Option<Fault> {
-        self.told().refused.filter(|(at, _)| *at == position).map(|(_, fault)| fault)
-    }
-
-    /// What was wrong with the framing of a body.
-    pub(super) fn broken_body(&self) -> Option<Fault> {
-        self.told().broken_body
-    }
-
-    /// Queues an interim answer.
-    pub(super) fn interim(&self, head: &[u8]) {
-        let mut told = self.told();
-        told.interim.extend_from_slice(head);
-        if let Some(reader) = told.reader.take() {
-            reader.wake();
-        }
-    }
-
-    /// True while a request is under way.
-    pub(super) fn is_busy(&self) -> bool {
-        self.told().under_way > 0
-    }
-
-    /// True if no request has been under way for so long.
-    pub(super) fn is_idle_for(&self, long: Duration) -> bool {
-        self.idle_until(long) <= Instant::now() && !self.is_busy()
-    }
-
-    /// True while nothing was ever asked.
-    pub(super) fn is_fresh(&self) -> bool {
-        let told = self.told();
-        told.heads == 0 && told.refused.is_none()
-    }
-
-    /// When the connection will have been idle for so long, if nothing comes before.
-    fn idle_until(&self, limit: Duration) -> Instant {
-        let told = self.told();
-        let since = if told.under_way > 0 { Instant::now() } else { told.idle_since };
-        since + limit
-    }
-
-    /// Completes once no request has been under way for so long.
-    pub(super) async fn idle(&self, limit: Duration) {
-        loop {
-            let until = self.idle_until(limit);
-            if until <= Instant::now() {
-                return;
-            }
-            sleep_until(until).await;
-        }
-    }
-
-    /// Counts a request as under way until dropped.
-    pub(super) fn under_way(self: &Arc<Self>) -> UnderWay {
-        self.told().under_way += 1;
-        UnderWay(self.clone())
-    }
-}
-
-/// A request under way; without one the connection is idle.
-#[derive(Debug)]
-pub(super) struct UnderWay(Arc<Talk>);
-
-impl Drop for UnderWay {
-    fn drop(&mut self) {
-        let mut told = self.0.told();
-        told.under_way -= 1;
-        told.idle_since = Instant::now();
-    }
-}
 
 #[derive(Debug)]
 enum At {
     Head(Scan),
     Body(u64),
     Chunks(Chunks),
-    /// A change of protocol was asked for: held until the service has taken the connection over.
+    /// A change of protocol was asked for, and what follows belongs to one or the other: held until the service has taken the connection over.
     Held,
     /// Whatever comes passes.
     Raw,
@@ -165,9 +61,16 @@ pub(super) struct Guard<S> {
     passed: usize,
     deadline: Pin<Box<Sleep>>,
     in_head: bool,
+    /// An empty line before the head was forgiven.
+    forgiven: bool,
+    /// The client says nothing more, and answers may be under way; some of them was written since that was last looked at.
+    half_closed: bool,
+    written: bool,
     /// How long the connection may be without a request on its way.
     idle: Duration,
     stall: Stall,
+    /// The message asks for another protocol behind it.
+    switches: bool,
     /// hyper may hold bytes of an answer that it has not written yet.
     pub(super) unflushed: bool,
 }
@@ -175,24 +78,37 @@ pub(super) struct Guard<S> {
 impl<S> Guard<S> {
     /// Judges HTTP/1.
     pub(super) fn http1(io: S, first: BytesMut, talk: Arc<Talk>) -> Self {
-        let deadline = Box::pin(sleep_until(Instant::now() + HEAD_WAIT));
+        let (in_head, stall) = (!first.is_empty(), Stall::new(STALL_WAIT, talk.clone()));
+        let wait = if in_head { HEAD_WAIT } else { IDLE_WAIT };
         Self {
             io,
             talk,
             at: At::Head(Scan::default()),
             bytes: first,
             passed: 0,
-            deadline,
-            in_head: true,
+            deadline: Box::pin(sleep_until(Instant::now() + wait)),
+            in_head,
+            forgiven: false,
+            half_closed: false,
+            written: false,
             idle: IDLE_WAIT,
-            stall: Stall::default(),
+            stall,
+            switches: false,
             unflushed: false,
         }
     }
 
     /// Closed after this long without a request on its way.
-    pub(super) fn idle_after(self, idle: Duration) -> Self {
+    pub(super) fn idle_after(mut self, idle: Duration) -> Self {
+        if !self.in_head {
+            self.deadline.as_mut().reset(Instant::now() + idle);
+        }
         Self { idle, ..self }
+    }
+
+    /// Given up after this long in which the client takes nothing.
+    pub(super) fn patient(self, wait: Duration) -> Self {
+        Self { stall: Stall::new(wait, self.talk.clone()), ..self }
     }
 
     /// The protocol was changed: everything passes from here on.
@@ -206,9 +122,7 @@ impl<S> Guard<S> {
     }
 
     fn refuse(&mut self, fault: Fault) {
-        let mut told = self.talk.told();
-        told.refused = Some((told.heads, fault));
-        drop(told);
+        self.talk.refuse(fault);
         self.bytes = BytesMut::from(STAND_IN);
         self.passed = self.bytes.len();
         self.at = At::Refused;
@@ -218,15 +132,16 @@ impl<S> Guard<S> {
     fn judge(&mut self) -> io::Result<bool> {
         match &mut self.at {
             At::Head(scan) => {
-                if self.bytes.starts_with(b"\r\n") && self.in_head {
+                if self.bytes.starts_with(b"\r\n") && !self.forgiven {
                     // One empty line before a request line is forgiven (RFC 9112 section 2.2), and not passed on.
                     self.bytes.advance(2);
+                    self.forgiven = true;
                     *scan = Scan::default();
                 }
                 match scan.feed(&self.bytes) {
                     Ok(None) => {}
                     Ok(Some(end)) => match head::check(&self.bytes[..end]) {
-                        Ok(framing) => self.pass_head(end, framing),
+                        Ok(message) => self.pass_head(end, message),
                         Err(fault) => self.refuse(fault),
                     },
                     Err(fault) => self.refuse(fault),
@@ -237,18 +152,18 @@ impl<S> Guard<S> {
                 *left -= here;
                 self.passed = usize::try_from(here).unwrap_or(usize::MAX);
                 if *left == 0 {
-                    self.next_head();
+                    self.end_message();
                 }
             }
             At::Chunks(chunks) => match chunks.pass(&self.bytes) {
                 Ok(passed) => {
                     self.passed = passed;
                     if chunks.is_done() {
-                        self.next_head();
+                        self.end_message();
                     }
                 }
                 Err(fault) => {
-                    self.talk.told().broken_body = Some(fault);
+                    self.talk.break_body(fault);
                     return Err(io::Error::new(io::ErrorKind::InvalidData, fault));
                 }
             },
@@ -258,21 +173,37 @@ impl<S> Guard<S> {
         Ok(self.passed > 0)
     }
 
-    fn pass_head(&mut self, end: usize, framing: Framing) {
+    fn pass_head(&mut self, end: usize, message: Message) {
         self.passed = head::respell(&mut self.bytes, end);
-        self.talk.told().heads += 1;
-        match framing {
-            Framing::None | Framing::Length(0) => self.next_head(),
+        self.switches = message.switches;
+        self.talk.pass_head();
+        match message.framing {
+            Framing::None | Framing::Length(0) => self.end_message(),
             Framing::Length(length) => self.at = At::Body(length),
             Framing::Chunked => self.at = At::Chunks(Chunks::new()),
-            Framing::Upgrade => self.at = At::Held,
         }
     }
 
-    fn next_head(&mut self) {
+    fn end_message(&mut self) {
+        if self.switches {
+            self.at = At::Held;
+            return;
+        }
         self.at = At::Head(Scan::default());
-        self.in_head = false;
+        (self.in_head, self.forgiven) = (false, false);
         self.deadline.as_mut().reset(Instant::now() + self.idle);
+    }
+
+    /// The client says nothing more, and is answered all the same, for as long as it takes what it is sent.
+    fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        while self.talk.awaits_answer() || self.unflushed {
+            ready!(self.deadline.as_mut().poll(cx));
+            if !std::mem::take(&mut self.written) {
+                break;
+            }
+            self.deadline.as_mut().reset(Instant::now() + HALF_CLOSED_WAIT);
+        }
+        Poll::Ready(())
     }
 
     /// Waits for the deadline of a head, or of idleness; true when it has passed and the connection is to end.
@@ -304,13 +235,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Guard<S> {
         if self.unflushed {
             return Poll::Ready(Ok(()));
         }
-        let talk = self.talk.clone();
-        let mut told = talk.told();
-        while !told.interim.is_empty() {
-            let written = ready!(Pin::new(&mut self.io).poll_write(cx, &told.interim))?;
-            told.interim.advance(written);
-        }
-        Poll::Ready(Ok(()))
+        self.talk.poll_interim(|bytes| Pin::new(&mut self.io).poll_write(cx, bytes))
     }
 
     fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
@@ -323,7 +248,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Guard<S> {
 impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Guard<S> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, out: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        this.talk.told().reader = Some(cx.waker().clone());
+        this.talk.listen(cx);
         if this.poll_interim(cx)?.is_pending() {
             return Poll::Pending;
         }
@@ -338,9 +263,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Guard<S> {
             match this.at {
                 At::Held | At::Refused => return Poll::Pending,
                 At::Raw => return Pin::new(&mut this.io).poll_read(cx, out),
+                At::Head(_) if this.half_closed => return this.poll_end(cx).map(Ok),
                 At::Head(_) | At::Body(_) | At::Chunks(_) => {}
             }
             match this.poll_fill(cx) {
+                Poll::Ready(Ok(0)) if matches!(this.at, At::Head(_)) => {
+                    this.half_closed = true;
+                    this.deadline.as_mut().reset(Instant::now() + HALF_CLOSED_WAIT);
+                }
                 Poll::Ready(Ok(0)) => return Poll::Ready(Ok(())),
                 Poll::Ready(Ok(_)) => {}
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
@@ -360,6 +290,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Guard<S> {
         ready!(this.poll_interim(cx))?;
         this.unflushed = true;
         let written = Pin::new(&mut this.io).poll_write(cx, bytes);
+        this.written |= written.is_ready();
         this.stall.watch(cx, written)
     }
 
@@ -372,6 +303,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Guard<S> {
         ready!(this.poll_interim(cx))?;
         this.unflushed = true;
         let written = Pin::new(&mut this.io).poll_write_vectored(cx, slices);
+        this.written |= written.is_ready();
         this.stall.watch(cx, written)
     }
 
@@ -382,7 +314,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Guard<S> {
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         ready!(Pin::new(&mut this.io).poll_flush(cx))?;
-        this.unflushed = false;
+        if std::mem::take(&mut this.unflushed) && this.half_closed {
+            cx.waker().wake_by_ref();
+        }
         Poll::Ready(Ok(()))
     }
 

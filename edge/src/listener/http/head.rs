@@ -4,7 +4,7 @@
 use bytes::BytesMut;
 use http::Uri;
 
-use super::{authority::Authority, fault::Fault, path};
+use super::{authority::Authority, fault::Fault, path, protocols};
 
 /// Most bytes of a head, its last empty line included.
 pub(super) const HEAD_MAX: usize = 32 * 1024;
@@ -20,8 +20,15 @@ pub(super) enum Framing {
     Length(u64),
     /// Chunks.
     Chunked,
-    /// Nobody knows yet: a change of protocol was asked for, and what follows waits for the answer.
-    Upgrade,
+}
+
+/// What a head says of its message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Message {
+    /// How its body is framed.
+    pub(super) framing: Framing,
+    /// It asks for another protocol: whose the bytes behind it are is known with the answer.
+    pub(super) switches: bool,
 }
 
 /// Finds the end of a head as it arrives, judging line ends on the way.
@@ -63,12 +70,8 @@ impl Scan {
     }
 }
 
-struct RequestLine<'a> {
-    method: &'a [u8],
-    is_1_1: bool,
-}
-
-fn request_line(line: &[u8]) -> Result<RequestLine<'_>, Fault> {
+/// True if the line is of version 1.1.
+fn request_line(line: &[u8]) -> Result<bool, Fault> {
     let mut parts = line.split(|b| *b == b' ');
     let (Some(method), Some(target), Some(version), None) = (parts.next(), parts.next(), parts.next(), parts.next())
     else {
@@ -92,7 +95,7 @@ fn request_line(line: &[u8]) -> Result<RequestLine<'_>, Fault> {
     if method == b"CONNECT" {
         return Err(Fault::METHOD);
     }
-    Ok(RequestLine { method, is_1_1 })
+    Ok(is_1_1)
 }
 
 /// A character of a target as clients send it. A fragment never is.
@@ -131,9 +134,9 @@ struct Deciding<'a> {
 }
 
 /// Checks a whole head, its empty line included, and says how its body is framed.
-pub(super) fn check(head: &[u8]) -> Result<Framing, Fault> {
+pub(super) fn check(head: &[u8]) -> Result<Message, Fault> {
     let mut lines = head.split(|b| *b == b'\n').map(|line| line.strip_suffix(b"\r").unwrap_or(line));
-    let first = request_line(lines.next().unwrap_or_default())?;
+    let is_1_1 = request_line(lines.next().unwrap_or_default())?;
     let mut seen = Deciding::default();
     for line in lines.take_while(|line| !line.is_empty()) {
         let (name, value) = field(line)?;
@@ -144,17 +147,11 @@ pub(super) fn check(head: &[u8]) -> Result<Framing, Fault> {
         [host] => std::str::from_utf8(host).ok().and_then(Authority::parse).is_some(),
         _ => return Err(Fault::HOST),
     };
-    if !has_host && (first.is_1_1 || !seen.host.is_empty()) {
+    if !has_host && (is_1_1 || !seen.host.is_empty()) {
         return Err(Fault::HOST);
     }
-    let framing = framing(&seen, first.is_1_1)?;
-    let bare = matches!(framing, Framing::None | Framing::Length(0));
-    let websocket =
-        seen.connection_upgrade && matches!(seen.upgrade[..], [one] if one.eq_ignore_ascii_case(b"websocket"));
-    if websocket && bare && first.is_1_1 && first.method == b"GET" {
-        return Ok(Framing::Upgrade);
-    }
-    Ok(framing)
+    let switches = is_1_1 && seen.connection_upgrade && protocols::named(seen.upgrade.iter().copied()).next().is_some();
+    Ok(Message { framing: framing(&seen, is_1_1)?, switches })
 }
 
 /// One field line: name, colon, value without the blanks around it.

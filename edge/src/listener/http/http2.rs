@@ -44,7 +44,8 @@ const SEND_BUFFER: usize = 256 * 1024;
 pub(super) async fn serve(connection: Arc<Connection>, io: ClientIo, first: BytesMut) {
     let idle = connection.idle_wait();
     let (watched, mut handed_back) = Watched::new(io, first, connection.talk.clone(), PREFACE.len());
-    if let Err(error) = speak(&connection, watched.ended_after(idle * 2), idle).await {
+    let watched = watched.ended_after(idle * 2).patient(connection.client_timeout());
+    if let Err(error) = speak(&connection, watched, idle).await {
         debug!(%error, "an HTTP/2 connection broke");
         broken(&connection, &error, handed_back.try_recv().ok()).await;
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use http::{HeaderMap, Request, Response, StatusCode, Version};
 use tokio::sync::mpsc;
 
-use super::{answer, guard::Talk};
+use super::{answer, talk::Talk};
 
 /// Most interim answers that wait for the task of a stream.
 const WAITING_MAX: usize = 16;

@@ -2,8 +2,8 @@
 //!
 //! hyper parses and frames; what it would let pass and a server behind might read another way is refused before it sees
 //! it. Nothing is ever passed through: every message is written anew. Deciding is pure (`head`, `chunks`, `frames`,
-//! `meter`, `request`, `fields`, `path`, `answer`, `websocket`, `budget`, `failed`, `patience`); acting is `serve`, `http2`,
-//! `stream`, `forward`, `reply`, `guard`, `watched`, `drain`, `upstream`, `idle`, `upgrade`.
+//! `meter`, `request`, `fields`, `path`, `answer`, `protocols`, `websocket`, `budget`, `failed`, `patience`); acting is
+//! `serve`, `http2`, `stream`, `forward`, `reply`, `guard`, `watched`, `drain`, `upstream`, `idle`, `upgrade`.
 
 mod affinity;
 mod answer;
@@ -31,9 +31,11 @@ mod interim;
 mod meter;
 mod outgoing;
 mod owed;
+mod pace;
 mod path;
 mod patience;
 mod place;
+mod protocols;
 mod received;
 mod record;
 mod reply;
@@ -43,6 +45,7 @@ mod serve;
 mod stall;
 mod stream;
 mod switch;
+mod talk;
 mod tls;
 mod upgrade;
 mod upstream;
@@ -58,6 +61,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use http::Request;
+use hyper::body::Body;
 use net::Socket;
 use tokio_util::task::TaskTracker;
 
@@ -66,11 +71,12 @@ pub(super) use tls::Tls;
 
 use self::{
     budget::Budgets,
-    guard::Talk,
+    fault::Fault,
     idle::Idle,
     owed::Owed,
     request::{Asked, Reading},
     serve::ClientIo,
+    talk::Talk,
     tls::Shown,
 };
 use super::{Shared, table::ListenerState};
@@ -178,6 +184,20 @@ impl Connection {
             () = self.state.closed() => {}
             () = spare => {}
         }
+    }
+
+    /// A request that may be carried here, settled on the protocol it changes to if it asks for one.
+    fn admit<B: Body>(&self, asked: Asked, request: &Request<B>) -> Result<Asked, Fault> {
+        if self.serves(&asked) {
+            asked.choose(&self.state.listener().http.upgrade, request)
+        } else {
+            Err(Fault::MISDIRECTED)
+        }
+    }
+
+    /// How long a client may take nothing of what it is sent.
+    fn client_timeout(&self) -> Duration {
+        self.state.listener().http.client_timeout
     }
 
     /// How long it may be without a request on its way.

@@ -46,6 +46,8 @@ pub(super) struct Record {
     pub(super) down: u64,
     /// Why it failed.
     pub(super) reason: Option<&'static str>,
+    /// The client took or sent nothing for too long.
+    pub(super) client_timeout: bool,
     /// The answer's last byte was handed over.
     pub(super) finished: bool,
 }
@@ -76,6 +78,7 @@ impl Record {
             up: Arc::default(),
             down: 0,
             reason: None,
+            client_timeout: false,
             finished: false,
         }
     }
@@ -97,6 +100,7 @@ impl Drop for Record {
         let taken = self.started.elapsed();
         let ended = match (self.status, self.finished) {
             (_, true) => "finished",
+            (_, false) if self.client_timeout => "client_timeout",
             (None, false) => "client_gone",
             (Some(_), false) if self.reason.is_some() => "broken",
             (Some(_), false) => "client_gone",

@@ -14,15 +14,15 @@ use super::{
     early::Early,
     fault::Fault,
     fields, grpc,
-    guard::UnderWay,
     record::Record,
     request::Handshake,
     switch::Switch,
+    talk::UnderWay,
     upgrade::{self, Agreed},
     upstream::{Body, Key, Upstream},
     websocket::Opening,
 };
-use crate::listener::placing::Place;
+use crate::{listener::placing::Place, model::FieldEdits};
 
 /// An origin's answer, and what it came over.
 pub(super) struct Answered {
@@ -38,7 +38,7 @@ pub(super) struct Answered {
     pub(super) cookie: Option<HeaderValue>,
 }
 
-/// A WebSocket that was asked for.
+/// Another protocol that was asked for.
 pub(super) struct Opened {
     /// As the client spells it.
     pub(super) handshake: Handshake,
@@ -58,6 +58,8 @@ pub(super) struct Told {
     pub(super) under_way: UnderWay,
     /// When it is over, if it is a gRPC call.
     pub(super) until: Option<Instant>,
+    /// What its rule changes in the head of the answer.
+    pub(super) edits: Option<Arc<FieldEdits>>,
 }
 
 /// The origin's answer, written anew for the client.
@@ -65,7 +67,7 @@ pub(super) fn pass_on(
     connection: &Arc<Connection>,
     answered: Answered,
     opened: Option<Opened>,
-    Told { mut record, upload, under_way, until }: Told,
+    Told { mut record, upload, under_way, until, edits }: Told,
 ) -> Response<Body> {
     let Answered { mut response, upstream, key, place, cookie } = answered;
     let origin = opened.as_ref().map(|_| hyper::upgrade::on(&mut response));
@@ -80,6 +82,7 @@ pub(super) fn pass_on(
             return answer::fault(fault, false);
         }
     };
+    edits.iter().for_each(|edits| fields::edit(&mut parts.headers, edits));
     record.answered(parts.status);
     if let Some(cookie) = cookie {
         parts.headers.append(header::SET_COOKIE, cookie);
@@ -91,7 +94,7 @@ pub(super) fn pass_on(
     }
     let upstream = Some((upstream, key, connection.worker.idle.clone()));
     let debt = Some(connection.owed.begin());
-    let exchange = Exchange { upstream, record, debt, _held: Some(place.held), _under_way: Some(under_way) };
+    let exchange = Exchange { upstream, record, debt, _held: Some(place.held), under_way: Some(under_way) };
     let answering = Answering::new(body, upload, exchange);
     let Some(until) = until else { return Response::from_parts(parts, answering.boxed_unsync()) };
     let timed = Timed::new(answering, until, |answering| {
@@ -101,17 +104,13 @@ pub(super) fn pass_on(
     Response::from_parts(parts, timed.boxed_unsync())
 }
 
-/// Writes the head for the client; true if both speak WebSocket from here on.
+/// Writes the head for the client; true if both speak another protocol from here on.
 fn written_anew(parts: &mut Parts, opened: Option<&Opened>, is_http2: bool) -> Result<bool, Fault> {
-    answer::check(parts, opened.is_some() && !is_http2)?;
+    let asked_for = opened.filter(|_| !is_http2).and_then(|opened| opened.asked.get(header::UPGRADE));
+    answer::check(parts, asked_for)?;
     parts.headers = fields::response(&parts.headers);
     parts.extensions.clear();
     parts.version = Version::HTTP_11;
     let Some(Opened { handshake, asked, .. }) = opened else { return Ok(false) };
-    let agreed = Opening { handshake: *handshake, asked, to_http2: is_http2 }.judge(parts)?;
-    if !agreed && *handshake == Handshake::Upgrade {
-        // What the client sent behind its question was meant for another protocol.
-        parts.headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
-    }
-    Ok(agreed)
+    Opening { handshake: *handshake, asked, to_http2: is_http2 }.judge(parts)
 }

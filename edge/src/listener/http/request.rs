@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use h2::ext::Protocol;
 use http::{HeaderMap, Method, Request, Version, header, request::Parts};
+use hyper::body::Body;
 
 use super::{
     authority::Authority,
@@ -12,6 +13,7 @@ use super::{
     fields, grpc,
     head::{self, FIELDS_MAX},
     path::{self, Path},
+    protocols,
 };
 use crate::model::Paths;
 
@@ -26,8 +28,10 @@ pub(super) struct Asked {
     pub(super) query: Option<String>,
     /// It waits for `100 Continue` before its body.
     pub(super) expects_continue: bool,
-    /// It asks to speak WebSocket, in this way.
-    pub(super) websocket: Option<Handshake>,
+    /// The protocols it asks for by `Upgrade`.
+    pub(super) upgrade: Vec<String>,
+    /// It asks to speak another protocol from here on, in this way.
+    pub(super) switch: Option<Handshake>,
     /// It is a gRPC call.
     pub(super) grpc: bool,
     /// How long the call may take.
@@ -36,13 +40,15 @@ pub(super) struct Asked {
     pub(super) last_hop: bool,
 }
 
-/// How a client asks to speak WebSocket.
+/// How a client asks to speak another protocol.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Handshake {
-    /// `Upgrade` of HTTP/1.1 (RFC 6455).
+    /// WebSocket, by `Upgrade` of HTTP/1.1 (RFC 6455).
     Upgrade,
-    /// Extended CONNECT of HTTP/2 (RFC 8441).
+    /// WebSocket, by extended CONNECT of HTTP/2 (RFC 8441).
     Connect,
+    /// Any other, by `Upgrade` of HTTP/1.1.
+    Other,
 }
 
 /// How a listener reads requests.
@@ -53,6 +59,9 @@ pub(super) struct Reading {
     /// How paths go on.
     pub(super) paths: Paths,
 }
+
+/// As `Upgrade` and `:protocol` spell it.
+const WEBSOCKET: &str = "websocket";
 
 /// [`check`] of a whole request.
 pub(super) fn check_request<B>(request: &Request<B>, reading: Reading) -> Result<Asked, Fault> {
@@ -73,7 +82,7 @@ pub(super) fn check(parts: &Parts, reading: Reading) -> Result<Asked, Fault> {
     if is_h2 {
         check_h2_fields(&parts.headers)?;
     }
-    let websocket = handshake(parts)?;
+    let switch = extended_connect(parts)?;
     let host = host(parts, is_h2, reading.default_port)?;
     let asterisk = parts.uri.path() == "*";
     if asterisk && parts.method != Method::OPTIONS {
@@ -90,24 +99,50 @@ pub(super) fn check(parts: &Parts, reading: Reading) -> Result<Asked, Fault> {
         path,
         query,
         expects_continue: expects_continue(parts)?,
-        websocket,
+        upgrade: protocols::asked(&parts.headers, parts.version),
+        switch,
         grpc,
         timeout: if grpc { grpc::timeout(&parts.headers)? } else { None },
         last_hop: parts.method == Method::OPTIONS && fields::hops_left(&parts.headers) == Some(0),
     })
 }
 
-/// Whether WebSocket is asked for. Tunnels to anything else are not served.
-fn handshake(parts: &Parts) -> Result<Option<Handshake>, Fault> {
+/// Whether CONNECT asks for WebSocket. Tunnels to anything else are not served.
+fn extended_connect(parts: &Parts) -> Result<Option<Handshake>, Fault> {
     if parts.method == Method::TRACE {
         return Err(Fault::METHOD);
     }
     if parts.method != Method::CONNECT {
-        return Ok(asks_websocket(parts).then_some(Handshake::Upgrade));
+        return Ok(None);
     }
     let protocol = parts.extensions.get::<Protocol>().ok_or(Fault::METHOD)?;
     let known = protocol.as_str().eq_ignore_ascii_case("websocket");
     known.then_some(Some(Handshake::Connect)).ok_or(Fault::PROTOCOL)
+}
+
+impl Asked {
+    /// Settles on the first protocol asked for that is `carried`.
+    ///
+    /// # Errors
+    /// None of them is, or a WebSocket's opening is none.
+    pub(super) fn choose<B: Body>(mut self, carried: &[String], request: &Request<B>) -> Result<Self, Fault> {
+        let is_carried = |asked: &str| carried.iter().any(|protocol| protocol.eq_ignore_ascii_case(asked));
+        if self.switch == Some(Handshake::Connect) && !is_carried(WEBSOCKET) {
+            return Err(Fault::PROTOCOL);
+        }
+        if self.upgrade.is_empty() {
+            return Ok(self);
+        }
+        let chosen = self.upgrade.iter().position(|asked| is_carried(asked)).ok_or(Fault::PROTOCOL)?;
+        let chosen = self.upgrade.swap_remove(chosen);
+        let websocket = chosen.eq_ignore_ascii_case(WEBSOCKET);
+        self.upgrade = vec![chosen];
+        if websocket && !(request.method() == Method::GET && request.body().is_end_stream()) {
+            return Err(Fault::WEBSOCKET);
+        }
+        self.switch = Some(if websocket { Handshake::Upgrade } else { Handshake::Other });
+        Ok(self)
+    }
 }
 
 fn host(parts: &Parts, is_h2: bool, default_port: u16) -> Result<Option<Authority>, Fault> {
@@ -163,20 +198,6 @@ fn expects_continue(parts: &Parts) -> Result<bool, Fault> {
         }
         _ => Err(Fault::EXPECTATION),
     }
-}
-
-/// The same judgement as on the raw head, so that both hold back or neither.
-fn asks_websocket(parts: &Parts) -> bool {
-    let headers = &parts.headers;
-    let mut protocols = headers.get_all(header::UPGRADE).iter();
-    let one = matches!((protocols.next(), protocols.next()), (Some(p), None) if p.as_bytes().eq_ignore_ascii_case(b"websocket"));
-    let named = headers.get_all(header::CONNECTION).iter().any(|value| {
-        let mut names = value.as_bytes().split(|b| *b == b',');
-        names.any(|name| name.trim_ascii().eq_ignore_ascii_case(b"upgrade"))
-    });
-    let bare = !headers.contains_key(header::TRANSFER_ENCODING)
-        && headers.get(header::CONTENT_LENGTH).is_none_or(|l| head::length(l.as_bytes()) == Some(0));
-    one && named && bare && parts.method == Method::GET && parts.version == Version::HTTP_11
 }
 
 /// True if the method may be sent again although its first sending may have done its work.
@@ -272,13 +293,21 @@ mod tests {
     }
 
     #[test]
-    fn only_websocket_is_upgraded_to() {
-        let with = |version, protocol| {
-            asked(version, "GET", "/", &[("host", "a"), ("connection", "Upgrade"), ("upgrade", protocol)])
+    fn the_first_protocol_that_is_carried_is_upgraded_to() {
+        let carried = ["websocket".to_owned(), "tcp".to_owned()];
+        let with = |version, method: &str, protocol| {
+            let fields = [("host", "a"), ("connection", "Upgrade"), ("upgrade", protocol)];
+            let asked = asked(version, method, "/", &fields).expect("good");
+            let request = Request::builder().method(method).body(String::new()).expect("a request");
+            asked.choose(&carried, &request).map(|asked| (asked.switch, asked.upgrade))
         };
-        assert_eq!(with(V1, "WebSocket").expect("good").websocket, Some(Handshake::Upgrade));
-        assert_eq!(with(V1, "h2c").expect("good").websocket, None);
-        assert_eq!(with(Version::HTTP_10, "websocket").expect("good").websocket, None);
+        let chosen = |handshake, protocol: &str| Ok((Some(handshake), vec![protocol.to_owned()]));
+        assert_eq!(with(V1, "GET", "WebSocket"), chosen(Handshake::Upgrade, "WebSocket"));
+        assert_eq!(with(V1, "POST", "spdy/3.1, TCP"), chosen(Handshake::Other, "TCP"));
+        assert_eq!(with(V1, "GET", "h2c"), Ok((None, Vec::new())));
+        assert_eq!(with(Version::HTTP_10, "GET", "websocket"), Ok((None, Vec::new())));
+        assert_eq!(with(V1, "GET", "spdy/3.1"), Err(Fault::PROTOCOL));
+        assert_eq!(with(V1, "POST", "websocket"), Err(Fault::WEBSOCKET));
     }
 
     #[test]
@@ -286,7 +315,7 @@ mod tests {
         let with = |protocol: &'static str| {
             let request = Request::connect("https://a/chat").version(V2).extension(Protocol::from_static(protocol));
             check_request(&request.body(()).expect("parsed by hyper"), READING)
-                .map(|asked| (asked.websocket, asked.path.sent))
+                .map(|asked| (asked.switch, asked.path.sent))
         };
         assert_eq!(with("websocket"), Ok((Some(Handshake::Connect), "/chat".to_owned())));
         assert_eq!(with("WebSocket"), Ok((Some(Handshake::Connect), "/chat".to_owned())));

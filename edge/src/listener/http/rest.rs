@@ -21,7 +21,7 @@ use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
 use tokio::{runtime::Handle, time};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::fields;
+use super::{fields, protocols};
 
 /// How long, and for how many bytes, a client is heard out that was answered before it had said everything.
 pub(super) const HEAR_WAIT: Duration = Duration::from_secs(30);
@@ -40,6 +40,10 @@ pub(super) struct Rest {
     tasks: TaskTracker,
     /// The client would use the connection again.
     goes_on: bool,
+    /// The client knows chunks: for others an answer without a length ends with the connection.
+    knows_chunks: bool,
+    /// The client asks for another protocol.
+    switches: bool,
     /// The client waits to be asked for the body.
     expects: bool,
     declared: Option<u64>,
@@ -55,6 +59,8 @@ pub(super) fn of_http1(request: Request<Incoming>, tasks: &TaskTracker) -> (Requ
     let rest = Arc::new(Rest {
         tasks: tasks.clone(),
         goes_on: goes_on(headers, version),
+        knows_chunks: version != Version::HTTP_10,
+        switches: !protocols::asked(headers, version).is_empty(),
         expects: headers.contains_key(header::EXPECT) && version != Version::HTTP_10,
         declared: request.body().size_hint().exact(),
         taken: AtomicU64::new(0),
@@ -72,15 +78,21 @@ fn goes_on(headers: &HeaderMap, version: Version) -> bool {
 
 impl Rest {
     /// Says in the answer's head if nothing can follow on this connection, and then hears nothing out.
-    pub(super) fn settle<B>(&self, response: &mut Response<B>) {
+    pub(super) fn settle<B: HttpBody>(&self, response: &mut Response<B>) {
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
             return;
         }
-        if self.is_too_much() {
+        // What follows the wish for another protocol was meant for that.
+        let has_end = self.knows_chunks || response.body().size_hint().exact().is_some();
+        if self.switches || !has_end || self.is_too_much() {
             response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
         if fields::has_token(response.headers(), &header::CONNECTION, "close") {
             self.closing.cancel();
+            if !self.knows_chunks {
+                // To an answer of version 1.1 hyper would add that the connection stays.
+                *response.version_mut() = Version::HTTP_10;
+            }
         }
     }
 

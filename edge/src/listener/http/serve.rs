@@ -26,7 +26,7 @@ use tracing::debug;
 
 use super::{
     Connection, forward,
-    guard::Guard,
+    guard::{Guard, HEAD_WAIT},
     head::{FIELDS_MAX, HEAD_MAX},
     http2,
     interim::Interim,
@@ -36,8 +36,6 @@ use super::{
 
 /// What an HTTP/2 client says first.
 pub(super) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-/// How long a client may take to show which protocol it speaks.
-const FIRST_WAIT: Duration = Duration::from_secs(10);
 /// How long, and for how many bytes, a client is heard out that was answered before it had said everything: a connection
 /// closed over unread bytes would take the answer with it, and a stream that is let go of would be reset.
 pub(super) const LINGER_WAIT: Duration = Duration::from_secs(2);
@@ -71,7 +69,7 @@ pub(super) async fn serve(connection: Arc<Connection>, mut io: ClientIo, is_h2: 
         Some(is_h2) => Some((BytesMut::new(), is_h2)),
         // It has asked for nothing yet: nobody waits for it.
         None => tokio::select! {
-            first = first_bytes(&mut io) => first,
+            first = first_bytes(&connection, &mut io) => first,
             () = cut.cancelled() => None,
             () = connection.dismissed() => None,
         },
@@ -85,9 +83,13 @@ pub(super) async fn serve(connection: Arc<Connection>, mut io: ClientIo, is_h2: 
     }
 }
 
-/// Reads until it is certain whether the client begins with the preface of HTTP/2.
-async fn first_bytes(io: &mut ClientIo) -> Option<(BytesMut, bool)> {
+/// Reads until it is certain whether the client begins with the preface of HTTP/2. A connection may be as silent as between
+/// two requests; who has begun is to go on.
+async fn first_bytes(connection: &Connection, io: &mut ClientIo) -> Option<(BytesMut, bool)> {
     let mut first = BytesMut::new();
+    if time::timeout(connection.idle_wait(), io.read_buf(&mut first)).await.ok()?.ok()? == 0 {
+        return None;
+    }
     let reading = async {
         loop {
             let shown = first.len().min(PREFACE.len());
@@ -103,12 +105,13 @@ async fn first_bytes(io: &mut ClientIo) -> Option<(BytesMut, bool)> {
             }
         }
     };
-    let is_h2 = time::timeout(FIRST_WAIT, reading).await.ok()??;
+    let is_h2 = time::timeout(HEAD_WAIT, reading).await.ok()??;
     Some((first, is_h2))
 }
 
 async fn serve_http1(connection: Arc<Connection>, io: ClientIo, first: BytesMut) {
-    let guard = Guard::http1(io, first, connection.talk.clone()).idle_after(connection.idle_wait());
+    let guard = Guard::http1(io, first, connection.talk.clone());
+    let guard = guard.idle_after(connection.idle_wait()).patient(connection.client_timeout());
     let position = AtomicU64::new(0);
     let this = connection.clone();
     let service = service_fn(move |request: Request<Incoming>| {

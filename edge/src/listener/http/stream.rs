@@ -45,7 +45,8 @@ enum Unsaid {
 pub(super) async fn serve(connection: Arc<Connection>, request: Request<RecvStream>, respond: SendResponse<Bytes>) {
     let mut unsaid = None;
     // Given up, it takes the stream with it, which resets it.
-    drain::watch(async { unsaid = answer(connection, request, respond).await.ok() }).await;
+    let patience = connection.client_timeout();
+    drain::watch(async { unsaid = answer(connection, request, respond).await.ok() }, patience).await;
     match unsaid {
         Some(Unsaid::Body(rest)) => hear_out(async { rest.await.ok() }).await,
         Some(Unsaid::Stream(stream, _)) => hear_out(async { Some(Rest::new(stream, None)) }).await,

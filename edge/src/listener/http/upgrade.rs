@@ -23,10 +23,11 @@ use tokio::{
 
 use super::{
     Connection,
-    guard::{Guard, UnderWay},
+    guard::Guard,
     record::Record,
     serve::ClientIo,
     switch::{Duplex, Switch, Switched},
+    talk::UnderWay,
     upstream::Upstream,
 };
 use crate::{model::Held, offramp::Wire};

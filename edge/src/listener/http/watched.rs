@@ -24,9 +24,10 @@ use tokio::{
 
 use super::{
     frames,
-    guard::{HEAD_WAIT, IDLE_WAIT, Talk},
+    guard::{HEAD_WAIT, IDLE_WAIT},
     meter::{Abuse, Meter},
-    stall::Stall,
+    stall::{STALL_WAIT, Stall},
+    talk::Talk,
 };
 
 /// Why a connection was ended here.
@@ -90,13 +91,13 @@ impl<S> Watched<S> {
         let watched = Self {
             io: Some(io),
             first,
+            stall: Stall::new(STALL_WAIT, talk.clone()),
             talk,
             meter: Meter::new(preface),
             back: Some(back),
             deadline,
             awaited: Awaited::Head(0),
             quiet: IDLE_WAIT,
-            stall: Stall::default(),
             moved: Arc::default(),
         };
         (watched, ended)
@@ -105,6 +106,11 @@ impl<S> Watched<S> {
     /// Ended after this long without progress; who serves it may ask for its end before, and wait for what is under way.
     pub(super) fn ended_after(self, quiet: Duration) -> Self {
         Self { quiet, ..self }
+    }
+
+    /// Given up after this long in which the client takes nothing at all.
+    pub(super) fn patient(self, wait: Duration) -> Self {
+        Self { stall: Stall::new(wait, self.talk.clone()), ..self }
     }
 
     /// Grows whenever bytes come or are taken.

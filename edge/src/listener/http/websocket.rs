@@ -78,10 +78,11 @@ impl Opening<'_> {
                 parts.status = StatusCode::OK;
                 parts.headers.remove(header::SEC_WEBSOCKET_ACCEPT);
             }
-            Handshake::Upgrade => {
+            Handshake::Upgrade | Handshake::Other => {
+                let protocol = self.asked.get(header::UPGRADE).cloned();
                 parts.status = StatusCode::SWITCHING_PROTOCOLS;
                 parts.headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
-                parts.headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+                parts.headers.insert(header::UPGRADE, protocol.unwrap_or(HeaderValue::from_static("websocket")));
                 if let (true, Some(accepted)) = (self.to_http2, accepted) {
                     parts.headers.insert(header::SEC_WEBSOCKET_ACCEPT, accepted);
                 }

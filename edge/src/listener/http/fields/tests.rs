@@ -16,7 +16,8 @@ fn asked() -> Asked {
         path: Path { sent: "/".to_owned(), ruled: vec!["/".to_owned()] },
         query: None,
         expects_continue: false,
-        websocket: None,
+        upgrade: Vec::new(),
+        switch: None,
         grpc: false,
         timeout: None,
         last_hop: false,
@@ -29,7 +30,13 @@ fn networks(list: &[&str]) -> Vec<IpNetwork> {
 
 fn sent(fields: &[(&str, &str)], trusted: &[&str]) -> HeaderMap {
     let trusted = networks(trusted);
-    let peer = Peer { address: "192.0.2.1".parse().expect("an address"), tls: false, trusted: &trusted, via: true };
+    let peer = Peer {
+        address: "192.0.2.1".parse().expect("an address"),
+        tls: false,
+        trusted: &trusted,
+        via: true,
+        underscores: Underscores::Keep,
+    };
     request(&map(fields), Version::HTTP_11, &asked(), &peer)
 }
 
@@ -107,7 +114,13 @@ fn forwarded_fields_of_trusted_proxies_are_continued() {
 fn the_client_is_the_last_that_is_no_trusted_proxy() {
     let trusted = networks(&["192.0.2.0/24", "10.0.0.0/8"]);
     let client = |peer: &str, list: &str| {
-        let peer = Peer { address: peer.parse().expect("an address"), tls: false, trusted: &trusted, via: true };
+        let peer = Peer {
+            address: peer.parse().expect("an address"),
+            tls: false,
+            trusted: &trusted,
+            via: true,
+            underscores: Underscores::Keep,
+        };
         peer.client(&map(&[("x-forwarded-for", list)])).to_string()
     };
     assert_eq!(client("192.0.2.1", "6.6.6.6, 1.1.1.1, 10.0.0.1"), "1.1.1.1");
@@ -165,7 +178,44 @@ fn trailers_neither_frame_nor_route_nor_authenticate() {
         ("x-forwarded-anything", "1.1.1.1"),
         ("keep-alive", "5"),
         ("x_sum", "1"),
+        ("content_length", "5"),
+        ("x_forwarded_for", "1.1.1.1"),
         ("cache-control", "public"),
     ]));
-    assert_eq!(out.keys().map(HeaderName::as_str).collect::<Vec<_>>(), ["x-sum"]);
+    assert_eq!(out.keys().map(HeaderName::as_str).collect::<Vec<_>>(), ["x-sum", "x_sum"]);
+}
+
+#[test]
+fn names_with_an_underscore_are_carried_unless_they_pass_for_the_edges_own() {
+    let fields = [
+        ("x_request_id", "1"),
+        ("x_forwarded_for", "6.6.6.6"),
+        ("X_Real-IP", "6.6.6.6"),
+        ("content_length", "5"),
+        ("transfer_encoding", "chunked"),
+        ("max_forwards", "0"),
+    ];
+    let sent = |underscores| {
+        let trusted = networks(&["192.0.2.0/24"]);
+        let address = "192.0.2.1".parse().expect("an address");
+        let peer = Peer { address, tls: false, trusted: &trusted, via: true, underscores };
+        let sent = request(&map(&fields), Version::HTTP_11, &asked(), &peer);
+        sent.keys().map(ToString::to_string).filter(|name| name.contains('_')).collect::<Vec<_>>()
+    };
+    assert_eq!(sent(Underscores::Keep), ["x_request_id"]);
+    assert_eq!(sent(Underscores::Drop), Vec::<String>::new());
+}
+
+#[test]
+fn what_a_rule_sets_or_removes_nobody_spells_past_it() {
+    let edits = FieldEdits {
+        remove: vec![HeaderName::from_static("x-debug")],
+        set: vec![(HeaderName::from_static("x-user-id"), HeaderValue::from_static("nobody"))],
+    };
+    let mut head =
+        map(&[("x-debug", "1"), ("x_debug", "1"), ("x_user-id", "root"), ("x-user-id", "root"), ("x_y", "1")]);
+    edit_request(&mut head, &edits);
+    let mut all: Vec<_> = head.iter().map(|(n, v)| (n.as_str(), v.to_str().expect("text"))).collect();
+    all.sort_unstable();
+    assert_eq!(all, [("x-user-id", "nobody"), ("x_y", "1")]);
 }

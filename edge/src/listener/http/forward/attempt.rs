@@ -71,7 +71,7 @@ impl Forward<'_> {
     /// Whose connections may be used there.
     fn key(&self, place: &Place) -> Option<Key> {
         let speech = self.connection.shared.offramp.speech(&place.pool.upstream)?;
-        let speech = if self.asked.websocket.is_some() { Speech::in_http1(speech) } else { speech };
+        let speech = if self.asked.switch.is_some() { Speech::in_http1(speech) } else { speech };
         Some(Key { origin: place.path.origin, address: place.origin.address.clone(), via: place.path.via, speech })
     }
 
@@ -118,7 +118,7 @@ impl Forward<'_> {
 
     /// A connection that is there, or a new one.
     async fn connect(&self, at: At<'_>, key: &Key, wish: Wish) -> Result<Upstream, Failed> {
-        if self.asked.websocket.is_some() {
+        if self.asked.switch.is_some() {
             // It has a connection for itself: it ends with it, and holds up nobody who shares it.
             return self.open(at, key).await;
         }
@@ -177,7 +177,9 @@ impl Forward<'_> {
         loop {
             let before = moved();
             time::sleep_until(since + place.pool.response_timeout).await;
-            if moved() == before {
+            // While the client is waited for, the origin has nothing to answer.
+            let awaits_client = self.upload.awaited.load(std::sync::atomic::Ordering::Relaxed);
+            if moved() == before && !awaits_client {
                 return;
             }
             since = time::Instant::now();

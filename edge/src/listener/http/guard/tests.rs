@@ -3,7 +3,7 @@ use tokio::{
     time,
 };
 
-use super::{super::stall::STALL_WAIT, *};
+use super::*;
 
 const HEAD: &[u8] = b"GET / HTTP/1.1\r\nhost: a\r\n\r\n";
 
@@ -70,6 +70,61 @@ async fn an_idle_connection_ends_unless_a_request_is_under_way() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_connection_that_says_nothing_is_as_idle_as_one_between_requests() {
+    let (_client, mut guard, _talk) = guarded();
+    let started = Instant::now();
+    assert_eq!(read(&mut guard).await, b"");
+    assert_eq!(started.elapsed().as_secs(), IDLE_WAIT.as_secs());
+    let (_client, guard, _talk) = guarded();
+    let (mut guard, started) = (guard.idle_after(IDLE_WAIT * 3), Instant::now());
+    assert_eq!(read(&mut guard).await, b"");
+    assert_eq!(started.elapsed().as_secs(), IDLE_WAIT.as_secs() * 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_empty_line_before_any_head_is_forgiven() {
+    let (mut client, mut guard, talk) = guarded();
+    client.write_all(&[HEAD, b"\r\n", HEAD].concat()).await.expect("room");
+    assert_eq!(read(&mut guard).await, HEAD);
+    assert_eq!(read(&mut guard).await, HEAD);
+    client.write_all(&[b"\r\n\r\n", HEAD].concat()).await.expect("room");
+    assert_eq!(read(&mut guard).await, STAND_IN);
+    assert_eq!(talk.refused(2), Some(Fault::REQUEST_LINE), "and not a second one");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_has_said_its_end_is_answered() {
+    let (mut client, mut guard, talk) = guarded();
+    client.write_all(HEAD).await.expect("room");
+    client.shutdown().await.expect("open");
+    assert_eq!(read(&mut guard).await, HEAD);
+    assert!(is_held(&mut guard).await, "its request is not begun with yet");
+    let under_way = talk.under_way();
+    for _ in 0..5 {
+        guard.write_all(b"some").await.expect("room");
+        guard.flush().await.expect("open");
+        assert!(time::timeout(HALF_CLOSED_WAIT - Duration::from_secs(1), read(&mut guard)).await.is_err(), "it moves");
+    }
+    let over = async {
+        time::sleep(Duration::from_millis(100)).await;
+        drop(under_way);
+    };
+    let (end, ()) = tokio::join!(read(&mut guard), over);
+    assert_eq!(end, b"", "all has been said");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_is_gone_is_not_waited_for() {
+    let (mut client, mut guard, talk) = guarded();
+    client.write_all(HEAD).await.expect("room");
+    drop(client);
+    assert_eq!(read(&mut guard).await, HEAD);
+    let (_under_way, started) = (talk.under_way(), Instant::now());
+    assert_eq!(read(&mut guard).await, b"");
+    assert_eq!(started.elapsed().as_secs(), HALF_CLOSED_WAIT.as_secs());
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_refused_head_is_replaced_and_nothing_behind_it_passes() {
     let (mut client, mut guard, talk) = guarded();
     client.write_all(&[HEAD, b"GET / HTTP/1.1\r\nhost : a\r\n\r\n", HEAD].concat()).await.expect("room");
@@ -104,12 +159,30 @@ async fn what_follows_an_upgrade_is_held_until_it_is_released() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_body_goes_before_what_is_held() {
+    let (mut client, mut guard, _talk) = guarded();
+    let head = b"POST / HTTP/1.1\r\nhost: a\r\nconnection: upgrade\r\nupgrade: tcp\r\ncontent-length: 2\r\n\r\n";
+    client.write_all(&[&head[..], b"hiframes"].concat()).await.expect("room");
+    assert_eq!(read(&mut guard).await, head);
+    assert_eq!(read(&mut guard).await, b"hi");
+    assert!(is_held(&mut guard).await);
+    guard.release();
+    assert_eq!(read(&mut guard).await, b"frames");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_client_that_takes_nothing_is_given_up() {
     let (_client, server) = duplex(16);
     let mut guard = Guard::http1(server, BytesMut::new(), Arc::default());
     let started = Instant::now();
     assert!(guard.write_all(&[0; 1000]).await.is_err());
     assert_eq!(started.elapsed().as_secs(), STALL_WAIT.as_secs());
+    let (_client, server) = duplex(16);
+    let mut guard = Guard::http1(server, BytesMut::new(), Arc::default()).patient(STALL_WAIT * 5);
+    let started = Instant::now();
+    assert!(guard.write_all(&[0; 1000]).await.is_err());
+    assert_eq!(started.elapsed().as_secs(), STALL_WAIT.as_secs() * 5);
+    assert!(guard.talk.is_given_up());
 }
 
 #[tokio::test(start_paused = true)]

@@ -4,6 +4,10 @@ use super::*;
 
 /// Lines are written with `|` for CRLF; the empty line at the end is added.
 fn judged(head: &str) -> Result<Framing, Fault> {
+    message(head).map(|message| message.framing)
+}
+
+fn message(head: &str) -> Result<Message, Fault> {
     let head = head.replace('|', "\r\n") + "\r\n\r\n";
     let end = Scan::default().feed(head.as_bytes())?;
     assert_eq!(end, Some(head.len()), "{head:?}");
@@ -171,15 +175,19 @@ fn http_1_1_has_exactly_one_valid_host() {
 }
 
 #[test]
-fn what_follows_an_upgrade_waits_for_the_answer() {
-    check_all(&[
-        ("GET / HTTP/1.1|Host: a|Connection: x, Upgrade|Upgrade: websocket", Ok(Framing::Upgrade)),
-        ("GET / HTTP/1.1|Host: a|Upgrade: websocket", Ok(Framing::None)),
-        ("GET / HTTP/1.1|Host: a|Connection: upgrade|Upgrade: h2c", Ok(Framing::None)),
-        ("GET / HTTP/1.0|Host: a|Connection: upgrade|Upgrade: websocket", Ok(Framing::None)),
-        ("POST / HTTP/1.1|Host: a|Connection: upgrade|Upgrade: websocket", Ok(Framing::None)),
-        ("GET / HTTP/1.1|Host: a|Connection: upgrade|Upgrade: websocket|Content-Length: 2", Ok(Framing::Length(2))),
-    ]);
+fn what_follows_the_wish_for_another_protocol_waits_for_the_answer() {
+    let upgrade = "Host: a|Connection: x, Upgrade|Upgrade";
+    for (head, framing, switches) in [
+        (format!("GET / HTTP/1.1|{upgrade}: websocket"), Framing::None, true),
+        (format!("GET / HTTP/1.1|{upgrade}: h2c, tcp"), Framing::None, true),
+        (format!("POST / HTTP/1.1|{upgrade}: tcp|Content-Length: 2"), Framing::Length(2), true),
+        (format!("POST / HTTP/1.1|{upgrade}: tcp|Transfer-Encoding: chunked"), Framing::Chunked, true),
+        (format!("GET / HTTP/1.1|{upgrade}: h2c"), Framing::None, false),
+        (format!("GET / HTTP/1.0|{upgrade}: websocket"), Framing::None, false),
+        ("GET / HTTP/1.1|Host: a|Upgrade: websocket".to_owned(), Framing::None, false),
+    ] {
+        assert_eq!(message(&head), Ok(Message { framing, switches }), "{head:?}");
+    }
 }
 
 #[test]
@@ -230,10 +238,10 @@ proptest! {
             prop_assert!(Uri::try_from(target).is_ok(), "the library refuses {target}");
             let lengths = request.headers.iter().filter(|f| f.name.eq_ignore_ascii_case("content-length")).count();
             let encodings = request.headers.iter().filter(|f| f.name.eq_ignore_ascii_case("transfer-encoding")).count();
-            let expected = match framing {
+            let expected = match framing.framing {
                 Framing::Length(_) => (1, 0),
                 Framing::Chunked => (0, 1),
-                Framing::None | Framing::Upgrade => (0, 0),
+                Framing::None => (0, 0),
             };
             prop_assert_eq!((lengths, encodings), expected);
         }

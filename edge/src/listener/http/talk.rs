@@ -1,0 +1,186 @@
+//! What stands between a client's bytes and hyper, and what serves its requests, tell each other.
+
+use std::{
+    io,
+    sync::{Arc, Mutex, PoisonError},
+    task::{Context, Poll, Waker, ready},
+    time::Duration,
+};
+
+use bytes::{Buf, BytesMut};
+use tokio::time::{Instant, sleep_until};
+
+use super::fault::Fault;
+
+/// What the guard and the service of one connection tell each other.
+#[derive(Debug, Default)]
+pub(super) struct Talk(Mutex<Told>);
+
+#[derive(Debug)]
+struct Told {
+    /// When the last request was over, or the connection began.
+    idle_since: Instant,
+    /// Heads that have passed to the service, and requests that it has begun with.
+    heads: u64,
+    begun: u64,
+    refused: Option<(u64, Fault)>,
+    broken_body: Option<Fault>,
+    under_way: usize,
+    interim: BytesMut,
+    reader: Option<Waker>,
+    /// The client took nothing for too long.
+    given_up: bool,
+}
+
+impl Default for Told {
+    fn default() -> Self {
+        Self {
+            idle_since: Instant::now(),
+            heads: 0,
+            begun: 0,
+            refused: None,
+            broken_body: None,
+            under_way: 0,
+            interim: BytesMut::new(),
+            reader: None,
+            given_up: false,
+        }
+    }
+}
+
+impl Talk {
+    fn told(&self) -> std::sync::MutexGuard<'_, Told> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What is wrong with the request at this position, if it was refused.
+    pub(super) fn refused(&self, position: u64) -> Option<Fault> {
+        self.told().refused.filter(|(at, _)| *at == position).map(|(_, fault)| fault)
+    }
+
+    /// What was wrong with the framing of a body.
+    pub(super) fn broken_body(&self) -> Option<Fault> {
+        self.told().broken_body
+    }
+
+    /// A head was refused: the request at its position is answered with the fault.
+    pub(super) fn refuse(&self, fault: Fault) {
+        let mut told = self.told();
+        told.refused = Some((told.heads, fault));
+    }
+
+    /// A head has passed.
+    pub(super) fn pass_head(&self) {
+        self.told().heads += 1;
+    }
+
+    /// The framing of a body is wrong.
+    pub(super) fn break_body(&self, fault: Fault) {
+        self.told().broken_body = Some(fault);
+    }
+
+    /// Who reads is woken when there is something to be written, or nothing to be waited for.
+    pub(super) fn listen(&self, cx: &Context<'_>) {
+        self.told().reader = Some(cx.waker().clone());
+    }
+
+    /// Writes the interim answers that wait.
+    pub(super) fn poll_interim(&self, mut write: impl FnMut(&[u8]) -> Poll<io::Result<usize>>) -> Poll<io::Result<()>> {
+        let mut told = self.told();
+        while !told.interim.is_empty() {
+            let written = ready!(write(&told.interim))?;
+            told.interim.advance(written);
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// The client takes nothing, and its connection is given up.
+    pub(super) fn give_up(&self) {
+        self.told().given_up = true;
+    }
+
+    /// True if that is why the connection ends.
+    pub(super) fn is_given_up(&self) -> bool {
+        self.told().given_up
+    }
+
+    /// Queues an interim answer.
+    pub(super) fn interim(&self, head: &[u8]) {
+        let mut told = self.told();
+        told.interim.extend_from_slice(head);
+        if let Some(reader) = told.reader.take() {
+            reader.wake();
+        }
+    }
+
+    /// True while a request is under way.
+    pub(super) fn is_busy(&self) -> bool {
+        self.told().under_way > 0
+    }
+
+    /// True while a request of HTTP/1 is under way, from the moment its head has passed.
+    pub(super) fn awaits_answer(&self) -> bool {
+        let told = self.told();
+        told.heads > told.begun || told.under_way > 0
+    }
+
+    /// True if no request has been under way for so long.
+    pub(super) fn is_idle_for(&self, long: Duration) -> bool {
+        self.idle_until(long) <= Instant::now() && !self.is_busy()
+    }
+
+    /// True while nothing was ever asked.
+    pub(super) fn is_fresh(&self) -> bool {
+        let told = self.told();
+        told.heads == 0 && told.refused.is_none()
+    }
+
+    /// When the connection will have been idle for so long, if nothing comes before.
+    pub(super) fn idle_until(&self, limit: Duration) -> Instant {
+        let told = self.told();
+        let since = if told.under_way > 0 { Instant::now() } else { told.idle_since };
+        since + limit
+    }
+
+    /// Completes once no request has been under way for so long.
+    pub(super) async fn idle(&self, limit: Duration) {
+        loop {
+            let until = self.idle_until(limit);
+            if until <= Instant::now() {
+                return;
+            }
+            sleep_until(until).await;
+        }
+    }
+
+    /// Counts a request as under way until dropped.
+    pub(super) fn under_way(self: &Arc<Self>) -> UnderWay {
+        let mut told = self.told();
+        told.under_way += 1;
+        told.begun += 1;
+        drop(told);
+        UnderWay(self.clone())
+    }
+}
+
+/// A request under way; without one the connection is idle.
+#[derive(Debug)]
+pub(super) struct UnderWay(Arc<Talk>);
+
+impl UnderWay {
+    /// True if its client took nothing for so long that it was given up.
+    pub(super) fn is_given_up(&self) -> bool {
+        self.0.is_given_up()
+    }
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        let mut told = self.0.told();
+        told.under_way -= 1;
+        told.idle_since = Instant::now();
+        if let (0, Some(reader)) = (told.under_way, told.reader.take()) {
+            reader.wake();
+        }
+    }
+}
