@@ -122,6 +122,7 @@ impl Balancer {
         let source = Source { balancer: lb_view.key, address: ask.flow.source_ip() };
         let bound = self.bindings.find(&source, ask.now);
         let kept = bound.as_ref().and_then(|bound| placed_as_bound(ask, lb, bound, dice));
+        let kept = kept.filter(|kept| !stands_in(ask, lb, kept.pool));
         let placed = kept.map_or_else(|| self.place_anew(ask, lb, dice), Ok)?;
         if bound.is_some_and(|bound| Arc::ptr_eq(&bound.origin, &placed.origin.origin)) {
             self.bindings.renew(&source, life);
@@ -152,6 +153,7 @@ impl Balancer {
     pub fn place_on<'v>(&self, ask: &Ask<'v, '_>, origin: OriginKey, dice: &mut impl Rng) -> Option<Placed<'v>> {
         let lb = ask.view.catalog.load_balancers.get(ask.load_balancer)?;
         let pools = lb.pools.iter().chain(&lb.fallback_pool).map(|index| &*ask.view.pools[*index]);
+        let pools = pools.filter(|pool| !stands_in(ask, lb, pool));
         let eligible = Eligible { tried: ask.tried, tolerance: Tolerance::Usual };
         let mut found = pools.flat_map(|pool| pool.origins().map(move |o| (pool, o))).filter(|(_, o)| o.key == origin);
         found.find_map(|(pool, origin)| {
@@ -184,8 +186,7 @@ impl Balancer {
         let view = ask.view;
         let eligible = Eligible { tried: ask.tried, tolerance: Tolerance::Usual };
         let usable = lb.pools.iter().map(|index| &*view.pools[*index]).filter_map(|pool| {
-            let level = if pool.health == PoolHealth::Critical { None } else { eligible.pool_level(pool) };
-            Some(Choice { pool, level: level?, eligible, by: PlacedBy::Steering })
+            Some(Choice { pool, level: usable_level(pool, eligible)?, eligible, by: PlacedBy::Steering })
         });
         let is_sure = |choice: &Choice<'_, '_>| Eligible::is_sure(choice.pool, choice.level);
         let some_are = usable.clone().any(|choice| is_sure(&choice));
@@ -239,7 +240,7 @@ struct Choice<'v, 'a> {
     by: PlacedBy,
 }
 
-/// The place on the origin that the source is bound to, while that can take it: its weight and its pool's health do not
+/// The place on the origin that the source is bound to, while that can take it: its weight and its own pool's health do not
 /// matter to those who are there already.
 fn placed_as_bound<'v>(ask: &Ask<'v, '_>, lb: &LoadBalancer, bound: &Bound, dice: &mut impl Rng) -> Option<Placed<'v>> {
     let mut pools = lb.pools.iter().chain(&lb.fallback_pool).map(|index| &*ask.view.pools[*index]);
@@ -249,6 +250,27 @@ fn placed_as_bound<'v>(ask: &Ask<'v, '_>, lb: &LoadBalancer, bound: &Bound, dice
     let eligible = Eligible { tried: ask.tried, tolerance: Tolerance::Usual };
     let path = choose_path(origin, eligible.level(origin)?, eligible, dice)?;
     Some(Placed { balancer: BalancerKey::of(&lb.name), pool, origin, path, by: PlacedBy::Affinity })
+}
+
+/// The level at which a pool takes new flows, if it does.
+fn usable_level(pool: &PoolView, eligible: Eligible<'_>) -> Option<Health> {
+    if pool.health == PoolHealth::Critical { None } else { eligible.pool_level(pool) }
+}
+
+/// True if the pool only stands in for others, and one of them surely takes flows again: who is bound there goes back.
+/// The fallback pool stands in for all; where pools are taken in order, each stands in for those before it.
+fn stands_in(ask: &Ask<'_, '_>, lb: &LoadBalancer, pool: &PoolView) -> bool {
+    let is_it = |index: &usize| std::ptr::eq(&raw const *ask.view.pools[*index], pool);
+    let before = match (lb.pools.iter().position(is_it), lb.steering) {
+        (Some(rank), PoolSteering::Off) => rank,
+        (Some(_), PoolSteering::Random | PoolSteering::LeastConnections) => 0,
+        (None, _) => lb.pools.len(),
+    };
+    let eligible = Eligible { tried: ask.tried, tolerance: Tolerance::Usual };
+    lb.pools[..before]
+        .iter()
+        .map(|index| &*ask.view.pools[*index])
+        .any(|pool| usable_level(pool, eligible).is_some_and(|level| Eligible::is_sure(pool, level)))
 }
 
 fn bound_to(placed: &Placed<'_>) -> Bound {

@@ -1,4 +1,8 @@
 //! Smooth weighted round robin: whose turn it is, for each pool.
+//!
+//! While the same origins take part with the same weights none is ever ahead or behind by more than all of them gain in a
+//! turn. What is left from other weights, or from origins that are away, is cut down to that: it would be made up for by
+//! hundreds of turns in a row.
 
 use std::{
     collections::HashMap,
@@ -30,16 +34,15 @@ impl Rotations {
         &self,
         view: &HealthView,
         pool: &PoolView,
-        candidates: impl Iterator<Item = (usize, &'v OriginView)>,
+        candidates: impl Iterator<Item = (usize, &'v OriginView)> + Clone,
     ) -> Option<&'v OriginView> {
         let mut rotations = self.0.lock().expect("nothing panics while it holds the turns");
         let rotation = current(&mut rotations, view, pool);
-        let mut gained = 0.0;
+        let gained: f64 = candidates.clone().map(|(_, origin)| origin.origin.weight).sum();
         let mut first: Option<(usize, f64, &OriginView)> = None;
         for (index, origin) in candidates {
             let has = &mut rotation.current[index];
-            *has += origin.origin.weight;
-            gained += origin.origin.weight;
+            *has = has.clamp(-gained, gained) + origin.origin.weight;
             if first.is_none_or(|(_, most, _)| *has > most) {
                 first = Some((index, *has, origin));
             }

@@ -26,12 +26,17 @@ pub(super) fn random<'v>(origins: impl Iterator<Item = &'v OriginView>, dice: &m
     chosen
 }
 
-/// The origin with the fewest open flows for its weight, counting this one.
+/// The origin with the fewest open flows for its weight. Those that differ by less than one flow are equals, and the dice
+/// decide among them by weight: so weights count among few flows too, where most origins have none.
 pub(super) fn least_connections<'v>(
-    origins: impl Iterator<Item = &'v OriginView>,
+    origins: impl Iterator<Item = &'v OriginView> + Clone,
     dice: &mut impl Rng,
 ) -> Option<&'v OriginView> {
-    least(origins.map(|origin| ((origin.flows() + 1) as f64 / origin.origin.weight, origin)), dice)
+    let load = |origin: &OriginView, more: usize| (origin.flows() + more) as f64 / origin.origin.weight;
+    let least = origins.clone().map(|origin| load(origin, 1)).fold(f64::INFINITY, f64::min);
+    let has_least = |origin: &&OriginView| load(origin, 0) < least;
+    // Flows that came meanwhile can leave nobody below what was the least.
+    random(origins.clone().filter(has_least), dice).or_else(|| random(origins, dice))
 }
 
 /// The one with the smallest load; the dice decide between equals.

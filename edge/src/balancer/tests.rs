@@ -268,6 +268,45 @@ fn round_robin_keeps_its_turns_over_a_reload() {
     assert_eq!(turns, ["o1", "o2", "o3"].map(str::to_owned).into(), "o0 had its turn");
 }
 
+/// The longest run of turns of one origin among so many.
+fn longest_run(player: &mut Player, view: &HealthView, turns: u32) -> usize {
+    let turns: Vec<_> = (0..turns).map(|number| player.origin(view, number)).collect();
+    turns.chunk_by(|one, next| one == next).map(<[String]>::len).max().unwrap_or(0)
+}
+
+#[test]
+fn round_robin_makes_up_for_nothing_after_weights_or_origins_have_changed() {
+    let weights = |weights: &[f64]| world(vec![weighted(Steering::RoundRobin, weights)]);
+    for turns in (1..1_001).step_by(9) {
+        let mut player = Player::new();
+        let before = weights(&[1_000.0, 1.0, 1.0]).view();
+        (0..turns).for_each(|number| drop(player.origin(&before, number)));
+        let reweighted = weights(&[1.0, 1.0, 1.0]).view();
+        let run = longest_run(&mut player, &reweighted, 60);
+        assert!(run <= 4, "{run} in a row, weighted anew after {turns}");
+    }
+    let mut without = weights(&[1_000.0, 1.0, 1.0]);
+    without.groups[0].origins[0].paths = vec![Unhealthy];
+    let (whole, without) = (weights(&[1_000.0, 1.0, 1.0]).view(), without.view());
+    for turns in (1..1_001).step_by(9) {
+        let mut player = Player::new();
+        (0..turns).for_each(|number| drop(player.origin(&whole, number)));
+        let run = longest_run(&mut player, &without, 60);
+        assert!(run <= 4, "{run} in a row without one, after {turns}");
+    }
+}
+
+#[test]
+fn least_connections_follows_the_weights_among_few_flows_too() {
+    let weights = [1.0, 3.0, 6.0];
+    let view = world(vec![weighted(Steering::LeastConnections, &weights)]).view();
+    check_shares(&Player::new().counts(&view, 9_000), &weights);
+    let _lasting = view.pools[0].origins[2].hold();
+    check_shares(&Player::new().counts(&view, 9_000), &weights);
+    let _more = view.pools[0].origins[0].hold();
+    check_shares(&Player::new().counts(&view, 9_000), &[0.0, 3.0, 6.0]);
+}
+
 #[test]
 fn least_connections_fills_up_by_weight() {
     let view = world(vec![weighted(Steering::LeastConnections, &[1.0, 2.0, 0.5])]).view();
@@ -527,6 +566,47 @@ fn an_ill_or_refusing_origin_loses_its_sources_for_good() {
     assert_eq!(player.origin(&well, 1), "o0");
     player.tried = Tried::default();
     assert_eq!(player.origin(&well, 1), "o0");
+}
+
+/// Two pools and a fallback pool, and the health of the first two.
+fn with_stand_ins(steering: PoolSteering, healths: [Health; 2]) -> World {
+    let pool = |number: usize, health| group(Steering::RoundRobin, vec![at(number, 1.0, &[health])]);
+    let groups = vec![pool(0, healths[0]), pool(1, healths[1]), pool(2, Healthy)];
+    World { steering, fallback: true, ..sticky(groups) }
+}
+
+#[test]
+fn who_is_bound_to_a_pool_that_stands_in_goes_back_once_another_serves() {
+    let at = |steering, healths| with_stand_ins(steering, healths).view();
+    for steering in [PoolSteering::Off, PoolSteering::Random, PoolSteering::LeastConnections] {
+        let mut player = Player::new();
+        let none = at(steering, [Unhealthy, Unhealthy]);
+        assert_eq!(player.place(&none, 1).map(|p| (names(&p).1, p.by)), Ok(("o2".into(), PlacedBy::Fallback)));
+        assert_eq!(player.place(&none, 1).map(|p| (names(&p).1, p.by)), Ok(("o2".into(), PlacedBy::Affinity)));
+        let unsure = at(steering, [Unknown, Unhealthy]);
+        assert_eq!(player.origin(&unsure, 1), "o2", "nobody knows yet whether it serves");
+        let second = at(steering, [Unhealthy, Healthy]);
+        assert_eq!(player.origin(&second, 1), "o1");
+        let both = at(steering, [Healthy, Healthy]);
+        let expected = if steering == PoolSteering::Off { "o0" } else { "o1" };
+        assert_eq!(player.origin(&both, 1), expected, "{steering:?}");
+    }
+}
+
+#[test]
+fn the_word_of_a_client_binds_it_to_no_pool_that_stands_in() {
+    let kept = |view: &HealthView, pool: usize| {
+        let player = Player::new();
+        let ask = Ask { view, load_balancer: 0, flow: &source(1), tried: &player.tried, now: player.now };
+        let key = view.pools[pool].origins[0].key;
+        player.balancer.place_on(&ask, key, &mut StdRng::seed_from_u64(1)).is_some()
+    };
+    let view = |steering, healths| with_stand_ins(steering, healths).view();
+    assert!(kept(&view(PoolSteering::Off, [Unhealthy, Unhealthy]), 2));
+    assert!(!kept(&view(PoolSteering::Off, [Unhealthy, Healthy]), 2));
+    assert!(!kept(&view(PoolSteering::Off, [Healthy, Healthy]), 1));
+    assert!(kept(&view(PoolSteering::Random, [Healthy, Healthy]), 1));
+    assert!(kept(&view(PoolSteering::Off, [Healthy, Healthy]), 0));
 }
 
 #[test]
