@@ -1,8 +1,9 @@
 //! Answers that break off behind a tunnel: whoever reads one learns that it is not whole.
 
 use std::{
-    io::{ErrorKind, Write},
+    io::{ErrorKind, Read, Write},
     net::SocketAddr,
+    time::{Duration, Instant},
 };
 
 use underpass_tests::harness::{
@@ -47,4 +48,39 @@ fn half_an_answer_is_never_ended_whatever_its_framing_and_whoever_reads() {
         let ran = process::run(curl(&edge, "/", &["--http2-prior-knowledge"]), SOON);
         assert!(ran.code != 0, "{half:?} HTTP/2: {}", ran.out);
     }
+}
+
+/// Answers the first head with the begin of a long answer, and leaves it at that.
+fn begins(at: SocketAddr) -> Origin {
+    Origin::start(at, |mut stream| {
+        if web::head(stream)?.is_some() {
+            stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\nbegin")?;
+        }
+        stream.read_exact(&mut [0]).map(|()| Ending::Clean)
+    })
+}
+
+#[test]
+fn an_answer_whose_connector_dies_breaks_as_soon_as_its_link_is_dead() {
+    let (_world, _origin, edge, mut dc1) = with_origin(begins, Origin::address);
+    let mut clients = Vec::new();
+    for version in ["HTTP/1.1", "HTTP/1.0"] {
+        let mut stream = client::connect(edge.listener("web")).expect("it accepts");
+        stream.write_all(format!("GET / {version}\r\nHost: a\r\n\r\n").as_bytes()).expect("written");
+        let mut got = Vec::new();
+        while !got.ends_with(b"\r\n\r\nbegin") {
+            let mut byte = [0];
+            stream.read_exact(&mut byte).expect("the begin comes");
+            got.push(byte[0]);
+        }
+        clients.push(stream);
+    }
+    dc1.process.kill();
+    let killed = Instant::now();
+    for stream in clients {
+        let (rest, ended) = client::read_all(&stream);
+        assert_eq!((rest.len(), ended.map_err(|e| e.kind())), (0, Err(ErrorKind::ConnectionReset)));
+    }
+    // A link that says nothing is dead after 3 s.
+    assert!(killed.elapsed() < Duration::from_millis(4500), "{:?}", killed.elapsed());
 }

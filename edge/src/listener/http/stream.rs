@@ -166,12 +166,14 @@ async fn room(writer: &mut SendStream<Bytes>) -> Result<(), Over> {
     Ok(())
 }
 
-/// The code that tells the client why its answer broke off: an HTTP/2 origin's own, unless it would pass for an end.
+/// The code that tells the client why its answer broke off: an HTTP/2 origin's own, unless it would be false by now.
 fn code(error: &BoxError) -> Reason {
     let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(&**error);
     while let Some(error) = cause {
         if let Some(reason) = error.downcast_ref::<h2::Error>().and_then(h2::Error::reason) {
-            return if reason == Reason::NO_ERROR { Reason::INTERNAL_ERROR } else { reason };
+            // The one would pass for an end, the other for a request that nobody has looked at.
+            let is_false = [Reason::NO_ERROR, Reason::REFUSED_STREAM].contains(&reason);
+            return if is_false { Reason::INTERNAL_ERROR } else { reason };
         }
         cause = error.source();
     }
