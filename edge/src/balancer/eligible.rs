@@ -8,6 +8,8 @@ use crate::health::view::{Health, OriginView, PathView, PoolView};
 pub(super) enum Tolerance {
     /// Paths that are healthy, or not known to be unhealthy.
     Usual,
+    /// Paths that are only supposed to be unhealthy, until their first probe.
+    Hope,
     /// Any path: nothing better is left.
     LastResort,
 }
@@ -22,7 +24,11 @@ pub(super) struct Eligible<'a> {
 impl Eligible<'_> {
     /// True if the path may take the flow.
     pub(super) fn allows(&self, origin: &OriginView, path: &PathView) -> bool {
-        let well_enough = self.tolerance == Tolerance::LastResort || path.health != Health::Unhealthy;
+        let well_enough = match self.tolerance {
+            Tolerance::Usual => path.health != Health::Unhealthy,
+            Tolerance::Hope => path.health == Health::Unhealthy && !path.proven,
+            Tolerance::LastResort => true,
+        };
         well_enough && path.load.is_placeable() && !self.tried.rules_out(origin.key, path.via)
     }
 

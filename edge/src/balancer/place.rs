@@ -179,6 +179,7 @@ impl Balancer {
         // once more.
         let placed = self.place_usual(ask, lb, dice).or_else(|| self.place_usual(ask, lb, dice));
         let placed = placed.or_else(|| self.place_on_fallback(ask, lb, dice));
+        let placed = placed.or_else(|| self.place_on_hope(ask, lb, dice));
         placed.ok_or_else(|| NoPlace { reason: ask.tried.last().or_else(|| why_none_serves(ask.view, lb)) })
     }
 
@@ -206,6 +207,14 @@ impl Balancer {
         let eligible = Eligible { tried: ask.tried, tolerance: Tolerance::LastResort };
         let level = eligible.pool_level(pool)?;
         self.place_in(ask, (lb, &Choice { pool, level, eligible, by: PlacedBy::Fallback }), dice)
+    }
+
+    /// Where nothing is known to be better, an origin that was ill before its last path went may be well by now.
+    fn place_on_hope<'v>(&self, ask: &Ask<'v, '_>, lb: &LoadBalancer, dice: &mut impl Rng) -> Option<Placed<'v>> {
+        let eligible = Eligible { tried: ask.tried, tolerance: Tolerance::Hope };
+        let mut pools = lb.pools.iter().map(|index| &*ask.view.pools[*index]);
+        let (pool, level) = pools.find_map(|pool| Some((pool, eligible.pool_level(pool)?)))?;
+        self.place_in(ask, (lb, &Choice { pool, level, eligible, by: PlacedBy::Steering }), dice)
     }
 
     fn place_in<'v>(

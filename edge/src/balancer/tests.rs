@@ -71,6 +71,11 @@ fn weighted(steering: Steering, weights: &[f64]) -> Group {
     group(steering, (0..).zip(weights).map(|(number, weight)| at(number, *weight, &[Healthy])).collect())
 }
 
+/// One unhealthy origin.
+fn one_ill(steering: Steering) -> Group {
+    group(steering, vec![at(0, 1.0, &[Unhealthy])])
+}
+
 fn world(groups: Vec<Group>) -> World {
     World { groups, fallback: false, steering: PoolSteering::Off, affinity: Affinity::None }
 }
@@ -473,6 +478,23 @@ fn what_is_only_supposed_of_a_path_serves_where_nothing_better_is_known() {
     }
     view.pools[0].origins[0].paths[0].load.set_suspect(true);
     assert!(player.place(&view, 0).is_ok_and(|placed| !placed.path.proven));
+}
+
+#[test]
+fn what_is_only_supposed_to_be_ill_serves_where_nothing_else_is_left() {
+    let ill = || one_ill(Steering::Random);
+    let supposed = |mut view: HealthView| {
+        let pool = Arc::get_mut(&mut view.pools[0]).expect("nobody shares it");
+        Arc::get_mut(&mut pool.origins[0]).expect("nobody shares it").paths[0].proven = false;
+        view
+    };
+    let pool = |view: &HealthView| Player::new().place(view, 0).map(|placed| names(&placed).0).ok();
+    let alone = world(vec![ill()]);
+    assert_eq!((pool(&alone.view()), pool(&supposed(alone.view()))), (None, Some("p0".into())));
+    let others = world(vec![ill(), weighted(Steering::Random, &[1.0])]);
+    assert_eq!(pool(&supposed(others.view())), Some("p1".into()));
+    let fallback = World { fallback: true, ..world(vec![ill(), ill()]) };
+    assert_eq!(pool(&supposed(fallback.view())), Some("p1".into()), "that is what it is for");
 }
 
 #[test]
