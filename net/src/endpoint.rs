@@ -90,7 +90,7 @@ mod tests {
     use super::*;
     use crate::{Network, Os};
 
-    async fn start() -> (std::net::SocketAddr, CancellationToken, tokio::task::JoinHandle<()>) {
+    fn start() -> (std::net::SocketAddr, CancellationToken, tokio::task::JoinHandle<()>) {
         let listener = Os.listen(([127, 0, 0, 1], 0).into()).expect("loopback");
         let (address, stop) = (listener.local_addr().expect("bound"), CancellationToken::new());
         let answer = service_fn(|_| async { Ok::<_, Infallible>(Response::new("ok".to_owned())) });
@@ -107,7 +107,7 @@ mod tests {
 
     #[tokio::test]
     async fn whoever_says_nothing_is_neither_waited_for_nor_in_the_way() {
-        let (at, stop, serving) = start().await;
+        let (at, stop, serving) = start();
         let mut silent = Vec::new();
         for _ in 0..CONNECTIONS_MAX + 8 {
             let mut client = TcpStream::connect(at).await.expect("it listens");

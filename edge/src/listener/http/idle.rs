@@ -147,6 +147,7 @@ impl Ways {
 }
 
 /// Those of a key: nearly always there, so the key is not copied for each look.
+#[expect(clippy::mutable_key_type, reason = "what a key's TLS holds plays no part in its hash")]
 fn ways_of<'a>(all: &'a mut HashMap<Key, Ways>, key: &Key) -> &'a mut Ways {
     if !all.contains_key(key) {
         all.insert(key.clone(), Ways { is_http2: key.speech == Speech::H2c, ..Ways::default() });
