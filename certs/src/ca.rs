@@ -10,8 +10,8 @@ use std::{
 
 use protocol::id::Name;
 use rcgen::{
-    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
-    KeyUsagePurpose, PublicKeyData, SanType, SerialNumber,
+    BasicConstraints, CertificateParams, CustomExtension, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
+    Issuer, KeyPair, KeyUsagePurpose, PublicKeyData, SanType, SerialNumber,
 };
 use rustls::{
     client::danger::ServerCertVerifier,
@@ -26,7 +26,7 @@ use crate::{
     edge::EdgeIdentity,
     files::{self, FileError},
     pem,
-    revocation::unix_ms,
+    revocation::{AuthorityId, Enrolment, unix_ms},
     rotation::{BACKDATED, Lifetime},
     secret::random,
     verify::{self, ConnectorVerifier, EDGE_NAME, EdgeVerifier, Peer, moment, parse},
@@ -112,6 +112,8 @@ pub struct Subject<'a> {
     pub replica: &'a Name,
     /// When the replica redeemed its join token.
     pub enrolled_at: SystemTime,
+    /// Which token that was; of those that earlier versions made nobody knows.
+    pub enrolment: Option<Enrolment>,
 }
 
 struct Moments {
@@ -217,9 +219,11 @@ impl Ca {
         subject: &Subject<'_>,
         now: SystemTime,
     ) -> Result<CertificateDer<'static>, IssueError> {
-        let Subject { connector, replica, enrolled_at } = *subject;
+        let Subject { connector, replica, enrolled_at, enrolment } = *subject;
         let mut params = leaf(connector.as_str(), ExtendedKeyUsagePurpose::ClientAuth);
         params.subject_alt_names = vec![SanType::URI(Peer::uri(connector, replica).try_into()?)];
+        let extension = |e| CustomExtension::from_oid_content(verify::ENROLMENT_OID, verify::enrolment_content(&e));
+        params.custom_extensions = enrolment.map(extension).into_iter().collect();
         Ok(self.issue(params, key, Moments { enrolled_at, now })?.0)
     }
 
@@ -253,9 +257,9 @@ impl Ca {
         let key = KeyPair::generate().and_then(|k| crate::csr::request(&k)).map_err(|e| e.to_string())?;
         let key = ProvenKey::from_csr(&key).map_err(|e| e.to_string())?;
         let name: Name = "rehearsal".parse().expect("a constant name");
-        let leaf = self
-            .issue_connector(&key, &Subject { connector: &name, replica: &name, enrolled_at: now }, now)
-            .map_err(|e| e.to_string())?;
+        let enrolment = Some(Enrolment { number: 0, authority: AuthorityId::new() });
+        let subject = Subject { connector: &name, replica: &name, enrolled_at: now, enrolment };
+        let leaf = self.issue_connector(&key, &subject, now).map_err(|e| e.to_string())?;
         ConnectorVerifier::new(&self.certificate)
             .and_then(|v| v.verify_client_cert(&leaf, &[], at))
             .map_err(|e| e.to_string())?;

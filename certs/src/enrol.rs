@@ -2,6 +2,7 @@
 //! peer is still admitted. The wire and the connection are the caller's.
 
 use std::{
+    collections::BTreeSet,
     path::Path,
     sync::{Arc, Mutex, MutexGuard},
     time::SystemTime,
@@ -17,11 +18,11 @@ use crate::{
     FileError,
     ca::{Ca, IssueError, Subject},
     csr::{CsrError, ProvenKey},
-    revocation::{RevocationError, Revocations},
+    revocation::{Descent, Judgement, REVOCATIONS_MAX, RevocationError, Revocations},
     rotation::Standing,
     secret::Secret,
     token::TokenId,
-    tokens::{Claim, Tokens},
+    tokens::{Claim, Redeemed, Tokens},
     verify::Peer,
 };
 
@@ -30,10 +31,9 @@ use crate::{
 pub struct Authority {
     ca: Arc<Ca>,
     tokens: Tokens,
-    revocations: Revocations,
-    /// The latest moment of any issue. Held from the look at the revocations to the issue, so that a revocation falls
-    /// either before that look or after that issue.
-    latest_issue: Mutex<SystemTime>,
+    revocations: Arc<Revocations>,
+    /// Replicas of revoked names of whose return was told.
+    told: Mutex<BTreeSet<(Name, Name)>>,
 }
 
 /// Why an authority cannot be opened.
@@ -53,12 +53,9 @@ impl Authority {
     /// # Errors
     /// [`AuthorityError`].
     pub fn open(state_dir: &Path, ca: Arc<Ca>) -> Result<Self, AuthorityError> {
-        Ok(Self {
-            ca,
-            tokens: Tokens::open(state_dir)?,
-            revocations: Revocations::open(state_dir)?,
-            latest_issue: Mutex::new(SystemTime::UNIX_EPOCH),
-        })
+        let revocations = Arc::new(Revocations::open(state_dir)?);
+        let tokens = Tokens::numbered(state_dir, revocations.clone())?;
+        Ok(Self { ca, tokens, revocations, told: Mutex::default() })
     }
 
     /// The CA.
@@ -73,14 +70,14 @@ impl Authority {
         &self.tokens
     }
 
-    /// Voids every certificate and token issued to this name until now, even those of a clock that was ahead. Closing the
-    /// name's live links is the caller's.
+    /// Voids every token made for this name until now, and every certificate that goes back to one, whatever clocks say. Closing
+    /// the name's live links is the caller's.
     ///
     /// # Errors
-    /// [`RevocationError`]; then nothing is revoked.
+    /// [`RevocationError`]: it holds all the same until the process ends, but is not recorded yet.
     pub fn revoke(&self, name: &Name, now: SystemTime) -> Result<(), RevocationError> {
-        let latest_issue = self.issuing();
-        self.revocations.revoke(name, now.max(*latest_issue))
+        self.told().retain(|(connector, _)| connector != name);
+        self.revocations.revoke(name, now)
     }
 
     /// Redeems a join token. `granted` says whether this edge grants the token's connector anything; a request that is
@@ -97,18 +94,14 @@ impl Authority {
         let key = proven(&request.csr)?;
         let replica: Name =
             request.replica.parse().map_err(|e| bad(&format!("the replica's name is not valid: {e}")))?;
-        let mut latest_issue = self.issuing();
         self.reload()?;
         let id = TokenId(request.token);
         let claim = Claim { id, secret: Secret::new(request.secret), key: &key };
-        let admissible = |name: &Name, created| self.admit(name, created, granted(name));
-        let connector = self.tokens.redeem(&claim, admissible, now)?;
-        let (peer, certificate) = self.issue(
-            &key,
-            &Subject { connector: &connector, replica: &replica, enrolled_at: now },
-            now,
-            &mut latest_issue,
-        )?;
+        let admissible = |name: &Name, descent: &Descent| self.admit(name, descent, granted(name)).map(|_| ());
+        let Redeemed { connector, enrolment } = self.tokens.redeem(&claim, admissible, now)?;
+        let subject =
+            Subject { connector: &connector, replica: &replica, enrolled_at: now, enrolment: Some(enrolment) };
+        let (peer, certificate) = self.issue(&key, &subject, now)?;
         let enrolled = Enrolled {
             connector: connector.to_string(),
             certificate: certificate.to_vec(),
@@ -129,7 +122,6 @@ impl Authority {
         granted: bool,
         now: SystemTime,
     ) -> Result<(Peer, Renewed), Refusal> {
-        let mut latest_issue = self.issuing();
         self.check(peer, granted)?;
         match peer.lifetime.standing(now) {
             Standing::Valid | Standing::ExpiredMayRenew => {}
@@ -139,9 +131,9 @@ impl Authority {
             }
         }
         let key = proven(&request.csr)?;
-        let Peer { connector, replica, lifetime } = peer;
-        let subject = Subject { connector, replica, enrolled_at: lifetime.enrolled_at };
-        let (peer, certificate) = self.issue(&key, &subject, now, &mut latest_issue)?;
+        let Peer { connector, replica, lifetime, enrolment } = peer;
+        let subject = Subject { connector, replica, enrolled_at: lifetime.enrolled_at, enrolment: *enrolment };
+        let (peer, certificate) = self.issue(&key, &subject, now)?;
         Ok((peer, Renewed { certificate: certificate.to_vec() }))
     }
 
@@ -151,12 +143,43 @@ impl Authority {
     /// A [`Refusal`] to send.
     pub fn check(&self, peer: &Peer, granted: bool) -> Result<(), Refusal> {
         self.reload()?;
-        self.admit(&peer.connector, peer.lifetime.enrolled_at, granted)
+        let judgement = self.admit(&peer.connector, &peer.descent(), granted)?;
+        if let Some(enrolment) = peer.enrolment
+            && let Err(error) = self.revocations.meet(&peer.connector, enrolment.number)
+        {
+            tracing::warn!(%error, connector = %peer.connector, "the number of a token cannot be recorded");
+        }
+        if judgement == Judgement::Readmitted && self.is_news(peer) {
+            let (connector, replica) = (&peer.connector, &peer.replica);
+            tracing::warn!(%connector, %replica, "a connector that was revoked is back: a later join token admits it");
+        }
+        Ok(())
     }
 
-    fn admit(&self, name: &Name, enrolled_at: SystemTime, granted: bool) -> Result<(), Refusal> {
-        if self.revocations.is_void(name, enrolled_at) {
-            let text = "the connector was revoked: a new join token admits it again";
+    /// Whether it was not told yet that this replica is back after a revocation.
+    fn is_news(&self, peer: &Peer) -> bool {
+        let mut told = self.told();
+        // Full: then the same is told twice.
+        if told.len() >= REVOCATIONS_MAX {
+            told.clear();
+        }
+        told.insert((peer.connector.clone(), peer.replica.clone()))
+    }
+
+    fn admit(&self, name: &Name, descent: &Descent, granted: bool) -> Result<Judgement, Refusal> {
+        let judgement = self.revocations.judge(name, descent);
+        let why = match judgement {
+            Judgement::Holds | Judgement::Readmitted => None,
+            Judgement::Void => Some(
+                "the connector was revoked at this edge: a join token made since, here or where it was revoked too, \
+                 admits it again",
+            ),
+            Judgement::VoidByAge => Some(
+                "the connector was revoked at this edge an hour or more after its token was redeemed at another, by the \
+                 clocks of the two: a new join token admits it again",
+            ),
+        };
+        if let Some(text) = why {
             return Err(Refusal::new(RefusalCode::Revoked, text));
         }
         if !granted {
@@ -164,11 +187,14 @@ impl Authority {
                 format!("this edge grants nothing to {name}: add a [[connector]] of this name to its configuration");
             return Err(Refusal::new(RefusalCode::NoGrant, &text));
         }
-        Ok(())
+        Ok(judgement)
     }
 
     /// Sees what other processes have revoked. If that cannot be known, nobody is admitted.
     fn reload(&self) -> Result<(), Refusal> {
+        if let Err(error) = self.revocations.retry() {
+            tracing::debug!(%error, "a revocation is in force and still not recorded");
+        }
         self.revocations.reload().map(|_| ()).map_err(|error| {
             tracing::warn!(%error, "revocations cannot be read, so nobody is admitted");
             Refusal::new(
@@ -183,16 +209,14 @@ impl Authority {
         key: &ProvenKey,
         subject: &Subject<'_>,
         now: SystemTime,
-        latest_issue: &mut SystemTime,
     ) -> Result<(Peer, CertificateDer<'static>), Refusal> {
         let certificate = self.ca.issue_connector(key, subject, now).map_err(|e| not_issued(&e))?;
-        *latest_issue = now.max(*latest_issue);
         let peer = Peer::of(&certificate).expect("our CA issues what we read");
         Ok((peer, certificate))
     }
 
-    fn issuing(&self) -> MutexGuard<'_, SystemTime> {
-        self.latest_issue.lock().expect("nothing panics while it holds this lock")
+    fn told(&self) -> MutexGuard<'_, BTreeSet<(Name, Name)>> {
+        self.told.lock().expect("nothing panics while it holds this lock")
     }
 }
 

@@ -55,6 +55,18 @@ impl Fleet {
         Self { dir, authority }
     }
 
+    /// The same edge, started again.
+    pub(crate) fn restarted(self) -> Self {
+        let (dir, ca) = (self.dir, self.authority.ca().clone());
+        Self { authority: Authority::open(dir.path(), ca).expect("an authority"), dir }
+    }
+
+    /// Another edge with the same CA.
+    pub(crate) fn second_edge(&self) -> Self {
+        let dir = temporary();
+        Self { authority: Authority::open(dir.path(), self.ca().clone()).expect("an authority"), dir }
+    }
+
     pub(crate) fn ca(&self) -> &Arc<Ca> {
         self.authority.ca()
     }

@@ -1,11 +1,13 @@
 //! Open join tokens: one small file each under `state_dir/tokens`, holding a digest of the secret and not the secret. The
 //! command that creates tokens and the edge that redeems them are separate processes and share the files under a lock.
 //!
-//! It knows nothing of grants and revocations: who redeems asks them through a closure, before anything is recorded.
+//! A token has a number, which revocations give; whether it is still good, who redeems asks through a closure, before anything
+//! is recorded, and so whether its connector has a grant.
 
 use std::{
     fs::File,
     path::{Path, PathBuf},
+    sync::Arc,
     time::{Duration, SystemTime},
 };
 
@@ -19,7 +21,7 @@ use crate::{
     csr::ProvenKey,
     digest::Sha256,
     files::{self, FileError},
-    revocation::unix_ms,
+    revocation::{Descent, Enrolment, RevocationError, Revocations, unix_ms},
     secret::Secret,
     token::{EDGES_MAX, JoinToken, TokenId},
 };
@@ -41,6 +43,7 @@ const FILE_MAX: u64 = 4096;
 #[derive(Debug)]
 pub struct Tokens {
     dir: PathBuf,
+    revocations: Arc<Revocations>,
 }
 
 /// What a new token is to say.
@@ -65,12 +68,24 @@ pub struct Claim<'a> {
     pub key: &'a ProvenKey,
 }
 
+/// What a redeemed token says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Redeemed {
+    /// Who its redeemer becomes.
+    pub connector: Name,
+    /// What certificates that go back to it carry.
+    pub enrolment: Enrolment,
+}
+
 /// Why no token can be made.
 #[derive(Debug, thiserror::Error)]
 pub enum TokenError {
     /// A file cannot be read or written.
     #[error(transparent)]
     File(#[from] FileError),
+    /// It is not known which number the token must have.
+    #[error(transparent)]
+    Revocations(#[from] RevocationError),
     /// Nowhere to go, or too many places.
     #[error("a join token names 1 to {EDGES_MAX} edges, not {0}: set `advertise` under [tunnel]")]
     Edges(usize),
@@ -90,6 +105,9 @@ struct Record {
     created_ms: u64,
     expires_ms: u64,
     secret_sha256: String,
+    /// Its number among the revocations of its connector. Earlier versions gave none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    number: Option<u64>,
     /// SHA-256 of the public key that redeemed it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     redeemed_by: Option<String>,
@@ -99,11 +117,16 @@ impl Tokens {
     /// Opens the tokens of a directory, which is made if missing.
     ///
     /// # Errors
-    /// [`FileError`].
-    pub fn open(state_dir: &Path) -> Result<Self, FileError> {
+    /// [`TokenError`].
+    pub fn open(state_dir: &Path) -> Result<Self, TokenError> {
+        Ok(Self::numbered(state_dir, Arc::new(Revocations::open(state_dir)?))?)
+    }
+
+    /// The same, with the revocations of that directory.
+    pub(crate) fn numbered(state_dir: &Path, revocations: Arc<Revocations>) -> Result<Self, FileError> {
         let dir = state_dir.join("tokens");
         files::make_private_dir(&dir)?;
-        Ok(Self { dir })
+        Ok(Self { dir, revocations })
     }
 
     /// Makes a token and records it, so that an edge on these files redeems it from now on.
@@ -118,11 +141,14 @@ impl Tokens {
             return Err(TokenError::Lifetime);
         }
         let token = JoinToken::new(new.edges, ca, new.connector, now + new.lifetime);
+        // A revocation from here on is the later one.
+        self.revocations.reload()?;
         let record = Record {
             connector: token.connector.to_string(),
             created_ms: unix_ms(now),
             expires_ms: unix_ms(token.expires),
             secret_sha256: Sha256::of(token.secret.expose()).to_string(),
+            number: Some(self.revocations.next_token(&token.connector)),
             redeemed_by: None,
         };
         let _lock = self.lock()?;
@@ -135,29 +161,32 @@ impl Tokens {
 
     /// Redeems a token for one key, and tells whose name it carries. The same key may repeat that until the token expires,
     /// because the answer may have been lost; another key may not. `admissible` is asked about the connector's name and the
-    /// token's creation once the secret has been found right and before anything is recorded.
+    /// token's descent once the secret has been found right and before anything is recorded.
     ///
     /// # Errors
     /// A [`Refusal`] to send; nothing is recorded then.
     pub fn redeem(
         &self,
         claim: &Claim<'_>,
-        admissible: impl FnOnce(&Name, SystemTime) -> Result<(), Refusal>,
+        admissible: impl FnOnce(&Name, &Descent) -> Result<(), Refusal>,
         now: SystemTime,
-    ) -> Result<Name, Refusal> {
+    ) -> Result<Redeemed, Refusal> {
         // Without the lock first: whoever does not know a secret must not make others wait.
         self.known(claim)?;
         let _lock = self.lock().map_err(|e| unavailable(&e))?;
         let record = self.known(claim)?;
         let connector: Name = record.connector.parse().map_err(|_| damaged(claim.id, "its connector is no name"))?;
+        let enrolment = |number| Enrolment { number, authority: self.revocations.authority() };
         let created = SystemTime::UNIX_EPOCH + Duration::from_millis(record.created_ms);
-        admissible(&connector, created)?;
+        admissible(&connector, &Descent { enrolment: record.number.map(enrolment), at: created })?;
+        // One without a number is good now, so it has the number of one made now.
+        let enrolment = enrolment(record.number.unwrap_or_else(|| self.revocations.next_token(&connector)));
         if unix_ms(now) >= record.expires_ms {
             return Err(Refusal::new(RefusalCode::TokenExpired, "the join token has expired: create a new one"));
         }
         let key = claim.key.digest().to_string();
         match &record.redeemed_by {
-            Some(by) if *by == key => return Ok(connector),
+            Some(by) if *by == key => return Ok(Redeemed { connector, enrolment }),
             Some(_) => return Err(Refusal::new(RefusalCode::TokenUsed, "the join token was used: create a new one")),
             None => {}
         }
@@ -166,7 +195,7 @@ impl Tokens {
         if let Err(error) = self.tidy(now, TIDIED_BY_REDEMPTION) {
             tracing::warn!(%error, "ended join tokens cannot be removed");
         }
-        Ok(connector)
+        Ok(Redeemed { connector, enrolment })
     }
 
     /// The token's record, for someone who knows its secret.

@@ -26,13 +26,14 @@ use rustls::{
 use x509_parser::{
     certificate::X509Certificate,
     extensions::{ExtendedKeyUsage, GeneralName},
+    oid_registry::Oid,
     prelude::FromDer,
     time::ASN1Time,
 };
 
 use crate::{
     digest::Sha256,
-    revocation::unix_ms,
+    revocation::{AuthorityId, Descent, Enrolment, unix_ms},
     rotation::{Lifetime, Standing},
     secret::random,
     tls::provider,
@@ -51,6 +52,8 @@ pub struct Peer {
     pub replica: Name,
     /// When its certificate was issued and holds.
     pub lifetime: Lifetime,
+    /// The join token that it goes back to, if that was told.
+    pub enrolment: Option<Enrolment>,
 }
 
 /// Why a certificate is not accepted. The text reaches both sides of the handshake.
@@ -127,7 +130,14 @@ impl Peer {
             connector: connector.parse().map_err(|_| PeerError::NoIdentity)?,
             replica: replica.parse().map_err(|_| PeerError::NoIdentity)?,
             lifetime: lifetime(&x509)?,
+            enrolment: enrolment(&x509)?,
         })
+    }
+
+    /// What revocations judge it by.
+    #[must_use]
+    pub fn descent(&self) -> Descent {
+        Descent { enrolment: self.enrolment, at: self.lifetime.enrolled_at }
     }
 
     /// How its certificate says it.
@@ -176,6 +186,27 @@ pub(crate) fn serial(issued_at: SystemTime, enrolled_at: SystemTime) -> [u8; SER
     enrolled.copy_from_slice(&unix_ms(enrolled_at).to_be_bytes()[2..]);
     noise.copy_from_slice(&random::<6>());
     serial
+}
+
+/// Where a certificate says which join token it goes back to. Not critical, so that older peers pass over it.
+pub(crate) const ENROLMENT_OID: &[u64] = &[2, 25, 4_730_818_305_164_839_971];
+/// An octet string of 16 bytes, in DER.
+const ENROLMENT_HEAD: [u8; 2] = [4, 16];
+
+/// How a certificate says it.
+pub(crate) fn enrolment_content(enrolment: &Enrolment) -> Vec<u8> {
+    [&ENROLMENT_HEAD[..], &enrolment.number.to_be_bytes(), &enrolment.authority.0].concat()
+}
+
+fn enrolment(x509: &X509Certificate<'_>) -> Result<Option<Enrolment>, PeerError> {
+    let foreign = || PeerError::Malformed("it does not tell which join token it goes back to");
+    let oid = Oid::from(ENROLMENT_OID).expect("a constant object identifier");
+    let Some(extension) = x509.get_extension_unique(&oid).map_err(|_| foreign())? else { return Ok(None) };
+    let content: [u8; 16] =
+        extension.value.strip_prefix(&ENROLMENT_HEAD).and_then(|rest| rest.try_into().ok()).ok_or_else(foreign)?;
+    let [number @ .., _, _, _, _, _, _, _, _] = content;
+    let [_, _, _, _, _, _, _, _, authority @ ..] = content;
+    Ok(Some(Enrolment { number: u64::from_be_bytes(number), authority: AuthorityId(authority) }))
 }
 
 fn lifetime(x509: &X509Certificate<'_>) -> Result<Lifetime, PeerError> {

@@ -193,12 +193,19 @@ pub(crate) enum ConnectorCommand {
     /// List the connectors of a running edge
     List(AdminArgs),
     /// Void every certificate and token of a connector and close its links
-    Revoke {
-        /// The connector
-        name: Name,
-        #[command(flatten)]
-        admin: AdminArgs,
-    },
+    Revoke(Revoke),
+}
+
+/// Which connector is revoked.
+#[derive(Debug, Args)]
+pub(crate) struct Revoke {
+    /// The connector
+    pub(crate) name: Name,
+    /// Also a name that the edge grants nothing (any more)
+    #[arg(long)]
+    pub(crate) force: bool,
+    #[command(flatten)]
+    pub(crate) admin: AdminArgs,
 }
 
 /// What is done with join tokens.
@@ -296,7 +303,9 @@ mod tests {
 
         let revoke = "underpass connector revoke dc1 --admin http://127.0.0.1:1";
         let Ok(Cli { command: Command::Connector(args), .. }) = parse(revoke) else { panic!("{revoke}") };
-        let Some(ConnectorCommand::Revoke { name, admin }) = args.command else { panic!("{revoke}") };
+        let Some(ConnectorCommand::Revoke(Revoke { name, force: false, admin })) = args.command else {
+            panic!("{revoke}")
+        };
         assert_eq!((name.as_str(), admin.admin.as_deref()), ("dc1", Some("http://127.0.0.1:1")));
     }
 

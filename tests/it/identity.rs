@@ -173,6 +173,17 @@ fn revocation_outlives_a_restart_of_the_edge() {
 }
 
 #[test]
+fn a_name_that_nobody_has_is_revoked_only_by_force() {
+    let Stand { world, prod, edge, _origin } = stand();
+    let _dc1 = world.connector("dc1").serve(&prod).start(&[&edge]);
+    let refused = edge.command(&["connector", "revoke", "dc2"]);
+    assert_eq!(refused.code, 1, "{}", refused.text());
+    let _ = refused.says(&["grants nothing to connector \"dc2\"", "did you mean \"dc1\"", "--force"]);
+    let _ = edge.command(&["connector", "revoke", "dc2", "--force"]).ok().says(&["dc2 is revoked", "0 links"]);
+    assert_eq!(edge.links("dc1"), 2);
+}
+
+#[test]
 fn a_connector_without_a_grant_is_kept_out() {
     let Stand { world, prod, edge, _origin } = stand();
     // A token can be made ahead of the grant; or not at all: either way it stays outside, and is told why.
@@ -218,6 +229,33 @@ fn a_full_disk_is_told_and_leaves_nothing_half_written() {
     disk.empty();
     edge.wait_links("dc1", 4);
     assert!(flow.stop().is_ok(), "running flows are unaffected");
+}
+
+#[test]
+fn a_revocation_on_a_full_disk_closes_the_links_holds_and_is_recorded_once_there_is_room() {
+    let world = World::new();
+    let prod = world.vnet("prod");
+    let disk = SmallDisk::mount(&world, "small");
+    let mut edge = world.edge("edge-1").state_in(&disk.path.join("state")).grant_replicas("dc1", 2, &[&prod]).start();
+    let dc1 = world.connector("dc1").serve(&prod).start(&[&edge]);
+
+    disk.fill();
+    let told = edge.command(&["connector", "revoke", "dc1"]);
+    assert_eq!(told.code, 1, "{}", told.text());
+    let _ = told.says(&["kept out", "links are closed", "No space left on device"]);
+    wait::soon_true("its links to be closed", || edge.links("dc1") == 0);
+    wait::always("it stays out", Duration::from_millis(1500), || edge.links("dc1") == 0);
+    let _ = dc1.process.wait_log(&["revoked"]);
+
+    disk.empty();
+    // The connector dials on; each time the edge tries to record what it knows.
+    let file = edge.file.state_dir.join("revocations.json");
+    wait::soon_true("it to be recorded", || fs::read_to_string(&file).is_ok_and(|text| text.contains("dc1")));
+    edge.crash_and_restart();
+    edge.wait_ready();
+    wait::always("it stays out", Duration::from_millis(1500), || edge.links("dc1") == 0);
+    let _again = world.connector("dc1").serve(&prod).start(&[&edge]);
+    let _ = edge.process.wait_log(&["a connector that was revoked is back", "dc1"]);
 }
 
 #[test]

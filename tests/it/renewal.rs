@@ -1,5 +1,7 @@
 //! Certificates over time: processes whose clocks are ahead live through a certificate's life in seconds.
 
+use std::time::Duration;
+
 use underpass_tests::harness::{
     Connector, Edge, Service, Vnet, World, client,
     origin::{Origin, habits},
@@ -82,4 +84,46 @@ fn a_revoked_connector_cannot_renew() {
     dc1.travel("+5d");
     let _ = dc1.process.wait_log(&["revoked"]);
     assert_eq!(edge.links("dc1"), 0);
+}
+
+#[test]
+fn a_revocation_holds_although_the_clock_was_ahead_at_enrolment() {
+    let world = World::new();
+    let prod = world.vnet("prod");
+    let mut edge = world.edge("edge-1").grant_replicas("dc1", 2, &[&prod]).start();
+    edge.travel("+50m");
+    edge.wait_ready();
+    let dc1 = world.connector("dc1").serve(&prod).start(&[&edge]);
+    edge.travel("+1s");
+    edge.wait_links("dc1", 2);
+
+    let _ = edge.command(&["connector", "revoke", "dc1"]).ok();
+    wait::soon_true("its links to be closed", || edge.links("dc1") == 0);
+    wait::always("it stays out", Duration::from_millis(1500), || edge.links("dc1") == 0);
+    let _ = dc1.process.wait_log(&["revoked"]);
+    let _again = world.connector("dc1").serve(&prod).start(&[&edge]);
+    let _ = edge.process.wait_log(&["a connector that was revoked is back", "dc1"]);
+}
+
+#[test]
+fn edges_whose_clocks_differ_agree_on_a_revocation_and_on_the_token_that_lifts_it() {
+    let world = World::new();
+    let prod = world.vnet("prod");
+    let mut ahead = world.edge("edge-1").grant_replicas("dc1", 3, &[&prod]).start();
+    ahead.travel("+5m");
+    ahead.wait_ready();
+    let other = world.edge("edge-2").fleet_of(&ahead.file).grant_replicas("dc1", 3, &[&prod]).start();
+    let _dc1 = world.connector("dc1").serve(&prod).start(&[&ahead, &other]);
+
+    for edge in [&other, &ahead] {
+        let _ = edge.command(&["connector", "revoke", "dc1"]).ok();
+        wait::soon_true("its links to be closed", || edge.links("dc1") == 0);
+        wait::always("it stays out", Duration::from_millis(1500), || edge.links("dc1") == 0);
+    }
+    // Whichever makes the token.
+    for edges in [[&ahead, &other], [&other, &ahead]] {
+        let again = world.connector("dc1").serve(&prod).start(&edges);
+        drop(again);
+        wait::soon_true("its links to be gone", || edges.iter().all(|edge| edge.links("dc1") == 0));
+    }
 }

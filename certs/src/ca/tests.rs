@@ -10,7 +10,7 @@ fn key_and_request() -> (KeyPair, Vec<u8>) {
 }
 
 fn subject<'a>(connector: &'a Name, replica: &'a Name) -> Subject<'a> {
-    Subject { connector, replica, enrolled_at: now() }
+    Subject { connector, replica, enrolled_at: now(), enrolment: None }
 }
 
 #[test]

@@ -21,7 +21,8 @@ fn create(tokens: &Tokens, at: SystemTime) -> JoinToken {
 }
 
 fn redeem(tokens: &Tokens, token: &JoinToken, key: &ProvenKey, at: SystemTime) -> Result<Name, Refusal> {
-    tokens.redeem(&Claim { id: token.id, secret: token.secret.clone(), key }, |_, _| Ok(()), at)
+    let claim = Claim { id: token.id, secret: token.secret.clone(), key };
+    tokens.redeem(&claim, |_, _| Ok(()), at).map(|redeemed| redeemed.connector)
 }
 
 #[test]
@@ -59,8 +60,9 @@ fn an_inadmissible_connector_does_not_use_the_token_up() {
     let token = create(&tokens, now());
     let key = a_key();
     let claim = Claim { id: token.id, secret: token.secret.clone(), key: &key };
-    let refuse = |asked: &Name, created| {
-        assert_eq!((asked, created), (&name("dc1"), now()), "to the millisecond");
+    let refuse = |asked: &Name, descent: &Descent| {
+        assert_eq!((asked, descent.at), (&name("dc1"), now()), "to the millisecond");
+        assert_eq!(descent.enrolment.map(|enrolment| enrolment.number), Some(0), "nothing was revoked");
         Err(Refusal::new(RefusalCode::NoGrant, "no"))
     };
     assert_eq!(code(tokens.redeem(&claim, refuse, now())), "no_grant");
@@ -166,4 +168,22 @@ fn tokens_out_of_bounds_are_not_made() {
         assert!(error.contains(want), "{error}");
     }
     assert!(files::list(&tokens.dir, "json").expect("listed").is_empty());
+}
+
+#[test]
+fn a_token_of_an_earlier_version_is_redeemed() {
+    let dir = temporary();
+    let tokens = Tokens::open(dir.path()).expect("opened");
+    let token = create(&tokens, now());
+    let text = std::fs::read_to_string(tokens.file(token.id)).expect("read");
+    let old = text.replace("  \"number\": 0,\n", "").replace(",\n  \"number\": 0", "");
+    assert_ne!(old, text, "today's have a number");
+    files::write(&tokens.file(token.id), old.as_bytes()).expect("written");
+    let claim = Claim { id: token.id, secret: token.secret.clone(), key: &a_key() };
+    let unnumbered = |_: &Name, descent: &Descent| {
+        assert_eq!(*descent, Descent { enrolment: None, at: now() });
+        Ok(())
+    };
+    let redeemed = tokens.redeem(&claim, unnumbered, now()).expect("redeemed");
+    assert_eq!((redeemed.connector, redeemed.enrolment.number), (name("dc1"), 0));
 }

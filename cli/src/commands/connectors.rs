@@ -1,12 +1,11 @@
 //! `connector list` and `connector revoke NAME`, asked of a running edge.
 
-use protocol::id::Name;
 use serde::Deserialize;
 
 use super::status::Report;
 use crate::{
     admin::AdminEndpoint,
-    args::{AdminArgs, Common},
+    args::{AdminArgs, Common, Revoke},
     failure::Failure,
     lifecycle, output,
 };
@@ -24,9 +23,10 @@ pub(super) fn list(common: &Common, args: &AdminArgs) -> Result<(), Failure> {
     output::print(&report.connectors())
 }
 
-pub(super) fn revoke(common: &Common, args: &AdminArgs, name: &Name) -> Result<(), Failure> {
-    let edge = AdminEndpoint::find(common, args)?;
-    let answer = lifecycle::runtime()?.block_on(edge.post(&format!("/api/v1/connectors/{name}/revoke")))?;
+pub(super) fn revoke(common: &Common, Revoke { name, force, admin }: &Revoke) -> Result<(), Failure> {
+    let edge = AdminEndpoint::find(common, admin)?;
+    let query = if *force { "?force=true" } else { "" };
+    let answer = lifecycle::runtime()?.block_on(edge.post(&format!("/api/v1/connectors/{name}/revoke{query}")))?;
     let revoked: Revoked = serde_json::from_slice(&answer).unwrap_or_default();
     let closed = match revoked.links_closed {
         Some(1) => "1 link closed".to_owned(),

@@ -23,7 +23,7 @@ pub(crate) fn run(cli: Cli) -> Result<(), Failure> {
         Command::Connector(args) => match args.command {
             None => connector::run(&common, args.run),
             Some(ConnectorCommand::List(admin)) => connectors::list(&common, &admin),
-            Some(ConnectorCommand::Revoke { name, admin }) => connectors::revoke(&common, &admin, &name),
+            Some(ConnectorCommand::Revoke(revoke)) => connectors::revoke(&common, &revoke),
         },
         Command::Token(TokenCommand::Create(flags)) => token::create(&common, &flags),
         Command::Check { files } => check::run(&files),

@@ -88,7 +88,7 @@ fn make(config: &Config, flags: &TokenCreate) -> Result<JoinToken, Failure> {
     tokens.create(new, ca.fingerprint(), now).map_err(|e| match e {
         TokenError::Lifetime => Failure::Usage(format!("--expires {}: {e}", config::spell(flags.expires))),
         TokenError::Edges(_) => Failure::Settings(e.to_string()),
-        TokenError::File(_) | TokenError::TooMany(_) => Failure::failed(e),
+        TokenError::File(_) | TokenError::Revocations(_) | TokenError::TooMany(_) => Failure::failed(e),
     })
 }
 

@@ -3,16 +3,17 @@
 //! Reads views; writes only through the tunnel's registry and the authority. Decides nothing about traffic.
 
 mod guard;
+mod revoke;
 mod status;
 mod token;
 
 pub use token::{AdminToken, TokenError};
 
-use std::{sync::Arc, time::SystemTime};
+use std::sync::Arc;
 
 use axum::{
     Json, Router,
-    extract::{Path, State},
+    extract::State,
     http::{HeaderMap, StatusCode, header},
     middleware,
     response::{IntoResponse, Response},
@@ -21,11 +22,10 @@ use axum::{
 use certs::enrol::Authority;
 use hyper_util::service::TowerToHyperService;
 use net::{Vital, exposition};
-use protocol::{error::CloseCode, id::Name};
+use protocol::id::Name;
 use serde_json::json;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
-use tracing::info;
 
 use crate::{
     health::view::{Health, HealthView},
@@ -69,7 +69,7 @@ pub async fn serve(listener: Arc<dyn net::Listener>, admin: Admin, stop: Cancell
         .route("/readyz", get(ready))
         .route("/metrics", get(metrics))
         .route("/api/v1/status", get(status))
-        .route("/api/v1/connectors/{name}/revoke", post(revoke))
+        .route("/api/v1/connectors/{name}/revoke", post(revoke::revoke))
         .layer(middleware::from_fn_with_state(admin.clone(), guard::guard))
         .with_state(admin);
     net::endpoint::serve(listener, TowerToHyperService::new(router), stop).await;
@@ -121,23 +121,6 @@ async fn status(State(admin): State<Admin>) -> Json<status::Status> {
     let (view, links) = (admin.view.borrow().clone(), admin.links.borrow().clone());
     let status = status::Status::of(&admin.name, &view, &links, &admin.listeners.states());
     Json(status.unready(reasons(&admin)))
-}
-
-async fn revoke(State(admin): State<Admin>, Path(name): Path<String>) -> Response {
-    let Ok(name) = name.parse::<Name>() else {
-        return problem(StatusCode::BAD_REQUEST, "not a connector's name");
-    };
-    let (authority, revoked) = (admin.authority.clone(), name.clone());
-    let recorded = tokio::task::spawn_blocking(move || authority.revoke(&revoked, SystemTime::now())).await;
-    match recorded {
-        Ok(Ok(())) => {
-            let closed = admin.registry.close_all_of(&name, CloseCode::Revoked, "the connector was revoked");
-            info!(connector = %name, links_closed = closed, "connector revoked");
-            Json(json!({ "connector": name.as_str(), "links_closed": closed })).into_response()
-        }
-        Ok(Err(error)) => problem(StatusCode::INTERNAL_SERVER_ERROR, &format!("not revoked: {error}")),
-        Err(error) => problem(StatusCode::INTERNAL_SERVER_ERROR, &format!("not revoked: {error}")),
-    }
 }
 
 fn problem(status: StatusCode, text: &str) -> Response {

@@ -1,0 +1,68 @@
+//! Revocation, as writers ask for it: the mark first, then the links, whether or not the mark could be recorded.
+
+use std::time::SystemTime;
+
+use axum::{
+    Json,
+    extract::{Path, Query, State},
+    http::StatusCode,
+    response::{IntoResponse, Response},
+};
+use protocol::{error::CloseCode, id::Name};
+use serde::Deserialize;
+use serde_json::json;
+use tracing::{error, info};
+
+use super::{Admin, problem};
+
+/// What may follow the name.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Asked {
+    /// Also a name that this edge neither grants anything nor has a link of.
+    force: bool,
+}
+
+pub(super) async fn revoke(
+    State(admin): State<Admin>,
+    Path(name): Path<String>,
+    Query(Asked { force }): Query<Asked>,
+) -> Response {
+    let Ok(name) = name.parse::<Name>() else {
+        return problem(StatusCode::BAD_REQUEST, "not a connector's name");
+    };
+    if let (false, Err(hint)) = (force, known(&admin, &name)) {
+        let right = "a name whose grant is gone is revoked by --force (?force=true)";
+        let text = format!("this edge grants nothing to connector \"{name}\" and has no link of it{hint}; {right}");
+        return problem(StatusCode::NOT_FOUND, &text);
+    }
+    let (authority, revoked) = (admin.authority.clone(), name.clone());
+    let recorded = tokio::task::spawn_blocking(move || authority.revoke(&revoked, SystemTime::now())).await;
+    let recorded = recorded.map_err(|error| error.to_string()).and_then(|done| done.map_err(|e| e.to_string()));
+    // It holds from here on, so whoever dials again is kept out.
+    let closed = admin.registry.close_all_of(&name, CloseCode::Revoked, "the connector was revoked");
+    match recorded {
+        Ok(()) => {
+            info!(connector = %name, links_closed = closed, "connector revoked");
+            Json(json!({ "connector": name.as_str(), "links_closed": closed })).into_response()
+        }
+        Err(why) => {
+            error!(connector = %name, links_closed = closed, why, "connector revoked, but that is not recorded yet");
+            let text = format!(
+                "{name} is kept out and its links are closed, but that could not be recorded, so a restart of this \
+                 edge would undo it: {why}; mend that, then revoke it again"
+            );
+            let answer = json!({ "error": text, "connector": name.as_str(), "links_closed": closed });
+            (StatusCode::INTERNAL_SERVER_ERROR, Json(answer)).into_response()
+        }
+    }
+}
+
+/// Whether the name is granted something or is here; if not, which may have been meant.
+fn known(admin: &Admin, name: &Name) -> Result<(), String> {
+    let links = admin.links.borrow().clone();
+    if links.tunnels.iter().any(|tunnel| tunnel.connector == *name) {
+        return Ok(());
+    }
+    Err(config::hint(name.as_str(), links.tunnels.iter().map(|tunnel| tunnel.connector.as_str())))
+}
