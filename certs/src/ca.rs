@@ -25,11 +25,12 @@ use crate::{
     digest::Sha256,
     edge::EdgeIdentity,
     files::{self, FileError},
+    peer::{self, EDGE_NAME, Peer, moment, parse},
     pem,
     revocation::{AuthorityId, Enrolment, unix_ms},
     rotation::{BACKDATED, Lifetime},
     secret::random,
-    verify::{self, ConnectorVerifier, EDGE_NAME, EdgeVerifier, Peer, moment, parse},
+    verify::{ConnectorVerifier, EdgeVerifier},
 };
 
 /// How long a CA of our making lasts.
@@ -222,7 +223,7 @@ impl Ca {
         let Subject { connector, replica, enrolled_at, enrolment } = *subject;
         let mut params = leaf(connector.as_str(), ExtendedKeyUsagePurpose::ClientAuth);
         params.subject_alt_names = vec![SanType::URI(Peer::uri(connector, replica).try_into()?)];
-        let extension = |e| CustomExtension::from_oid_content(verify::ENROLMENT_OID, verify::enrolment_content(&e));
+        let extension = |e| CustomExtension::from_oid_content(peer::ENROLMENT_OID, peer::enrolment_content(&e));
         params.custom_extensions = enrolment.map(extension).into_iter().collect();
         Ok(self.issue(params, key, Moments { enrolled_at, now })?.0)
     }
@@ -237,7 +238,7 @@ impl Ca {
             return Err(IssueError::CaExpired);
         }
         let lifetime = Lifetime { enrolled_at, ..Lifetime::starting(now, self.not_after) };
-        let serial = verify::serial(now, enrolled_at);
+        let serial = peer::serial(now, enrolled_at);
         params.serial_number = Some(SerialNumber::from_slice(&serial));
         params.not_before = calendar(lifetime.not_before)?;
         params.not_after = calendar(lifetime.not_after)?;

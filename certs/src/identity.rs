@@ -24,10 +24,11 @@ use crate::{
     csr,
     digest::Sha256,
     files::{self, FileError},
+    peer::{Peer, PeerError, parse},
     pem,
     secret::{Secret, random},
     token::JoinToken,
-    verify::{ConnectorVerifier, Peer, PeerError, parse},
+    verify::ConnectorVerifier,
 };
 
 const FILE_MAX: u64 = 64 * 1024;

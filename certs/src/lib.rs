@@ -15,6 +15,7 @@ mod files;
 #[cfg(test)]
 mod fleet;
 pub mod identity;
+mod peer;
 mod pem;
 pub mod revocation;
 pub mod rotation;
