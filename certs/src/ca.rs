@@ -25,7 +25,7 @@ use crate::{
     digest::Sha256,
     edge::EdgeIdentity,
     files::{self, FileError},
-    peer::{self, EDGE_NAME, Peer, moment, parse},
+    peer::{self, Distance, EDGE_NAME, Peer, Shown, Span, moment, parse},
     pem,
     revocation::{AuthorityId, Enrolment, unix_ms},
     rotation::{BACKDATED, Lifetime},
@@ -58,6 +58,17 @@ pub enum CaError {
         path: PathBuf,
         /// What is wrong.
         what: String,
+    },
+    /// The CA's time has not begun, by this machine's clock.
+    #[error(
+        "the CA in {} begins {} from now, by this machine's clock, which shows {}: the clock is behind",
+        path.display(), Span(distance.span), Shown(distance.now)
+    )]
+    NotBegun {
+        /// The certificate file.
+        path: PathBuf,
+        /// How long until then.
+        distance: Distance,
     },
     /// The key file is not a private key.
     #[error("{} must hold one private key in PEM", path.display())]
@@ -176,7 +187,8 @@ impl Ca {
             return Err(wrong("this one has expired".to_owned()));
         }
         if now < not_before {
-            return Err(wrong("the time of this one has not begun, or this machine's clock is wrong".to_owned()));
+            let distance = Distance::until(not_before, now);
+            return Err(CaError::NotBegun { path: certificate_path.to_owned(), distance });
         }
         let issuer = Issuer::from_ca_cert_der(&certificate, key).map_err(IssueError::from)?;
         let fingerprint = Sha256::of(&certificate);

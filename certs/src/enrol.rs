@@ -18,6 +18,7 @@ use crate::{
     FileError,
     ca::{Ca, IssueError, Subject},
     csr::{CsrError, ProvenKey},
+    peer::{Distance, PeerError},
     revocation::{Descent, Judgement, REVOCATIONS_MAX, RevocationError, Revocations},
     rotation::Standing,
     secret::Secret,
@@ -125,9 +126,13 @@ impl Authority {
         self.check(peer, granted)?;
         match peer.lifetime.standing(now) {
             Standing::Valid | Standing::ExpiredMayRenew => {}
-            Standing::Lapsed | Standing::NotYetValid => {
-                let text = "the certificate can no longer be renewed: enrol with a new join token";
-                return Err(Refusal::new(RefusalCode::CertificateExpired, text));
+            Standing::Lapsed => {
+                let text = PeerError::Lapsed(Distance::since(peer.lifetime.not_after, now)).to_string();
+                return Err(Refusal::new(RefusalCode::CertificateExpired, &text));
+            }
+            Standing::NotYetValid => {
+                let text = PeerError::NotYetValid(Distance::until(peer.lifetime.not_before, now)).to_string();
+                return Err(Refusal::new(RefusalCode::Unavailable, &text));
             }
         }
         let key = proven(&request.csr)?;

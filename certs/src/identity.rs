@@ -4,8 +4,10 @@
 //! Key, certificate and CA are one file, so they are replaced together or not at all. It talks to no edge.
 
 use std::{
+    collections::BTreeMap,
     fmt,
     fs::File,
+    net::IpAddr,
     path::{Path, PathBuf},
 };
 
@@ -216,6 +218,29 @@ impl ConnectorState {
             [request.key.serialize_pem(), pem::certificate(&identity.certificate), pem::certificate(&identity.ca)];
         files::write(&self.identity_file(), text.concat().as_bytes())?;
         Ok(identity)
+    }
+
+    /// Where edges were reached last, by name.
+    ///
+    /// # Errors
+    /// [`StateError`] if the file is there and cannot be read or understood.
+    pub fn edge_addresses(&self) -> Result<BTreeMap<String, Vec<IpAddr>>, StateError> {
+        let path = self.edges_file();
+        let Some(bytes) = files::read_if_there(&path, FILE_MAX)? else { return Ok(BTreeMap::new()) };
+        serde_json::from_slice(&bytes).map_err(|e| StateError::Corrupt { path, what: e.to_string() })
+    }
+
+    /// Keeps where edges were reached last.
+    ///
+    /// # Errors
+    /// [`StateError`] if the file cannot be written.
+    pub fn keep_edge_addresses(&self, edges: &BTreeMap<String, Vec<IpAddr>>) -> Result<(), StateError> {
+        let bytes = serde_json::to_vec_pretty(edges).expect("a map of texts to addresses always encodes");
+        Ok(files::write(&self.edges_file(), &bytes)?)
+    }
+
+    fn edges_file(&self) -> PathBuf {
+        self.dir.join("edges.json")
     }
 
     fn identity_file(&self) -> PathBuf {

@@ -8,6 +8,7 @@ use std::{
 
 use protocol::id::Name;
 use rustls::{Error, OtherError, pki_types::CertificateDer};
+use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 use x509_parser::{
     certificate::X509Certificate,
     extensions::{ExtendedKeyUsage, GeneralName},
@@ -62,33 +63,81 @@ pub enum PeerError {
     #[error("the edge's CA is not the one in the join token (SHA-256 {0})")]
     OtherFingerprint(Sha256),
     /// Its time is over.
-    #[error("the certificate expired {} ago; if it was just issued, one of the two clocks is wrong", Ago(*.0))]
-    Expired(Duration),
+    #[error(
+        "the certificate expired {} ago, by a clock that shows {}; if it was just issued, one of the two clocks is wrong",
+        Span(.0.span), Shown(.0.now)
+    )]
+    Expired(Distance),
     /// Its time is over and so is the time to renew it.
-    #[error("the certificate expired {} ago and may no longer be renewed: enrol with a new join token", Ago(*.0))]
-    Lapsed(Duration),
+    #[error("the certificate expired {} ago and may no longer be renewed: enrol with a new join token", Span(.0.span))]
+    Lapsed(Distance),
     /// Its time has not begun.
-    #[error("the certificate begins {} from now: one of the two clocks is wrong", Ago(*.0))]
-    NotYetValid(Duration),
+    #[error(
+        "the certificate begins {} from now, by a clock that shows {}: one of the two clocks is wrong",
+        Span(.0.span), Shown(.0.now)
+    )]
+    NotYetValid(Distance),
     /// What webpki says otherwise.
     #[error("the certificate is not acceptable: {0}")]
     Rejected(String),
 }
 
-/// Hours and minutes, for people.
-struct Ago(Duration);
+/// How far a moment lies from now, and what now is by the clock that judged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Distance {
+    /// How far.
+    pub span: Duration,
+    /// From when.
+    pub now: SystemTime,
+}
 
-impl fmt::Display for Ago {
+impl Distance {
+    /// From a moment that is over.
+    pub(crate) fn since(then: SystemTime, now: SystemTime) -> Self {
+        Self { span: now.duration_since(then).unwrap_or_default(), now }
+    }
+
+    /// To a moment that is yet to come.
+    pub(crate) fn until(then: SystemTime, now: SystemTime) -> Self {
+        Self { span: then.duration_since(now).unwrap_or_default(), now }
+    }
+}
+
+/// A moment, in UTC, for people.
+pub(crate) struct Shown(pub(crate) SystemTime);
+
+impl fmt::Display for Shown {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let whole = OffsetDateTime::from(self.0).replace_nanosecond(0).unwrap_or(OffsetDateTime::UNIX_EPOCH);
+        f.write_str(&whole.format(&Rfc3339).unwrap_or_default())
+    }
+}
+
+/// Hours and minutes, for people.
+pub(crate) struct Span(pub(crate) Duration);
+
+impl fmt::Display for Span {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let seconds = self.0.as_secs();
         match seconds {
             0..60 => write!(f, "{seconds} s"),
             60..7200 => write!(f, "{} min", seconds / 60),
             7200..172_800 => write!(f, "{} h", seconds / 3600),
-            _ => write!(f, "{} days", seconds / 86_400),
+            172_800..=5_184_000 => write!(f, "{} days", seconds / 86_400),
+            _ => write!(f, "{} months", seconds / 2_629_800),
         }
     }
 }
+
+/// Whether a refusal of ours says that the other side is of another CA, and so of another fleet: by the CA, or by its digest.
+#[must_use]
+pub fn is_other_ca(words: &str) -> bool {
+    [OTHER_CA, OTHER_FINGERPRINT].iter().any(|beginning| words.contains(beginning))
+}
+
+/// How [`PeerError::OtherCa`] and [`PeerError::OtherFingerprint`] begin, which is all that the TLS library leaves of them.
+const OTHER_CA: &str = "the certificate was issued by another CA";
+const OTHER_FINGERPRINT: &str = "the edge's CA is not the one in the join token";
 
 impl From<PeerError> for Error {
     fn from(error: PeerError) -> Self {
@@ -296,11 +345,36 @@ mod tests {
     }
 
     #[test]
+    fn only_the_ca_and_its_digest_make_another_fleet() {
+        let (now, digest) = (SystemTime::UNIX_EPOCH, Sha256([1; 32]));
+        let span = Distance { span: Duration::from_secs(1), now };
+        for (error, other) in [
+            (PeerError::OtherCa, true),
+            (PeerError::OtherFingerprint(digest), true),
+            (PeerError::WrongRole, false),
+            (PeerError::NotAnEdge, false),
+            (PeerError::Expired(span), false),
+            (PeerError::NotYetValid(span), false),
+            (PeerError::Rejected("another".to_owned()), false),
+        ] {
+            let said = Error::from(error).to_string();
+            assert_eq!(is_other_ca(&said), other, "{said}");
+        }
+        assert!(!is_other_ca("peer doesn't support any known protocol"));
+    }
+
+    #[test]
     fn spans_are_said_in_the_unit_people_use() {
-        for (seconds, want) in
-            [(0, "0 s"), (59, "59 s"), (60, "1 min"), (7199, "119 min"), (7200, "2 h"), (172_800, "2 days")]
-        {
-            assert_eq!(Ago(Duration::from_secs(seconds)).to_string(), want);
+        for (seconds, want) in [
+            (0, "0 s"),
+            (59, "59 s"),
+            (60, "1 min"),
+            (7199, "119 min"),
+            (7200, "2 h"),
+            (172_800, "2 days"),
+            (58_000_000, "22 months"),
+        ] {
+            assert_eq!(Span(Duration::from_secs(seconds)).to_string(), want);
         }
     }
 

@@ -7,6 +7,11 @@ use std::time::{Duration, SystemTime};
 pub const LIFE: Duration = Duration::from_secs(24 * 3600);
 /// How far notBefore lies before the issue, for peers whose clock is behind.
 pub const BACKDATED: Duration = Duration::from_secs(3600);
+/// By how much longer than [`BACKDATED`] a clock may be behind: a certificate that begins so much later is taken all the same.
+/// Its beginning protects nothing, its end does.
+pub const EARLY_MAX: Duration = LIFE;
+/// Clocks that differ by less are not worth a word.
+const CLOCKS_AGREE: Duration = Duration::from_secs(60);
 /// How long after its expiry a certificate still authenticates a renewal.
 pub const RENEWABLE_FOR: Duration = Duration::from_secs(30 * 24 * 3600);
 
@@ -38,8 +43,31 @@ pub enum Standing {
     ExpiredMayRenew,
     /// It is over for good: a new join token is needed.
     Lapsed,
-    /// It begins later: one of the clocks is wrong by more than [`BACKDATED`].
+    /// It begins later, by more than [`EARLY_MAX`]: one of the clocks is wrong.
     NotYetValid,
+}
+
+/// How two clocks differ.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Clock {
+    /// By less than a minute.
+    Agrees,
+    /// Ours is so much behind theirs.
+    Behind(Duration),
+    /// Ours is so much ahead of theirs.
+    Ahead(Duration),
+}
+
+impl Clock {
+    /// Our clock against one that has just shown `theirs`.
+    #[must_use]
+    pub fn against(theirs: SystemTime, ours: SystemTime) -> Self {
+        match (theirs.duration_since(ours), ours.duration_since(theirs)) {
+            (Ok(behind), _) if behind >= CLOCKS_AGREE => Self::Behind(behind),
+            (_, Ok(ahead)) if ahead >= CLOCKS_AGREE => Self::Ahead(ahead),
+            _ => Self::Agrees,
+        }
+    }
 }
 
 impl Lifetime {
@@ -56,7 +84,7 @@ impl Lifetime {
     /// What the certificate is good for at `now`.
     #[must_use]
     pub fn standing(&self, now: SystemTime) -> Standing {
-        if now < self.not_before {
+        if now + EARLY_MAX < self.not_before {
             return Standing::NotYetValid;
         }
         match now.duration_since(self.not_after) {
@@ -65,6 +93,11 @@ impl Lifetime {
             Ok(over) if over <= RENEWABLE_FOR => Standing::ExpiredMayRenew,
             Ok(_) => Standing::Lapsed,
         }
+    }
+
+    /// The moment at which its chain is judged: now, or its beginning if the clock is not there yet.
+    pub(crate) fn judged_at(&self, now: SystemTime) -> SystemTime {
+        now.max(self.not_before)
     }
 
     /// When to renew: at two thirds of the life that follows the issue, or up to one twenty-fourth of a life sooner.
@@ -107,8 +140,8 @@ mod tests {
     fn standing_follows_the_clock() {
         let (t, life) = (issued(), lifetime());
         for (now, want) in [
-            (t - HOUR - SECOND, Standing::NotYetValid),
-            (t - HOUR, Standing::Valid),
+            (t - 25 * HOUR - SECOND, Standing::NotYetValid),
+            (t - 25 * HOUR, Standing::Valid),
             (t, Standing::Valid),
             (t + 24 * HOUR, Standing::Valid),
             (t + 24 * HOUR + SECOND, Standing::ExpiredMayRenew),
@@ -117,6 +150,15 @@ mod tests {
         ] {
             assert_eq!(life.standing(now), want, "{:?} after issue", now.duration_since(t));
         }
+    }
+
+    #[test]
+    fn clocks_are_compared_to_the_minute() {
+        let (t, minute) = (issued(), Duration::from_secs(60));
+        assert_eq!(Clock::against(t, t), Clock::Agrees);
+        assert_eq!(Clock::against(t, t + minute - SECOND), Clock::Agrees);
+        assert_eq!(Clock::against(t, t + minute), Clock::Ahead(minute));
+        assert_eq!(Clock::against(t, t - 2 * HOUR), Clock::Behind(2 * HOUR));
     }
 
     #[test]

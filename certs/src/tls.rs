@@ -25,6 +25,7 @@ use crate::{
     digest::Sha256,
     edge::EdgeCertificates,
     identity::Identity,
+    peer::Distance,
     rotation::Standing,
     verify::{ConnectorVerifier, EdgeVerifier, Peer, PeerError},
 };
@@ -81,7 +82,7 @@ pub fn admit(alpn: &[u8], certificates: Option<&[CertificateDer<'_>]>, now: Syst
     let leaf = leaf.ok_or_else(|| bad("a connector's certificate is needed: enrol first"))?;
     let peer = Peer::of(leaf).map_err(|e| bad(&e.to_string()))?;
     let expired = |text: String| Err(Refusal::new(RefusalCode::CertificateExpired, &text));
-    let over = now.duration_since(peer.lifetime.not_after).unwrap_or_default();
+    let over = Distance::since(peer.lifetime.not_after, now);
     match peer.lifetime.standing(now) {
         Standing::Valid if alpn == ALPN_LINK => Ok(Admission::Link(peer)),
         Standing::Valid => Ok(Admission::Renew(peer)),
@@ -89,7 +90,7 @@ pub fn admit(alpn: &[u8], certificates: Option<&[CertificateDer<'_>]>, now: Syst
         Standing::ExpiredMayRenew => expired(format!("{}: renew it first", PeerError::Expired(over))),
         Standing::Lapsed => expired(PeerError::Lapsed(over).to_string()),
         Standing::NotYetValid => {
-            let until = peer.lifetime.not_before.duration_since(now).unwrap_or_default();
+            let until = Distance::until(peer.lifetime.not_before, now);
             Err(Refusal::new(RefusalCode::Unavailable, &PeerError::NotYetValid(until).to_string()))
         }
     }

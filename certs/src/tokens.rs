@@ -21,6 +21,7 @@ use crate::{
     csr::ProvenKey,
     digest::Sha256,
     files::{self, FileError},
+    peer::{Shown, Span},
     revocation::{Descent, Enrolment, RevocationError, Revocations, unix_ms},
     secret::Secret,
     token::{EDGES_MAX, JoinToken, TokenId},
@@ -182,7 +183,13 @@ impl Tokens {
         // One without a number is good now, so it has the number of one made now.
         let enrolment = enrolment(record.number.unwrap_or_else(|| self.revocations.next_token(&connector)));
         if unix_ms(now) >= record.expires_ms {
-            return Err(Refusal::new(RefusalCode::TokenExpired, "the join token has expired: create a new one"));
+            let end = SystemTime::UNIX_EPOCH + Duration::from_millis(record.expires_ms);
+            let over = Span(now.duration_since(end).unwrap_or_default());
+            let text = format!(
+                "the join token expired {over} ago, by this edge's clock, which shows {}: create a new one",
+                Shown(now)
+            );
+            return Err(Refusal::new(RefusalCode::TokenExpired, &text));
         }
         let key = claim.key.digest().to_string();
         match &record.redeemed_by {

@@ -22,10 +22,10 @@ use rustls::{
     },
 };
 
-pub use crate::peer::{EDGE_NAME, Peer, PeerError};
+pub use crate::peer::{EDGE_NAME, Peer, PeerError, is_other_ca};
 use crate::{
     digest::Sha256,
-    peer::edge_lifetime,
+    peer::{Distance, edge_lifetime},
     rotation::{Lifetime, Standing},
     tls::provider,
 };
@@ -36,14 +36,12 @@ fn explained(error: Error, lifetime: &Lifetime, now: SystemTime) -> Error {
     let Error::InvalidCertificate(what) = error else {
         return error;
     };
-    let over = now.duration_since(lifetime.not_after).unwrap_or_default();
-    let until = lifetime.not_before.duration_since(now).unwrap_or_default();
     let error = if matches!(what, E::UnknownIssuer | E::BadSignature) {
         PeerError::OtherCa
     } else if matches!(what, E::Expired | E::ExpiredContext { .. }) {
-        PeerError::Expired(over)
+        PeerError::Expired(Distance::since(lifetime.not_after, now))
     } else if matches!(what, E::NotValidYet | E::NotValidYetContext { .. }) {
-        PeerError::NotYetValid(until)
+        PeerError::NotYetValid(Distance::until(lifetime.not_before, now))
     } else if matches!(what, E::NotValidForName | E::NotValidForNameContext { .. }) {
         PeerError::NotAnEdge
     } else {
@@ -54,6 +52,10 @@ fn explained(error: Error, lifetime: &Lifetime, now: SystemTime) -> Error {
 
 fn system_time(now: UnixTime) -> SystemTime {
     SystemTime::UNIX_EPOCH + Duration::from_secs(now.as_secs())
+}
+
+fn unix_time(at: SystemTime) -> UnixTime {
+    UnixTime::since_unix_epoch(at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default())
 }
 
 fn anchored(ca: &CertificateDer<'static>) -> Result<Arc<RootCertStore>, Error> {
@@ -97,13 +99,12 @@ impl ClientCertVerifier for ConnectorVerifier {
         let lifetime = Peer::of(end_entity)?.lifetime;
         let moment = system_time(now);
         let at = match lifetime.standing(moment) {
-            Standing::Valid | Standing::NotYetValid => moment,
+            Standing::Valid => lifetime.judged_at(moment),
+            Standing::NotYetValid => moment,
             Standing::ExpiredMayRenew => lifetime.not_after,
-            Standing::Lapsed => {
-                return Err(PeerError::Lapsed(moment.duration_since(lifetime.not_after).unwrap_or_default()).into());
-            }
+            Standing::Lapsed => return Err(PeerError::Lapsed(Distance::since(lifetime.not_after, moment)).into()),
         };
-        let at = UnixTime::since_unix_epoch(at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default());
+        let at = unix_time(at);
         // Our CA issues connectors directly, so nothing in between is looked at.
         self.webpki.verify_client_cert(end_entity, &[], at).map_err(|e| explained(e, &lifetime, moment))
     }
@@ -182,10 +183,12 @@ impl ServerCertVerifier for EdgeVerifier {
             }
         };
         let name = ServerName::try_from(EDGE_NAME).expect("a constant DNS name");
+        let moment = system_time(now);
+        let at = if lifetime.standing(moment) == Standing::Valid { lifetime.judged_at(moment) } else { moment };
         // Our CA issues edges directly, so nothing in between is looked at.
         webpki
-            .verify_server_cert(end_entity, &[], &name, ocsp_response, now)
-            .map_err(|e| explained(e, &lifetime, system_time(now)))
+            .verify_server_cert(end_entity, &[], &name, ocsp_response, unix_time(at))
+            .map_err(|e| explained(e, &lifetime, moment))
     }
 
     fn verify_tls12_signature(

@@ -24,7 +24,7 @@ use tracing::{info, warn};
 use crate::{
     admin,
     config::Config,
-    link::{self, Dialler, EnrolError, LinkStatus, Links, Renewal, Supervisor},
+    link::{self, AddressBook, Dialler, EnrolError, LinkStatus, Links, Renewal, Supervisor},
     metrics::{Metrics, Process},
     serve::{Host, Policy, Racer, Resolver, Rules, Service},
 };
@@ -109,7 +109,9 @@ async fn serve(start: Start, vital: Vital) -> Result<(), ConnectorError> {
     let answering = move || admin::serve(listener.clone(), view.clone(), admin_stop.clone());
     tokio::spawn(vital.clone().keep("the admin endpoint", answering));
 
-    let dialler = Dialler::new(&*network, resolver.clone())?;
+    let book = Arc::new(AddressBook::open(state.clone()));
+    book.all().into_iter().for_each(|(name, addresses)| resolver.remember(&name, addresses));
+    let dialler = Dialler::new(&*network, resolver.clone(), book.clone())?;
     let identity = tokio::select! {
         identity = identify(&state, &config, token, &dialler) => identity?,
         () = stop.cancelled() => return Ok(()),
@@ -126,7 +128,7 @@ async fn serve(start: Start, vital: Vital) -> Result<(), ConnectorError> {
     let renewal = Arc::new(Renewal::new(state, identity));
     // It is told once.
     let _ = known.set(renewal.clone());
-    let keeping = Keeping { config: &config, network: &*network, grace, stop, vital, status };
+    let keeping = Keeping { config: &config, network: &*network, book, grace, stop, vital, status };
     keeping.start(edges, (&service, &renewal), (&workers, &tasks))?;
     tasks.close();
     tasks.wait().await;
@@ -137,6 +139,7 @@ async fn serve(start: Start, vital: Vital) -> Result<(), ConnectorError> {
 struct Keeping<'a> {
     config: &'a Config,
     network: &'a dyn Network,
+    book: Arc<AddressBook>,
     grace: Duration,
     stop: CancellationToken,
     vital: Vital,
@@ -151,7 +154,7 @@ impl Keeping<'_> {
         (service, renewal): (&Arc<Service>, &Arc<Renewal>),
         (workers, tasks): (&Workers, &TaskTracker),
     ) -> Result<(), ConnectorError> {
-        let Self { config, network, grace, stop, vital, status } = self;
+        let Self { config, network, book, grace, stop, vital, status } = self;
         let claim = |(vnet, cidr): &(Name, _)| RouteClaim { vnet: vnet.to_string(), cidr: format!("{cidr}") };
         let routes: Arc<[RouteClaim]> = config.routes.iter().map(claim).collect();
         let run = rand::random();
@@ -161,7 +164,7 @@ impl Keeping<'_> {
             let on_worker = workers.handle(number);
             let dialler = {
                 let _here = on_worker.enter();
-                Dialler::new(*network, service.resolver.clone())?
+                Dialler::new(*network, service.resolver.clone(), book.clone())?
             };
             status.set(edge, slot, LinkStatus::Dialling(None));
             let supervisor = Supervisor {
@@ -291,6 +294,7 @@ async fn enrol_once(
         match link::enrol(dialler, edge, tls::enrol_client(token.ca), enrol).await {
             Ok(enrolled) => {
                 let identity = state.finish_enrolment(&request, token, &enrolled)?;
+                link::tell_clock(&identity);
                 return Ok(Enrolment::Done(Box::new(identity)));
             }
             Err(EnrolError::Refused(refusal)) if refusal.code() == RefusalCode::TokenUnknown => unknown = Some(refusal),
@@ -303,7 +307,7 @@ async fn enrol_once(
                 unknown = Some(Refusal::new(RefusalCode::TokenUnknown, text));
             }
             Err(error) => {
-                warn!(%edge, %error, "cannot enrol here yet");
+                warn!(%edge, cause = error.cause(), %error, "cannot enrol here yet: trying again");
                 unanswered |= token.edges.contains(edge);
             }
         }

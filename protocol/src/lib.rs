@@ -9,6 +9,7 @@ pub mod datagram;
 pub mod error;
 #[cfg(test)]
 mod golden;
+pub mod handshake;
 pub mod id;
 pub mod inflow;
 pub mod limits;

@@ -8,6 +8,7 @@ use crate::{
     codec::{self, CONTROL_HEAD, DecodeError, FrameHead, HEADER_HEAD},
     control::{self, Message},
     error::CloseCode,
+    handshake,
     inflow::Inflow,
     limits::{CONTROL_BODY_MAX, HEARD_WAIT},
     stream::{Open, Reply},
@@ -158,10 +159,20 @@ async fn read_header(recv: &mut Inflow) -> Result<(u8, Vec<u8>), WireError> {
 /// How a connection ended, in words on one line: those that a peer closes with are a stranger's.
 #[must_use]
 pub fn ending(error: &ConnectionError) -> String {
-    let ConnectionError::ApplicationClosed(close) = error else { return control::cut(&error.to_string()) };
-    let number = close.error_code.into_inner();
-    let code = CloseCode::from_wire(number).map_or_else(|| number.to_string(), |c| c.to_string());
-    format!("closed by the peer ({code}): {}", control::cut(&String::from_utf8_lossy(&close.reason)))
+    #[expect(clippy::wildcard_enum_match_arm, reason = "only what a peer or the library words itself is worded anew")]
+    match error {
+        ConnectionError::ApplicationClosed(close) => {
+            let number = close.error_code.into_inner();
+            let code = CloseCode::from_wire(number).map_or_else(|| number.to_string(), |c| c.to_string());
+            format!("closed by the peer ({code}): {}", control::cut(&String::from_utf8_lossy(&close.reason)))
+        }
+        ConnectionError::ConnectionClosed(close) => {
+            let reason = String::from_utf8_lossy(&close.reason);
+            format!("closed by the peer: {}", handshake::words(close.error_code, &reason))
+        }
+        ConnectionError::TransportError(error) => handshake::words(error.code, &error.reason),
+        other => control::cut(&other.to_string()),
+    }
 }
 
 /// Closes a link with one of our codes and words for the peer's log.

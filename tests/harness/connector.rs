@@ -31,7 +31,7 @@ pub struct ConnectorFile {
     /// Its admin endpoint.
     pub admin: SocketAddr,
     log: PathBuf,
-    edges: Vec<SocketAddr>,
+    edges: Vec<String>,
     token: Option<PathBuf>,
     links_per_edge: usize,
     routes: String,
@@ -103,14 +103,21 @@ impl ConnectorFile {
     /// Dials this edge.
     #[must_use]
     pub fn dial(mut self, edge: &EdgeFile) -> Self {
-        self.edges.push(edge.tunnel);
+        self.edges.push(edge.tunnel.to_string());
         self
     }
 
     /// Dials this address.
     #[must_use]
     pub fn dial_at(mut self, address: SocketAddr) -> Self {
-        self.edges.push(address);
+        self.edges.push(address.to_string());
+        self
+    }
+
+    /// Dials the edge of this name.
+    #[must_use]
+    pub fn dial_named(mut self, name: &str, port: u16) -> Self {
+        self.edges.push(format!("{name}:{port}"));
         self
     }
 
@@ -152,6 +159,20 @@ impl ConnectorFile {
         let dir = self.path.with_extension("drill");
         fs::create_dir(&dir).expect("the world's directory is writable");
         self.drill = Some(dir);
+        self
+    }
+
+    /// Has this file in place of the machine's `resolv.conf`, whatever is written to it later. Needs root.
+    #[must_use]
+    pub fn resolving_as_in(mut self, file: &Path) -> Self {
+        self.resolver = Some(file.to_owned());
+        self
+    }
+
+    /// Lives with its clock that far off, such as `+17h` or `-2h`.
+    #[must_use]
+    pub fn clock(mut self, off: &str) -> Self {
+        self.clock = Some(off.to_owned());
         self
     }
 

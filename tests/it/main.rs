@@ -15,6 +15,7 @@ mod http_rules;
 mod icmp;
 mod identity;
 mod links;
+mod names;
 mod operators;
 mod origin_tls;
 mod parts;

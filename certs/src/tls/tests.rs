@@ -1,5 +1,3 @@
-use std::time::Duration;
-
 use rustls::{
     NamedGroup, ProtocolVersion,
     pki_types::{ServerName, UnixTime},
@@ -166,14 +164,18 @@ fn an_expired_certificate_may_renew_for_thirty_days_and_nothing_else() {
 }
 
 #[test]
-fn clocks_that_differ_by_less_than_an_hour_do_no_harm() {
+fn clocks_that_differ_by_less_than_a_day_do_no_harm_and_beyond_they_are_named() {
     let fleet = Fleet::new();
     let member = fleet.member("dc1", now());
-    let at = now() - HOUR + Duration::from_secs(1);
-    let done = handshake(link(&member.identity), edge(&fleet, now()), at).expect("a handshake");
-    assert_eq!(done.admitted(at), Ok(Admission::Link(member.identity.peer().clone())));
+    for behind in [HOUR, 2 * HOUR, 24 * HOUR] {
+        let at = now() - behind;
+        let done = handshake(link(&member.identity), edge(&fleet, now()), at).expect("a handshake");
+        assert_eq!(done.admitted(at), Ok(Admission::Link(member.identity.peer().clone())));
+        let pinned = anonymous_client(fleet.ca().fingerprint());
+        assert_eq!(handshake(pinned, edge(&fleet, now()), at).expect("a handshake").admitted(at), Ok(Admission::Enrol));
+    }
 
-    let at = now() - 2 * HOUR;
+    let at = now() - 26 * HOUR;
     refused(handshake(link(&member.identity), edge(&fleet, at), at), "edge", "one of the two clocks is wrong");
     refused(handshake(link(&member.identity), edge(&fleet, now()), at), "connector", "one of the two clocks is wrong");
     refused(handshake(link(&member.identity), edge(&fleet, now()), now() + 2 * DAY), "connector", "expired 24 h ago");

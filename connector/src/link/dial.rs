@@ -1,13 +1,20 @@
 //! Dials edges over QUIC: for links, for enrolment, for renewal.
 
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeSet,
+    io,
+    net::{IpAddr, SocketAddr},
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
-use certs::verify::EDGE_NAME;
+use certs::verify::{self, EDGE_NAME};
 use futures_util::{StreamExt, stream::FuturesUnordered};
-use net::{Network, Unreachables, network::bind_quic_client, unreachable::Watch};
+use net::{Network, Unreachables, network::bind_quic_client, resolve::RESOLVE_WAIT, unreachable::Watch};
 use protocol::{
     control::{Enrol, Enrolled, Message, Refusal, Renew, Renewed},
     error::CloseCode,
+    handshake::Cause,
     id::{Host, Target},
     limits::REGISTER_WAIT,
     transport::{self, Side},
@@ -15,7 +22,9 @@ use protocol::{
 };
 use quinn::{ClientConfig, Connection, Endpoint, EndpointConfig, TokioRuntime, crypto::rustls::QuicClientConfig};
 use tokio::time;
+use tracing::info;
 
+use super::book::AddressBook;
 use crate::serve::Resolver;
 
 /// A handshake that takes longer has failed.
@@ -24,13 +33,25 @@ const HANDSHAKE_WAIT: Duration = Duration::from_secs(5);
 /// From one address of an edge to the next.
 const STAGGER: Duration = Duration::from_millis(250);
 
+/// After this it is told what is waited for.
+const TELL_AFTER: Duration = Duration::from_millis(1500);
+
 /// The QUIC client of one worker.
 #[derive(Debug, Clone)]
 pub struct Dialler {
     endpoint: Endpoint,
     resolver: Resolver,
     heard: Unreachables,
+    book: Arc<AddressBook>,
+    told: Told,
 }
+
+/// What was told since an edge was reached: the same is not told twice.
+#[derive(Debug, Clone, Default)]
+struct Told(Arc<Mutex<BTreeSet<String>>>);
+
+/// Most that is remembered of it.
+const TOLD_MAX: usize = 64;
 
 /// Why an edge could not be reached.
 #[derive(Debug, thiserror::Error)]
@@ -39,7 +60,7 @@ pub enum DialError {
     #[error("{0}")]
     Resolve(String),
     /// No handshake with any of its addresses.
-    #[error("{address}: {}", wire::ending(source))]
+    #[error("{address}: {}", failed(source))]
     Handshake {
         /// The last address tried.
         address: SocketAddr,
@@ -55,8 +76,35 @@ pub enum DialError {
         source: quinn::ConnectError,
     },
     /// No answer.
-    #[error("{0}: no answer within 5 s")]
+    #[error("{0}: {SILENCE}")]
     TimedOut(SocketAddr),
+}
+
+const SILENCE: &str = "nothing came back over UDP: is an edge running there, and does every firewall let UDP pass?";
+
+/// How a handshake failed, seen from here.
+fn failed(error: &quinn::ConnectionError) -> String {
+    let words = wire::ending(error);
+    match Cause::of(error) {
+        Cause::Silence => SILENCE.to_owned(),
+        Cause::Refused => "the edge takes no connection now: it has too many under way, or is ending".to_owned(),
+        Cause::TheirCertificate => format!("the edge's certificate is not accepted: {words}"),
+        Cause::OurCertificate => format!("the edge does not accept our certificate: {words}"),
+        Cause::Protocol | Cause::Ended => words,
+    }
+}
+
+impl DialError {
+    /// Which step failed: the name, silence, a refusal, a certificate, or the address itself.
+    #[must_use]
+    pub fn cause(&self) -> &'static str {
+        match self {
+            Self::Resolve(_) => "name",
+            Self::Handshake { source, .. } => Cause::of(source).as_str(),
+            Self::Address { .. } => "address",
+            Self::TimedOut(_) => Cause::Silence.as_str(),
+        }
+    }
 }
 
 /// Why a join token or a certificate could not be turned into a certificate.
@@ -80,15 +128,27 @@ pub enum EnrolError {
 }
 
 impl EnrolError {
-    /// True if the edge answered, with a certificate that the token's CA did not issue (RFC 9001 section 4.8: TLS alerts
-    /// are transport errors 0x100 to 0x1ff; this one is our own verdict, not the peer's).
+    /// True if the edge answered, with a certificate of another CA than the token's. That is our own verdict; whatever else
+    /// goes wrong in a handshake says nothing about whose edge it is.
     #[must_use]
     pub fn is_other_fleet(&self) -> bool {
         let Self::Dial(DialError::Handshake { source: quinn::ConnectionError::TransportError(error), .. }) = self
         else {
             return false;
         };
-        (0x100..0x200).contains(&u64::from(error.code))
+        verify::is_other_ca(&error.reason)
+    }
+
+    /// Which step failed.
+    #[must_use]
+    pub fn cause(&self) -> &'static str {
+        match self {
+            Self::Refused(_) => Cause::Refused.as_str(),
+            Self::Dial(error) => error.cause(),
+            Self::Wire(_) => "conversation",
+            Self::State(_) => "state",
+            Self::TimedOut => Cause::Silence.as_str(),
+        }
     }
 }
 
@@ -97,13 +157,13 @@ impl Dialler {
     ///
     /// # Errors
     /// If no UDP socket can be had.
-    pub fn new(network: &dyn Network, resolver: Resolver) -> io::Result<Self> {
+    pub fn new(network: &dyn Network, resolver: Resolver, book: Arc<AddressBook>) -> io::Result<Self> {
         let mut config = EndpointConfig::default();
         transport::allow_large_packets(&mut config);
         let heard = Unreachables::default();
         let socket = bind_quic_client(network, &heard)?;
         let endpoint = Endpoint::new_with_abstract_socket(config, None, socket, Arc::new(TokioRuntime))?;
-        Ok(Self { endpoint, resolver, heard })
+        Ok(Self { endpoint, resolver, heard, book, told: Told::default() })
     }
 
     /// What the host at this address says of what this client sends there.
@@ -122,16 +182,26 @@ impl Dialler {
             time::sleep(STAGGER * order).await;
             self.handshake(config.clone(), address).await
         };
-        let addresses = (0..).zip(self.addresses(edge).await?);
-        let mut attempts: FuturesUnordered<_> = addresses.map(attempt).collect();
+        let addresses = self.addresses(edge).await?;
+        let all = addresses.iter().map(|ip| SocketAddr::new(*ip, edge.port));
+        let mut attempts: FuturesUnordered<_> = (0..).zip(all).map(attempt).collect();
         let mut last = DialError::Resolve("the name has no address".to_owned());
-        while let Some(attempted) = attempts.next().await {
-            match attempted {
-                Ok(connection) => return Ok(connection),
-                Err(error) => last = error,
+        let first_good = async {
+            while let Some(attempted) = attempts.next().await {
+                match attempted {
+                    Ok(connection) => return Ok(connection),
+                    Err(error) => last = error,
+                }
             }
+            Err(last)
+        };
+        let waits_for = || format!("{edge} to answer over UDP ({})", listed(&addresses));
+        let connection = self.told.if_slow(waits_for, first_good).await?;
+        self.told.forget();
+        if let Host::Name(name) = &edge.host {
+            self.book.keep(name, &addresses);
         }
-        Err(last)
+        Ok(connection)
     }
 
     async fn handshake(&self, config: ClientConfig, address: SocketAddr) -> Result<Connection, DialError> {
@@ -143,12 +213,25 @@ impl Dialler {
         }
     }
 
-    async fn addresses(&self, edge: &Target) -> Result<Vec<SocketAddr>, DialError> {
-        let ips = match &edge.host {
-            Host::Ip(ip) => vec![*ip],
-            Host::Name(name) => self.resolver.resolve(name).await.map_err(DialError::Resolve)?,
+    /// The edge's addresses; if its name cannot be resolved, those under which it was reached last: whoever answers there
+    /// must prove to be an edge all the same.
+    async fn addresses(&self, edge: &Target) -> Result<Vec<IpAddr>, DialError> {
+        let name = match &edge.host {
+            Host::Ip(ip) => return Ok(vec![*ip]),
+            Host::Name(name) => name,
         };
-        Ok(ips.into_iter().map(|ip| SocketAddr::new(ip, edge.port)).collect())
+        let waits_for = || format!("a name server to tell the addresses of {name}");
+        let resolved = self.told.if_slow(waits_for, self.resolver.resolve_within(name, RESOLVE_WAIT)).await;
+        match (resolved, self.book.of(name)) {
+            (Ok(addresses), _) => Ok(addresses),
+            (Err(why), Some(last_good)) => {
+                if self.told.is_news(&why) {
+                    info!(why, "the edge is dialled where it was reached last");
+                }
+                Ok(last_good)
+            }
+            (Err(why), None) => Err(DialError::Resolve(why)),
+        }
     }
 
     /// Renews on a connection of its own, for a certificate that has run out.
@@ -185,6 +268,40 @@ impl Dialler {
         let answer = time::timeout(REGISTER_WAIT, exchange).await.unwrap_or(Err(EnrolError::TimedOut));
         wire::close(&connection, CloseCode::Done, "");
         answer
+    }
+}
+
+fn listed(addresses: &[IpAddr]) -> String {
+    addresses.iter().map(IpAddr::to_string).collect::<Vec<_>>().join(", ")
+}
+
+impl Told {
+    /// Does the work; tells what is waited for if it is not done soon.
+    async fn if_slow<T>(&self, waits_for: impl FnOnce() -> String, work: impl Future<Output = T>) -> T {
+        let mut work = std::pin::pin!(work);
+        tokio::select! {
+            done = &mut work => return done,
+            () = time::sleep(TELL_AFTER) => {
+                let waits_for = waits_for();
+                if self.is_news(&waits_for) {
+                    info!(waits_for, "no answer yet");
+                }
+            }
+        }
+        work.await
+    }
+
+    fn is_news(&self, what: &str) -> bool {
+        let mut told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        // Full: then some of it is told twice.
+        if told.len() >= TOLD_MAX {
+            told.clear();
+        }
+        told.insert(what.to_owned())
+    }
+
+    fn forget(&self) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 }
 

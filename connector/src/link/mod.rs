@@ -2,6 +2,7 @@
 
 mod allowance;
 mod backoff;
+mod book;
 mod dial;
 mod renewal;
 mod session;
@@ -10,7 +11,8 @@ mod status;
 mod supervisor;
 
 pub use backoff::Backoff;
+pub use book::AddressBook;
 pub use dial::{DialError, Dialler, EnrolError, enrol};
-pub use renewal::Renewal;
+pub use renewal::{Renewal, tell_clock};
 pub use status::{About, EdgeLinks, LinkStatus, Links};
 pub use supervisor::{Supervisor, supervise};

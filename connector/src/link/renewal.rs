@@ -3,19 +3,22 @@
 use std::{
     collections::BTreeMap,
     io,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, SystemTime},
 };
 
 use arc_swap::ArcSwap;
 use certs::{
     identity::{ConnectorState, Identity, KeyRequest},
-    rotation::{self, Standing},
+    rotation::{self, Clock, Standing},
     tls,
 };
 use net::drill;
 use protocol::{
-    control::{Refusal, Renew, Renewed},
+    control::{Refusal, RefusalCode, Renew, Renewed},
     id::Target,
 };
 use tracing::{info, warn};
@@ -35,13 +38,16 @@ pub struct Renewal {
     identity: ArcSwap<Identity>,
     /// A turn for each edge: one that does not answer keeps nobody from asking another.
     turns: Mutex<BTreeMap<Target, Arc<tokio::sync::Mutex<()>>>>,
+    /// An edge says that the certificate has run out, whatever our clock says.
+    overdue: AtomicBool,
 }
 
 impl Renewal {
     /// Starts from the identity that `state` holds.
     #[must_use]
     pub fn new(state: Arc<ConnectorState>, identity: Identity) -> Self {
-        Self { state, identity: ArcSwap::from_pointee(identity), turns: Mutex::default() }
+        let identity = ArcSwap::from_pointee(identity);
+        Self { state, identity, turns: Mutex::default(), overdue: AtomicBool::new(false) }
     }
 
     /// The newest identity.
@@ -72,7 +78,15 @@ impl Renewal {
 
     /// A certificate that is not valid otherwise is a matter for the edge to explain.
     fn has_run_out(&self) -> bool {
-        self.identity().peer().lifetime.standing(SystemTime::now()) == Standing::ExpiredMayRenew
+        let by_our_clock = self.identity().peer().lifetime.standing(SystemTime::now()) == Standing::ExpiredMayRenew;
+        by_our_clock || self.overdue.load(Ordering::Relaxed)
+    }
+
+    /// Hears why an edge let a link not in: if the certificate has run out by its clock, it is renewed before the next dial.
+    pub fn heard(&self, refusal: &Refusal) {
+        if refusal.code() == RefusalCode::CertificateExpired {
+            self.overdue.store(true, Ordering::Relaxed);
+        }
     }
 
     async fn keep(&self, request: KeyRequest, renewed: Renewed) -> Result<(), String> {
@@ -81,8 +95,23 @@ impl Renewal {
         let stored = tokio::task::spawn_blocking(store).await.map_err(|e| io::Error::other(e).to_string())?;
         let identity = stored?;
         info!(not_after = ?identity.peer().lifetime.not_after, "certificate renewed");
+        self.overdue.store(false, Ordering::Relaxed);
+        tell_clock(&identity);
         self.identity.store(Arc::new(identity));
         Ok(())
+    }
+}
+
+/// Compares this machine's clock with the edge's that has just issued this identity, and tells if they differ.
+pub fn tell_clock(identity: &Identity) {
+    match Clock::against(identity.peer().lifetime.issued_at, SystemTime::now()) {
+        Clock::Agrees => {}
+        Clock::Behind(by) => {
+            warn!(by_s = by.as_secs(), "this machine's clock is behind the edge's: set one of them right")
+        }
+        Clock::Ahead(by) => {
+            warn!(by_s = by.as_secs(), "this machine's clock is ahead of the edge's: set one of them right")
+        }
     }
 }
 

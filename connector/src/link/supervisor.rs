@@ -30,7 +30,7 @@ use super::{
     backoff::Backoff,
     dial::Dialler,
     renewal::{LinkRenewal, Renewal},
-    session::{self, Serving, Session, SessionEnd, Wish},
+    session::{self, RegisterError, Serving, Session, SessionEnd, Wish},
     slot::{Come, Serial, Slot, Wanted},
     status::{About, LinkStatus, Links},
 };
@@ -280,7 +280,12 @@ impl Supervisor {
             links: self.links_per_edge,
             routes: self.routes.to_vec(),
         };
-        session::register(connection, hello).await.map_err(|e| e.to_string())
+        session::register(connection, hello).await.map_err(|error| {
+            if let RegisterError::Refused(refusal) = &error {
+                self.renewal.heard(refusal);
+            }
+            error.to_string()
+        })
     }
 }
 

@@ -1,0 +1,77 @@
+//! Names of edges: a connector that is started before they can be resolved, and one that comes back when they no longer can.
+
+use std::{fs, net::UdpSocket, path::Path, time::Instant};
+
+use underpass_tests::harness::{
+    Edge, Vnet, World,
+    origin::servers,
+    wait::{self, SOON},
+};
+
+/// The edge's name.
+const NAME: &str = "edge.test";
+
+struct Stand {
+    world: World,
+    prod: Vnet,
+    edge: Edge,
+}
+
+fn stand() -> Stand {
+    let world = World::new();
+    let prod = world.vnet("prod");
+    let edge = world.edge("edge-1").grant("dc1", &[&prod]).start();
+    Stand { world, prod, edge }
+}
+
+impl Stand {
+    /// A connector that enrols by address and keeps its links by name, with a resolver file of its own.
+    fn connector(&self, settings: &Path) -> underpass_tests::harness::Connector {
+        let file = self.world.connector("dc1").serve(&self.prod).token(&self.edge.token("dc1"));
+        file.dial_named(NAME, self.edge.file.tunnel.port()).resolving_as_in(settings).launch()
+    }
+
+    fn name_server(&self, at: std::net::SocketAddr) -> servers::Server {
+        servers::dnsmasq_knowing(&self.world, at, NAME, self.edge.file.tunnel.ip())
+    }
+}
+
+#[test]
+fn a_connector_started_before_names_can_be_resolved_says_so_and_joins_once_they_can() {
+    let stand = stand();
+    let settings = stand.world.write("resolv.conf", "# the network is not up yet\n");
+    let dc1 = stand.connector(&settings);
+    let _ = dc1.process.wait_log(&["no link yet", "cannot resolve edge.test", "no nameservers"]);
+
+    let silent = UdpSocket::bind((stand.world.source(53).ip(), 53)).expect("the tests run as root");
+    let silent_at = silent.local_addr().expect("bound").ip();
+    let began = Instant::now();
+    fs::write(&settings, format!("nameserver {silent_at}\n")).expect("writable");
+    let _ = dc1.process.wait_log(&["no answer yet", "a name server", NAME]);
+    assert!(began.elapsed() < SOON / 2, "it is told what is waited for: {:?}", began.elapsed());
+    let _ = dc1.process.wait_log(&["no link yet", NAME, "no answer from name server", &silent_at.to_string()]);
+    assert_eq!(stand.edge.links("dc1"), 0);
+
+    let names = stand.name_server((stand.world.source(54).ip(), 53).into());
+    fs::write(&settings, format!("nameserver {}\n", names.address.ip())).expect("writable");
+    stand.edge.wait_links("dc1", 2);
+}
+
+#[test]
+fn a_connector_comes_back_without_name_servers_to_where_it_reached_its_edge_last() {
+    let stand = stand();
+    let at = (stand.world.source(53).ip(), 53).into();
+    let names = stand.name_server(at);
+    let settings = stand.world.write("resolv.conf", &format!("nameserver {}\n", at.ip()));
+    let mut dc1 = stand.connector(&settings);
+    stand.edge.wait_links("dc1", 2);
+    let kept = dc1.file.state_dir.join("edges.json");
+    wait::soon_true("the address to be kept", || fs::read_to_string(&kept).is_ok_and(|text| text.contains(NAME)));
+
+    drop(names);
+    dc1.process.kill();
+    wait::soon_true("its links to go", || stand.edge.links("dc1") == 0);
+    dc1.restart();
+    stand.edge.wait_links("dc1", 2);
+    let _ = dc1.process.wait_log(&["its last good addresses are used", NAME]);
+}
