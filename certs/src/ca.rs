@@ -170,10 +170,7 @@ impl Ca {
         let count = found.len();
         let [certificate] = <[_; 1]>::try_from(found).map_err(|_| wrong(format!("it holds {count}")))?;
         let key = read_key(&files::read(key_path, FILE_MAX)?, key_path)?;
-        if files::is_open_to_others(key_path) {
-            tracing::warn!(file = %key_path.display(), "others than its owner may use the CA's key: set its mode to 0600");
-        }
-
+        files::warn_if_open(key_path);
         let x509 = parse(&certificate).map_err(|e| wrong(e.to_string()))?;
         if x509.public_key().raw != key.subject_public_key_info() {
             return Err(CaError::Mismatch { certificate: certificate_path.to_owned(), key: key_path.to_owned() });

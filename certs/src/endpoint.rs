@@ -28,7 +28,8 @@ impl EndpointKeys {
     pub fn open(state_dir: &Path) -> Result<Self, FileError> {
         files::make_private_dir(state_dir)?;
         let path = state_dir.join("endpoint.keys");
-        let kept = files::read_if_there(&path, FILE_LENGTH as u64)?.and_then(|b| <[u8; FILE_LENGTH]>::try_from(b).ok());
+        let kept =
+            files::read_secret_if_there(&path, FILE_LENGTH as u64)?.and_then(|b| <[u8; FILE_LENGTH]>::try_from(b).ok());
         let bytes = match kept {
             Some(bytes) => bytes,
             None => {

@@ -32,9 +32,15 @@ impl FileError {
     }
 }
 
-/// Makes a directory, and what leads to it, for its owner alone. One that is there keeps its mode.
+/// Makes a directory, and what leads to it, for its owner alone. One that is there keeps its mode; if others may change
+/// what is in it, that is told.
 pub(crate) fn make_private_dir(path: &Path) -> Result<(), FileError> {
-    DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(FileError::of("create directory", path))
+    DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(FileError::of("create directory", path))?;
+    if mode(path).is_some_and(|mode| mode & 0o022 != 0) {
+        let right = "set its mode to 0700";
+        tracing::warn!(directory = %path.display(), right, "others than its owner may change what is kept here");
+    }
+    Ok(())
 }
 
 /// The whole file, or an error if it is longer than `max`.
@@ -57,9 +63,23 @@ pub(crate) fn read_if_there(path: &Path, max: u64) -> Result<Option<Vec<u8>>, Fi
     }
 }
 
-/// Whether others than the owner may read or change the file.
-pub(crate) fn is_open_to_others(path: &Path) -> bool {
-    path.metadata().is_ok_and(|meta| meta.mode() & 0o077 != 0)
+/// A secret, whole, or nothing if there is none. If others than its owner may use it, that is told.
+pub(crate) fn read_secret_if_there(path: &Path, max: u64) -> Result<Option<Vec<u8>>, FileError> {
+    let bytes = read_if_there(path, max)?;
+    warn_if_open(path);
+    Ok(bytes)
+}
+
+/// Tells if others than its owner may read or change a file that holds a secret.
+pub(crate) fn warn_if_open(path: &Path) {
+    if mode(path).is_some_and(|mode| mode & 0o077 != 0) {
+        let right = "set its mode to 0600";
+        tracing::warn!(file = %path.display(), right, "others than its owner may use the secret in this file");
+    }
+}
+
+fn mode(path: &Path) -> Option<u32> {
+    path.metadata().ok().map(|meta| meta.mode())
 }
 
 /// Writes a file of mode 0600 so that a reader, or the next start after a crash, sees the old content or the new, never a

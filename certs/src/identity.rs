@@ -126,7 +126,7 @@ impl ConnectorState {
     /// [`StateError`] if the file is there and cannot be read or understood.
     pub fn identity(&self) -> Result<Option<Identity>, StateError> {
         let path = self.identity_file();
-        let Some(bytes) = files::read_if_there(&path, FILE_MAX)? else {
+        let Some(bytes) = files::read_secret_if_there(&path, FILE_MAX)? else {
             return Ok(None);
         };
         let corrupt = |what: String| StateError::Corrupt { path: path.clone(), what };
@@ -146,7 +146,7 @@ impl ConnectorState {
     /// [`StateError`].
     pub fn enrolment(&self) -> Result<KeyRequest, StateError> {
         let path = self.enrolment_file();
-        if let Some(bytes) = files::read_if_there(&path, FILE_MAX)? {
+        if let Some(bytes) = files::read_secret_if_there(&path, FILE_MAX)? {
             let key = str::from_utf8(&bytes).ok().and_then(|text| KeyPair::from_pem(text).ok());
             let what = || "it must hold a private key".to_owned();
             let key = key.ok_or_else(|| StateError::Corrupt { path: path.clone(), what: what() })?;

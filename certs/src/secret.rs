@@ -49,6 +49,7 @@ impl Secret<String> {
     /// If it cannot be read, or is shorter than a secret can be.
     pub fn in_file(path: &Path) -> Result<Self, FileError> {
         let text = String::from_utf8(files::read(path, LENGTH_MAX)?).unwrap_or_default();
+        files::warn_if_open(path);
         if text.trim().len() < LENGTH_MIN {
             let wrong = io::Error::other(format!("a secret is text of {LENGTH_MIN} to {LENGTH_MAX} bytes"));
             return Err(FileError::of("use", path)(wrong));
@@ -59,11 +60,11 @@ impl Secret<String> {
     /// The secret in the file, made if there is no file or it is empty: 32 random bytes in hexadecimal digits.
     ///
     /// # Errors
-    /// If the file can be neither read nor written.
+    /// If the file can be neither read nor written, or somebody has put something into it that is too short for a secret.
     pub fn kept_in(path: &Path) -> Result<Self, FileError> {
         let kept = files::read_if_there(path, LENGTH_MAX)?.and_then(|bytes| String::from_utf8(bytes).ok());
-        if let Some(text) = kept.map(|text| text.trim().to_owned()).filter(|text| !text.is_empty()) {
-            return Ok(Self::new(text));
+        if kept.is_some_and(|text| !text.trim().is_empty()) {
+            return Self::in_file(path);
         }
         let text = HEXLOWER.encode(&random::<32>());
         files::write(path, text.as_bytes())?;
@@ -85,6 +86,19 @@ mod tests {
         assert!(error.ends_with("a secret is text of 32 to 1024 bytes") && !error.contains("short"), "{error}");
         std::fs::write(&file, format!("{}\n", "k".repeat(32))).expect("writable");
         assert_eq!(*Secret::in_file(&file).expect("good").expose(), "k".repeat(32));
+    }
+
+    #[test]
+    fn a_kept_secret_is_made_once_and_a_weak_one_is_refused() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let file = dir.path().join("key");
+        let made = Secret::kept_in(&file).expect("made");
+        assert_eq!(Secret::kept_in(&file).expect("kept"), made);
+        std::fs::write(&file, "\n").expect("writable");
+        assert_ne!(Secret::kept_in(&file).expect("made anew"), made);
+        std::fs::write(&file, "hunter2\n").expect("writable");
+        let error = Secret::kept_in(&file).expect_err("weak").to_string();
+        assert!(error.contains("32 to 1024 bytes") && !error.contains("hunter2"), "{error}");
     }
 
     #[test]

@@ -62,7 +62,7 @@ impl From<CaError> for Failure {
     /// A CA named by wrong files is a wrong setting; one that cannot be read or used is what went wrong.
     fn from(error: CaError) -> Self {
         match error {
-            CaError::File(_) | CaError::Issue(_) => Self::failed(error),
+            CaError::File(_) | CaError::Issue(_) | CaError::NotBegun { .. } => Self::failed(error),
             CaError::Certificate { .. } | CaError::Key { .. } | CaError::Mismatch { .. } | CaError::KeyLost { .. } => {
                 Self::Settings(error.to_string())
             }

@@ -34,6 +34,8 @@ use crate::{
     tunnel::{self, Registry, TunnelError, TunnelParts},
 };
 
+/// How often an edge looks whether its clock has been set.
+const CLOCK_LOOK_EVERY: Duration = Duration::from_secs(1);
 /// How often the edge asks whether its own certificate is due.
 const ROTATE_EVERY: Duration = Duration::from_secs(60);
 /// After the flows, how long links may take to close.
@@ -135,7 +137,12 @@ async fn serve(start: Start, vital: Vital) -> Result<(), EdgeError> {
     let admin_stop = CancellationToken::new();
     let (unready, readiness) = watch::channel(vec!["listeners are not bound yet".to_owned()]);
     let metrics = Metrics::of(Process { vital: vital.clone(), lost_lines });
-    let rooms = build(&config, Base { network, grace, unready: readiness, metrics, vital }, &admin_stop)?;
+    let credentials = tokio::select! {
+        credentials = credentials_in_time(&config) => credentials?,
+        () = stop.cancelled() => return Ok(()),
+    };
+    let base = Base { network, grace, unready: readiness, metrics, vital };
+    let rooms = build(&config, base, credentials, &admin_stop)?;
     rooms.reload(&config).await?;
     unready.send_replace(Vec::new());
     ready.cancel();
@@ -166,9 +173,14 @@ struct Base {
     vital: Vital,
 }
 
-fn build(config: &Config, base: Base, admin_stop: &CancellationToken) -> Result<Rooms, EdgeError> {
+fn build(
+    config: &Config,
+    base: Base,
+    credentials: Credentials,
+    admin_stop: &CancellationToken,
+) -> Result<Rooms, EdgeError> {
     let Base { network, grace, unready, metrics, vital } = base;
-    let Credentials { authority, certificates, keys, token, sealer } = credentials(config)?;
+    let Credentials { authority, certificates, keys, token, sealer } = credentials;
     let (receiver, workers) = (Workers::start("receive", 1)?, Arc::new(Workers::start("carry", config.workers)?));
     let (store, registry) = (Store::new(), Arc::new(Registry::new(vital.clone())));
     let ([leave, tunnel_stop, cut], tunnel_tasks) = (array::from_fn(|_| CancellationToken::new()), TaskTracker::new());
@@ -251,6 +263,22 @@ struct Credentials {
     keys: EndpointKeys,
     token: Arc<AdminToken>,
     sealer: Sealer,
+}
+
+/// The same, once the clock has come to the CA's beginning: a machine may start before its clock is set.
+async fn credentials_in_time(config: &Config) -> Result<Credentials, EdgeError> {
+    let mut told = false;
+    loop {
+        match credentials(config) {
+            Err(EdgeError::Ca(early @ CaError::NotBegun { .. })) => {
+                if !std::mem::replace(&mut told, true) {
+                    warn!(why = %early, "the edge waits for its clock");
+                }
+                time::sleep(CLOCK_LOOK_EVERY).await;
+            }
+            done => return done,
+        }
+    }
 }
 
 fn credentials(config: &Config) -> Result<Credentials, EdgeError> {

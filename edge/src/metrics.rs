@@ -38,6 +38,7 @@ pub struct Metrics {
     moved: Series<ListenerLabel, Counter<u64, AtomicU64>>,
     drops: Drops,
     windows: Tally,
+    handshakes: Family<CauseLabel, Counter<u64, AtomicU64>>,
     requests: Series<RequestLabel, Counter<u64, AtomicU64>>,
     requests_in_flight: Series<ListenerLabel, Gauge<i64, AtomicI64>>,
     request_duration: Series<ListenerLabel, Histogram, fn() -> Histogram>,
@@ -170,6 +171,7 @@ impl Default for Metrics {
             moved: Series::default(),
             drops: Drops::default(),
             windows: Tally::default(),
+            handshakes: Family::default(),
             requests: Series::default(),
             requests_in_flight: Series::default(),
             request_duration: Series::made_by(|| Histogram::new(DURATIONS)),
@@ -289,6 +291,11 @@ impl Metrics {
     #[must_use]
     pub fn windows(&self) -> &Tally {
         &self.windows
+    }
+
+    /// A connector, or whoever came to its port, made no connection, by cause.
+    pub fn handshake_failed(&self, cause: &'static str) {
+        self.handshakes.get_or_create(&CauseLabel { cause }).inc();
     }
 
     /// An HTTP request has arrived.

@@ -13,7 +13,7 @@ use std::{
 
 use serde_json::Value;
 use underpass_tests::harness::{
-    Connector, Edge, EdgeFile, Origin, Process, Service, World,
+    Connector, ConnectorFile, Edge, EdgeFile, Origin, Process, Service, World,
     disk::SmallDisk,
     origin::{
         Ending, habits,
@@ -27,7 +27,7 @@ use crate::{judge::Clock, load::ports, netns::Netns};
 /// What both sites are.
 const SITE: &str = "10.7.0.0/24";
 /// Links of a replica to each edge.
-const LINKS: usize = 2;
+pub(crate) const LINKS: usize = 2;
 /// Everything stands within this after a start.
 const STANDS_WITHIN: Duration = Duration::from_secs(60);
 
@@ -156,12 +156,25 @@ impl Lab {
     /// A replica of a connector of site A (`dc-a`, `dc-c`) or B on a new host, with its identity to be fetched at the first edge.
     #[must_use]
     pub(crate) fn start_replica(&self, number: u8, connector: &str) -> Replica {
+        self.start_replica_by(number, connector, |file| {
+            self.edges.iter().fold(file, |file, host| file.dial(&host.edge.file))
+        })
+    }
+
+    /// The same, with its edges given in another way.
+    #[must_use]
+    pub(crate) fn start_replica_by(
+        &self,
+        number: u8,
+        connector: &str,
+        dial: impl FnOnce(ConnectorFile) -> ConnectorFile,
+    ) -> Replica {
         let (lan, vnet) = if connector == "dc-b" { (&self.site_b, "b") } else { (&self.site_a, "a") };
         let netns = self.replica_host(number, lan);
         let token = self.edges[0].edge.token(connector);
         let file = self.world.connector(connector).route(vnet, SITE).token(&token).links_per_edge(LINKS);
         let file = if number == 0 { file.state_in(&self.disks[0].path.join("state")) } else { file };
-        let file = self.edges.iter().fold(file, |file, host| file.dial(&host.edge.file));
+        let file = dial(file);
         let connector = netns.inside(|| file.launch());
         Replica { netns, number, connector }
     }

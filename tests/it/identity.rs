@@ -273,3 +273,33 @@ fn a_connector_with_a_full_disk_says_so_and_enrols_when_there_is_room() {
     dc1.restart();
     edge.wait_links("dc1", 2);
 }
+
+#[test]
+fn a_weak_admin_token_is_refused_and_loose_modes_are_told() {
+    let world = World::new();
+    let prod = world.vnet("prod");
+    let mut edge = world.edge("edge-1").grant("dc1", &[&prod]).start();
+    let mut dc1 = world.connector("dc1").serve(&prod).start(&[&edge]);
+    let set = |path: &std::path::Path, mode| {
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("it is ours");
+    };
+    let key = edge.file.state_dir.join("ca.key");
+    set(&key, 0o644);
+    set(&edge.file.state_dir, 0o770);
+    edge.crash_and_restart();
+    let _ = edge.process.wait_log(&["others than its owner may use the secret", "ca.key", "0600"]);
+    let _ = edge.process.wait_log(&["others than its owner may change what is kept here", "0700"]);
+    edge.wait_ready();
+
+    set(&dc1.file.state_dir.join("identity.pem"), 0o640);
+    dc1.process.kill();
+    dc1.restart();
+    let _ = dc1.process.wait_log(&["others than its owner may use the secret", "identity.pem"]);
+    edge.wait_links("dc1", 2);
+
+    fs::write(edge.file.state_dir.join("admin.token"), "letmein\n").expect("writable");
+    edge.crash_and_restart();
+    let _ = edge.process.wait(SOON);
+    let told = edge.process.wait_log(&["admin.token", "32 to 1024 bytes"]);
+    assert!(!told.contains("letmein"), "{told}");
+}

@@ -32,7 +32,7 @@ impl Stand {
     }
 
     fn name_server(&self, at: std::net::SocketAddr) -> servers::Server {
-        servers::dnsmasq_knowing(&self.world, at, NAME, self.edge.file.tunnel.ip())
+        servers::dnsmasq_knowing(&self.world, at, &[(NAME, self.edge.file.tunnel.ip())])
     }
 }
 

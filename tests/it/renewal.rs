@@ -127,3 +127,60 @@ fn edges_whose_clocks_differ_agree_on_a_revocation_and_on_the_token_that_lifts_i
         wait::soon_true("its links to be gone", || edges.iter().all(|edge| edge.links("dc1") == 0));
     }
 }
+
+#[test]
+fn a_connector_whose_clock_is_hours_behind_joins_and_is_told_so() {
+    let world = World::new();
+    let prod = world.vnet("prod");
+    let edge = world.edge("edge-1").grant("dc1", &[&prod]).start();
+    let mut dc1 = world.connector("dc1").clock("-2h").serve(&prod).start(&[&edge]);
+    let _ = dc1.process.wait_log(&["this machine's clock is behind the edge's", "by_s=7"]);
+    // Once it has an identity its clock may even be further behind than the certificate lasts.
+    dc1.travel("-20h");
+    edge.wait_links("dc1", 2);
+}
+
+#[test]
+fn a_connector_whose_clock_is_days_off_names_the_clocks_and_keeps_trying() {
+    let world = World::new();
+    let prod = world.vnet("prod");
+    let edge = world.edge("edge-1").grant("dc1", &[&prod]).start();
+    for off in ["-3d", "+3d"] {
+        let file = world.connector("dc1").clock(off).serve(&prod).token(&edge.token("dc1")).dial(&edge.file);
+        let mut dc1 = file.launch();
+        let _ = dc1.process.wait_log(&["cannot enrol here yet", "their_certificate", "one of the two clocks is wrong"]);
+        wait::always("it keeps trying", Duration::from_millis(1500), || dc1.process.is_running());
+        dc1.travel("+1s");
+        edge.wait_links("dc1", 2);
+        drop(dc1);
+        wait::soon_true("its links to be gone", || edge.links("dc1") == 0);
+    }
+}
+
+#[test]
+fn an_edge_of_another_ca_says_why_nobody_comes() {
+    let world = World::new();
+    let prod = world.vnet("prod");
+    let edge = world.edge("edge-1").grant("dc1", &[&prod]).start();
+    let stranger = world.edge("edge-2").grant("dc1", &[&prod]).start();
+    let dc1 =
+        world.connector("dc1").serve(&prod).token(&edge.token("dc1")).dial(&edge.file).dial(&stranger.file).launch();
+    edge.wait_links("dc1", 2);
+    let told = stranger.process.wait_log(&["a connector does not accept this edge's certificate", "another CA"]);
+    assert!(told.contains("cause=our_certificate") && !told.contains("error"), "{told}");
+    let counted = || stranger.metrics().contains("handshakes_failed_total{cause=\"our_certificate\"}");
+    wait::soon_true("it to be counted", counted);
+    let _ = dc1.process.wait_log(&["no link yet", "the edge's certificate is not accepted", "another CA"]);
+}
+
+#[test]
+fn an_edge_whose_clock_is_before_its_ca_waits_for_it() {
+    let world = World::new();
+    let prod = world.vnet("prod");
+    let mut edge = world.edge("edge-1").grant("dc1", &[&prod]).start();
+    edge.travel("-2h");
+    let _ = edge.process.wait_log(&["the edge waits for its clock", "begins"]);
+    wait::always("it goes on waiting", Duration::from_millis(1500), || edge.process.is_running());
+    edge.travel("+1s");
+    edge.wait_ready();
+}

@@ -7,10 +7,11 @@ use prometheus_client::{
     metrics::{counter::Counter, family::Family, gauge::Gauge},
     registry::{Registry, Unit},
 };
+use protocol::handshake::Cause;
 
 use super::{
     Metrics,
-    labels::{DroppedLabel, Live, TaskLabel},
+    labels::{CauseLabel, DroppedLabel, Live, TaskLabel},
 };
 
 /// Gauges that are read from the rooms when metrics are asked for.
@@ -55,6 +56,10 @@ impl Metrics {
             panics.get_or_create(&TaskLabel { task }).inc_by(count);
         }
         registry.register("task_panics", "Tasks that failed by a bug and were begun anew", panics);
+        for cause in Cause::ALL {
+            self.handshakes.get_or_create(&CauseLabel { cause: cause.as_str() });
+        }
+        registry.register("handshakes_failed", "Tunnel handshakes that failed, by cause", self.handshakes.clone());
         registry.register("abuse", "HTTP/2 clients that asked too much, by listener and of what", self.abuse.family());
         registry.register("requests", "HTTP requests ended, by listener and class of code", self.requests.family());
         let in_flight = self.requests_in_flight.family();

@@ -1,13 +1,13 @@
 //! The QUIC endpoint: accepts connections, spreads them over the workers, and answers floods with Retry.
 
-use std::{io, sync::Arc};
+use std::{io, net::SocketAddr, sync::Arc};
 
 use net::{Network, Workers, drill, network::Boxed};
 use protocol::transport::{self, Side};
 use quinn::{Endpoint, EndpointConfig, Incoming, ServerConfig, TokioRuntime, VarInt, crypto::rustls::QuicServerConfig};
 use quinn_proto::HashedConnectionIdGenerator;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use tracing::{debug, warn};
+use tracing::warn;
 
 use super::{
     TunnelParts,
@@ -18,6 +18,9 @@ use super::{
 pub(super) trait Serve: Send + Sync + 'static {
     /// Serves one connection on the worker that calls it.
     fn serve(self: Arc<Self>, incoming: Incoming, worker: usize, place: Place) -> Boxed<'static, ()>;
+
+    /// Hears of a connection that was refused because there are too many.
+    fn refused(&self, remote: SocketAddr);
 }
 
 /// Binds the endpoint on the receiving thread.
@@ -68,7 +71,7 @@ pub(super) async fn accept<S: Serve>(
                 let _ = incoming.retry();
             }
             Verdict::Refuse => {
-                debug!(remote = %incoming.remote_address(), "too many handshakes under way: connection refused");
+                service.refused(incoming.remote_address());
                 incoming.refuse();
             }
         }

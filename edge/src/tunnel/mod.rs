@@ -4,6 +4,7 @@
 
 mod crowd;
 mod endpoint;
+mod failures;
 mod link;
 mod published;
 mod registered;
@@ -40,7 +41,7 @@ pub struct TunnelParts {
     pub registry: Arc<Registry>,
     /// What hosts of connectors say of ports where nobody listens.
     pub unreachable: Unreachables,
-    /// Where it is counted what links hold and throw away.
+    /// Where it is counted what links hold and throw away, and which handshakes fail.
     pub metrics: Metrics,
     /// Where packets are received and sorted: a thread of its own, for one that shares its turns with the work that packets
     /// cause is behind with them when there is most of it.

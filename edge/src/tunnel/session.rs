@@ -1,6 +1,7 @@
 //! One connection of a connector: what it is for, and who may have it. What becomes of a link is `registered`'s.
 
 use std::{
+    net::SocketAddr,
     sync::Arc,
     time::{Duration, Instant, SystemTime},
 };
@@ -29,6 +30,7 @@ use super::{
     TunnelParts,
     crowd::Place,
     endpoint::Serve,
+    failures::Failures,
     link::{Link, Registration},
     registered::Registered,
     registry::Registry,
@@ -49,12 +51,14 @@ pub(super) struct Sessions {
     /// Whose turn it is to be accepted, on each worker.
     turns: Vec<Semaphore>,
     refusals: Sparing,
+    failures: Failures,
 }
 
 impl Sessions {
     pub(super) fn new(parts: TunnelParts) -> Self {
         let turns = (0..parts.workers.count()).map(|_| Semaphore::new(1)).collect();
-        Self { parts, turns, refusals: Sparing::default() }
+        let failures = Failures::new(parts.metrics.clone());
+        Self { parts, turns, refusals: Sparing::default(), failures }
     }
 }
 
@@ -62,6 +66,10 @@ impl Serve for Sessions {
     fn serve(self: Arc<Self>, incoming: Incoming, worker: usize, place: Place) -> Boxed<'static, ()> {
         let span = info_span!("connection", remote = %incoming.remote_address());
         Box::pin(async move { self.connection(incoming, worker, place).await }.instrument(span))
+    }
+
+    fn refused(&self, remote: SocketAddr) {
+        self.failures.crowded(remote);
     }
 }
 
@@ -89,10 +97,10 @@ impl Sessions {
         let connection = match self.accept(incoming, worker, &place).await {
             Ok(connecting) => match time::timeout(HANDSHAKE_WAIT, connecting).await {
                 Ok(Ok(connection)) => connection,
-                Ok(Err(error)) => return debug!(error = wire::ending(&error), "handshake failed"),
-                Err(_) => return debug!("handshake took too long"),
+                Ok(Err(error)) => return self.failures.failed(&error),
+                Err(_) => return self.failures.late(),
             },
-            Err(error) => return debug!(error = wire::ending(&error), "connection not accepted"),
+            Err(error) => return self.failures.failed(&error),
         };
         let heard = tokio::select! {
             heard = first_words(&connection) => heard,

@@ -1,6 +1,7 @@
 //! The faults: what each breaks, how it is put right, and what is promised meanwhile.
 
 mod crowds;
+mod identity;
 mod network;
 mod origins;
 mod processes;
@@ -8,7 +9,7 @@ mod resources;
 
 use std::{fmt, net::TcpStream, time::Duration};
 
-use underpass_tests::harness::{Connector, Origin};
+use underpass_tests::harness::{Connector, Origin, origin::servers::Server};
 
 use self::resources::Cap;
 use crate::{
@@ -24,6 +25,8 @@ pub(crate) struct Stage {
     held: Vec<TcpStream>,
     /// A connector that comes to stay for a while.
     guest: Option<Replica>,
+    /// Its name server.
+    names: Option<Server>,
     /// Many connectors on one host.
     crowd: Vec<Connector>,
     /// What stands in the place of an origin.
@@ -46,6 +49,7 @@ impl Stage {
         Self {
             held: Vec::new(),
             guest: None,
+            names: None,
             crowd: Vec::new(),
             stand_in: None,
             shim: None,
@@ -168,6 +172,7 @@ pub(crate) fn all() -> Vec<Case> {
     cases.extend(origins::cases());
     cases.extend(network::cases());
     cases.extend(resources::cases());
+    cases.extend(identity::cases());
     cases.extend(crowds::cases());
     cases.extend(processes::last());
     cases

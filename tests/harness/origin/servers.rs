@@ -210,22 +210,22 @@ pub const BIG_TXT: usize = 12 * 200;
 /// If it does not start.
 #[must_use]
 pub fn dnsmasq(world: &World, address: SocketAddr) -> Server {
-    dnsmasq_knowing(world, address, "x.test", IpAddr::from([192, 0, 2, 7]))
+    dnsmasq_knowing(world, address, &[])
 }
 
-/// The same, with an address of its own for one name.
+/// The same, with addresses of their own for these names.
 ///
 /// # Panics
 /// If it does not start.
 #[must_use]
-pub fn dnsmasq_knowing(world: &World, address: SocketAddr, name: &str, is: IpAddr) -> Server {
+pub fn dnsmasq_knowing(world: &World, address: SocketAddr, names: &[(&str, IpAddr)]) -> Server {
     let dir = fresh_dir(world, "dnsmasq", address);
     let mut dnsmasq = command("dnsmasq");
     dnsmasq.args(["--keep-in-foreground", "--conf-file=/dev/null", "--no-resolv", "--no-hosts", "--bind-interfaces"]);
     dnsmasq.args(["--user=root", "--pid-file=", "--log-facility=-", "--address=/test/192.0.2.7"]);
     let text = ",".to_owned() + &"t".repeat(BIG_TXT / 12);
     dnsmasq.arg(format!("--txt-record=big.test{}", text.repeat(12))).arg("--edns-packet-max=4096");
-    dnsmasq.arg(format!("--address=/{name}/{is}"));
+    dnsmasq.args(names.iter().map(|(name, is)| format!("--address=/{name}/{is}")));
     dnsmasq.arg(format!("--listen-address={}", address.ip())).arg(format!("--port={}", address.port()));
     Server::start("dnsmasq", dnsmasq, address, dir)
 }
