@@ -193,7 +193,7 @@ mod tests {
     use protocol::control::Enrol;
     use tokio::time::Instant;
 
-    use super::*;
+    use super::{super::book::AddressBook, *};
     use crate::serve::Resolver;
 
     const DAY: Duration = Duration::from_hours(24);
@@ -204,7 +204,11 @@ mod tests {
 
     /// An identity whose certificate ran out two days ago.
     fn run_out(dir: &std::path::Path) -> Renewal {
-        let then = SystemTime::now() - 3 * DAY;
+        lasting(dir, SystemTime::now() - 3 * DAY)
+    }
+
+    /// An identity whose certificate was issued then.
+    fn lasting(dir: &std::path::Path, then: SystemTime) -> Renewal {
         let ca = Arc::new(Ca::open(&dir.join("edge"), then).expect("a CA"));
         let authority = Authority::open(&dir.join("edge"), ca.clone()).expect("a directory");
         let connector = "dc1".parse().expect("a name");
@@ -224,11 +228,22 @@ mod tests {
         let dir = tempfile::tempdir().expect("a directory");
         let renewal = run_out(dir.path());
         let host = MemoryNetwork::new(1).host("192.0.2.1".parse().expect("an address"));
-        let dialler = Dialler::new(&host, Resolver::system()).expect("a socket");
+        let book = Arc::new(AddressBook::open(renewal.state.clone()));
+        let dialler = Dialler::new(&host, Resolver::system(), book).expect("a socket");
         let edges: Vec<Target> = (2..6).map(target).collect();
         let began = Instant::now();
         let asked = join_all(edges.iter().map(|edge| renewal.ensure_valid(&dialler, edge))).await;
         assert!(asked.iter().all(|answer| matches!(answer, Err(EnrolError::Dial(_)))), "{asked:?}");
         assert!(began.elapsed() < Duration::from_secs(6), "one after the other: {:?}", began.elapsed());
+    }
+    #[test]
+    fn an_edge_that_says_the_certificate_has_run_out_is_believed() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let renewal = lasting(dir.path(), SystemTime::now());
+        assert!(!renewal.has_run_out());
+        renewal.heard(&Refusal::new(RefusalCode::NoGrant, "no grant"));
+        assert!(!renewal.has_run_out());
+        renewal.heard(&Refusal::new(RefusalCode::CertificateExpired, "by the edge's clock"));
+        assert!(renewal.has_run_out());
     }
 }
