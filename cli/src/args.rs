@@ -202,7 +202,7 @@ pub(crate) struct Revoke {
     /// The connector
     pub(crate) name: Name,
     /// Also a name that the edge grants nothing (any more)
-    #[arg(long)]
+    #[arg(long, env = "UNDERPASS_FORCE")]
     pub(crate) force: bool,
     #[command(flatten)]
     pub(crate) admin: AdminArgs,

@@ -107,7 +107,7 @@ impl Resolver {
     pub async fn resolve_within(&self, name: &str, wait: Duration) -> Result<Vec<IpAddr>, String> {
         self.look().await;
         if let Some(found) = self.files().host(name) {
-            return Ok(found.iter().take(ADDRESSES_MAX).copied().collect());
+            return Ok(found.into_iter().take(ADDRESSES_MAX).collect());
         }
         let plan = lock(&self.0.known).plan(name, Instant::now());
         let (wait, last_good) = match plan {

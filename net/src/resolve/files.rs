@@ -6,7 +6,7 @@ use std::{
     collections::HashMap,
     fs::File,
     io::{self, Read},
-    net::IpAddr,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     sync::Arc,
@@ -19,6 +19,7 @@ use hickory_resolver::{
 
 use super::Servers;
 
+const LOOPBACK: [IpAddr; 2] = [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)];
 /// How often it is looked whether a file has changed.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 /// A longer file is not read to its end.
@@ -92,9 +93,16 @@ impl Files {
         self.looked_at = Some(Instant::now());
     }
 
-    /// The addresses that the hosts file has for a name.
-    pub(super) fn host(&self, name: &str) -> Option<&[IpAddr]> {
-        self.table.get(&key(name)).map(Vec::as_slice)
+    /// The addresses that need no server: those that the hosts file has for a name, and loopback for `localhost`, whatever the
+    /// file leaves out (RFC 6761 section 6.3).
+    pub(super) fn host(&self, name: &str) -> Option<Vec<IpAddr>> {
+        let name = key(name);
+        let mut found = self.table.get(&name).cloned().unwrap_or_default();
+        if name == "localhost" || name.ends_with(".localhost") {
+            let missing = LOOPBACK.into_iter().filter(|ip| !found.contains(ip)).collect::<Vec<_>>();
+            found.extend(missing);
+        }
+        (!found.is_empty()).then_some(found)
     }
 
     pub(super) fn servers(&self) -> Result<Servers, String> {
@@ -173,6 +181,15 @@ fn key(name: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn localhost_is_loopback_whatever_the_file_says() {
+        let mut files = Files::new(Path::new("none"), Path::new("none"));
+        files.table = table("127.0.0.1 localhost\n");
+        assert_eq!(files.host("LocalHost."), Some(LOOPBACK.to_vec()));
+        assert_eq!(files.host("a.localhost"), Some(LOOPBACK.to_vec()));
+        assert_eq!(files.host("nolocalhost"), None);
+    }
 
     #[test]
     fn a_hosts_file_is_read_as_everybody_reads_it() {
