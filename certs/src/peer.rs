@@ -113,8 +113,9 @@ impl fmt::Display for Shown {
     }
 }
 
-/// Hours and minutes, for people.
-pub(crate) struct Span(pub(crate) Duration);
+/// Hours and minutes, days and months, for people.
+#[derive(Debug, Clone, Copy)]
+pub struct Span(pub Duration);
 
 impl fmt::Display for Span {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

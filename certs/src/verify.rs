@@ -22,7 +22,7 @@ use rustls::{
     },
 };
 
-pub use crate::peer::{EDGE_NAME, Peer, PeerError, is_other_ca};
+pub use crate::peer::{EDGE_NAME, Peer, PeerError, Span, is_other_ca};
 use crate::{
     digest::Sha256,
     peer::{Distance, edge_lifetime},

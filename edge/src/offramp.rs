@@ -8,12 +8,15 @@ mod session;
 mod settings;
 mod speaking;
 mod tls;
+mod why;
 mod wire;
 
 pub use session::{Early, Path};
 pub use settings::Server;
 pub use speaking::{Sender, Speaking, Speech};
 pub use tls::{Tls, TlsError, TlsTable};
+pub use why::Why;
+pub(crate) use why::whole;
 pub use wire::Wire;
 
 use std::{
@@ -26,7 +29,7 @@ use std::{
 
 use arc_swap::ArcSwap;
 use bytes::{BufMut, Bytes, BytesMut};
-use net::{Network, Racer, Resolver, Socket};
+use net::{Network, Racer, Resolver, Socket, resolve};
 use protocol::{
     error::{Reason, StreamCode},
     id::{Host, LinkId, Name},
@@ -257,11 +260,12 @@ impl Offramp {
     }
 
     /// The addresses of a host, as the edge itself knows them.
-    async fn addresses(&self, host: &Host) -> Result<Vec<IpAddr>, Failure> {
+    async fn addresses(&self, host: &Host, wait: Duration) -> Result<Vec<IpAddr>, Failure> {
         match host {
             Host::Ip(ip) => Ok(vec![*ip]),
             Host::Name(name) => {
-                self.resolver.resolve(name).await.map_err(|text| Failure::Refused(Reason::DnsFailed, text))
+                let resolved = self.resolver.resolve_within(name, resolve::share(wait)).await;
+                resolved.map_err(|text| Failure::Refused(Reason::DnsFailed, text))
             }
         }
     }
@@ -291,7 +295,7 @@ impl Offramp {
     /// Of several addresses the first that accepts.
     async fn dial_any(&self, origin: &Origin, wait: Duration) -> Result<Socket, Failure> {
         let started = Instant::now();
-        let addresses = self.addresses(&origin.address.host).await?;
+        let addresses = self.addresses(&origin.address.host, wait).await?;
         let left = wait.saturating_sub(started.elapsed());
         let at = |ip| SocketAddr::new(ip, origin.address.port);
         self.racer.race(addresses, left, |ip| self.network.dial(at(ip))).await.map_err(|last| match last {

@@ -31,6 +31,12 @@ use self::{
 const ADDRESSES_MAX: usize = 8;
 /// How long name servers are waited for if the caller has no limit of its own.
 pub const RESOLVE_WAIT: Duration = Duration::from_secs(5);
+/// How long names may take of a dial that may take this long: what is slower is told as what it is, and leaves nothing to dial in.
+#[must_use]
+pub fn share(wait: Duration) -> Duration {
+    wait.mul_f64(0.75)
+}
+
 /// How long they are waited for if there are last good addresses.
 const HURRY: Duration = Duration::from_millis(500);
 /// A question that nobody waits for any more is given up then; until then its answer is still welcome.

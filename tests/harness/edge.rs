@@ -346,6 +346,13 @@ impl Edge {
         });
     }
 
+    /// What the status says was met at an origin that is unhealthy.
+    #[must_use]
+    pub fn detail(&self, origin: &str) -> String {
+        let detail = self.origin(origin).and_then(|found| found["detail"].as_str().map(str::to_owned));
+        detail.unwrap_or_default()
+    }
+
     /// Its metrics, as text.
     ///
     /// # Panics

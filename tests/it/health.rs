@@ -83,6 +83,21 @@ fn every_way_to_fail_has_its_reason() {
     // A VNet's address without a live route has no path to blame.
     edge.wait_health("lost-1", "unhealthy");
     assert_eq!(denied.accepted(), 0, "the connector must not even dial it");
+    for (origin, words) in [
+        ("refusing-1", "refused"),
+        ("silent-1", ""),
+        ("denied-1", "not allow"),
+        ("hanging-1", "no answer within 180ms"),
+        ("code-1", "code 500, expected 200-299"),
+        ("body-1", "the expected text is not in 5 bytes of body"),
+        ("babbling-1", "invalid HTTP"),
+        ("nowhere-1", "refused"),
+        ("lost-1", "no link of its connectors is up"),
+    ] {
+        let detail = edge.detail(origin);
+        assert!(!detail.is_empty() && detail.contains(words), "{origin}: {detail}");
+    }
+    let _ = edge.process.wait_log(&["path is unhealthy", "code_mismatch", "code 500"]);
 
     code.store(204, Ordering::SeqCst);
     edge.wait_health("code-1", "healthy");

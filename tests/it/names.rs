@@ -3,7 +3,7 @@
 use std::{fs, net::UdpSocket, path::Path, time::Instant};
 
 use underpass_tests::harness::{
-    Edge, Vnet, World,
+    Edge, Service, Vnet, World,
     origin::servers,
     wait::{self, SOON},
 };
@@ -74,4 +74,21 @@ fn a_connector_comes_back_without_name_servers_to_where_it_reached_its_edge_last
     dc1.restart();
     stand.edge.wait_links("dc1", 2);
     let _ = dc1.process.wait_log(&["its last good addresses are used", NAME]);
+}
+
+#[test]
+fn a_name_server_that_does_not_answer_is_dns_failed_with_server_and_name() {
+    let world = World::new();
+    let prod = world.vnet("prod");
+    let silent = UdpSocket::bind((world.source(53).ip(), 53)).expect("the tests run as root");
+    let server = silent.local_addr().expect("bound").ip().to_string();
+    let settings = world.write("resolv.conf", &format!("nameserver {server}\n"));
+    let service = Service::tcp("db").monitor("tcp").target(Some("prod"), "db.test:5432");
+    // Names are routed by what they resolve to: every connector of the VNet may be asked.
+    let edge = world.edge("edge-1").grant("dc1", &[&prod]).tcp_monitor("tcp").service(&service).start();
+    let _dc1 = world.connector("dc1").serve(&prod).resolving_as_in(&settings).start(&[&edge]);
+    edge.wait_reason("db-1", "dns_failed");
+    let detail = edge.detail("db-1");
+    assert!(detail.contains("db.test") && detail.contains(&server) && detail.contains("no answer"), "{detail}");
+    let _ = edge.process.wait_log(&["path is unhealthy", "dns_failed", "db.test", &server]);
 }

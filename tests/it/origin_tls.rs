@@ -173,6 +173,15 @@ fn every_way_a_handshake_fails_has_its_reason() {
     for (number, (_, _, expected)) in cases.iter().enumerate() {
         edge.wait_reason(&format!("probed-{}", number + 1), expected);
     }
+    for (origin, words) in [
+        ("probed-1", "not for web.test"),
+        ("probed-2", "its certificate expired"),
+        ("probed-3", "issued by nobody who is believed here"),
+        ("probed-5", "no TLS handshake within"),
+    ] {
+        let detail = edge.detail(origin);
+        assert!(detail.contains(words), "{origin}: {detail}");
+    }
     for _ in 0..4 {
         let post = curl(&edge, ("mixed", "/who"), &["-d", "order=1"]);
         assert_eq!(process::run(post, SOON).ok().out, "good", "what was not sent goes elsewhere, whatever it is");

@@ -40,7 +40,7 @@ pub(super) async fn serve(service: &Service, open: OpenPing, mut stream: Stream)
 
 /// Permits and asks; of several permitted addresses the first that answers.
 async fn ask(service: &Service, vnet: &Name, target: &Target, wait: Duration) -> Result<Duration, Refused> {
-    let addresses = permitted(service, vnet, target).await?;
+    let addresses = permitted(service, (vnet, target), wait).await?;
     let ips = addresses.iter().map(SocketAddr::ip).collect();
     let asked = service.racer.race(ips, wait, |ip| service.network.ping(ip)).await;
     asked.map_err(|last| match last {

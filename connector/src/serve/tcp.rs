@@ -1,8 +1,12 @@
 //! One TCP stream: permit, dial, reply, splice.
 
-use std::{net::SocketAddr, sync::Arc, time::Instant};
+use std::{
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
-use net::Socket;
+use net::{Socket, resolve};
 use protocol::{
     error::{Reason, StreamCode},
     id::{Host, Name, Target},
@@ -68,7 +72,7 @@ pub(super) async fn refuse(service: &Service, (vnet, target): (&Name, &Target), 
 /// Permits and dials; of several permitted addresses the first that accepts.
 async fn dial(service: &Service, open: &OpenTcp) -> Result<Socket, Refused> {
     let started = Instant::now();
-    let addresses = permitted(service, &open.vnet, &open.target).await?;
+    let addresses = permitted(service, (&open.vnet, &open.target), open.wait).await?;
     let left = open.wait.saturating_sub(started.elapsed());
     // A map changes addresses, never ports.
     let at = |ip| SocketAddr::new(ip, open.target.port);
@@ -80,7 +84,12 @@ async fn dial(service: &Service, open: &OpenTcp) -> Result<Socket, Refused> {
     })
 }
 
-pub(super) async fn permitted(service: &Service, vnet: &Name, target: &Target) -> Result<Vec<SocketAddr>, Refused> {
+/// The addresses of a target that may be dialled; a name may take its share of the time that all of it may take.
+pub(super) async fn permitted(
+    service: &Service,
+    (vnet, target): (&Name, &Target),
+    wait: Duration,
+) -> Result<Vec<SocketAddr>, Refused> {
     let denied = |text: String| Refused { reason: Reason::PolicyDenied, text };
     let name = match &target.host {
         Host::Ip(ip) => {
@@ -89,7 +98,8 @@ pub(super) async fn permitted(service: &Service, vnet: &Name, target: &Target) -
         }
         Host::Name(name) => name,
     };
-    let resolved = service.resolver.resolve(name).await.map_err(|text| Refused { reason: Reason::DnsFailed, text })?;
+    let resolved = service.resolver.resolve_within(name, resolve::share(wait)).await;
+    let resolved = resolved.map_err(|text| Refused { reason: Reason::DnsFailed, text })?;
     let (mut allowed, mut refusal) = (Vec::new(), None);
     for ip in resolved {
         match service.policy.permit_resolved(vnet, ip, target.port) {

@@ -57,7 +57,7 @@ pub(super) async fn serve(service: &Service, open: OpenUdp, mut stream: Stream, 
 /// Permits and connects; of several permitted addresses the first that there is a way to.
 async fn dial(service: &Service, open: &OpenUdp) -> Result<Datagrams, Refused> {
     let mut last = None;
-    for address in permitted(service, &open.vnet, &open.target).await? {
+    for address in permitted(service, (&open.vnet, &open.target), open.wait).await? {
         match service.network.dial_udp(address) {
             Ok(socket) => return Ok(socket),
             Err(error) => last = Some(Refused { reason: Reason::of_dial(&error), text: format!("{address}: {error}") }),

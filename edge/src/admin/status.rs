@@ -75,6 +75,7 @@ struct Origin {
     weight: f64,
     health: &'static str,
     reason: Option<&'static str>,
+    detail: Option<String>,
     flows: usize,
     paths: Vec<PathStatus>,
 }
@@ -88,6 +89,7 @@ struct PathStatus {
     stages_ms: Stages,
     interval_ms: Option<f64>,
     reason: Option<&'static str>,
+    detail: Option<String>,
     checked_at: Option<String>,
 }
 
@@ -207,6 +209,7 @@ fn origin(pool: &Name, view: &OriginView) -> Origin {
         weight: view.origin.weight,
         health: health_word(view.health),
         reason: view.reason().map(Reason::as_str),
+        detail: view.detail().map(|words| words.to_string()),
         flows: view.flows(),
         paths: view.paths.iter().map(path).collect(),
     }
@@ -228,6 +231,7 @@ fn path(path: &PathView) -> PathStatus {
         }),
         interval_ms: path.interval.map(millis),
         reason: path.reason.map(Reason::as_str),
+        detail: path.detail.as_ref().map(ToString::to_string),
         checked_at: path.last.map(|t| moment(t.checked_at)),
     }
 }

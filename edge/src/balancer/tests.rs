@@ -153,6 +153,7 @@ impl World {
                 proven: true,
                 last: None,
                 interval: Duration::from_secs(5),
+                detail: None,
             })
         };
         HealthView::build(&Sources {

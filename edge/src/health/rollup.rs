@@ -196,14 +196,21 @@ where
 fn path_view(way: Way, report: &impl Fn(Via) -> Option<PathReport>) -> PathView {
     let Way { via, connector, load } = way;
     let report = report(via);
-    let (mut health, mut reason) = report.map_or((Health::Unknown, None), |report| (report.health, report.reason));
+    let (mut health, mut reason) =
+        report.as_ref().map_or((Health::Unknown, None), |report| (report.health, report.reason));
+    let mut detail = report.as_ref().and_then(|report| report.detail.clone());
     // Also for paths that nobody probes: what cannot be placed on cannot make its origin look well.
     if !load.is_placeable() {
         (health, reason) = (Health::Unhealthy, Some(Reason::LinkLost));
+        detail = None;
     }
-    let (last, interval) = (report.and_then(|report| report.last), report.map(|report| report.interval));
+    let last = report.as_ref().and_then(|report| report.last);
+    let interval = report.as_ref().map(|report| report.interval);
     let proven = report.is_some_and(|report| report.proven);
-    PathView { via, connector, load, health, reason, proven, last, interval }
+    if reason == Some(Reason::LinkLost) && detail.is_none() {
+        detail = Some("the link has died, or leaves packets unanswered, or was back only now".into());
+    }
+    PathView { via, connector, load, health, reason, detail, proven, last, interval }
 }
 
 /// Healthy if any path is, else unknown if any is, else unhealthy, as is an origin without any path.

@@ -9,7 +9,10 @@
 //!
 //! A path that is new is supposed to be what its origin was last found to be, until its own first probe.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use protocol::error::Reason;
 
@@ -59,7 +62,7 @@ impl Standing {
 }
 
 /// What the view shows of a path.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct PathReport {
     /// Its health.
     pub health: Health,
@@ -71,6 +74,8 @@ pub struct PathReport {
     pub last: Option<ProbeTimes>,
     /// The probe interval in force.
     pub interval: Duration,
+    /// What was met when it became so, in words; the keeper of the state adds it.
+    pub detail: Option<Arc<str>>,
 }
 
 /// The state machine of one path.
@@ -235,7 +240,7 @@ impl PathState {
     #[must_use]
     pub fn report(&self, interval: Duration) -> PathReport {
         let proven = !matches!(self.verdict, Verdict::Unknown | Verdict::Supposed(_));
-        PathReport { health: self.health(), reason: self.reason(), proven, last: self.last, interval }
+        PathReport { health: self.health(), reason: self.reason(), proven, last: self.last, interval, detail: None }
     }
 
     fn succeeded(&mut self, monitor: &Monitor) {

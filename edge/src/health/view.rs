@@ -108,6 +108,8 @@ pub struct PathView {
     pub health: Health,
     /// Why it is unhealthy.
     pub reason: Option<Reason>,
+    /// What was met, in words.
+    pub detail: Option<Arc<str>>,
     /// Found by its own probes or live traffic; until then its health is what its origin was last found to be.
     pub proven: bool,
     /// The last probe.
@@ -216,5 +218,21 @@ impl OriginView {
         }
         // Reasons are numbered along the way: route, tunnel, policy, connect, answer.
         self.unreachable.or_else(|| self.paths.iter().filter_map(|path| path.reason).max())
+    }
+
+    /// What was met where that reason comes from.
+    #[must_use]
+    pub fn detail(&self) -> Option<Arc<str>> {
+        let reason = self.reason()?;
+        if self.unreachable == Some(reason) {
+            let (vnet, address) = (self.origin.vnet.as_ref().map_or("", Name::as_str), &self.origin.address);
+            let text = if reason == Reason::NoRoute {
+                format!("no connector is granted a route of VNet {vnet} that covers {address}")
+            } else {
+                format!("a route of VNet {vnet} covers {address}, and no link of its connectors is up")
+            };
+            return Some(text.into());
+        }
+        self.paths.iter().find(|path| path.reason == Some(reason)).and_then(|path| path.detail.clone())
     }
 }

@@ -359,6 +359,7 @@ mod tests {
             proven: true,
             last: None,
             interval: Duration::from_secs(5),
+            detail: None,
         };
         HealthView::build(&Sources {
             previous: &HealthView::default(),

@@ -44,7 +44,7 @@ impl Offramp {
 
     /// Of several addresses, the first that answers.
     async fn ask_any(&self, origin: &Origin, wait: Duration) -> Result<Duration, Failure> {
-        let addresses = self.addresses(&origin.address.host).await?;
+        let addresses = self.addresses(&origin.address.host, wait).await?;
         let asked = self.racer.race(addresses, wait, |ip| self.network.ping(ip)).await;
         asked.map_err(|last| match last {
             Some((ip, error)) => Failure::Refused(Reason::of_ping(&error), format!("{ip}: {error}")),

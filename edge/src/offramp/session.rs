@@ -155,7 +155,7 @@ impl Offramp {
 
     async fn dial_session(&self, opening: Opening<'_>, early: &mut Early<'_>) -> Result<Path, Failure> {
         let started = Instant::now();
-        let dialled = time::timeout(opening.wait, self.dial_any_udp(opening.origin)).await;
+        let dialled = time::timeout(opening.wait, self.dial_any_udp(opening.origin, opening.wait)).await;
         let socket = dialled.unwrap_or_else(|_| Err(refused(Reason::DnsFailed, "no answer in time")))?;
         for payload in early.payloads() {
             if socket.try_send(payload).is_err() {
@@ -166,9 +166,9 @@ impl Offramp {
         Ok(Path { way: Way::Direct(socket, Arena::default()), connect: started.elapsed() })
     }
 
-    async fn dial_any_udp(&self, origin: &Origin) -> Result<Datagrams, Failure> {
+    async fn dial_any_udp(&self, origin: &Origin, wait: Duration) -> Result<Datagrams, Failure> {
         let mut last = refused(Reason::DnsFailed, "the name has no address");
-        for ip in self.addresses(&origin.address.host).await? {
+        for ip in self.addresses(&origin.address.host, wait).await? {
             let address = SocketAddr::new(ip, origin.address.port);
             match self.network.dial_udp(address) {
                 Ok(socket) => return Ok(socket),

@@ -16,9 +16,10 @@ use protocol::{error::Reason, windows::Account};
 use tokio::{task::AbortHandle, time};
 
 use super::{
-    Carrier, Offramp, Opened, Wire,
+    Carrier, Offramp, Opened, Why, Wire,
     settings::{Server, Tap},
     tls::{Chosen, Offer, Tls},
+    why::whole,
 };
 use crate::{
     model::{Origin, Upstream},
@@ -106,8 +107,8 @@ impl Speech {
     /// Begins to speak over an opened way; a handshake may take as long as `wait`.
     ///
     /// # Errors
-    /// The reason; nothing of a request has been sent then.
-    pub async fn begin<B>(&self, opened: Opened, origin: &Origin, wait: Duration) -> Result<Speaking<B>, Reason>
+    /// Why; nothing of a request has been sent then.
+    pub async fn begin<B>(&self, opened: Opened, origin: &Origin, wait: Duration) -> Result<Speaking<B>, Why>
     where
         B: Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Send + Unpin + 'static,
     {
@@ -132,17 +133,18 @@ impl Speech {
             Chosen::Http1 => http1(wire).await.map(|sender| (sender, None)),
             Chosen::Http2 => http2(wire).await.map(|(sender, server)| (sender, Some(server))),
         };
-        let (sender, server) = begun.map_err(|_| Reason::ConnectionReset)?;
+        let (sender, server) = begun.map_err(|error| Why::new(Reason::ConnectionReset, whole(&error)))?;
         Ok(Speaking { sender, link, account, server, tls })
     }
 }
 
 /// A handshake, for as long as its link is good and its time lasts.
 async fn limited<T>(
-    shaking: impl Future<Output = Result<T, Reason>>,
+    shaking: impl Future<Output = Result<T, Why>>,
     link: Option<&Link>,
     wait: Duration,
-) -> Result<T, Reason> {
+) -> Result<T, Why> {
+    let late = || Why::new(Reason::TlsHandshake, format!("no TLS handshake within {}", config::spell(wait)));
     let suspected = async {
         match link {
             Some(link) => link.suspected().await,
@@ -152,8 +154,8 @@ async fn limited<T>(
     tokio::select! {
         biased;
         // What a link's end looks like from inside says nothing about the origin.
-        () = suspected => Err(Reason::LinkLost),
-        shaken = time::timeout(wait, shaking) => shaken.unwrap_or(Err(Reason::TlsHandshake)),
+        () = suspected => Err(Why::new(Reason::LinkLost, "the link leaves packets unanswered")),
+        shaken = time::timeout(wait, shaking) => shaken.unwrap_or_else(|_| Err(late())),
     }
 }
 

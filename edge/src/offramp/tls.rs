@@ -28,7 +28,7 @@ use rustls::{
 };
 use tokio_rustls::TlsConnector;
 
-use super::Wire;
+use super::{Why, Wire, why};
 use crate::model::{Catalog, Check, Origin, OriginTls, Pool, Trust, Upstream};
 
 /// How to speak TLS: settings, and what was read for them. Equal only to itself: once a file holds something else, what
@@ -179,15 +179,17 @@ impl Tls {
     /// Shakes hands with an origin.
     ///
     /// # Errors
-    /// The reason; nothing of a request has been sent then.
-    pub(super) async fn connect(&self, wire: Wire, origin: &Origin, offer: Offer) -> Result<(Wire, Chosen), Reason> {
+    /// Why; nothing of a request has been sent then.
+    pub(super) async fn connect(&self, wire: Wire, origin: &Origin, offer: Offer) -> Result<(Wire, Chosen), Why> {
         let name = match &self.0.settings.server_name {
             Some(name) => name.clone(),
-            None => server_name(&origin.address.host).ok_or(Reason::TlsNameMismatch)?,
+            None => server_name(&origin.address.host).ok_or_else(|| {
+                Why::new(Reason::TlsNameMismatch, "its address is no name that a certificate can have")
+            })?,
         };
         let connector = TlsConnector::from(self.0.config.clone());
         let stream = connector.with_alpn(offer.protocols()).connect(name, wire);
-        let stream = Box::pin(stream).await.map_err(|e| reason_of(&e))?;
+        let stream = Box::pin(stream).await.map_err(|e| why(&e))?;
         let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
         let chosen = if is_http2 { Chosen::Http2 } else { Chosen::Http1 };
         Ok((Wire::Tls(Box::new(stream)), chosen))
@@ -225,11 +227,14 @@ fn server_name(host: &Host) -> Option<ServerName<'static>> {
     }
 }
 
-fn reason_of(error: &io::Error) -> Reason {
+fn why(error: &io::Error) -> Why {
     let tls = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
-    let Some(rustls::Error::InvalidCertificate(why)) = tls else { return Reason::TlsHandshake };
-    let mismatch = matches!(why, CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. });
-    if mismatch { Reason::TlsNameMismatch } else { Reason::TlsUntrusted }
+    let Some(rustls::Error::InvalidCertificate(wrong)) = tls else {
+        return Why::new(Reason::TlsHandshake, error.to_string());
+    };
+    let mismatch = matches!(wrong, CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. });
+    let reason = if mismatch { Reason::TlsNameMismatch } else { Reason::TlsUntrusted };
+    Why::new(reason, why::certificate(wrong))
 }
 
 /// Believes whoever shows a certificate and holds its key.

@@ -60,6 +60,7 @@ pub(super) struct Origin {
     pub(super) address: String,
     pub(super) health: String,
     pub(super) reason: Option<String>,
+    pub(super) detail: Option<String>,
     pub(super) flows: u64,
     pub(super) paths: Vec<Path>,
 }
@@ -73,6 +74,7 @@ pub(super) struct Path {
     pub(super) rtt_ms: Option<f64>,
     pub(super) stages_ms: BTreeMap<String, Option<f64>>,
     pub(super) reason: Option<String>,
+    pub(super) detail: Option<String>,
     pub(super) checked_at: Option<String>,
 }
 

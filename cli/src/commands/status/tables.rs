@@ -74,7 +74,7 @@ impl Report {
                 origin.health.clone(),
                 format!("{healthy} of {}", origin.paths.len()),
                 origin.flows.to_string(),
-                origin.reason.clone().unwrap_or_default(),
+                why(origin.reason.as_deref(), origin.detail.as_deref()),
             ]);
         }
         Some(table)
@@ -92,7 +92,7 @@ impl Report {
                     path.health.clone(),
                     path.rtt_ms.map(milliseconds).unwrap_or_default(),
                     stages(path),
-                    path.reason.clone().unwrap_or_default(),
+                    why(path.reason.as_deref(), path.detail.as_deref()),
                     path.checked_at.clone().unwrap_or_default(),
                 ]);
             }
@@ -152,6 +152,15 @@ fn via(path: &Path) -> String {
         (Some(connector), Some(link)) => format!("{connector} {link}"),
         (Some(one), None) | (None, Some(one)) => one.clone(),
         (None, None) => "direct".to_owned(),
+    }
+}
+
+/// A reason with what was met.
+fn why(reason: Option<&str>, detail: Option<&str>) -> String {
+    match (reason, detail) {
+        (Some(reason), Some(detail)) => format!("{reason}: {detail}"),
+        (Some(reason), None) => reason.to_owned(),
+        (None, _) => String::new(),
     }
 }
 

@@ -13,7 +13,7 @@ use protocol::error::Reason;
 
 use crate::{
     model::{HttpCheck, Origin, Upstream},
-    offramp::{Opened, Sender, Speech},
+    offramp::{Opened, Sender, Speech, Why, whole},
 };
 
 /// How much of a body is searched for the expected text.
@@ -39,7 +39,7 @@ impl Kept {
         speech: Speech,
         (origin, wait): (&Origin, Duration),
         tls: &mut Option<Duration>,
-    ) -> Result<Self, Reason> {
+    ) -> Result<Self, Why> {
         let speaking = Box::pin(speech.begin(opened, origin, wait)).await?;
         *tls = speaking.tls;
         Ok(Self { sender: speaking.sender, speech })
@@ -80,16 +80,18 @@ impl Kept {
         check: &HttpCheck,
         origin: &Origin,
         first_byte: &mut Option<Duration>,
-    ) -> Result<(), Reason> {
+    ) -> Result<(), Why> {
         let mut request = request(check, origin);
         if matches!(self.sender, Sender::Http2(..)) {
             as_http2(&mut request, &check.speaks);
         }
         let asked = Instant::now();
-        let answer = self.send(request).await.map_err(|e| reason_of(&e))?;
+        let answer = self.send(request).await.map_err(|e| why(&e))?;
         *first_byte = Some(asked.elapsed());
         let code = answer.status().as_u16();
         let expected = check.expected_codes.iter().any(|(low, high)| (*low..=*high).contains(&code));
+        let mismatch =
+            || Why::new(Reason::CodeMismatch, format!("code {code}, expected {}", spelled(&check.expected_codes)));
         let mut body = Limited::new(answer.into_body(), BODY_MAX);
         let mut text = Vec::new();
         // The whole body is read even if only the code matters: the connection is kept.
@@ -100,13 +102,18 @@ impl Kept {
                     self.abort();
                     break;
                 }
-                Err(_) => return Err(if expected { Reason::HttpInvalid } else { Reason::CodeMismatch }),
+                Err(_) if !expected => return Err(mismatch()),
+                Err(error) => return Err(Why::new(Reason::HttpInvalid, format!("code {code}, then: {error}"))),
             }
         }
         if !expected {
-            return Err(Reason::CodeMismatch);
+            return Err(mismatch());
         }
-        if contains(&text, &check.expected_body) { Ok(()) } else { Err(Reason::BodyMismatch) }
+        if contains(&text, &check.expected_body) {
+            return Ok(());
+        }
+        let detail = format!("code {code}, and the expected text is not in {} bytes of body", text.len());
+        Err(Why::new(Reason::BodyMismatch, detail))
     }
 }
 
@@ -139,8 +146,15 @@ fn as_http2(request: &mut Request<Empty<Bytes>>, speaks: &Upstream) {
     *request.version_mut() = Version::HTTP_2;
 }
 
-fn reason_of(error: &hyper::Error) -> Reason {
-    if error.is_parse() || error.is_parse_status() { Reason::HttpInvalid } else { Reason::ConnectionReset }
+fn why(error: &hyper::Error) -> Why {
+    let invalid = error.is_parse() || error.is_parse_status();
+    Why::new(if invalid { Reason::HttpInvalid } else { Reason::ConnectionReset }, whole(error))
+}
+
+/// Codes as settings say them.
+fn spelled(codes: &[(u16, u16)]) -> String {
+    let spell = |(low, high): &(u16, u16)| if low == high { low.to_string() } else { format!("{low}-{high}") };
+    codes.iter().map(spell).collect::<Vec<_>>().join(", ")
 }
 
 /// Letter case aside.
@@ -151,6 +165,11 @@ fn contains(body: &[u8], text: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn codes_are_spelled_as_settings_say_them() {
+        assert_eq!(spelled(&[(200, 299), (404, 404)]), "200-299, 404");
+    }
 
     #[test]
     fn the_expected_text_is_found_whatever_its_case() {

@@ -30,7 +30,7 @@ use super::{
 };
 use crate::{
     model::{Check, HttpCheck, Monitor, Origin, Upstream},
-    offramp::{Carrier, Failure, First, Offramp, Opened, Opening},
+    offramp::{Carrier, First, Offramp, Opened, Opening, Why},
 };
 
 /// After a TCP probe's end of data, how long the origin may take to end its side.
@@ -65,6 +65,8 @@ pub(super) struct Finished {
     pub(super) key: PathKey,
     pub(super) started: Instant,
     pub(super) outcome: Outcome,
+    /// What was met, if it failed.
+    pub(super) detail: Option<String>,
 }
 
 /// What the stages of one attempt took.
@@ -94,8 +96,8 @@ impl Prober {
         time::sleep(task.first_wait).await;
         loop {
             let started = Instant::now();
-            let outcome = self.probe(&task).await;
-            let finished = Finished { id: task.id, key: task.key.clone(), started, outcome };
+            let (outcome, detail) = self.probe(&task).await;
+            let finished = Finished { id: task.id, key: task.key.clone(), started, outcome, detail };
             if task.results.send(finished).await.is_err() {
                 return;
             }
@@ -107,7 +109,7 @@ impl Prober {
     }
 
     /// One probe: attempts until one succeeds, at most `retries` more after the first.
-    async fn probe(&mut self, task: &Task) -> Outcome {
+    async fn probe(&mut self, task: &Task) -> (Outcome, Option<String>) {
         let mut tries = 0;
         loop {
             let (began, mut stages) = (Instant::now(), Stages::default());
@@ -120,21 +122,21 @@ impl Prober {
                 tls: stages.tls,
                 first_byte: stages.first_byte,
             };
-            let reason = match result {
-                Ok(Ok(())) if stages.kept => return Outcome::StillAnswers(times(stages)),
-                Ok(Ok(())) => return Outcome::Success(times(stages)),
-                Ok(Err(reason)) => reason,
-                Err(_) => late(&task.monitor.check, &stages),
+            let why = match result {
+                Ok(Ok(())) if stages.kept => return (Outcome::StillAnswers(times(stages)), None),
+                Ok(Ok(())) => return (Outcome::Success(times(stages)), None),
+                Ok(Err(why)) => why,
+                Err(_) => late(&task.monitor, &stages),
             };
             self.kept = None;
             tries += 1;
             if tries > task.monitor.retries {
-                return Outcome::Failure(reason, times(stages));
+                return (Outcome::Failure(why.reason, times(stages)), Some(why.detail));
             }
         }
     }
 
-    async fn attempt(&mut self, task: &Task, stages: &mut Stages) -> Result<(), Reason> {
+    async fn attempt(&mut self, task: &Task, stages: &mut Stages) -> Result<(), Why> {
         match &task.monitor.check {
             Check::Tcp => {
                 let opened = self.open(task, stages).await?;
@@ -145,7 +147,8 @@ impl Prober {
             Check::Icmp => icmp::ask(&self.offramp, task, stages).await,
             Check::Http(check) => {
                 // Absent: a catalog without this monitor is in force, and this task about to end.
-                let speech = self.offramp.speech(&check.speaks).ok_or(Reason::NoRoute)?;
+                let gone = || Why::new(Reason::NoRoute, "the monitor is not in force any more");
+                let speech = self.offramp.speech(&check.speaks).ok_or_else(gone)?;
                 let is_asked_anew = task.anew.load(Ordering::Relaxed);
                 let mut kept = match self.kept.take() {
                     Some(kept) if !is_asked_anew && kept.is_good(&speech) => {
@@ -170,28 +173,32 @@ impl Prober {
         }
     }
 
-    async fn open(&self, task: &Task, stages: &mut Stages) -> Result<Opened, Reason> {
-        match self.offramp.open(task.opening(), &mut First::none()).await {
-            Ok(opened) => {
-                stages.connect = Some(opened.connect);
-                Ok(opened)
-            }
-            Err(Failure::Refused(reason, _) | Failure::Unanswered(reason)) => Err(reason),
-            Err(Failure::ClientGone) => Err(Reason::ConnectionReset),
-        }
+    async fn open(&self, task: &Task, stages: &mut Stages) -> Result<Opened, Why> {
+        let opened = self.offramp.open(task.opening(), &mut First::none()).await?;
+        stages.connect = Some(opened.connect);
+        Ok(opened)
     }
 }
 
 /// What an attempt failed of whose time ran out, by how far it had come.
-fn late(check: &Check, stages: &Stages) -> Reason {
+fn late(monitor: &Monitor, stages: &Stages) -> Why {
     let is_tls = |check: &HttpCheck| matches!(check.speaks, Upstream::Https(_));
-    match (check, stages.connect) {
-        (Check::Http(check), Some(_)) if is_tls(check) && stages.tls.is_none() => Reason::TlsHandshake,
-        (Check::Http(_), Some(_)) => Reason::HttpTimeout,
-        (Check::Udp(_), Some(_)) => Reason::UdpNoAnswer,
-        (Check::Icmp, _) => Reason::IcmpTimeout,
-        (Check::Tcp | Check::Http(_) | Check::Udp(_), _) => Reason::ConnectTimeout,
-    }
+    let (reason, what) = match (&monitor.check, stages.connect) {
+        (Check::Http(check), Some(_)) if is_tls(check) && stages.tls.is_none() => {
+            (Reason::TlsHandshake, "connected, and no TLS handshake")
+        }
+        (Check::Http(_), Some(_)) if stages.first_byte.is_some() => {
+            (Reason::HttpTimeout, "an answer's head, and no end")
+        }
+        (Check::Http(_), Some(_)) => (Reason::HttpTimeout, "connected, and no answer"),
+        (Check::Udp(_), Some(_)) if stages.first_byte.is_some() => {
+            (Reason::UdpNoAnswer, "another answer than expected")
+        }
+        (Check::Udp(_), Some(_)) => (Reason::UdpNoAnswer, "no answer"),
+        (Check::Icmp, _) => (Reason::IcmpTimeout, "no echo"),
+        (Check::Tcp | Check::Http(_) | Check::Udp(_), _) => (Reason::ConnectTimeout, "not connected"),
+    };
+    Why::new(reason, format!("{what} within {}", config::spell(monitor.timeout)))
 }
 
 /// Ends a connection politely: an origin should not log a reset for every probe.

@@ -11,18 +11,14 @@ use protocol::{
 use super::{Stages, Task};
 use crate::{
     model::UdpCheck,
-    offramp::{Early, Failure, Offramp},
+    offramp::{Early, Offramp, Why},
 };
 
 /// Asks once; whoever calls limits the wait for an answer.
-pub(super) async fn ask(offramp: &Offramp, task: &Task, check: &UdpCheck, stages: &mut Stages) -> Result<(), Reason> {
+pub(super) async fn ask(offramp: &Offramp, task: &Task, check: &UdpCheck, stages: &mut Stages) -> Result<(), Why> {
     let wait = task.monitor.timeout;
     let mut early = Early::only(Arena::default().copy(&check.send));
-    let mut path = match offramp.open_session(task.opening(), wait, &mut early).await {
-        Ok(path) => path,
-        Err(Failure::Refused(reason, _) | Failure::Unanswered(reason)) => return Err(reason),
-        Err(Failure::ClientGone) => return Err(Reason::ConnectionReset),
-    };
+    let mut path = offramp.open_session(task.opening(), wait, &mut early).await?;
     stages.connect = Some(path.connect);
     let asked = Instant::now();
     loop {
@@ -33,10 +29,14 @@ pub(super) async fn ask(offramp: &Offramp, task: &Task, check: &UdpCheck, stages
                 return Ok(());
             }
             // Another answer may follow; if none does, this counts as none.
-            Event::Payload(_) => {}
-            Event::Ended(SessionEnd::Cut(StreamCode::Unreachable)) => return Err(Reason::ConnectRefused),
-            Event::Ended(SessionEnd::LinkLost) => return Err(Reason::LinkLost),
-            Event::Ended(SessionEnd::Finished | SessionEnd::Cut(_)) => return Err(Reason::ConnectionReset),
+            Event::Payload(_) => stages.first_byte = Some(asked.elapsed()),
+            Event::Ended(SessionEnd::Cut(StreamCode::Unreachable)) => {
+                return Err(Why::new(Reason::ConnectRefused, "its host says that nobody listens there (ICMP)"));
+            }
+            Event::Ended(SessionEnd::LinkLost) => return Err(Why::new(Reason::LinkLost, "the link died")),
+            Event::Ended(SessionEnd::Finished | SessionEnd::Cut(_)) => {
+                return Err(Why::new(Reason::ConnectionReset, "the connector ended the session"));
+            }
         }
     }
 }

@@ -56,7 +56,7 @@ fn catalog(pools: Vec<Arc<Pool>>, load_balancers: Vec<Arc<LoadBalancer>>) -> Arc
 
 fn report(health: Health) -> PathReport {
     let reason = (health == Health::Unhealthy).then_some(Reason::ConnectRefused);
-    PathReport { health, reason, proven: true, last: None, interval: Duration::from_secs(5) }
+    PathReport { health, reason, proven: true, last: None, interval: Duration::from_secs(5), detail: None }
 }
 
 /// Links 1 and 2 lead to 10.0.0.0/8 of `prod`; 172.16.0.0/12 is known and down.
@@ -88,7 +88,7 @@ impl World {
             catalog,
             routes: &routes(),
             link: |id| Some(LinkFacts { connector: name("dc1"), load: self.loads.get(&id)?.clone() }),
-            path: |at| self.reports.get(&at).copied(),
+            path: |at| self.reports.get(&at).cloned(),
         })
     }
 }

@@ -89,7 +89,7 @@ impl fmt::Debug for Upstream {
 impl Upstream {
     /// Begins to speak HTTP over an opened way, within `wait`.
     pub(super) async fn over(key: &Key, opened: Opened, origin: &Origin, wait: Duration) -> Result<Self, Reason> {
-        let speaking = Box::pin(key.speech.begin(opened, origin, wait)).await?;
+        let speaking = Box::pin(key.speech.begin(opened, origin, wait)).await.map_err(|why| why.reason)?;
         let Speaking { sender, link, account, server, tls: _ } = speaking;
         let (offers_connect, allowed) = server.map(|server| (server.offers_connect, server.streams)).unzip();
         let retires = retires(&key.address, Instant::now());
