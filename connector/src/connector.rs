@@ -109,8 +109,7 @@ async fn serve(start: Start, vital: Vital) -> Result<(), ConnectorError> {
     let answering = move || admin::serve(listener.clone(), view.clone(), admin_stop.clone());
     tokio::spawn(vital.clone().keep("the admin endpoint", answering));
 
-    let book = Arc::new(AddressBook::open(state.clone()));
-    book.all().into_iter().for_each(|(name, addresses)| resolver.remember(&name, addresses));
+    let book = Arc::new(AddressBook::open(state.clone(), &resolver));
     let dialler = Dialler::new(&*network, resolver.clone(), book.clone())?;
     let identity = tokio::select! {
         identity = identify(&state, &config, token, &dialler) => identity?,

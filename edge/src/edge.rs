@@ -141,8 +141,8 @@ async fn serve(start: Start, vital: Vital) -> Result<(), EdgeError> {
         credentials = credentials_in_time(&config) => credentials?,
         () = stop.cancelled() => return Ok(()),
     };
-    let base = Base { network, grace, unready: readiness, metrics, vital };
-    let rooms = build(&config, base, credentials, &admin_stop)?;
+    let base = Base { network, grace, unready: readiness, metrics, vital, credentials };
+    let rooms = build(&config, base, &admin_stop)?;
     rooms.reload(&config).await?;
     unready.send_replace(Vec::new());
     ready.cancel();
@@ -171,15 +171,11 @@ struct Base {
     unready: watch::Receiver<Vec<String>>,
     metrics: Metrics,
     vital: Vital,
+    credentials: Credentials,
 }
 
-fn build(
-    config: &Config,
-    base: Base,
-    credentials: Credentials,
-    admin_stop: &CancellationToken,
-) -> Result<Rooms, EdgeError> {
-    let Base { network, grace, unready, metrics, vital } = base;
+fn build(config: &Config, base: Base, admin_stop: &CancellationToken) -> Result<Rooms, EdgeError> {
+    let Base { network, grace, unready, metrics, vital, credentials } = base;
     let Credentials { authority, certificates, keys, token, sealer } = credentials;
     let (receiver, workers) = (Workers::start("receive", 1)?, Arc::new(Workers::start("carry", config.workers)?));
     let (store, registry) = (Store::new(), Arc::new(Registry::new(vital.clone())));

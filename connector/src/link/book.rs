@@ -7,6 +7,7 @@ use std::{
 };
 
 use certs::identity::ConnectorState;
+use net::Resolver;
 use tracing::warn;
 
 /// The addresses of edges. Shared by all links.
@@ -17,13 +18,15 @@ pub struct AddressBook {
 }
 
 impl AddressBook {
-    /// The book in this `state_dir`. One that cannot be read is begun anew: it is a convenience.
+    /// The book in this `state_dir`, whose addresses are the last that the resolver knows. One that cannot be read is begun
+    /// anew: it is a convenience.
     #[must_use]
-    pub fn open(state: Arc<ConnectorState>) -> Self {
+    pub fn open(state: Arc<ConnectorState>, resolver: &Resolver) -> Self {
         let known = state.edge_addresses().unwrap_or_else(|error| {
             warn!(%error, "where edges were reached last is not known");
             BTreeMap::new()
         });
+        known.iter().for_each(|(name, addresses)| resolver.remember(name, addresses.clone()));
         Self { state, known: Mutex::new(known) }
     }
 
@@ -31,12 +34,6 @@ impl AddressBook {
     #[must_use]
     pub fn of(&self, name: &str) -> Option<Vec<IpAddr>> {
         self.known().get(name).cloned()
-    }
-
-    /// Every name, with its addresses.
-    #[must_use]
-    pub fn all(&self) -> BTreeMap<String, Vec<IpAddr>> {
-        self.known().clone()
     }
 
     /// Notes that an edge was reached under these addresses.

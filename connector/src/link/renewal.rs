@@ -228,7 +228,7 @@ mod tests {
         let dir = tempfile::tempdir().expect("a directory");
         let renewal = run_out(dir.path());
         let host = MemoryNetwork::new(1).host("192.0.2.1".parse().expect("an address"));
-        let book = Arc::new(AddressBook::open(renewal.state.clone()));
+        let book = Arc::new(AddressBook::open(renewal.state.clone(), &Resolver::system()));
         let dialler = Dialler::new(&host, Resolver::system(), book).expect("a socket");
         let edges: Vec<Target> = (2..6).map(target).collect();
         let began = Instant::now();

@@ -21,12 +21,13 @@ use tracing::{info, warn};
 
 use super::{
     board::{PathKey, Report},
+    detail::Detail,
     index::{Index, OriginAt},
     key::OriginKey,
     probe::{Finished, Prober, Task},
     rollup::{At, PathAt},
     schedule,
-    state::{PathReport, PathState, Standing, Transition},
+    state::{Outcome, PathReport, PathState, Standing, Transition},
     view::Health,
 };
 use crate::{
@@ -66,6 +67,7 @@ pub(super) struct Paths {
 #[derive(Debug)]
 struct Path {
     state: PathState,
+    detail: Detail,
     monitor: Arc<Monitor>,
     origin: Arc<Origin>,
     connector: Option<Name>,
@@ -154,6 +156,9 @@ impl Paths {
     /// Takes in the result of a probe that is awaited; true if a path's health has changed.
     pub(super) fn take_in(&mut self, finished: &Finished) -> bool {
         let Some(path) = self.watched.get_mut(&finished.key) else { return false };
+        if let (Outcome::Failure(reason, _), Some(detail)) = (finished.outcome, &finished.detail) {
+            path.detail.met(reason, detail);
+        }
         let change = path.state.observe(finished.started, finished.outcome, &path.monitor);
         self.noted(&finished.key, change)
     }
@@ -162,6 +167,11 @@ impl Paths {
     pub(super) fn take_report(&mut self, report: &Report) -> bool {
         let Some(path) = self.watched.get_mut(&report.path) else { return false };
         let change = path.state.passive(Instant::now(), report.connect, &path.monitor);
+        if let (Some(_), Err(last)) = (change, report.connect) {
+            let failed = path.monitor.passive_failures;
+            path.detail
+                .met(Reason::PassiveFailures, &format!("{failed} live connects in a row failed, the last: {last}"));
+        }
         change.is_some() && self.noted(&report.path, change)
     }
 
@@ -170,7 +180,8 @@ impl Paths {
         let pool = &catalog.pools[at.pool];
         let origin = OriginKey::of(&pool.origins[at.origin]);
         let path = self.watched.get(&PathKey { pool: pool.name.clone(), origin, via: at.via })?;
-        Some(path.state.report(Duration::from_millis(path.interval.load(Ordering::Relaxed))))
+        let report = path.state.report(Duration::from_millis(path.interval.load(Ordering::Relaxed)));
+        Some(PathReport { detail: path.detail.of(report.reason), ..report })
     }
 
     fn noted(&mut self, key: &PathKey, change: Option<Transition>) -> bool {
@@ -270,6 +281,7 @@ impl Paths {
         let up = self.is_up(key.via);
         let mut path = Path {
             state: PathState::supposing(supposed),
+            detail: Detail::default(),
             monitor: monitor.clone(),
             origin: origin.clone(),
             connector: connector(now, key.via),
@@ -361,8 +373,8 @@ fn tell(key: &PathKey, path: &Path, change: Option<Transition>) {
     match change.to {
         Health::Healthy => info!(%pool, %origin, %via, connector, "path is healthy"),
         Health::Unhealthy => {
-            let reason = change.reason.map(Reason::as_str);
-            warn!(%pool, %origin, %via, connector, reason, "path is unhealthy");
+            let (reason, detail) = (change.reason.map(Reason::as_str), path.detail.of(change.reason));
+            warn!(%pool, %origin, %via, connector, reason, detail = detail.as_deref(), "path is unhealthy");
         }
         Health::Unknown => info!(%pool, %origin, %via, connector, "path is unknown"),
     }
