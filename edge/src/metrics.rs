@@ -20,7 +20,7 @@ use prometheus_client::metrics::{counter::Counter, family::Family, gauge::Gauge,
 use protocol::{id::Name, splice::Totals, switch::Drops, windows::Tally};
 
 use self::{
-    labels::{EndLabel, ListenerLabel, Live, ProbeLabel, RefusedLabel, ReloadLabel, RequestLabel},
+    labels::{CauseLabel, EndLabel, ListenerLabel, Live, ProbeLabel, RefusedLabel, ReloadLabel, RequestLabel},
     series::Series,
 };
 use crate::model::{Catalog, ListenProtocol};

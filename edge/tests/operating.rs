@@ -82,6 +82,7 @@ fn every_metric_moves_and_is_told() {
     metrics.refused_flow(&listener, RefusedFlow::NoPlace);
     metrics.probe(&listener, "healthy");
     metrics.reload("applied");
+    metrics.handshake_failed("silence");
     metrics.windows().hold(0, 1);
     metrics.windows().sacrifice(1);
     let readings = Readings { links: 1, links_up: 1, streams: 1, origins: 1, origins_healthy: 1 };
@@ -91,7 +92,7 @@ fn every_metric_moves_and_is_told() {
     for (name, value) in samples {
         *moved.entry(name.split_once('{').map_or(name, |(name, _)| name)).or_default() |= value != "0";
     }
-    assert_eq!(moved.len(), 17, "every family is there: {moved:?}");
+    assert_eq!(moved.len(), 18, "every family is there: {moved:?}");
     assert!(moved.values().all(|moved| *moved), "every metric has moved:\n{text}");
     assert_told(moved.into_keys());
 }

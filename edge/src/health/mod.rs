@@ -13,7 +13,7 @@ mod schedule;
 mod state;
 pub mod view;
 
-pub use board::{Board, BoardHandles, BoardParts, PathKey};
+pub use board::{Board, BoardHandles, BoardParts, PathKey, Report, Reports};
 pub use key::{BalancerKey, OriginKey};
 pub use rollup::{At, LinkFacts, PathAt, Sources};
 pub use schedule::{FIRST_SPREAD, PROBES_PER_SECOND_MAX, Ran, first_wait, next_start, stretch, stretched};

@@ -57,7 +57,7 @@ impl Metrics {
         }
         registry.register("task_panics", "Tasks that failed by a bug and were begun anew", panics);
         for cause in Cause::ALL {
-            self.handshakes.get_or_create(&CauseLabel { cause: cause.as_str() });
+            drop(self.handshakes.get_or_create(&CauseLabel { cause: cause.as_str() }));
         }
         registry.register("handshakes_failed", "Tunnel handshakes that failed, by cause", self.handshakes.clone());
         registry.register("abuse", "HTTP/2 clients that asked too much, by listener and of what", self.abuse.family());

@@ -248,7 +248,7 @@ impl World {
             catalog,
             routes: &routes(),
             link: |id| Some(LinkFacts { connector: name("dc1"), load: self.loads.get(&id)?.clone() }),
-            path: |at| self.reports.get(&at).copied(),
+            path: |at| self.reports.get(&at).cloned(),
         };
         HealthView::renew(&sources, &origins.iter().copied().collect())
     }
