@@ -23,7 +23,7 @@ use quinn::{RecvStream, SendStream, VarInt};
 use tokio::{select, sync::Notify, time};
 
 pub use arena::{read_next, read_some};
-pub use progress::Totals;
+pub use progress::{Count, Totals};
 pub use relay::relay;
 
 use self::{
@@ -117,13 +117,15 @@ pub struct Manner {
     pub first: Bytes,
     /// Close when neither direction carries a byte for this long.
     pub idle: Option<Duration>,
+    /// Counts what this flow carries.
+    pub count: Count,
     /// Counters to add to as bytes are carried.
     pub totals: Option<Totals>,
 }
 
 /// Carries until both directions have ended; closes the socket and the stream as their ends demand.
 pub async fn splice(socket: Socket, stream: Stream, windows: &Arc<Windows>, manner: Manner) -> Carried {
-    let progress = Progress::new(manner.totals.clone());
+    let progress = Progress::new(manner.count.clone(), manner.totals.clone());
     let mut ends = Ends(Some((socket, stream)));
     let (socket, stream) = ends.0.as_mut().expect("taken only below");
     let ended = carry(socket, stream, windows, manner, &progress).await;
@@ -163,7 +165,7 @@ async fn carry(
     socket: &Socket,
     stream: &mut Stream,
     windows: &Arc<Windows>,
-    Manner { source, sent, first, idle, totals: _ }: Manner,
+    Manner { source, sent, first, idle, count: _, totals: _ }: Manner,
     progress: &Progress,
 ) -> Ended {
     let (number, last_wait) = (stream.number(), windows.last_wait());

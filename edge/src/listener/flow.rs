@@ -10,7 +10,7 @@ use net::Socket;
 use protocol::{
     error::Reason,
     proxy::Ends,
-    splice::{self, Carried, Ended, Manner},
+    splice::{self, Carried, Count, Manner},
 };
 use tracing::info;
 
@@ -43,6 +43,8 @@ struct Story {
     /// Client bytes that travelled with the open, before anything was spliced.
     sent_with_open: u64,
     place: Option<Told>,
+    /// What was carried until then, however it ended.
+    count: Count,
     carried: Option<Carried>,
     reason: Option<Reason>,
 }
@@ -80,7 +82,8 @@ impl Flow {
                 let totals = self.shared.metrics.totals(&self.listener.name);
                 totals.sent.fetch_add(story.sent_with_open, Ordering::Relaxed);
                 let (source, idle) = (Some(self.ends.source.ip()), self.listener.idle_timeout);
-                let manner = Manner { source, sent: on_stream, first, idle, totals: Some(totals) };
+                let (count, totals) = (story.count.clone(), Some(totals));
+                let manner = Manner { source, sent: on_stream, first, idle, count, totals };
                 let _flow = self.shared.metrics.flow(&self.listener.name);
                 let carrying = carry(client, opened.carrier, manner);
                 story.carried = tokio::select! {
@@ -133,8 +136,6 @@ impl Flow {
 
     /// One line a flow, and its counters.
     fn tell(&self, story: &Story) {
-        let spliced = story.carried.unwrap_or(Carried { sent: 0, received: 0, ended: Ended::LinkLost });
-        let carried = Carried { sent: story.sent_with_open + spliced.sent, ..spliced };
         let ended = match (story.connect, story.carried) {
             (None, _) => "refused",
             (Some(_), None) => "cut",
@@ -153,8 +154,8 @@ impl Flow {
             attempts = story.attempts,
             connect_ms = story.connect.map(millis),
             duration_ms = millis(self.started.elapsed()),
-            bytes_up = carried.sent,
-            bytes_down = carried.received,
+            bytes_up = story.sent_with_open + story.count.sent(),
+            bytes_down = story.count.received(),
             ended,
             reason = story.reason.map(Reason::as_str),
             "flow"

@@ -157,11 +157,14 @@ impl Offramp {
         let started = Instant::now();
         let dialled = time::timeout(opening.wait, self.dial_any_udp(opening.origin, opening.wait)).await;
         let socket = dialled.unwrap_or_else(|_| Err(refused(Reason::DnsFailed, "no answer in time")))?;
-        for payload in early.payloads() {
-            if socket.try_send(payload).is_err() {
-                early.drops.count(Dropped::SocketFull);
+        let Early { frames, drops, .. } = &mut *early;
+        frames.retain(|frame| {
+            let taken = socket.try_send(&frame[FRAME_HEAD..]).is_ok();
+            if !taken {
+                drops.count(Dropped::SocketFull);
             }
-        }
+            taken
+        });
         early.sent = early.frames.len();
         Ok(Path { way: Way::Direct(socket, Arena::default()), connect: started.elapsed() })
     }

@@ -12,13 +12,36 @@ use tokio::time;
 
 use super::{Carried, Ended};
 
-/// Each count has one writer, so nothing need be locked.
 #[derive(Debug, Default)]
 pub(super) struct Progress {
-    sent: AtomicU64,
-    received: AtomicU64,
+    count: Count,
     reset: AtomicBool,
     totals: Option<Totals>,
+}
+
+/// What one flow has carried so far, for whoever must tell of it whatever becomes of the flow; clones share it.
+#[derive(Debug, Clone, Default)]
+pub struct Count(Arc<Bytes>);
+
+/// Each has one writer, so nothing need be locked.
+#[derive(Debug, Default)]
+struct Bytes {
+    sent: AtomicU64,
+    received: AtomicU64,
+}
+
+impl Count {
+    /// Bytes from the socket to the stream.
+    #[must_use]
+    pub fn sent(&self) -> u64 {
+        self.0.sent.load(Ordering::Relaxed)
+    }
+
+    /// Bytes from the stream to the socket.
+    #[must_use]
+    pub fn received(&self) -> u64 {
+        self.0.received.load(Ordering::Relaxed)
+    }
 }
 
 /// Counters that many flows add to while they run, so that a long flow shows before its end.
@@ -31,19 +54,19 @@ pub struct Totals {
 }
 
 impl Progress {
-    pub(super) fn new(totals: Option<Totals>) -> Self {
-        Self { totals, ..Self::default() }
+    pub(super) fn new(count: Count, totals: Option<Totals>) -> Self {
+        Self { count, totals, ..Self::default() }
     }
 
     pub(super) fn add_sent(&self, bytes: usize) {
-        add(&self.sent, bytes);
+        add(&self.count.0.sent, bytes);
         if let Some(totals) = &self.totals {
             totals.sent.fetch_add(bytes as u64, Ordering::Relaxed);
         }
     }
 
     pub(super) fn add_received(&self, bytes: usize) {
-        add(&self.received, bytes);
+        add(&self.count.0.received, bytes);
         if let Some(totals) = &self.totals {
             totals.received.fetch_add(bytes as u64, Ordering::Relaxed);
         }
@@ -78,7 +101,7 @@ impl Progress {
     }
 
     fn counts(&self) -> (u64, u64) {
-        (self.sent.load(Ordering::Relaxed), self.received.load(Ordering::Relaxed))
+        (self.count.sent(), self.count.received())
     }
 }
 

@@ -300,6 +300,23 @@ async fn first_bytes_go_first() {
 }
 
 #[tokio::test]
+async fn what_a_dropped_splice_has_carried_is_known() {
+    let pair = Pair::new().await;
+    let check = async |mut world: World, count: Count| {
+        world.client.write_all(b"half of it").await.expect("room");
+        world.origin.read_exact(&mut [0; 10]).await.expect("what was sent");
+        world.edge.abort();
+        assert_eq!(read_all(&mut world.client).await.1, RESET);
+        assert_eq!((count.sent(), count.received()), (10, 0));
+    };
+    let count = Count::default();
+    let manner = |count: &Count| Manner { count: count.clone(), ..Manner::default() };
+    check(World::with(&pair, &pair.windows(Bounds::AGREED), manner(&count)).await, count).await;
+    let count = Count::default();
+    check(World::direct(manner(&count)).await, count).await;
+}
+
+#[tokio::test]
 async fn a_lost_link_resets_both_sockets() {
     let pair = Pair::new().await;
     let mut world = World::tunnel(&pair).await;

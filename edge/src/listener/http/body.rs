@@ -4,7 +4,7 @@ use std::{
     pin::Pin,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicBool, Ordering},
     },
     task::{Context, Poll, ready},
     time::Duration,
@@ -23,7 +23,7 @@ use super::{
     owed::Debt,
     pace::{Pace, Patience},
     received::Received,
-    record::Record,
+    record::{Moved, Record},
     talk::UnderWay,
     upstream::{BoxError, Key, Upstream},
 };
@@ -59,7 +59,7 @@ impl Upload {
 pub(super) struct Uploading {
     body: Received,
     upload: Arc<Upload>,
-    bytes: Arc<AtomicU64>,
+    bytes: Moved,
     pace: Option<Pace>,
     /// Opens when the origin says 100, or answers nothing for a while.
     gate: Option<Gate>,
@@ -94,7 +94,7 @@ impl Gate {
 
 impl Uploading {
     /// A body with its counters, which may dawdle no longer than this.
-    pub(super) fn new(body: Received, upload: Arc<Upload>, bytes: Arc<AtomicU64>, patience: Option<Patience>) -> Self {
+    pub(super) fn new(body: Received, upload: Arc<Upload>, bytes: Moved, patience: Option<Patience>) -> Self {
         let pace = patience.map(Pace::new);
         Self { body, upload, bytes, pace, gate: None }
     }
@@ -139,7 +139,7 @@ impl HttpBody for Uploading {
             Some(Ok(frame)) => frame,
         };
         let length = frame.data_ref().map_or(0, |d| d.remaining() as u64);
-        this.bytes.fetch_add(length, Ordering::Relaxed);
+        this.bytes.add(length);
         if let Some(pace) = &mut this.pace {
             pace.came(length);
         }
@@ -252,7 +252,7 @@ impl HttpBody for Answering {
             }
             Some(Ok(frame)) => {
                 if let (Some(data), Some(exchange)) = (frame.data_ref(), &mut this.exchange) {
-                    exchange.record.down += data.remaining() as u64;
+                    exchange.record.down.add(data.remaining() as u64);
                 }
                 this.end_if_over();
                 drain::handed();

@@ -2,7 +2,10 @@
 
 use std::{
     net::SocketAddr,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -41,15 +44,39 @@ pub(super) struct Record {
     /// How long the head of the answer took.
     pub(super) first_byte: Option<Duration>,
     /// Bytes of the request's body.
-    pub(super) up: Arc<std::sync::atomic::AtomicU64>,
+    pub(super) up: Moved,
     /// Bytes of the answer's body.
-    pub(super) down: u64,
+    pub(super) down: Moved,
     /// Why it failed.
     pub(super) reason: Option<&'static str>,
     /// The client took or sent nothing for too long.
     pub(super) client_timeout: bool,
     /// The answer's last byte was handed over.
     pub(super) finished: bool,
+}
+
+/// Bytes of one direction of a request, counted for its listener as well while they are carried; clones share them.
+#[derive(Debug, Clone)]
+pub(super) struct Moved {
+    own: Arc<AtomicU64>,
+    of_listener: Arc<AtomicU64>,
+}
+
+impl Moved {
+    fn new(of_listener: Arc<AtomicU64>) -> Self {
+        Self { own: Arc::default(), of_listener }
+    }
+
+    /// So many more.
+    pub(super) fn add(&self, bytes: u64) {
+        self.own.fetch_add(bytes, Ordering::Relaxed);
+        self.of_listener.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// How many so far.
+    pub(super) fn bytes(&self) -> u64 {
+        self.own.load(Ordering::Relaxed)
+    }
 }
 
 impl Record {
@@ -60,6 +87,7 @@ impl Record {
         source: SocketAddr,
         (method, version): (Method, Version),
     ) -> Self {
+        let totals = metrics.totals(&listener.name);
         Self {
             _in_flight: metrics.request(&listener.name),
             metrics: metrics.clone(),
@@ -75,8 +103,8 @@ impl Record {
             reused: false,
             status: None,
             first_byte: None,
-            up: Arc::default(),
-            down: 0,
+            up: Moved::new(totals.sent),
+            down: Moved::new(totals.received),
             reason: None,
             client_timeout: false,
             finished: false,
@@ -105,10 +133,6 @@ impl Drop for Record {
             (Some(_), false) if self.reason.is_some() => "broken",
             (Some(_), false) => "client_gone",
         };
-        let totals = self.metrics.totals(&self.listener.name);
-        let up = self.up.load(std::sync::atomic::Ordering::Relaxed);
-        totals.sent.fetch_add(up, std::sync::atomic::Ordering::Relaxed);
-        totals.received.fetch_add(self.down, std::sync::atomic::Ordering::Relaxed);
         self.metrics.request_ended(&self.listener.name, self.status.map(|s| s.as_u16()), taken);
         let place = self.place.as_ref();
         info!(
@@ -128,11 +152,35 @@ impl Drop for Record {
             reused = self.reused,
             first_byte_ms = self.first_byte.map(millis),
             duration_ms = millis(taken),
-            bytes_up = up,
-            bytes_down = self.down,
+            bytes_up = self.up.bytes(),
+            bytes_down = self.down.bytes(),
             ended,
             reason = self.reason,
             "request"
         );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_show_while_a_request_is_on_its_way() {
+        let metrics = Metrics::default();
+        let file = "name = \"edge-1\"\n[tunnel]\nlisten = \"127.0.0.1:7843\"\n[[pool]]\nname = \"web\"\n[[pool.origin]]\n\
+             name = \"o\"\naddress = \"127.0.0.1:80\"\n[[load_balancer]]\nname = \"lb\"\npools = [\"web\"]\n\
+             [[listener]]\nname = \"www\"\nprotocol = \"http\"\nlisten = \"127.0.0.1:8000\"\nload_balancer = \"lb\"\n";
+        let catalog = crate::config::parse(file, "edge.toml".as_ref()).expect("settings").catalog;
+        let listener = catalog.listeners.first().expect("one").clone();
+        let client = ([192, 0, 2, 1], 4711).into();
+        let record = Record::new(&metrics, listener.clone(), client, (Method::GET, Version::HTTP_11));
+        record.up.add(3);
+        record.down.add(5);
+        let totals = metrics.totals(&listener.name);
+        let counts = || (totals.sent.load(Ordering::Relaxed), totals.received.load(Ordering::Relaxed));
+        assert_eq!(counts(), (3, 5));
+        drop(record);
+        assert_eq!(counts(), (3, 5), "once");
     }
 }

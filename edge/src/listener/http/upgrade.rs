@@ -4,10 +4,7 @@
 use std::{
     io,
     pin::Pin,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::Arc,
     task::{Context, Poll, ready},
     time::Duration,
 };
@@ -24,7 +21,7 @@ use tokio::{
 use super::{
     Connection,
     guard::Guard,
-    record::Record,
+    record::{Moved, Record},
     serve::ClientIo,
     switch::{Duplex, Switch, Switched},
     talk::UnderWay,
@@ -72,10 +69,10 @@ impl Ended {
 }
 
 /// Bytes that were carried.
-#[derive(Debug, Default)]
-struct Moved {
-    up: Arc<AtomicU64>,
-    down: AtomicU64,
+#[derive(Debug)]
+struct Both {
+    up: Moved,
+    down: Moved,
 }
 
 /// Carries until both sides have ended, one breaks, nothing comes for too long, or the edge is cut.
@@ -95,7 +92,7 @@ pub(super) async fn carry(
         () = connection.shared.cut.cancelled() => return upstream.cut(),
     };
     let ((mut client, from_client), (mut origin, from_origin)) = (Side::of_client(client), Side::of_origin(origin));
-    let moved = Moved { up: record.up.clone(), down: AtomicU64::new(0) };
+    let moved = Both { up: record.up.clone(), down: record.down.clone() };
     let idle = connection.state.listener().idle_timeout.unwrap_or(IDLE_WAIT);
     let ended = tokio::select! {
         ended = exchange((&mut client, from_client), (&mut origin, from_origin), &moved) => ended,
@@ -107,7 +104,6 @@ pub(super) async fn carry(
         upstream.cut();
         origin.abort();
     }
-    record.down = moved.down.into_inner();
     record.reason = ended.reason();
     record.finished = record.reason.is_none();
     drop((held, under_way));
@@ -117,7 +113,7 @@ pub(super) async fn carry(
 async fn exchange(
     (client, from_client): (&mut Side, BytesMut),
     (origin, from_origin): (&mut Side, BytesMut),
-    moved: &Moved,
+    moved: &Both,
 ) -> Ended {
     let (mut client_reads, mut client_writes) = tokio::io::split(client);
     let (mut origin_reads, mut origin_writes) = tokio::io::split(origin);
@@ -157,13 +153,13 @@ impl Broken {
 async fn copy(
     from: &mut (impl AsyncRead + Unpin),
     to: &mut (impl AsyncWrite + Unpin),
-    (mut bytes, moved): (BytesMut, &AtomicU64),
+    (mut bytes, moved): (BytesMut, &Moved),
 ) -> Result<(), Broken> {
     loop {
         if !bytes.is_empty() {
             to.write_all(&bytes).await.map_err(|_| Broken::Write)?;
             to.flush().await.map_err(|_| Broken::Write)?;
-            moved.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+            moved.add(bytes.len() as u64);
         }
         bytes.clear();
         bytes.reserve(BUFFER);
@@ -174,8 +170,8 @@ async fn copy(
 }
 
 /// Completes once nothing was carried for so long.
-async fn silence(moved: &Moved, limit: Duration) {
-    let count = || (moved.up.load(Ordering::Relaxed), moved.down.load(Ordering::Relaxed));
+async fn silence(moved: &Both, limit: Duration) {
+    let count = || (moved.up.bytes(), moved.down.bytes());
     loop {
         let before = count();
         time::sleep(limit).await;

@@ -118,7 +118,7 @@ impl Session {
     async fn carry(&mut self) -> &'static str {
         let Some(mut first) = self.with.queue.recv().await else { return self.let_go() };
         loop {
-            self.note_up(first.payload().len());
+            self.note_heard(first.payload().len());
             let (path, place) = match self.open(first).await {
                 Ok(opened) => opened,
                 Err(ended) => return ended,
@@ -143,9 +143,17 @@ impl Session {
         let mut queue = std::mem::replace(&mut self.with.queue, nobody);
         let mut early = Early::of(first, &mut queue, self.with.shared.metrics.drops().clone());
         let opened = self.open_early(&mut early).await;
-        let later: Vec<usize> = early.payloads().skip(1).map(<[u8]>::len).collect();
+        let payloads: Vec<usize> = early.payloads().map(<[u8]>::len).collect();
         drop(early);
-        later.into_iter().for_each(|bytes| self.note_up(bytes));
+        for (at, bytes) in payloads.into_iter().enumerate() {
+            if at > 0 {
+                self.note_heard(bytes);
+            }
+            // Where none could take them they were dropped.
+            if opened.is_ok() {
+                self.note_up(bytes);
+            }
+        }
         self.with.queue = queue;
         opened
     }
@@ -283,15 +291,22 @@ impl Session {
     }
 
     fn send(&mut self, path: &mut Path, packet: Packet) {
-        self.note_up(packet.payload().len());
-        if let Err(why) = path.send(packet) {
-            self.with.shared.metrics.drops().count(why);
+        let bytes = packet.payload().len();
+        self.note_heard(bytes);
+        match path.send(packet) {
+            Ok(()) => self.note_up(bytes),
+            Err(why) => self.with.shared.metrics.drops().count(why),
         }
     }
 
-    fn note_up(&mut self, bytes: usize) {
+    /// The client has sent something, whatever becomes of it.
+    fn note_heard(&mut self, bytes: usize) {
         self.silence.asked(Instant::now());
         self.with.standing.heard(bytes);
+    }
+
+    /// It was carried.
+    fn note_up(&mut self, bytes: usize) {
         self.story.packets[UP] += 1;
         self.story.bytes[UP] += bytes as u64;
         self.totals.sent.fetch_add(bytes as u64, Ordering::Relaxed);

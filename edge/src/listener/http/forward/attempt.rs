@@ -172,7 +172,7 @@ impl Forward<'_> {
     /// The origin's time is over: counted from when the request was first sent, however often that was, or from the last
     /// byte of it that moved.
     pub(super) async fn too_late(&self, place: &Place) {
-        let moved = || self.record.up.load(std::sync::atomic::Ordering::Relaxed);
+        let moved = || self.record.up.bytes();
         let mut since = self.begun.unwrap_or_else(time::Instant::now);
         loop {
             let before = moved();
