@@ -179,8 +179,8 @@ impl World {
         self.runtime.spawn(async move {
             while let Ok((mut socket, _)) = listener.accept().await {
                 tokio::spawn(async move {
-                    let mut head = [0; 4096];
-                    socket.read(&mut head).await?;
+                    let mut head = BufReader::new(&mut socket).lines();
+                    while head.next_line().await?.is_some_and(|line| !line.is_empty()) {}
                     let answer = format!("HTTP/1.1 {status}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
                     socket.write_all(answer.as_bytes()).await?;
                     socket.shutdown().await

@@ -156,8 +156,8 @@ fn what_is_cut_is_told_so_in_time() {
     let soon = failed(Kind::Block, 9_900..10_400);
     let late = failed(Kind::Block, 9_900..10_600);
     let play = Play { bounds: Bounds { told: Some(GONE_TOLD), ..BOUNDS }, ..Play::default() };
-    assert_eq!(play.judge(&[soon.clone()]).told, Some(ms(400)));
+    assert_eq!(play.judge(std::slice::from_ref(&soon)).told, Some(ms(400)));
     assert_eq!(play.broken(&[soon]), []);
-    assert_eq!(play.broken(&[late.clone()]), [Promise::Told]);
+    assert_eq!(play.broken(std::slice::from_ref(&late)), [Promise::Told]);
     assert_eq!(Play::default().broken(&[late]), [], "nobody promised");
 }
