@@ -80,7 +80,7 @@ pub const HEARD_WAIT: Duration = Duration::from_secs(5);
 pub const DIAL_WAIT_MAX: Duration = Duration::from_secs(60);
 /// After a reset, how long the last bytes may take where the reader takes nothing.
 pub const LAST_BYTES_WAIT: Duration = Duration::from_secs(5);
-/// After a reset, how far the stop code is sent ahead of the end of data.
+/// After a reset, how far the stop code is sent ahead of the end of data, or four round trips if those are longer.
 pub const RESET_LEAD: Duration = Duration::from_millis(100);
 /// How often a link's liveness is looked at while something is on its way.
 pub const LOOK_EVERY: Duration = Duration::from_millis(50);

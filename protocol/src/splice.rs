@@ -134,7 +134,7 @@ pub async fn splice(socket: Socket, stream: Stream, windows: &Arc<Windows>, mann
         Ended::Finished => {}
         Ended::LocalReset => {
             drop(socket);
-            tell_reset(&mut stream).await;
+            tell_reset(&mut stream, lead(windows.rtt())).await;
         }
         // The peer's end of data has been delivered to the socket: once the kernel has sent it, the reset may follow.
         Ended::RemoteReset => socket.abort_when_sent(windows.last_wait()).await,
@@ -229,14 +229,19 @@ async fn carry(
 }
 
 /// A reset crosses as a stop code, then the end of data.
-async fn tell_reset(stream: &mut Stream) {
+async fn tell_reset(stream: &mut Stream, lead: Duration) {
     // A peer whose data has arrived in full no longer hears a stop: only cutting our own direction tells it.
     if has_arrived(&mut stream.recv).await || stream.recv.stop(StreamCode::Reset).is_err() {
         return stream.cut(StreamCode::Reset);
     }
     // Should the stop be lost, it is sent again before the end of data can be taken for a good one.
-    time::sleep(RESET_LEAD).await;
+    time::sleep(lead).await;
     let _ = stream.send.finish();
+}
+
+/// How far a stop is sent ahead of the end of data: one that is lost is missed and sent again within four round trips.
+fn lead(rtt: Duration) -> Duration {
+    RESET_LEAD.max(rtt * 4)
 }
 
 /// Throws away what the peer has sent so far; true if nothing more can come.

@@ -96,6 +96,11 @@ impl Windows {
         &self.tally
     }
 
+    /// Smoothed round trip of the link.
+    pub(crate) fn rtt(&self) -> Duration {
+        self.connection.rtt()
+    }
+
     /// How long the last bytes of a flow may take after a reset.
     pub(crate) fn last_wait(&self) -> Duration {
         self.bounds.last_wait

@@ -463,3 +463,9 @@ async fn a_link_with_idle_flows_only_keeps_acknowledging() {
     assert!(Traffic::of(&pair.edge, 0).acknowledged > before.acknowledged);
     drop(worlds);
 }
+
+#[test]
+fn a_stop_goes_further_ahead_where_the_way_is_long() {
+    assert_eq!(lead(Duration::from_millis(2)), RESET_LEAD);
+    assert_eq!(lead(Duration::from_millis(300)), Duration::from_millis(1200));
+}
