@@ -105,6 +105,19 @@ pub fn nginx_tls_before(world: &World, address: SocketAddr, file: &str, behind: 
     nginx_listening(world, address, "tls", " ssl http2", &lines)
 }
 
+/// nginx as a reverse proxy before an origin, plainly: HTTP/1.1 and the client's Host.
+///
+/// # Panics
+/// If it does not start.
+#[must_use]
+pub fn nginx_before(world: &World, address: SocketAddr, origin: SocketAddr) -> Server {
+    let lines = format!(
+        "    location / {{\n      proxy_pass http://{origin};\n      proxy_http_version 1.1;\n\
+         \u{20}     proxy_set_header Host $http_host;\n      proxy_set_header Connection \"\";\n    }}\n"
+    );
+    nginx_listening(world, address, "proxy", "", &lines)
+}
+
 fn certificate_of(world: &World, file: &str) -> String {
     let (certificate, key) = (world.path(&format!("{file}.pem")), world.path(&format!("{file}.key")));
     format!("    ssl_certificate {};\n    ssl_certificate_key {};\n", certificate.display(), key.display())
