@@ -66,6 +66,18 @@ impl Arena {
         })
     }
 
+    /// A payload behind a word of the sender's own; nothing if both are longer than any payload.
+    #[must_use]
+    pub fn join(&mut self, word: &[u8], payload: &[u8]) -> Option<Packet> {
+        let length = word.len() + payload.len();
+        (length <= PAYLOAD_MAX).then(|| {
+            self.make_room(length);
+            self.0.put_slice(word);
+            self.0.put_slice(payload);
+            Packet(self.0.split())
+        })
+    }
+
     fn make_room(&mut self, payload: usize) {
         self.0.clear();
         if self.0.capacity() < DATAGRAM_HEAD + payload {
@@ -181,6 +193,15 @@ mod tests {
     fn the_largest_payload_fits_a_frame() {
         let frame = Arena::default().copy(&vec![1; PAYLOAD_MAX]).into_frame();
         assert_eq!(take_frame(&mut BytesMut::from(&frame[..])).map(|payload| payload.len()), Some(PAYLOAD_MAX));
+    }
+
+    #[test]
+    fn a_word_goes_before_a_payload_unless_both_are_too_long() {
+        let mut arena = Arena::default();
+        let joined = arena.join(b"word ", b"payload").expect("short");
+        assert_eq!(&joined.into_frame()[..], b"\0\x0cword payload");
+        assert!(arena.join(b"1", &vec![0; PAYLOAD_MAX - 1]).is_some());
+        assert!(arena.join(b"1", &vec![0; PAYLOAD_MAX]).is_none());
     }
 
     #[test]

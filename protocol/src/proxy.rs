@@ -1,5 +1,5 @@
 //! The header of the PROXY protocol: whose connection it is that a load balancer has opened. Versions 1 and 2 are read,
-//! version 2 is written. Pure layout.
+//! version 2 is written, before connections and before UDP payloads. Pure layout.
 //!
 //! ```text
 //! version 2   0           12        13               14       16
@@ -26,6 +26,8 @@ const PROXY: u8 = 0x21;
 const UNSPECIFIED: u8 = 0x00;
 const TCP4: u8 = 0x11;
 const TCP6: u8 = 0x21;
+const UDP4: u8 = 0x12;
+const UDP6: u8 = 0x22;
 const UNIX: u8 = 0x31;
 
 /// Both ends of a client's connection, as whoever accepted it saw them.
@@ -177,9 +179,19 @@ fn port(text: &str) -> Option<u16> {
 }
 
 impl Header {
-    /// The header as version 2.
+    /// The header as version 2, for the beginning of a connection.
     #[must_use]
     pub fn encode(&self) -> Bytes {
+        self.encode_as(TCP4, TCP6)
+    }
+
+    /// The header as version 2, for the beginning of each UDP payload.
+    #[must_use]
+    pub fn encode_datagram(&self) -> Bytes {
+        self.encode_as(UDP4, UDP6)
+    }
+
+    fn encode_as(&self, kind4: u8, kind6: u8) -> Bytes {
         let mut bytes = BytesMut::with_capacity(HEAD + 36);
         bytes.put_slice(SIGNATURE);
         match self {
@@ -187,12 +199,12 @@ impl Header {
             Self::Client(Ends { source, destination }) => {
                 match (source.ip().to_canonical(), destination.ip().to_canonical()) {
                     (IpAddr::V4(from), IpAddr::V4(to)) => {
-                        bytes.put_slice(&[PROXY, TCP4, 0, 12]);
+                        bytes.put_slice(&[PROXY, kind4, 0, 12]);
                         bytes.put_slice(&from.octets());
                         bytes.put_slice(&to.octets());
                     }
                     (from, to) => {
-                        bytes.put_slice(&[PROXY, TCP6, 0, 36]);
+                        bytes.put_slice(&[PROXY, kind6, 0, 36]);
                         bytes.put_slice(&as_v6(from).octets());
                         bytes.put_slice(&as_v6(to).octets());
                     }

@@ -2,7 +2,7 @@
 
 use std::{
     io::{self, Write},
-    net::SocketAddr,
+    net::{SocketAddr, UdpSocket},
     process::Command,
 };
 
@@ -106,4 +106,34 @@ fn proxy_haproxy_and_curl_in_front_name_the_client_of_an_http_listener() {
 fn with_url(mut curl: Command, at: SocketAddr) -> Command {
     curl.arg(format!("http://{at}/forwarded"));
     curl
+}
+
+#[test]
+fn each_payload_begins_with_a_header_for_origins_that_want_one() {
+    let world = World::new();
+    let prod = world.vnet("prod");
+    for direct in [false, true] {
+        let at = world.free_in(&prod, if direct { 31 } else { 30 });
+        let origin = UdpSocket::bind(at).expect("the address is free");
+        origin.set_read_timeout(Some(client::PATIENCE)).expect("open");
+        let service = Service::udp("dns").pool("proxy_protocol = \"v2\"");
+        let service = if direct { service.direct(at) } else { service.origin(&prod, at) };
+        let (edge, _dc1) = world.stand(&prod, &[&service]);
+        let socket = UdpSocket::bind(world.source(7)).expect("the address is free");
+        socket.set_read_timeout(Some(client::PATIENCE)).expect("open");
+        let (source, to) = (socket.local_addr().expect("bound"), edge.listener("dns"));
+        for payload in ["first", "", "third"] {
+            socket.send_to(payload.as_bytes(), to).expect("sent");
+            let mut bytes = [0; 100];
+            let (length, from) = origin.recv_from(&mut bytes).expect("it comes");
+            let SocketAddr::V4(source) = source else { panic!("IPv4") };
+            let SocketAddr::V4(to) = to else { panic!("IPv4") };
+            let head = [&b"\r\n\r\n\0\r\nQUIT\n\x21\x12\0\x0c"[..], &source.ip().octets(), &to.ip().octets()].concat();
+            let head = [&head[..], &source.port().to_be_bytes(), &to.port().to_be_bytes()].concat();
+            assert_eq!(bytes[..length], [&head[..], payload.as_bytes()].concat(), "direct: {direct}");
+            origin.send_to(b"answer", from).expect("sent");
+            let length = socket.recv(&mut bytes).expect("an answer comes");
+            assert_eq!(&bytes[..length], b"answer", "answers have no header");
+        }
+    }
 }

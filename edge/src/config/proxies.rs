@@ -20,7 +20,7 @@ pub(super) fn read(t: &Table<'_>, protocol: Option<ListenProtocol>) -> Vec<IpNet
 }
 
 /// Notes pools whose origins want the PROXY protocol from a listener that cannot speak it: HTTP connections to origins
-/// carry requests of many clients, and UDP has no connections.
+/// carry requests of many clients.
 pub(super) fn check_pools<'a>(
     t: &Table<'_>,
     protocol: Option<ListenProtocol>,
@@ -30,8 +30,7 @@ pub(super) fn check_pools<'a>(
         Some(ListenProtocol::Http | ListenProtocol::Https) => {
             "its connections to origins are shared by clients; they are told by X-Forwarded-For"
         }
-        Some(ListenProtocol::Udp) => "it has no connections",
-        Some(ListenProtocol::Tcp) | None => return,
+        Some(ListenProtocol::Tcp | ListenProtocol::Udp) | None => return,
     };
     let mut all = used.flat_map(|lb| lb.pools.iter().chain(&lb.fallback_pool)).filter_map(|at| pools.object(*at));
     if let Some(pool) = all.find(|pool| pool.origins.iter().any(|origin| origin.proxy_protocol.is_some())) {

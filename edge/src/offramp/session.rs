@@ -16,6 +16,7 @@ use protocol::{
     error::{Reason, StreamCode},
     id::Name,
     limits::{EARLY_BYTES_MAX, EARLY_PAYLOADS_MAX, NUDGE_AFTER},
+    proxy::{Ends, Header},
     session::{Event, Session, SessionEnd},
     splice::Stream,
     stream::{self, OpenUdp, Reply},
@@ -27,7 +28,7 @@ use tokio::{sync::mpsc, time};
 
 use super::{Failure, Offramp, Opening, REPLY_SLACK, refused};
 use crate::{
-    model::{Held, Origin, Via},
+    model::{Held, Origin, ProxyVersion, Via},
     tunnel::{Link, OpenError},
 };
 
@@ -35,6 +36,8 @@ use crate::{
 #[derive(Debug)]
 pub struct Path {
     way: Way,
+    /// What the origin wants ahead of each payload.
+    word: Option<(Bytes, Arena)>,
     /// How long it took to find the origin, where that was done.
     pub connect: Duration,
 }
@@ -64,6 +67,11 @@ pub struct Early<'a> {
     sent: usize,
     /// Bytes of the next frame that have been sent.
     part: usize,
+    /// Whom an origin is told of, if it wants to know.
+    announced: Header,
+    /// What this origin wants ahead of each payload.
+    word: Bytes,
+    arena: Arena,
 }
 
 impl<'a> Early<'a> {
@@ -71,7 +79,17 @@ impl<'a> Early<'a> {
     #[must_use]
     pub fn only(first: Packet) -> Self {
         let frame = first.into_frame();
-        Self { queue: None, drops: Drops::default(), bytes: frame.len(), frames: vec![frame], sent: 0, part: 0 }
+        Self {
+            queue: None,
+            drops: Drops::default(),
+            bytes: frame.len(),
+            frames: vec![frame],
+            sent: 0,
+            part: 0,
+            announced: Header::Local,
+            word: Bytes::new(),
+            arena: Arena::default(),
+        }
     }
 
     /// A client's first payload, and those that follow in the queue; what is too much is dropped and counted.
@@ -80,7 +98,41 @@ impl<'a> Early<'a> {
         Self { queue: Some(queue), drops, ..Self::only(first) }
     }
 
-    /// Everything that waits, in the shape a socket sends it.
+    /// Origins that want to know are told of this client.
+    #[must_use]
+    pub fn announcing(self, ends: Ends) -> Self {
+        Self { announced: Header::Client(ends), ..self }
+    }
+
+    /// Begins anew for this origin.
+    fn begin(&mut self, origin: &Origin) {
+        (self.sent, self.part) = (0, 0);
+        self.word = match origin.proxy_protocol {
+            Some(ProxyVersion::V2) => self.announced.encode_datagram(),
+            None => Bytes::new(),
+        };
+    }
+
+    /// What goes ahead of the payloads that come later.
+    fn later(&self) -> Option<(Bytes, Arena)> {
+        (!self.word.is_empty()).then(|| (self.word.clone(), Arena::default()))
+    }
+
+    /// A payload as this origin wants it, on its way to a stream. One that is too long with the word ahead of it goes as
+    /// nothing, and is counted.
+    fn framed(&mut self, at: usize) -> Option<Bytes> {
+        let frame = self.frames.get(at)?;
+        if self.word.is_empty() {
+            return Some(frame.clone());
+        }
+        let packet = self.arena.join(&self.word, &frame[FRAME_HEAD..]);
+        if packet.is_none() {
+            self.drops.count(Dropped::NotSent);
+        }
+        Some(packet.map_or_else(Bytes::new, Packet::into_frame))
+    }
+
+    /// Everything that waits, as the client sent it.
     pub fn payloads(&self) -> impl Iterator<Item = &[u8]> {
         self.frames.iter().map(|frame| &frame[FRAME_HEAD..])
     }
@@ -108,7 +160,11 @@ impl<'a> Early<'a> {
     /// Sends what there is and takes more, for ever; ends only when the client is gone.
     async fn pump(&mut self, send: &mut SendStream) -> Failure {
         loop {
-            while let Some(frame) = self.frames.get(self.sent) {
+            while let Some(frame) = self.framed(self.sent) {
+                if frame.is_empty() {
+                    self.sent += 1;
+                    continue;
+                }
                 match send.write(&frame[self.part..]).await {
                     Ok(taken) if self.part + taken == frame.len() => (self.sent, self.part) = (self.sent + 1, 0),
                     Ok(taken) => self.part += taken,
@@ -125,8 +181,8 @@ impl<'a> Early<'a> {
     }
 
     /// What has not been sent on this stream.
-    fn unsent(&self) -> Vec<Bytes> {
-        let mut frames = self.frames[self.sent..].to_vec();
+    fn unsent(&mut self) -> Vec<Bytes> {
+        let mut frames: Vec<Bytes> = (self.sent..self.frames.len()).filter_map(|at| self.framed(at)).collect();
         if let Some(first) = frames.first_mut() {
             first.advance(self.part);
         }
@@ -145,7 +201,7 @@ impl Offramp {
         idle: Duration,
         early: &mut Early<'_>,
     ) -> Result<Path, Failure> {
-        (early.sent, early.part) = (0, 0);
+        early.begin(opening.origin);
         match (opening.via, &opening.origin.vnet) {
             (Via::Link(id), Some(vnet)) => open_over(self.link(id)?, opening, (vnet, idle), early).await,
             (Via::Direct, None) => self.dial_session(opening, early).await,
@@ -157,8 +213,11 @@ impl Offramp {
         let started = Instant::now();
         let dialled = time::timeout(opening.wait, self.dial_any_udp(opening.origin, opening.wait)).await;
         let socket = dialled.unwrap_or_else(|_| Err(refused(Reason::DnsFailed, "no answer in time")))?;
+        let mut framed = early.unsent().into_iter();
         let Early { frames, drops, .. } = &mut *early;
-        frames.retain(|frame| {
+        frames.retain(|_| {
+            // What is too long was counted.
+            let Some(frame) = framed.next().filter(|frame| !frame.is_empty()) else { return false };
             let taken = socket.try_send(&frame[FRAME_HEAD..]).is_ok();
             if !taken {
                 drops.count(Dropped::SocketFull);
@@ -166,7 +225,7 @@ impl Offramp {
             taken
         });
         early.sent = early.frames.len();
-        Ok(Path { way: Way::Direct(socket, Arena::default()), connect: started.elapsed() })
+        Ok(Path { way: Way::Direct(socket, Arena::default()), word: early.later(), connect: started.elapsed() })
     }
 
     async fn dial_any_udp(&self, origin: &Origin, wait: Duration) -> Result<Datagrams, Failure> {
@@ -196,7 +255,10 @@ impl Path {
     ///
     /// # Errors
     /// Why it was dropped.
-    pub fn send(&mut self, packet: Packet) -> Result<(), Dropped> {
+    pub fn send(&mut self, mut packet: Packet) -> Result<(), Dropped> {
+        if let Some((word, arena)) = &mut self.word {
+            packet = arena.join(word, packet.payload()).ok_or(Dropped::NotSent)?;
+        }
         match &mut self.way {
             Way::Tunnel(session, ..) => session.send(packet),
             // An error that is for good shows on the next event.
@@ -279,7 +341,8 @@ async fn open_over(
     match time::timeout(wait, await_reply(&link, &mut stream, early)).await {
         Ok(Ok(Reply::Connected { connect })) => {
             let session = Session::new(link.connection().clone(), stream, inbox, early.unsent());
-            Ok(Path { way: Way::Tunnel(Box::new(session), OnLink { link, _held: held }), connect })
+            let word = early.later();
+            Ok(Path { word, way: Way::Tunnel(Box::new(session), OnLink { link, _held: held }), connect })
         }
         Ok(Ok(Reply::Refused { reason, text })) => Err(Failure::Refused(reason, text)),
         Ok(Err(failure)) => {

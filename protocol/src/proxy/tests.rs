@@ -34,6 +34,11 @@ fn headers_have_their_golden_bytes() {
     let head = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c";
     assert_eq!(&v4[..], [&head[..], &[192, 0, 2, 1, 198, 51, 100, 7, 0x12, 0x34, 0x01, 0xbb]].concat());
     assert_eq!(&Header::Local.encode()[..], b"\r\n\r\n\0\r\nQUIT\n\x20\0\0\0");
+    let udp = client("192.0.2.1:4660", "198.51.100.7:443").encode_datagram();
+    assert_eq!((&udp[..13], &udp[13..]), (&head[..13], &[&[0x12, 0, 12][..], &v4[16..]].concat()[..]));
+    let udp = client("[2001:db8::1]:1", "[2001:db8::2]:2").encode_datagram();
+    assert_eq!((udp.len(), &udp[13..16]), (52, &[0x22, 0, 36][..]));
+    assert_eq!(Header::Local.encode_datagram(), Header::Local.encode());
     let mixed = client("192.0.2.1:1", "[2001:db8::1]:2").encode();
     assert_eq!(feed(&mixed).map(|(h, _)| h), Ok(client("[::ffff:192.0.2.1]:1", "[2001:db8::1]:2")));
 }

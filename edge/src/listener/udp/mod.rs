@@ -17,6 +17,7 @@ use net::{Batch, Front, Peer};
 use protocol::{
     datagram::{Arena, Packet},
     limits::SESSION_QUEUE_MAX,
+    proxy::Ends,
     switch::Dropped,
 };
 use tokio::{
@@ -156,6 +157,7 @@ impl Door {
             front: self.front.clone(),
             _open: self.open.clone(),
             standing: self.shared.sources.standing(peer.source.ip(), &self.everybody, now),
+            ends: Ends { source: peer.source, destination: self.destination(&peer) },
             peer,
             queue: receiver,
             life,
@@ -170,6 +172,12 @@ impl Door {
             let _ = ends.send((peer.source, number)).await;
         };
         self.tasks.spawn_on(running, worker);
+    }
+
+    /// Where a client has sent to.
+    fn destination(&self, peer: &Peer) -> SocketAddr {
+        let address = self.state.address;
+        SocketAddr::new(peer.local.unwrap_or(address.ip()), address.port())
     }
 
     fn forget(&mut self, source: SocketAddr, number: u64) {

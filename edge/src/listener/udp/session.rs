@@ -10,6 +10,7 @@ use net::{Front, Peer};
 use protocol::{
     datagram::Packet,
     error::{Reason, StreamCode},
+    proxy::Ends,
     session::{Event, SessionEnd},
     splice::Totals,
     switch::Dropped,
@@ -48,6 +49,8 @@ pub(super) struct Beginning {
     /// Where the source's address stands.
     pub(super) standing: Standing,
     pub(super) peer: Peer,
+    /// The client, and where it sent to.
+    pub(super) ends: Ends,
     pub(super) queue: mpsc::Receiver<Packet>,
     pub(super) life: Arc<Life>,
     /// Silence after which the listener lets go of it.
@@ -141,7 +144,8 @@ impl Session {
         // The queue is lent out, so that payloads that come meanwhile go along.
         let (_closed, nobody) = mpsc::channel(1);
         let mut queue = std::mem::replace(&mut self.with.queue, nobody);
-        let mut early = Early::of(first, &mut queue, self.with.shared.metrics.drops().clone());
+        let mut early =
+            Early::of(first, &mut queue, self.with.shared.metrics.drops().clone()).announcing(self.with.ends);
         let opened = self.open_early(&mut early).await;
         let payloads: Vec<usize> = early.payloads().map(<[u8]>::len).collect();
         drop(early);
