@@ -1,9 +1,13 @@
-//! What a peer newly acknowledges, counted.
+//! What a peer newly acknowledges, counted, and how long the latest of it took.
 //!
 //! quinn tells how many acknowledgements came, and a peer that hears nothing any more goes on repeating its last one. Only
 //! the congestion controller is told of each packet once, so quinn's usual one is made to count besides.
 
-use std::{any::Any, sync::Arc, time::Instant};
+use std::{
+    any::Any,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use quinn::{
     Connection,
@@ -18,24 +22,46 @@ pub(crate) struct CountingConfig(Arc<CubicConfig>);
 impl ControllerFactory for CountingConfig {
     fn build(self: Arc<Self>, now: Instant, current_mtu: u16) -> Box<dyn Controller> {
         let cubic = Cubic::new(self.0.clone(), now, current_mtu);
-        Box::new(Counting { cubic, acknowledged: 0 })
+        Box::new(Counting { cubic, acks: Acks::default() })
     }
 }
 
-/// Packets of this connection that were sent to be acknowledged, and were, each counted once. It begins again where the
-/// peer moves to another address.
-///
-/// # Panics
-/// If the connection's transport is not that of a link.
-pub(crate) fn acknowledged(connection: &Connection) -> u64 {
-    let counting = connection.congestion_state().into_any().downcast::<Counting>();
-    counting.expect("every link's transport has this controller").acknowledged
+/// What was acknowledged of what was sent to be. It begins again where the peer moves to another address.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Acks {
+    /// Packets, each counted once.
+    pub(crate) count: u64,
+    /// How long the latest of them took.
+    latest: [Duration; 8],
+}
+
+impl Acks {
+    /// Of a connection.
+    ///
+    /// # Panics
+    /// If its transport is not that of a link.
+    pub(crate) fn of(connection: &Connection) -> Self {
+        let counting = connection.congestion_state().into_any().downcast::<Counting>();
+        counting.expect("every link's transport has this controller").acks
+    }
+
+    /// The longest that one of the latest took, if there are any.
+    pub(crate) fn slowest(&self) -> Option<Duration> {
+        self.latest.into_iter().max().filter(|_| self.count > 0)
+    }
+
+    fn note(&mut self, took: Duration) {
+        self.latest.rotate_left(1);
+        let [.., last] = &mut self.latest;
+        *last = took;
+        self.count += 1;
+    }
 }
 
 #[derive(Debug, Clone)]
 struct Counting {
     cubic: Cubic,
-    acknowledged: u64,
+    acks: Acks,
 }
 
 impl Controller for Counting {
@@ -44,7 +70,7 @@ impl Controller for Counting {
     }
 
     fn on_ack(&mut self, now: Instant, sent: Instant, bytes: u64, app_limited: bool, rtt: &RttEstimator) {
-        self.acknowledged += 1;
+        self.acks.note(now.saturating_duration_since(sent));
         self.cubic.on_ack(now, sent, bytes, app_limited, rtt);
     }
 
@@ -78,5 +104,23 @@ impl Controller for Counting {
 
     fn into_any(self: Box<Self>) -> Box<dyn Any> {
         self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_slowest_of_the_latest_eight_counts() {
+        let mut acks = Acks::default();
+        assert_eq!(acks.slowest(), None);
+        acks.note(Duration::from_millis(500));
+        for count in 2..=8 {
+            acks.note(Duration::from_millis(count));
+            assert_eq!((acks.count, acks.slowest()), (count, Some(Duration::from_millis(500))));
+        }
+        acks.note(Duration::from_millis(1));
+        assert_eq!(acks.slowest(), Some(Duration::from_millis(8)));
     }
 }

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::{
-    acks,
+    acks::Acks,
     limits::{DEAD_AFTER, GONE_AFTER, LOOK_EVERY, LOOK_IDLE, QUIET_CONNECTOR, QUIET_EDGE, SUSPECT_AFTER},
     transport::Side,
 };
@@ -53,14 +53,27 @@ pub struct Traffic {
     pub refused: u64,
 }
 
-impl Traffic {
-    /// Reads the counters of a link. Path MTU probes are left out: losing them is their purpose.
+/// A look at a link.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Look {
+    /// When.
+    pub now: Instant,
+    /// Its counters.
+    pub traffic: Traffic,
+    /// How long a round trip takes.
+    pub rtt: Duration,
+    /// Flows that it carries.
+    pub flows: usize,
+}
+
+impl Look {
+    /// Reads a link whose peer's host has refused so often. Path MTU probes are left out: losing them is their purpose.
     ///
     /// # Panics
     /// If the connection's transport is not that of a link.
     #[must_use]
-    pub fn of(link: &quinn::Connection, refused: u64) -> Self {
-        let stats = link.stats();
+    pub fn at(link: &quinn::Connection, now: Instant, refused: u64, flows: usize) -> Self {
+        let (stats, acks) = (link.stats(), Acks::of(link));
         let tx = &stats.frame_tx;
         let demanding = tx.stream
             + tx.ping
@@ -76,26 +89,16 @@ impl Traffic {
             + tx.reset_stream
             + tx.retire_connection_id
             + tx.stop_sending;
-        Self {
+        let traffic = Traffic {
             demanding: demanding.saturating_sub(stats.path.sent_plpmtud_probes),
-            acknowledged: acks::acknowledged(link),
+            acknowledged: acks.count,
             received: stats.udp_rx.datagrams,
             refused,
-        }
+        };
+        // A handshake with a busy peer is slow, and the smoothed value of a link without much traffic remembers it for long.
+        let rtt = acks.slowest().map_or(stats.path.rtt, |slowest| slowest.min(stats.path.rtt));
+        Self { now, traffic, rtt, flows }
     }
-}
-
-/// A look at a link.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Look {
-    /// When.
-    pub now: Instant,
-    /// Its counters.
-    pub traffic: Traffic,
-    /// The connection's smoothed round trip.
-    pub rtt: Duration,
-    /// Flows that it carries.
-    pub flows: usize,
 }
 
 /// Watches one link; fed whenever [`Self::wait`] is over.
@@ -116,7 +119,7 @@ pub struct Liveness {
 impl Liveness {
     /// A link that has just been made, watched from this side.
     #[must_use]
-    pub fn new(side: Side, now: Instant, traffic: Traffic) -> Self {
+    pub fn new(side: Side, Look { now, traffic, .. }: Look) -> Self {
         let quiet = match side {
             Side::Edge => QUIET_CONNECTOR,
             Side::Connector => QUIET_EDGE,

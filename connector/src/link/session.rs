@@ -17,7 +17,7 @@ use protocol::{
     datagram,
     error::CloseCode,
     limits::{LOOK_EVERY, REGISTER_WAIT},
-    liveness::{Death, LinkState, Liveness, Look, Traffic},
+    liveness::{Death, LinkState, Liveness, Look},
     splice::Stream,
     stream::PRIORITY_CONTROL,
     transport::Side,
@@ -150,8 +150,8 @@ impl Session {
         let side = Arc::new(LinkSide { connection, windows: windows.clone(), switch: Arc::default() });
         // Ends with the link.
         tokio::spawn(side.switch.clone().run(self.connection.clone(), serving.service.metrics.drops().clone()));
-        let mut liveness =
-            Liveness::new(Side::Connector, Instant::now(), Traffic::of(&self.connection, serving.unreachable.count()));
+        let look = Look::at(&self.connection, Instant::now(), serving.unreachable.count(), 0);
+        let mut liveness = Liveness::new(Side::Connector, look);
         let mut look = pin!(time::sleep(liveness.wait()));
         let (mut leaving, mut allowance) = (None, Allowance::new());
         loop {
@@ -221,8 +221,8 @@ impl Session {
         serving: &mut Serving,
     ) -> Result<(), SessionEnd> {
         let now = Instant::now();
-        let (traffic, flows) = (Traffic::of(&self.connection, serving.unreachable.count()), serving.flows.len());
-        let state = liveness.observe(Look { now, traffic, rtt: self.connection.rtt(), flows });
+        let flows = serving.flows.len();
+        let state = liveness.observe(Look::at(&self.connection, now, serving.unreachable.count(), flows));
         serving.state.send_if_modified(|s| std::mem::replace(s, state) != state);
         if state == LinkState::Dead {
             wire::close(&self.connection, CloseCode::Dead, "nothing was acknowledged");

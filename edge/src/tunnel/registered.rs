@@ -13,7 +13,7 @@ use protocol::{
     control::{Goodbye, Message},
     datagram,
     error::CloseCode,
-    liveness::{LinkState, Liveness, Look, Traffic},
+    liveness::{LinkState, Liveness, Look},
     transport::Side,
     wire::{self, WireError},
 };
@@ -61,8 +61,7 @@ impl Registered<'_> {
     async fn serve(&mut self) -> String {
         let connection = self.link.connection().clone();
         let mut unreachable = self.parts.unreachable.watch(connection.remote_address());
-        let traffic = Traffic::of(&connection, unreachable.count());
-        let mut liveness = Liveness::new(Side::Edge, Instant::now(), traffic);
+        let mut liveness = Liveness::new(Side::Edge, Look::at(&connection, Instant::now(), unreachable.count(), 0));
         let mut look = pin!(time::sleep(liveness.wait()));
         let (mut leaving, mut nudged) = (false, false);
         loop {
@@ -154,8 +153,8 @@ impl Registered<'_> {
     fn look(&mut self, liveness: &mut Liveness, refused: u64) -> Result<(), String> {
         drill::point("link");
         let connection = self.link.connection();
-        let (traffic, flows) = (Traffic::of(connection, refused), self.link.load.streams());
-        let state = liveness.observe(Look { now: Instant::now(), traffic, rtt: connection.rtt(), flows });
+        let look = Look::at(connection, Instant::now(), refused, self.link.load.streams());
+        let state = liveness.observe(look);
         if self.link.set_state(state) {
             match state {
                 LinkState::Up => info!("the link answers again"),

@@ -24,12 +24,16 @@ struct Link {
 impl Link {
     fn new() -> Self {
         let start = Instant::now();
-        Self { start, liveness: Liveness::new(Side::Edge, start, Traffic::default()) }
+        Self { start, liveness: Liveness::new(Side::Edge, made(start)) }
     }
 
     fn look(&mut self, ms: u64, traffic: Traffic, flows: usize) -> LinkState {
         self.liveness.observe(Look { now: at(self.start, ms), traffic, rtt: RTT, flows })
     }
+}
+
+fn made(now: Instant) -> Look {
+    Look { now, traffic: Traffic::default(), rtt: RTT, flows: 0 }
 }
 
 fn sent(demanding: u64, acknowledged: u64) -> Traffic {
@@ -39,7 +43,7 @@ fn sent(demanding: u64, acknowledged: u64) -> Traffic {
 /// Looks every 100 ms over (demanding, acknowledged) counters; returns the states seen.
 fn watch(looks: &[(u64, u64)], rtt: Duration) -> Vec<LinkState> {
     let start = Instant::now();
-    let mut liveness = Liveness::new(Side::Edge, start, Traffic::default());
+    let mut liveness = Liveness::new(Side::Edge, made(start));
     let look = |(i, (demanding, acknowledged)): (usize, &(u64, u64))| {
         let now = at(start, 100 * (i as u64 + 1));
         liveness.observe(Look { now, traffic: sent(*demanding, *acknowledged), rtt, flows: 0 })
@@ -175,6 +179,10 @@ fn a_silent_peer_is_asked_while_there_are_flows_and_its_answer_is_awaited() {
     assert_eq!(states, [LinkState::Up, LinkState::Up, LinkState::Suspect], "not answered");
 }
 
+fn acknowledged(pair: &Pair) -> u64 {
+    Look::at(&pair.edge, Instant::now(), 0, 0).traffic.acknowledged
+}
+
 #[tokio::test]
 async fn a_sign_of_life_is_given_where_no_stream_has_room() {
     let pair = Pair::new().await;
@@ -187,10 +195,10 @@ async fn a_sign_of_life_is_given_where_no_stream_has_room() {
         held.push((send, recv));
     }
     for _ in 0..3 {
-        let before = Traffic::of(&pair.edge, 0).acknowledged;
+        let before = acknowledged(&pair);
         nudge(&pair.edge);
         let answered = async {
-            while Traffic::of(&pair.edge, 0).acknowledged == before {
+            while acknowledged(&pair) == before {
                 task::yield_now().await;
             }
         };
