@@ -153,10 +153,11 @@ pub(crate) struct ConnectorArgs {
 /// Flags of `connector`.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct ConnectorRun {
-    /// The join token, as `underpass token create` printed it; needed once
+    /// The join token, as `underpass token create` printed it; needed once. Other users can read it in the process list
+    /// unless it is given by --token-file or by its variable
     #[arg(long, env = "UNDERPASS_TOKEN", value_name = "TOKEN", hide_env_values = true, value_parser = secret)]
     pub(crate) token: Option<Secret<String>>,
-    /// A file that holds the join token
+    /// A file that holds the join token; - is standard input
     #[arg(long, env = "UNDERPASS_TOKEN_FILE", value_name = "FILE")]
     pub(crate) token_file: Option<PathBuf>,
     /// An edge to dial; unless told otherwise those in the join token

@@ -1,5 +1,7 @@
 //! Composition root: builds the rooms in order and owns their lives.
 
+mod files;
+
 use std::{
     array, io,
     net::SocketAddr,
@@ -14,6 +16,7 @@ use certs::{
     enrol::{Authority, AuthorityError},
     secret::Secret,
 };
+pub use files::Findings;
 use net::{Network, Unreachables, Vital, Workers, drill, vital};
 use tokio::{
     sync::{mpsc, watch},

@@ -220,3 +220,48 @@ fn metrics_are_openmetrics_for_who_asks_and_whole_from_the_start() {
     let began = Instant::now();
     assert!(http::get(edge.file.admin, "/livez").is_some() && began.elapsed() < AT_ONCE);
 }
+
+#[test]
+fn check_reads_the_files_that_settings_name_and_warns_of_ends() {
+    let world = World::new();
+    let origin = habits::echo(world.free());
+    certificate(&world, "a", "a.example");
+    certificate(&world, "b", "b.example");
+    let checked = |certificate: &str, key: &str, top: &str, ahead: Option<&str>| {
+        let files = format!("certificates = [{{ certificate = \"{certificate}\", key = \"{key}\" }}]");
+        let service = Service::https("tls").listener(&files).direct(origin.address());
+        let file = world.edge("edge-1").top(top).service(&service);
+        file.write();
+        let mut command = underpass_tests::harness::world::underpass();
+        command.arg("check").arg(&file.path);
+        if let Some(ahead) = ahead {
+            underpass_tests::harness::process::set_clock(&mut command, ahead);
+        }
+        underpass_tests::harness::process::run(command, Duration::from_secs(20))
+    };
+    let _ = checked("a.pem", "a.key", "", None).ok().says(&["ok (edge)"]);
+    let _ = checked("a.pem", "b.key", "", None).exited(3).says(&["listener tls", "b.key", "not the key of"]);
+    let _ = checked("none.pem", "a.key", "", None).exited(3).says(&["listener tls", "none.pem"]);
+    let _ = checked("a.pem", "a.key", "affinity_key = \"none.key\"", None).exited(3).says(&["none.key"]);
+    let ca = "ca = { certificate = \"a.pem\", key = \"b.key\" }";
+    let _ = checked("a.pem", "a.key", ca, None).exited(3);
+    let _ = checked("a.pem", "a.key", "", Some("+25d")).ok().says(&["warning", "ends in 4 days"]);
+    let _ = checked("a.pem", "a.key", "", Some("+40d")).ok().says(&["warning", "expired 10 days ago"]);
+}
+
+#[test]
+fn a_certificate_that_has_expired_is_told_by_log_status_and_metric() {
+    let world = World::new();
+    let origin = habits::echo(world.free());
+    certificate(&world, "a", "a.example");
+    let files = "certificates = [{ certificate = \"a.pem\", key = \"a.key\" }]";
+    let file = world.edge("edge-1").service(&Service::https("tls").listener(files).direct(origin.address()));
+    let mut edge = file.start();
+    assert_eq!(edge.status()["listeners"][0]["certificates"][0]["state"], "good");
+    edge.travel("+40d");
+    edge.wait_ready();
+    let _ = edge.process.wait_log(&["WARN", "a.pem", "expired 10 days ago"]);
+    let shown = edge.status()["listeners"][0]["certificates"][0].clone();
+    assert_eq!((&shown["state"], &shown["names"][0]), (&"expired".into(), &"a.example".into()));
+    assert!(edge.metrics().contains("underpass_certificate_expires_timestamp_seconds{listener=\"tls\""));
+}

@@ -26,6 +26,9 @@ use crate::{
     limits, logging, notify,
 };
 
+/// The token file that is no file.
+const STANDARD_INPUT: &str = "-";
+
 pub(super) fn run(common: &Common, flags: ConnectorRun) -> Result<(), Failure> {
     let grace = flags.grace.grace_period;
     let given = flags.token.clone().filter(|token| !token.expose().trim().is_empty());
@@ -95,8 +98,10 @@ fn token_in_file(config: &Config) -> Result<Option<JoinToken>, Failure> {
 fn read_token(file: &Path) -> Result<JoinToken, String> {
     let read = || -> io::Result<String> {
         let mut text = String::new();
+        let source: Box<dyn Read> =
+            if file == Path::new(STANDARD_INPUT) { Box::new(io::stdin()) } else { Box::new(File::open(file)?) };
         // One byte more than a token has, so that a longer text is not cut into a right one.
-        File::open(file)?.take(TEXT_MAX as u64 + 1).read_to_string(&mut text)?;
+        source.take(TEXT_MAX as u64 + 1).read_to_string(&mut text)?;
         Ok(text)
     };
     let text = read().map_err(|e| format!("cannot be read: {e}"))?;

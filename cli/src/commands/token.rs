@@ -52,7 +52,8 @@ fn shown(token: &JoinToken, grant: &Grant, lifetime: Duration) -> String {
     let command = command_of(token, grant, "--token", &bare);
     format!(
         "join token for connector {name}: it lasts {lasts}, lets one replica join, and is shown only now\n\n  {bare}\n\n\
-         run in the private network:\n\n  {command}\n"
+         run in the private network:\n\n  {command}\n\n\
+         where others can read the process list, give it by --token-file FILE, --token-file - or UNDERPASS_TOKEN\n"
     )
 }
 

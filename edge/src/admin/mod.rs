@@ -9,7 +9,7 @@ mod token;
 
 pub use token::{AdminToken, TokenError};
 
-use std::sync::Arc;
+use std::{sync::Arc, time::SystemTime};
 
 use axum::{
     Json, Router,
@@ -29,7 +29,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     health::view::{Health, HealthView},
-    listener::Listeners,
+    listener::{Certificate, ListenerState, Listeners},
     metrics::{Metrics, Readings},
     model::AdminConfig,
     tunnel::{LinksView, Registry},
@@ -106,6 +106,7 @@ async fn metrics(State(admin): State<Admin>, headers: HeaderMap) -> Response {
         streams: links.links.values().map(|l| l.load.streams()).sum(),
         origins: origins().count(),
         origins_healthy: origins().filter(|o| o.health == Health::Healthy).count(),
+        certificates: admin.listeners.states().iter().flat_map(|state| ends(state)).collect(),
     };
     match admin.metrics.encode(readings) {
         Ok(text) => {
@@ -115,6 +116,17 @@ async fn metrics(State(admin): State<Admin>, headers: HeaderMap) -> Response {
         }
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
     }
+}
+
+/// When the certificates of a listener end.
+fn ends(state: &ListenerState) -> Vec<(String, String, i64)> {
+    let name = state.listener().name.to_string();
+    let seconds = |at: SystemTime| at.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    let ends = |certificate: &Arc<Certificate>| {
+        let at = i64::try_from(seconds(certificate.ends())).unwrap_or(i64::MAX);
+        (name.clone(), certificate.file().display().to_string(), at)
+    };
+    state.certificates().iter().map(ends).collect()
 }
 
 async fn status(State(admin): State<Admin>) -> Json<status::Status> {

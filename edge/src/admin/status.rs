@@ -11,7 +11,7 @@ use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 use crate::{
     health::view::{BalancerHealth, Health, HealthView, OriginView, PathView, PoolHealth},
-    listener::ListenerState,
+    listener::{Certificate, ListenerState},
     model::{ListenProtocol, Via},
     tunnel::{Link, LinksView, TunnelHealth, TunnelView},
 };
@@ -124,6 +124,16 @@ struct Listener {
     address: String,
     protocol: &'static str,
     flows: usize,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    certificates: Vec<Shown>,
+}
+
+#[derive(Debug, Serialize)]
+struct Shown {
+    file: String,
+    names: Vec<String>,
+    expires: String,
+    state: &'static str,
 }
 
 impl Status {
@@ -262,6 +272,16 @@ fn listener(state: &ListenerState) -> Listener {
             ListenProtocol::Https => "https",
         },
         flows: state.flows(),
+        certificates: state.certificates().iter().map(|certificate| shown(certificate)).collect(),
+    }
+}
+
+fn shown(certificate: &Certificate) -> Shown {
+    Shown {
+        file: certificate.file().display().to_string(),
+        names: certificate.names(),
+        expires: moment(certificate.ends()),
+        state: certificate.term(SystemTime::now()).as_str(),
     }
 }
 

@@ -162,7 +162,10 @@ impl Lasting for Board {
                 },
                 Some(finished) = self.results.recv() => self.take_in(&finished),
                 Some(report) = self.reports.recv() => self.paths.take_report(&report),
-                _ = quiet.tick(), if self.paths.are_touched() => true,
+                _ = quiet.tick(), if self.paths.are_touched() || self.paths.told.owes() => {
+                    self.paths.told.tell_rest(Instant::now());
+                    self.paths.are_touched()
+                }
             };
             // What has come meanwhile shares the view that is made now.
             if self.take_in_waiting() || is_due {

@@ -11,6 +11,7 @@ mod probe;
 mod rollup;
 mod schedule;
 mod state;
+mod told;
 pub mod view;
 
 pub use board::{Board, BoardHandles, BoardParts, PathKey, Report, Reports};

@@ -17,7 +17,6 @@ use protocol::{
     id::{LinkId, Name},
 };
 use tokio::{sync::mpsc, task::AbortHandle};
-use tracing::{info, warn};
 
 use super::{
     board::{PathKey, Report},
@@ -28,7 +27,7 @@ use super::{
     rollup::{At, PathAt},
     schedule,
     state::{Outcome, PathReport, PathState, Standing, Transition},
-    view::Health,
+    told::{Told, Which},
 };
 use crate::{
     model::{Catalog, Monitor, Origin, Via},
@@ -61,6 +60,8 @@ pub(super) struct Paths {
     stretch: HashMap<Via, f64>,
     touched: BTreeSet<At>,
     next_task: u64,
+    /// What the log has of their changes.
+    pub(super) told: Told,
 }
 
 /// One monitored path.
@@ -77,6 +78,12 @@ struct Path {
     out: bool,
     task: u64,
     probing: AbortHandle,
+}
+
+impl Path {
+    fn named<'a>(&'a self, key: &'a PathKey) -> Which<'a> {
+        Which { key, origin: &self.origin.name, connector: self.connector.as_ref(), detail: &self.detail }
+    }
 }
 
 impl Drop for Path {
@@ -98,6 +105,7 @@ impl Paths {
             up: HashMap::new(),
             stretch: HashMap::new(),
             touched: BTreeSet::new(),
+            told: Told::default(),
             next_task: 0,
         }
     }
@@ -187,7 +195,7 @@ impl Paths {
     fn noted(&mut self, key: &PathKey, change: Option<Transition>) -> bool {
         let Some(path) = self.watched.get(key) else { return false };
         path.anew.store(path.state.awaits_connect(), Ordering::Relaxed);
-        tell(key, path, change);
+        self.told.tell(Instant::now(), &path.named(key), change);
         self.touched.extend(self.index.at(&key.origin()));
         change.is_some()
     }
@@ -306,7 +314,7 @@ impl Paths {
             path.out = !up;
             let now = Instant::now();
             let change = if up { path.state.link_back(now) } else { path.state.link_lost(now) };
-            tell(key, &path, change);
+            self.told.tell(now, &path.named(key), change);
             if up {
                 // One good probe re-admits it, so it comes at once.
                 self.probe(key, &mut path);
@@ -363,20 +371,6 @@ fn connector(now: &Now, via: Via) -> Option<Name> {
     match via {
         Via::Direct => None,
         Via::Link(id) => now.links.links.get(&id).map(|link| link.connector.clone()),
-    }
-}
-
-fn tell(key: &PathKey, path: &Path, change: Option<Transition>) {
-    let Some(change) = change else { return };
-    let (pool, origin, via) = (&key.pool, &path.origin.name, key.via);
-    let connector = path.connector.as_ref().map(Name::as_str);
-    match change.to {
-        Health::Healthy => info!(%pool, %origin, %via, connector, "path is healthy"),
-        Health::Unhealthy => {
-            let (reason, detail) = (change.reason.map(Reason::as_str), path.detail.of(change.reason));
-            warn!(%pool, %origin, %via, connector, reason, detail = detail.as_deref(), "path is unhealthy");
-        }
-        Health::Unknown => info!(%pool, %origin, %via, connector, "path is unknown"),
     }
 }
 

@@ -18,11 +18,17 @@ use tokio::time;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{error, info, warn};
 
-use super::{Shared, accept, http::Tls, udp};
+use super::{
+    Shared, accept,
+    http::{Certificate, Tls},
+    udp,
+};
 use crate::model::{Catalog, ListenProtocol, Listener};
 
 /// How often certificate files are looked at.
 const CERTIFICATES_EVERY: Duration = Duration::from_secs(2);
+/// How often the log says again that a certificate ends soon, or has.
+const REMIND_EVERY: Duration = Duration::from_secs(6 * 3600);
 /// How long dropped listeners may take to let go of their addresses before a reload goes on without waiting.
 const RELEASE_WAIT: Duration = Duration::from_secs(2);
 
@@ -45,6 +51,12 @@ impl ListenerState {
     #[must_use]
     pub fn listener(&self) -> Arc<Listener> {
         self.settings.load_full()
+    }
+
+    /// The certificates that its clients are shown.
+    #[must_use]
+    pub fn certificates(&self) -> Vec<Arc<Certificate>> {
+        self.tls.load_full().map(|tls| tls.certificates()).unwrap_or_default()
     }
 
     /// Flows open now.
@@ -235,12 +247,23 @@ impl Listeners {
     /// Reads certificates again whose files have changed, now and then, for as long as anybody holds this.
     pub async fn watch_certificates(this: Weak<Self>) {
         let mut ticks = time::interval(CERTIFICATES_EVERY);
+        let mut reminded = time::Instant::now();
         loop {
             ticks.tick().await;
+            let is_due = reminded.elapsed() >= REMIND_EVERY;
+            if is_due {
+                reminded = time::Instant::now();
+            }
             let Some(this) = this.upgrade() else { return };
             let all: Vec<Arc<Tls>> = this.states().iter().filter_map(|state| state.tls()).collect();
             // Files are read where that holds nobody up; a failure there is told there.
-            let _ = tokio::task::spawn_blocking(move || all.iter().for_each(|tls| tls.refresh())).await;
+            let look = move |tls: &Arc<Tls>| {
+                tls.refresh();
+                if is_due {
+                    tls.remind();
+                }
+            };
+            let _ = tokio::task::spawn_blocking(move || all.iter().for_each(look)).await;
         }
     }
 

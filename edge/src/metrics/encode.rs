@@ -11,11 +11,11 @@ use protocol::handshake::Cause;
 
 use super::{
     Metrics,
-    labels::{CauseLabel, DroppedLabel, Live, TaskLabel},
+    labels::{CauseLabel, CertificateLabel, DroppedLabel, Live, TaskLabel},
 };
 
 /// Gauges that are read from the rooms when metrics are asked for.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Readings {
     /// Links registered.
     pub links: usize,
@@ -27,6 +27,8 @@ pub struct Readings {
     pub origins_healthy: usize,
     /// Origins configured.
     pub origins: usize,
+    /// Certificates that clients are shown: by listener and file, and when each ends, in seconds since 1970.
+    pub certificates: Vec<(String, String, i64)>,
 }
 
 impl Metrics {
@@ -76,6 +78,11 @@ impl Metrics {
         sacrificed.inc_by(self.windows.sacrificed());
         registry.register_with_unit("held", "Of links, by flows that nobody reads", Unit::Bytes, held);
         registry.register("flows_sacrificed", "Flows reset because they held what others need", sacrificed);
+        let ends: Family<CertificateLabel, Gauge> = Family::default();
+        for (listener, certificate, at) in readings.certificates {
+            ends.get_or_create(&CertificateLabel { listener, certificate }).set(at);
+        }
+        registry.register("certificate_expires_timestamp_seconds", "When a listener's certificate ends", ends);
         let mut reading = |name: &str, help: &str, value: usize| {
             let gauge: Gauge = Gauge::default();
             gauge.set(i64::try_from(value).unwrap_or(i64::MAX));

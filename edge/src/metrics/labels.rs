@@ -53,6 +53,12 @@ pub(super) struct CauseLabel {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct CertificateLabel {
+    pub(super) listener: String,
+    pub(super) certificate: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(super) struct TaskLabel {
     pub(super) task: &'static str,
 }

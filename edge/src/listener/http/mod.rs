@@ -10,6 +10,7 @@ mod answer;
 mod authority;
 mod body;
 mod budget;
+mod certificate;
 mod chunks;
 mod copied;
 mod deadline;
@@ -67,6 +68,7 @@ use net::Socket;
 use tokio_util::task::TaskTracker;
 
 pub use affinity::Sealer;
+pub use certificate::{Certificate, Term};
 pub(super) use tls::Tls;
 
 use self::{

@@ -1,4 +1,4 @@
-//! Certificates of an `https` listener: read from files, chosen by the name the client asks for, read again when the
+//! Certificates of an `https` listener: chosen by the name the client asks for, read again when the
 //! files change.
 
 use std::{
@@ -12,10 +12,8 @@ use arc_swap::ArcSwap;
 use net::Socket;
 use rustls::{
     ServerConfig,
-    client::verify_server_name,
-    crypto::{CryptoProvider, aws_lc_rs},
-    pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject},
-    server::{ClientHello, ParsedCertificate, ResolvesServerCert},
+    crypto::aws_lc_rs,
+    server::{ClientHello, ResolvesServerCert},
     sign::CertifiedKey,
     version::{TLS12, TLS13},
 };
@@ -23,6 +21,7 @@ use tokio::time;
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 use tracing::{info, warn};
 
+use super::certificate::{Certificate, Term};
 use crate::model::CertificateFiles;
 
 /// How long a handshake may take.
@@ -58,6 +57,16 @@ impl Tls {
         Ok(Some(Arc::new(Self { files: files.to_vec(), now })))
     }
 
+    /// What clients are shown now.
+    pub(in crate::listener) fn certificates(&self) -> Vec<Arc<Certificate>> {
+        self.now.load().certificates.0.clone()
+    }
+
+    /// Says in the log once more what is wrong with them.
+    pub(in crate::listener) fn remind(&self) {
+        tell(&self.now.load().certificates.0, SystemTime::now());
+    }
+
     /// Reads the files again if one of them has changed; what cannot be read leaves everything as it was.
     pub(in crate::listener) fn refresh(&self) {
         if stamps(&self.files) == self.now.load().stamps {
@@ -91,15 +100,14 @@ impl Tls {
 #[derive(Debug)]
 pub(super) struct Shown {
     name: String,
-    certificate: Option<Arc<CertifiedKey>>,
+    certificate: Option<Arc<Certificate>>,
 }
 
 impl Shown {
     /// Whether requests for this host, in lower case, may come over the connection.
     pub(super) fn covers(&self, host: &str) -> bool {
         let plain = host.trim_start_matches('[').trim_end_matches(']');
-        self.name == plain
-            || ServerName::try_from(plain).is_ok_and(|name| self.certificate.as_ref().is_some_and(|c| fits(c, &name)))
+        self.name == plain || self.certificate.as_ref().is_some_and(|certificate| certificate.covers(plain))
     }
 }
 
@@ -112,7 +120,9 @@ fn load(files: &[CertificateFiles]) -> io::Result<Loaded> {
     // Stamped first: a change while they are read is seen the next time.
     let stamps = stamps(files);
     let provider = Arc::new(aws_lc_rs::default_provider());
-    let certificates = files.iter().map(|f| certificate(f, &provider)).collect::<io::Result<Vec<_>>>()?;
+    let read = |files| Certificate::read(files).map(Arc::new);
+    let certificates = files.iter().map(read).collect::<io::Result<Vec<_>>>()?;
+    tell(&certificates, SystemTime::now());
     let certificates = Arc::new(ByName(certificates));
     let mut config = ServerConfig::builder_with_provider(provider)
         .with_protocol_versions(&[&TLS13, &TLS12])
@@ -123,39 +133,32 @@ fn load(files: &[CertificateFiles]) -> io::Result<Loaded> {
     Ok(Loaded { config: Arc::new(config), certificates, stamps })
 }
 
-fn certificate(files: &CertificateFiles, provider: &CryptoProvider) -> io::Result<Arc<CertifiedKey>> {
-    let named = |path: &Path, error: &dyn std::fmt::Display| io::Error::other(format!("{}: {error}", path.display()));
-    let read = |path: &Path| fs::read(path).map_err(|e| named(path, &e));
-    let chain = CertificateDer::pem_slice_iter(&read(&files.certificate)?).collect::<Result<Vec<_>, _>>();
-    let chain = chain.map_err(|e| named(&files.certificate, &e))?;
-    if chain.is_empty() {
-        return Err(named(&files.certificate, &"the file has no PEM certificate"));
+/// Says in the log which of them clients refuse, or will soon.
+fn tell(certificates: &[Arc<Certificate>], now: SystemTime) {
+    for certificate in certificates {
+        match certificate.term(now) {
+            Term::Good => {}
+            term @ (Term::EndsSoon(_) | Term::Ended(_) | Term::NotBegun(_)) => {
+                warn!(certificate = %certificate.file().display(), "this certificate {term}");
+            }
+        }
     }
-    let key = PrivateKeyDer::from_pem_slice(&read(&files.key)?).map_err(|e| named(&files.key, &e))?;
-    let certified = CertifiedKey::from_der(chain, key, provider).map_err(|e| named(&files.key, &e))?;
-    ParsedCertificate::try_from(&certified.cert[0]).map_err(|e| named(&files.certificate, &e))?;
-    Ok(Arc::new(certified))
 }
 
 /// The first certificate that is valid for the name asked for; else, or if none is asked for, the first of all.
 #[derive(Debug)]
-struct ByName(Vec<Arc<CertifiedKey>>);
+struct ByName(Vec<Arc<Certificate>>);
 
 impl ByName {
-    fn choose(&self, name: Option<&str>) -> Option<Arc<CertifiedKey>> {
-        let name = name.and_then(|name| ServerName::try_from(name).ok());
-        let fitting = |certified: &&Arc<CertifiedKey>| name.as_ref().is_some_and(|name| fits(certified, name));
+    fn choose(&self, name: Option<&str>) -> Option<Arc<Certificate>> {
+        let name = name.map(str::to_ascii_lowercase);
+        let fitting = |certificate: &&Arc<Certificate>| name.as_ref().is_some_and(|name| certificate.covers(name));
         self.0.iter().find(fitting).or_else(|| self.0.first()).cloned()
     }
 }
 
 impl ResolvesServerCert for ByName {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        self.choose(hello.server_name())
+        self.choose(hello.server_name()).map(|certificate| certificate.key.clone())
     }
-}
-
-fn fits(certified: &CertifiedKey, name: &ServerName<'_>) -> bool {
-    let parsed = ParsedCertificate::try_from(&certified.cert[0]);
-    parsed.is_ok_and(|parsed| verify_server_name(&parsed, name).is_ok())
 }
