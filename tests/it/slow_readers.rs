@@ -79,6 +79,12 @@ impl Stage {
         assert_eq!(self.edge.process.find_log(&["unhealthy"]), None);
     }
 
+    /// There was room for all: whoever reads little is not cut off for it.
+    fn nobody_was_sacrificed(&self) {
+        let metrics = self.edge.metrics();
+        assert!(metrics.contains("underpass_flows_sacrificed_total 0\n"), "{metrics}");
+    }
+
     /// A crowd that asks for much, and reads nothing.
     fn crowd(&self, service: &str, clients: usize, question: &str) -> Vec<TcpStream> {
         let ask = |_| {
@@ -126,7 +132,7 @@ fn eighty_tcp_clients_that_read_a_little_leave_a_link_to_others() {
             let _ = client.read(&mut [0; 1024]);
         }
     });
-    assert_eq!(open(&crowd), 80, "and nobody is cut off for it");
+    stage.nobody_was_sacrificed();
 }
 
 #[test]
@@ -138,7 +144,7 @@ fn eighty_http_clients_that_read_a_little_leave_a_link_to_others() {
             let _ = client.read(&mut [0; 1024]);
         }
     });
-    assert_eq!(open(&crowd), 80);
+    stage.nobody_was_sacrificed();
 }
 
 #[test]
@@ -179,9 +185,9 @@ fn forty_websockets_that_read_nothing_leave_a_link_to_others() {
     let stage = Stage::new();
     let question = "GET / HTTP/1.1\r\nHost: a.test\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\
                     Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
-    let crowd = stage.crowd("switched", 40, question);
+    let _crowd = stage.crowd("switched", 40, question);
     stage.others_are_served(|| {});
-    assert_eq!(open(&crowd), 40);
+    stage.nobody_was_sacrificed();
 }
 
 #[test]
@@ -203,7 +209,7 @@ fn origins_that_take_nothing_leave_a_link_to_others() {
     let (tcp, web) = (stage.at("hangs"), stage.at("swallows"));
     let filling: Vec<_> =
         (0..80).map(|n| thread::spawn(move || if n % 2 == 0 { fill(tcp, "x") } else { fill(web, post) })).collect();
-    let crowd: Vec<_> = filling.into_iter().map(|one| one.join().expect("no panic")).collect();
+    let _crowd: Vec<_> = filling.into_iter().map(|one| one.join().expect("no panic")).collect();
     stage.others_are_served(|| {});
-    assert_eq!(open(&crowd), 80);
+    stage.nobody_was_sacrificed();
 }
