@@ -93,7 +93,7 @@ fn every_metric_moves_and_is_told() {
     for (name, value) in samples {
         *moved.entry(name.split_once('{').map_or(name, |(name, _)| name)).or_default() |= value != "0";
     }
-    assert_eq!(moved.len(), 18, "every family is there: {moved:?}");
+    assert_eq!(moved.len(), 19, "every family is there: {moved:?}");
     assert!(moved.values().all(|moved| *moved), "every metric has moved:\n{text}");
     assert_told(moved.into_keys());
 }
