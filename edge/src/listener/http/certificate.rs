@@ -93,11 +93,12 @@ impl Certificate {
         }
         let key = PrivateKeyDer::from_pem_slice(&read(&files.key)?).map_err(|e| named(&files.key, &e))?;
         let key = CertifiedKey::from_der(chain, key, &aws_lc_rs::default_provider());
-        let key = key.map_err(|e| match e {
-            rustls::Error::InconsistentKeys(_) => {
+        let key = key.map_err(|e| {
+            if matches!(e, rustls::Error::InconsistentKeys(_)) {
                 named(&files.key, &format!("this is not the key of {}", files.certificate.display()))
+            } else {
+                named(&files.key, &e)
             }
-            other => named(&files.key, &other),
         })?;
         ParsedCertificate::try_from(&key.cert[0]).map_err(|e| wrong(&e))?;
         let (_, parsed) = X509Certificate::from_der(&key.cert[0]).map_err(|e| wrong(&e))?;
