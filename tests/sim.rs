@@ -392,7 +392,8 @@ fn a_link_that_is_dead_one_way_is_not_called_alive_for_what_comes_the_other_way(
         soon_true("the link to go", || match world.link_states("dc1").as_slice() {
             [] => true,
             states => {
-                assert_eq!(states, ["suspect"], "{:?} after nothing came any more", began.elapsed());
+                let is_doubted = matches!(states, [state] if state == "suspect" || state == "dead");
+                assert!(is_doubted, "{states:?} {:?} after nothing came any more", began.elapsed());
                 false
             }
         });

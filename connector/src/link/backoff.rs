@@ -12,7 +12,7 @@ const CAP_OLD: Duration = Duration::from_secs(10);
 const YOUNG: Duration = Duration::from_mins(10);
 
 /// Waits of one edge's link slot, from the beginning of an outage on.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Backoff {
     began: Instant,
     tries: u32,

@@ -22,6 +22,8 @@ pub(super) struct Wanted {
     pub(super) number: u16,
     /// It is not dialled before.
     pub(super) not_before: Instant,
+    /// Dials that fail go on from here, while links come and go at once: both are one outage.
+    pub(super) flapping: Option<Backoff>,
 }
 
 /// A link has come.
@@ -68,7 +70,7 @@ impl Slot {
             Some(current) if current.is_suspect => self.numbers[usize::from(current.number == self.numbers[0])],
             Some(_) => return None,
         };
-        Some(Wanted { number, not_before: self.not_before })
+        Some(Wanted { number, not_before: self.not_before, flapping: self.flapping })
     }
 
     /// The link that new flows go over.

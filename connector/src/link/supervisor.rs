@@ -231,8 +231,8 @@ impl Supervisor {
     }
 
     /// Dials until there is a registered link.
-    async fn connect(&self, Wanted { number, not_before }: Wanted) -> Session {
-        let mut backoff = Backoff::new(Instant::now());
+    async fn connect(&self, Wanted { number, not_before, flapping }: Wanted) -> Session {
+        let mut backoff = flapping.unwrap_or_else(|| Backoff::new(Instant::now()));
         let mut dials = FuturesUnordered::new();
         let mut next = time::Instant::from_std(not_before);
         let mut said = String::new();

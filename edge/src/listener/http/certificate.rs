@@ -146,8 +146,8 @@ impl Certificate {
         if let Ok(ago) = now.duration_since(self.ends) {
             return Term::Ended(ago);
         }
-        if let Ok(after) = self.begins.duration_since(now) {
-            return Term::NotBegun(after);
+        if now < self.begins {
+            return Term::NotBegun(self.begins.duration_since(now).unwrap_or_default());
         }
         match self.ends.duration_since(now).unwrap_or_default() {
             after if after < SOON.min(life / 3) => Term::EndsSoon(after),
