@@ -19,6 +19,7 @@ mod links;
 mod names;
 mod operators;
 mod origin_tls;
+mod overloaded;
 mod parts;
 mod proxy;
 mod renewal;

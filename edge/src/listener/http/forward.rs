@@ -240,12 +240,14 @@ impl Forward<'_> {
                 {
                     placing.avoid(&place, reason);
                 }
-                Failed::Unsent(_)
-                | Failed::Overtaken(_)
-                | Failed::Declined(_)
-                | Failed::Broken(_)
-                | Failed::Sent(_)
-                | Failed::Final(_) => return Err(failed.fault()),
+                Failed::Unsent(reason) => {
+                    // Health is told whether or not this request can go elsewhere.
+                    placing.failed(&place, reason);
+                    return Err(failed.fault());
+                }
+                Failed::Overtaken(_) | Failed::Declined(_) | Failed::Broken(_) | Failed::Sent(_) | Failed::Final(_) => {
+                    return Err(failed.fault());
+                }
             }
         }
     }
