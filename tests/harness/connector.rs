@@ -253,14 +253,18 @@ impl ConnectorFile {
     #[must_use]
     pub fn launch_writing(self, standard_error: Stdio) -> Connector {
         fs::write(&self.path, self.text()).expect("the world's directory is writable");
-        let mut command = self.command();
-        command.stdout(Stdio::null());
-        let process = Process::start_writing(&self.name, command, standard_error);
+        let process = self.spawn_writing(standard_error);
         Connector { file: self, process }
     }
 
     fn spawn(&self) -> Process {
         Process::start(&self.name, self.command(), &self.log)
+    }
+
+    fn spawn_writing(&self, standard_error: Stdio) -> Process {
+        let mut command = self.command();
+        command.stdout(Stdio::null());
+        Process::start_writing(&self.name, command, standard_error)
     }
 
     fn command(&self) -> Command {
@@ -324,5 +328,11 @@ impl Connector {
     /// Starts it again from the same file, after it has ended.
     pub fn restart(&mut self) {
         self.process = self.file.spawn();
+    }
+
+    /// Kills it and starts it again with its log written there.
+    pub fn restart_writing(&mut self, standard_error: Stdio) {
+        self.process.kill();
+        self.process = self.file.spawn_writing(standard_error);
     }
 }

@@ -223,14 +223,18 @@ impl EdgeFile {
     #[must_use]
     pub fn launch_writing(self, standard_error: Stdio) -> Edge {
         self.write();
-        let mut command = self.command();
-        command.stdout(Stdio::null());
-        let process = Process::start_writing(&self.name, command, standard_error);
+        let process = self.spawn_writing(standard_error);
         Edge { file: self, process }
     }
 
     fn spawn(&self) -> Process {
         Process::start(&self.name, self.command(), &self.log)
+    }
+
+    fn spawn_writing(&self, standard_error: Stdio) -> Process {
+        let mut command = self.command();
+        command.stdout(Stdio::null());
+        Process::start_writing(&self.name, command, standard_error)
     }
 
     fn command(&self) -> Command {
@@ -403,6 +407,12 @@ impl Edge {
     pub fn crash_and_restart(&mut self) {
         self.process.kill();
         self.process = self.file.spawn();
+    }
+
+    /// The same, with its log written there.
+    pub fn restart_writing(&mut self, standard_error: Stdio) {
+        self.process.kill();
+        self.process = self.file.spawn_writing(standard_error);
     }
 }
 

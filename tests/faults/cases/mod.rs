@@ -2,6 +2,7 @@
 
 mod crowds;
 mod identity;
+mod logs;
 mod network;
 mod origins;
 mod processes;
@@ -11,7 +12,7 @@ use std::{fmt, net::TcpStream, time::Duration};
 
 use underpass_tests::harness::{Connector, Origin, origin::servers::Server};
 
-use self::resources::Cap;
+use self::{logs::Logs, resources::Cap};
 use crate::{
     judge::{Bounds, Gone},
     lab::{Lab, Replica},
@@ -33,6 +34,8 @@ pub(crate) struct Stage {
     stand_in: Option<Origin>,
     shim: Option<Shim>,
     caps: Vec<Cap>,
+    /// Where the first edge and the first replica log to, if not as usual.
+    logs: Option<Logs>,
     /// The lab itself.
     pub(crate) lab: Lab,
     /// What a fault looked for in vain.
@@ -54,6 +57,7 @@ impl Stage {
             stand_in: None,
             shim: None,
             caps: Vec::new(),
+            logs: None,
             lab,
             amiss,
             notes,
@@ -174,6 +178,7 @@ pub(crate) fn all() -> Vec<Case> {
     cases.extend(resources::cases());
     cases.extend(identity::cases());
     cases.extend(crowds::cases());
+    cases.extend(logs::cases());
     cases.extend(processes::last());
     cases
 }

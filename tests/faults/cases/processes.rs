@@ -21,7 +21,7 @@ use crate::{
 };
 
 /// A connector that is asked to stop has ended by then: its grace period is 30 s, and sessions that only sit there use it up.
-const ORDERLY: Duration = Duration::from_secs(37);
+pub(super) const ORDERLY: Duration = Duration::from_secs(37);
 /// How far clocks are set ahead, of a certificate that lasts for a day.
 const DAYS_LATER: &str = "+5d";
 /// How often a connector is killed in a row, for how long it is away each time, and when all is whole again.
