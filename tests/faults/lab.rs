@@ -153,7 +153,8 @@ impl Lab {
         lab
     }
 
-    /// A replica of a connector of site A (`dc-a`, `dc-c`) or B on a new host, with its identity to be fetched at the first edge.
+    /// A replica of a connector of site A (`dc-a`, `dc-c`; `crowd`, whom no client wants) or B on a new host, with its identity
+    /// to be fetched at the first edge.
     #[must_use]
     pub(crate) fn start_replica(&self, number: u8, connector: &str) -> Replica {
         self.start_replica_by(number, connector, |file| {
@@ -169,7 +170,11 @@ impl Lab {
         connector: &str,
         dial: impl FnOnce(ConnectorFile) -> ConnectorFile,
     ) -> Replica {
-        let (lan, vnet) = if connector == "dc-b" { (&self.site_b, "b") } else { (&self.site_a, "a") };
+        let (lan, vnet) = match connector {
+            "dc-b" => (&self.site_b, "b"),
+            "crowd" => (&self.site_a, "crowd"),
+            _ => (&self.site_a, "a"),
+        };
         let netns = self.replica_host(number, lan);
         let token = self.edges[0].edge.token(connector);
         let file = self.world.connector(connector).route(vnet, SITE).token(&token).links_per_edge(LINKS);
