@@ -71,12 +71,22 @@ pub enum PlacedBy {
 }
 
 /// No origin can take the flow.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("no origin can take the flow: {}", reason.map_or("none takes new flows", Reason::as_str))]
 pub struct NoPlace {
     /// Why the last attempt failed; without one, why the origin that is nearest to serving does not. Absent if origins
     /// are well but take no new flows: their weight is 0, or their pool is critical.
     pub reason: Option<Reason>,
+    /// What was met at that origin; who made the attempt knows more of it.
+    pub detail: Option<Arc<str>>,
+}
+
+impl NoPlace {
+    /// For this reason, and nothing more is known here.
+    #[must_use]
+    pub fn because(reason: Option<Reason>) -> Self {
+        Self { reason, detail: None }
+    }
 }
 
 /// Places flows, and remembers who is bound where and whose turn it is. One for the whole edge.
@@ -110,10 +120,10 @@ impl Balancer {
     pub fn place<'v>(&self, ask: &Ask<'v, '_>, dice: &mut impl Rng) -> Result<Placed<'v>, NoPlace> {
         let lb_view = ask.view.load_balancers.get(ask.load_balancer);
         let Some((lb, lb_view)) = ask.view.catalog.load_balancers.get(ask.load_balancer).zip(lb_view) else {
-            return Err(NoPlace { reason: None });
+            return Err(NoPlace::because(None));
         };
         if ask.tried.is_full() {
-            return Err(NoPlace { reason: ask.tried.last() });
+            return Err(NoPlace::because(ask.tried.last()));
         }
         let Affinity::Source { ttl } = lb.session_affinity else {
             return self.place_anew(ask, lb, dice);
@@ -180,7 +190,10 @@ impl Balancer {
         let placed = self.place_usual(ask, lb, dice).or_else(|| self.place_usual(ask, lb, dice));
         let placed = placed.or_else(|| self.place_on_fallback(ask, lb, dice));
         let placed = placed.or_else(|| self.place_on_hope(ask, lb, dice));
-        placed.ok_or_else(|| NoPlace { reason: ask.tried.last().or_else(|| why_none_serves(ask.view, lb)) })
+        placed.ok_or_else(|| match ask.tried.last() {
+            Some(last) => NoPlace::because(Some(last)),
+            None => why_none_serves(ask.view, lb),
+        })
     }
 
     fn place_usual<'v>(&self, ask: &Ask<'v, '_>, lb: &LoadBalancer, dice: &mut impl Rng) -> Option<Placed<'v>> {
@@ -300,9 +313,13 @@ fn choose_path<'v>(
 }
 
 /// The reason of the origin that got furthest along the way.
-fn why_none_serves(view: &HealthView, lb: &LoadBalancer) -> Option<Reason> {
+fn why_none_serves(view: &HealthView, lb: &LoadBalancer) -> NoPlace {
     let pools = lb.pools.iter().chain(&lb.fallback_pool).map(|index| &*view.pools[*index]);
     let suspect = |origin: &OriginView| !origin.paths.iter().any(|path| path.load.is_placeable());
     let why = |origin: &OriginView| origin.reason().or_else(|| suspect(origin).then_some(Reason::LinkLost));
-    pools.flat_map(PoolView::origins).filter_map(why).max()
+    let all = pools.flat_map(PoolView::origins).filter_map(|origin| why(origin).map(|reason| (reason, origin)));
+    let Some((reason, origin)) = all.max_by_key(|(reason, _)| *reason) else { return NoPlace::because(None) };
+    let detail =
+        origin.detail().or_else(|| suspect(origin).then(|| "every link there leaves packets unanswered".into()));
+    NoPlace { reason: Some(reason), detail }
 }

@@ -8,20 +8,21 @@ use std::{
 use bytes::Bytes;
 use net::Socket;
 use protocol::{
-    error::Reason,
     proxy::Ends,
     splice::{self, Carried, Count, Manner},
 };
 use tracing::info;
 
 use super::{
-    Shared, millis,
+    Shared,
+    cause::Cause,
+    millis,
     placing::{Place, Search, Told},
 };
 use crate::{
     metrics::{FlowEnd, RefusedFlow},
     model::{Held, Listener},
-    offramp::{Carrier, Failure, First, Opened},
+    offramp::{Carrier, Failure, First, Opened, Why},
 };
 
 /// A flow from its accept on.
@@ -46,7 +47,7 @@ struct Story {
     /// What was carried until then, however it ended.
     count: Count,
     carried: Option<Carried>,
-    reason: Option<Reason>,
+    cause: Cause,
 }
 
 /// A flow that has reached its origin.
@@ -108,26 +109,30 @@ impl Flow {
             let place = match self.place.take() {
                 Some(place) => place,
                 None => search.find().await.map_err(|no| {
-                    story.reason = no.reason;
+                    story.cause.no_place(&no);
                     RefusedFlow::NoPlace
                 })?,
             };
             story.attempts += 1;
             story.place = Some(place.told(&self.shared));
-            let (reason, again) = match self.shared.offramp.open(place.opening(), &mut first).await {
+            let failure = match self.shared.offramp.open(place.opening(), &mut first).await {
                 Ok(opened) => {
                     search.opened(&place);
-                    story.reason = None;
+                    story.cause.heals();
                     story.sent_with_open = first.sent() as u64;
                     let on_stream = first.on_stream();
                     return Ok(Begun { opened, first: first.unsent(), on_stream, held: place.held });
                 }
-                Err(Failure::Refused(reason, _)) => (reason, true),
-                Err(Failure::Unanswered(reason)) => (reason, first.may_be_placed_again()),
-                Err(Failure::ClientGone) => return Err(RefusedFlow::ClientGone),
+                Err(failure) => failure,
             };
-            story.reason = Some(reason);
-            search.failed(&place, reason);
+            let again = match failure {
+                Failure::Refused(..) => true,
+                Failure::Unanswered(_) => first.may_be_placed_again(),
+                Failure::ClientGone => return Err(RefusedFlow::ClientGone),
+            };
+            let why = Why::from(failure);
+            search.failed(&place, why.reason);
+            story.cause.failed(why);
             if !again {
                 return Err(RefusedFlow::NotReplayable);
             }
@@ -142,7 +147,7 @@ impl Flow {
             (Some(_), Some(carried)) => carried.ended.as_str(),
         };
         self.shared.metrics.flow_ended(&FlowEnd { listener: &self.listener.name, ended });
-        let place = story.place.as_ref();
+        let (place, detail) = (story.place.as_ref(), story.cause.words());
         info!(
             target: "access",
             listener = %self.listener.name,
@@ -157,7 +162,8 @@ impl Flow {
             bytes_up = story.sent_with_open + story.count.sent(),
             bytes_down = story.count.received(),
             ended,
-            reason = story.reason.map(Reason::as_str),
+            reason = story.cause.code(),
+            detail = detail.as_deref(),
             "flow"
         );
     }

@@ -3,6 +3,7 @@
 mod accept;
 mod announced;
 mod bucket;
+mod cause;
 mod flow;
 mod http;
 mod placing;

@@ -172,7 +172,7 @@ impl<'a> Search<'a> {
                 Ok(found) => return Ok(found),
                 Err(no) => no,
             };
-            if !may_change(no) || !matches!(time::timeout_at(self.until, views.changed()).await, Ok(Ok(()))) {
+            if !may_change(&no) || !matches!(time::timeout_at(self.until, views.changed()).await, Ok(Ok(()))) {
                 return Err(no);
             }
         }
@@ -195,7 +195,7 @@ impl<'a> Search<'a> {
 
     fn usual(&self, view: &HealthView, listener: &Listener) -> Result<Place, NoPlace> {
         let ask = self.ask(view, listener.load_balancer);
-        self.shared.balancer.place(&ask, &mut rand::rng()).as_ref().map(Place::take).map_err(|no| *no)
+        self.shared.balancer.place(&ask, &mut rand::rng()).map(|placed| Place::take(&placed))
     }
 
     /// The question to the balancer, about a load balancer of this view.
@@ -247,7 +247,7 @@ impl<'a> Search<'a> {
 }
 
 /// Of a listener that the view does not know yet.
-const UNKNOWN: NoPlace = NoPlace { reason: Some(Reason::TunnelDown) };
+const UNKNOWN: NoPlace = NoPlace { reason: Some(Reason::TunnelDown), detail: None };
 
 /// Whether a path is unhealthy, and its load balancer has another one for new flows that is known to be well, or that nobody
 /// asks about.
@@ -286,7 +286,7 @@ fn ways(pool: &PoolView) -> impl Iterator<Item = Way<'_>> {
 }
 
 /// Links come back, and so does a view that lags behind; an origin's own refusal is an answer.
-fn may_change(no: NoPlace) -> bool {
+fn may_change(no: &NoPlace) -> bool {
     matches!(no.reason, Some(Reason::TunnelDown | Reason::LinkLost))
 }
 
@@ -324,8 +324,8 @@ mod tests {
 
     #[test]
     fn only_what_links_can_bring_back_is_waited_for() {
-        let waited = |reason| may_change(NoPlace { reason });
-        assert!(waited(Some(Reason::TunnelDown)) && waited(Some(Reason::LinkLost)) && may_change(UNKNOWN));
+        let waited = |reason| may_change(&NoPlace::because(reason));
+        assert!(waited(Some(Reason::TunnelDown)) && waited(Some(Reason::LinkLost)) && may_change(&UNKNOWN));
         assert!(!waited(Some(Reason::ConnectRefused)), "an answer");
         assert!(!waited(Some(Reason::NoRoute)), "nobody may claim it");
         assert!(!waited(None), "every origin is well and takes nothing new");

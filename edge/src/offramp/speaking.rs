@@ -154,7 +154,7 @@ async fn limited<T>(
     tokio::select! {
         biased;
         // What a link's end looks like from inside says nothing about the origin.
-        () = suspected => Err(Why::new(Reason::LinkLost, "the link leaves packets unanswered")),
+        () = suspected => Err(Why::suspect()),
         shaken = time::timeout(wait, shaking) => shaken.unwrap_or_else(|_| Err(late())),
     }
 }

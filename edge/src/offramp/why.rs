@@ -23,6 +23,18 @@ impl Why {
     pub fn new(reason: Reason, detail: impl Into<String>) -> Self {
         Self { reason, detail: detail.into() }
     }
+
+    /// The link is suspect.
+    #[must_use]
+    pub fn suspect() -> Self {
+        Self::new(Reason::LinkLost, "the link leaves packets unanswered")
+    }
+
+    /// Word of an origin's host, or of the network before it, that a payload of UDP has come to nobody.
+    #[must_use]
+    pub fn nobody_listens() -> Self {
+        Self::new(Reason::ConnectRefused, "its host says that nobody listens there (ICMP)")
+    }
 }
 
 impl From<Failure> for Why {

@@ -31,7 +31,7 @@ pub(super) async fn ask(offramp: &Offramp, task: &Task, check: &UdpCheck, stages
             // Another answer may follow; if none does, this counts as none.
             Event::Payload(_) => stages.first_byte = Some(asked.elapsed()),
             Event::Ended(SessionEnd::Cut(StreamCode::Unreachable)) => {
-                return Err(Why::new(Reason::ConnectRefused, "its host says that nobody listens there (ICMP)"));
+                return Err(Why::nobody_listens());
             }
             Event::Ended(SessionEnd::LinkLost) => return Err(Why::new(Reason::LinkLost, "the link died")),
             Event::Ended(SessionEnd::Finished | SessionEnd::Cut(_)) => {

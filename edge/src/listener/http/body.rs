@@ -12,6 +12,7 @@ use std::{
 
 use bytes::{Buf, Bytes};
 use hyper::body::{Body as HttpBody, Frame, SizeHint};
+use protocol::error::Reason;
 use tokio::sync::watch;
 
 use super::{
@@ -27,7 +28,10 @@ use super::{
     talk::UnderWay,
     upstream::{BoxError, Key, Upstream},
 };
-use crate::model::Held;
+use crate::{
+    model::Held,
+    offramp::{Why, whole},
+};
 
 /// How long an origin may leave `Expect: 100-continue` unanswered before the body is sent all the same.
 const CONTINUE_WAIT: Duration = Duration::from_secs(1);
@@ -198,10 +202,10 @@ impl Answering {
         answering
     }
 
-    /// It is given up, for this reason.
-    pub(super) fn give_up(mut self, reason: &'static str) {
+    /// It is given up, and this is why.
+    pub(super) fn give_up(mut self, fault: Fault) {
         if let Some(exchange) = &mut self.exchange {
-            exchange.record.reason = Some(reason);
+            exchange.record.fault(fault);
             // What takes its place is a whole answer.
             exchange.debt.take().into_iter().for_each(Debt::paid);
         }
@@ -261,7 +265,7 @@ impl HttpBody for Answering {
             Some(Err(error)) => {
                 let client_is_why = this.upload.is_given_up();
                 if let Some(exchange) = this.exchange.as_mut().filter(|_| !client_is_why) {
-                    exchange.record.reason = Some("connection_reset");
+                    exchange.record.cause.failed(Why::new(Reason::ConnectionReset, whole(&error)));
                 }
                 this.note_client();
                 this.exchange = None;

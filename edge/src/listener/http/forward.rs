@@ -37,7 +37,11 @@ use super::{
     talk::UnderWay,
     upstream::{Body, Upstream},
 };
-use crate::{listener::placing::Place, model::Upstream as Speaks};
+use crate::{
+    listener::placing::Place,
+    model::Upstream as Speaks,
+    offramp::{Why, whole},
+};
 
 /// A body up to this size, sent with a method that may be repeated, is taken in whole before it is sent.
 const BUFFER_MAX: u64 = 64 * 1024;
@@ -211,7 +215,10 @@ impl Forward<'_> {
     /// Places and sends until an origin answers.
     async fn send(&mut self, placing: &mut Placing<'_>, sending: &mut Sending) -> Result<Answered, Fault> {
         loop {
-            let Found { place, cookie, budget } = placing.find().await?;
+            let Found { place, cookie, budget } = placing.find().await.map_err(|(no, fault)| {
+                self.record.cause.no_place(&no);
+                fault
+            })?;
             if self.record.attempts == 0 {
                 budget.request();
             }
@@ -304,16 +311,32 @@ impl Forward<'_> {
                             if matches!(sending, Sending::Gone) {
                                 *sending = Sending::Untouched(unsent.into_body());
                             }
-                            Err(Failed::Unsent(Reason::ConnectionReset))
+                            Err(self.met(Why::new(Reason::ConnectionReset, whole(error.error())), Failed::Unsent))
                         }
-                        Some(_) | None => Err(Failed::of(error.error())),
+                        Some(_) | None => Err(self.lost(error.error())),
                     }
                 }
             },
-            () = suspected, if may_move => Err(Failed::Sent(Reason::LinkLost)),
-            () = place.has_better(&self.connection.shared), if may_move => Err(Failed::Sent(Reason::HttpTimeout)),
+            () = suspected, if may_move => Err(self.met(Why::suspect(), Failed::Sent)),
+            () = place.has_better(&self.connection.shared), if may_move => {
+                let words = "no answer yet, over a path that has become unhealthy";
+                Err(self.met(Why::new(Reason::HttpTimeout, words), Failed::Sent))
+            }
             () = self.too_late(place) => Err(Failed::Final(Fault::ORIGIN_TIMEOUT)),
         }
+    }
+
+    /// A failure that the access log tells in these words.
+    fn met(&mut self, why: Why, failed: impl FnOnce(Reason) -> Failed) -> Failed {
+        self.record.cause.met(why.reason.as_str(), why.detail);
+        failed(why.reason)
+    }
+
+    /// The same of hyper's error, once the request was on its way.
+    fn lost(&mut self, error: &hyper::Error) -> Failed {
+        let failed = Failed::of(error);
+        self.record.cause.met(failed.fault().code, whole(error));
+        failed
     }
 
     /// Waits, if WebSocket is asked for, until the origin of HTTP/2 offers it.

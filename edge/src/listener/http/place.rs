@@ -57,10 +57,13 @@ impl<'a> Placing<'a> {
         Self { search: Search::new(shared, listener, client.source), asked, client }
     }
 
-    /// Finds a place.
-    pub(super) async fn find(&self) -> Result<Found, Fault> {
+    /// Finds a place; else why there is none, and what the client is told.
+    pub(super) async fn find(&self) -> Result<Found, (NoPlace, Fault)> {
         let found = self.search.find_by(|view, listener| self.find_in(view, listener)).await;
-        found.map_err(|no| self.search.last().map_or_else(|| Fault::no_place(no.reason), Fault::lost))
+        found.map_err(|no| {
+            let fault = self.search.last().map_or_else(|| Fault::no_place(no.reason), Fault::lost);
+            (no, fault)
+        })
     }
 
     fn find_in(&self, view: &HealthView, listener: &Listener) -> Result<Found, NoPlace> {
@@ -69,7 +72,7 @@ impl<'a> Placing<'a> {
         let load_balancer = routing::load_balancer(listener, host, &self.asked.path.ruled);
         let ask = self.search.ask(view, load_balancer);
         let balancers = &view.catalog.load_balancers;
-        let lb = balancers.get(load_balancer).ok_or(NoPlace { reason: Some(Reason::NoRoute) })?;
+        let lb = balancers.get(load_balancer).ok_or_else(|| NoPlace::because(Some(Reason::NoRoute)))?;
         let budget = shared.http.budgets.of(&lb.name, balancers, Instant::now());
         let Affinity::Cookie { ttl } = lb.session_affinity else {
             let placed = shared.balancer.place(&ask, &mut rand::rng())?;

@@ -14,7 +14,7 @@ use tracing::info;
 
 use super::fault::Fault;
 use crate::{
-    listener::{millis, placing::Told},
+    listener::{cause::Cause, millis, placing::Told},
     metrics::{Metrics, RequestGuard},
     model::Listener,
 };
@@ -48,7 +48,7 @@ pub(super) struct Record {
     /// Bytes of the answer's body.
     pub(super) down: Moved,
     /// Why it failed.
-    pub(super) reason: Option<&'static str>,
+    pub(super) cause: Cause,
     /// The client took or sent nothing for too long.
     pub(super) client_timeout: bool,
     /// The answer's last byte was handed over.
@@ -105,7 +105,7 @@ impl Record {
             first_byte: None,
             up: Moved::new(totals.sent),
             down: Moved::new(totals.received),
-            reason: None,
+            cause: Cause::default(),
             client_timeout: false,
             finished: false,
         }
@@ -113,7 +113,7 @@ impl Record {
 
     /// The edge answers itself.
     pub(super) fn fault(&mut self, fault: Fault) {
-        self.reason = Some(fault.code);
+        self.cause.ends(fault.code, fault.words.trim());
     }
 
     /// An answer's head goes to the client.
@@ -130,11 +130,11 @@ impl Drop for Record {
             (_, true) => "finished",
             (_, false) if self.client_timeout => "client_timeout",
             (None, false) => "client_gone",
-            (Some(_), false) if self.reason.is_some() => "broken",
+            (Some(_), false) if self.cause.code().is_some() => "broken",
             (Some(_), false) => "client_gone",
         };
         self.metrics.request_ended(&self.listener.name, self.status.map(|s| s.as_u16()), taken);
-        let place = self.place.as_ref();
+        let (place, detail) = (self.place.as_ref(), self.cause.words());
         info!(
             target: "access",
             listener = %self.listener.name,
@@ -155,7 +155,8 @@ impl Drop for Record {
             bytes_up = self.up.bytes(),
             bytes_down = self.down.bytes(),
             ended,
-            reason = self.reason,
+            reason = self.cause.code(),
+            detail = detail.as_deref(),
             "request"
         );
     }

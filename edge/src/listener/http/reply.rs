@@ -98,7 +98,7 @@ pub(super) fn pass_on(
     let answering = Answering::new(body, upload, exchange);
     let Some(until) = until else { return Response::from_parts(parts, answering.boxed_unsync()) };
     let timed = Timed::new(answering, until, |answering| {
-        answering.give_up(Fault::GRPC_DEADLINE.code);
+        answering.give_up(Fault::GRPC_DEADLINE);
         Ok(Frame::trailers(grpc::failed(Fault::GRPC_DEADLINE)))
     });
     Response::from_parts(parts, timed.boxed_unsync())

@@ -57,13 +57,14 @@ enum Ended {
 }
 
 impl Ended {
-    fn reason(self) -> Option<&'static str> {
+    /// Why it did not finish, and what was met.
+    fn cause(self) -> Option<(&'static str, &'static str)> {
         match self {
             Self::Finished => None,
-            Self::Client => Some("client_reset"),
-            Self::Origin => Some("connection_reset"),
-            Self::Idle => Some("idle"),
-            Self::Cut => Some("cut"),
+            Self::Client => Some(("client_reset", "the client's side broke")),
+            Self::Origin => Some(("connection_reset", "the origin's side broke")),
+            Self::Idle => Some(("idle", "nothing was carried for the listener's idle_timeout")),
+            Self::Cut => Some(("cut", "the edge ended, and its grace period was over")),
         }
     }
 }
@@ -104,8 +105,10 @@ pub(super) async fn carry(
         upstream.cut();
         origin.abort();
     }
-    record.reason = ended.reason();
-    record.finished = record.reason.is_none();
+    match ended.cause() {
+        Some((code, words)) => record.cause.ends(code, words),
+        None => record.finished = true,
+    }
     drop((held, under_way));
 }
 

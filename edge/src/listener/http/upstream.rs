@@ -16,7 +16,6 @@ use http::{HeaderMap, Request, Response};
 use http_body_util::combinators::UnsyncBoxBody;
 use hyper::{body::Incoming, client::conn::TrySendError};
 use protocol::{
-    error::Reason,
     id::{Host, Target},
     windows::Account,
 };
@@ -26,7 +25,7 @@ use super::patience;
 use crate::{
     health::OriginKey,
     model::{Held, Origin, Via},
-    offramp::{Opened, Sender, Speaking, Speech},
+    offramp::{Opened, Sender, Speaking, Speech, Why},
     tunnel::Link,
 };
 
@@ -88,8 +87,8 @@ impl fmt::Debug for Upstream {
 
 impl Upstream {
     /// Begins to speak HTTP over an opened way, within `wait`.
-    pub(super) async fn over(key: &Key, opened: Opened, origin: &Origin, wait: Duration) -> Result<Self, Reason> {
-        let speaking = Box::pin(key.speech.begin(opened, origin, wait)).await.map_err(|why| why.reason)?;
+    pub(super) async fn over(key: &Key, opened: Opened, origin: &Origin, wait: Duration) -> Result<Self, Why> {
+        let speaking = Box::pin(key.speech.begin(opened, origin, wait)).await?;
         let Speaking { sender, link, account, server, tls: _ } = speaking;
         let (offers_connect, allowed) = server.map(|server| (server.offers_connect, server.streams)).unzip();
         let retires = retires(&key.address, Instant::now());

@@ -27,12 +27,14 @@ use super::{
 use crate::{
     balancer::Tried,
     listener::{
-        Shared, millis,
+        Shared,
+        cause::Cause,
+        millis,
         placing::{Place, Search, Told},
     },
     metrics::{FlowEnd, RefusedFlow},
     model::{Held, Listener, OnUnhealthy},
-    offramp::{Early, Failure, Path},
+    offramp::{Early, Failure, Path, Why},
 };
 
 /// Payloads taken from one side before the other has its turn.
@@ -78,7 +80,7 @@ struct Story {
     moved: u32,
     connect: Option<Duration>,
     place: Option<Told>,
-    reason: Option<Reason>,
+    cause: Cause,
     packets: [u64; 2],
     bytes: [u64; 2],
 }
@@ -170,7 +172,7 @@ impl Session {
                 Some(place) => place,
                 None => tokio::select! {
                     found = search.find() => found.map_err(|no| {
-                        self.story.reason = no.reason;
+                        self.story.cause.no_place(&no);
                         shared.metrics.refused_flow(&listener.name, RefusedFlow::NoPlace);
                         early.payloads().for_each(|_| shared.metrics.drops().count(Dropped::NoPlace));
                         "refused"
@@ -183,14 +185,15 @@ impl Session {
             match shared.offramp.open_session(place.opening(), self.with.idle, early).await {
                 Ok(path) => {
                     self.story.connect = Some(path.connect);
-                    self.story.reason = None;
+                    self.story.cause.heals();
                     return Ok((path, place));
                 }
-                Err(Failure::Refused(reason, _) | Failure::Unanswered(reason)) => {
-                    self.story.reason = Some(reason);
-                    search.failed(&place, reason);
-                }
                 Err(Failure::ClientGone) => return Err(self.let_go()),
+                Err(failure @ (Failure::Refused(..) | Failure::Unanswered(_))) => {
+                    let why = Why::from(failure);
+                    search.failed(&place, why.reason);
+                    self.story.cause.failed(why);
+                }
             }
         }
     }
@@ -276,8 +279,9 @@ impl Session {
                         self.heard(place);
                     }
                     Event::Ended(SessionEnd::Cut(StreamCode::Unreachable)) => {
-                        self.story.reason = Some(Reason::ConnectRefused);
-                        place.report(&self.with.shared, Err(Reason::ConnectRefused));
+                        let why = Why::nobody_listens();
+                        place.report(&self.with.shared, Err(why.reason));
+                        self.story.cause.failed(why);
                         return Over::Ended("unreachable");
                     }
                     Event::Ended(SessionEnd::Finished | SessionEnd::Cut(_) | SessionEnd::LinkLost) => alive = false,
@@ -334,7 +338,7 @@ impl Session {
     fn tell(&self, ended: &'static str) {
         let (story, listener) = (&self.story, &self.with.listener.name);
         self.with.shared.metrics.flow_ended(&FlowEnd { listener, ended });
-        let place = story.place.as_ref();
+        let (place, detail) = (story.place.as_ref(), story.cause.words());
         info!(
             target: "access",
             %listener,
@@ -352,7 +356,8 @@ impl Session {
             bytes_up = story.bytes[UP],
             bytes_down = story.bytes[DOWN],
             ended,
-            reason = story.reason.map(Reason::as_str),
+            reason = story.cause.code(),
+            detail = detail.as_deref(),
             "session"
         );
     }

@@ -22,7 +22,7 @@ use super::{
 };
 use crate::{
     listener::placing::Place,
-    offramp::{Failure, First, Speech},
+    offramp::{First, Speech, Why},
 };
 
 /// A connection that was idle for this long is looked at before it is used: its end may be here and unread.
@@ -51,7 +51,8 @@ impl Forward<'_> {
         sending: &mut Sending,
     ) -> Result<(Response<Early>, Upstream, Key), Failed> {
         // Settings that have left the catalog, and with them this place.
-        let key = self.key(at.place).ok_or(Failed::Unsent(Reason::NoRoute))?;
+        let gone = || Why::new(Reason::NoRoute, "the settings that led there are not in force any more");
+        let key = self.key(at.place).ok_or_else(|| self.met(gone(), Failed::Unsent))?;
         let lost = match self.try_over(at, (&key, Wish::Any), sending).await {
             Ok((response, upstream)) => return Ok((response, upstream, key)),
             Err(lost) => lost,
@@ -94,7 +95,7 @@ impl Forward<'_> {
         let reused = upstream.reused;
         self.record.reused = reused;
         let answered = match self.exchange(&mut upstream, at.place, sending).await {
-            Ok(response) => hold(response, &mut upstream, self.left(sending)).await,
+            Ok(response) => self.hold(response, &mut upstream, self.left(sending)).await,
             Err(failed) => Err(failed),
         };
         let failed = match answered {
@@ -117,12 +118,13 @@ impl Forward<'_> {
     }
 
     /// A connection that is there, or a new one.
-    async fn connect(&self, at: At<'_>, key: &Key, wish: Wish) -> Result<Upstream, Failed> {
+    async fn connect(&mut self, at: At<'_>, key: &Key, wish: Wish) -> Result<Upstream, Failed> {
         if self.asked.switch.is_some() {
             // It has a connection for itself: it ends with it, and holds up nobody who shares it.
             return self.open(at, key).await;
         }
-        let idle = &self.connection.worker.idle;
+        let connection = self.connection;
+        let idle = &connection.worker.idle;
         let until = Instant::now() + at.place.pool.connect_timeout;
         let opening = loop {
             match idle.turn(key, Instant::now(), wish) {
@@ -148,23 +150,22 @@ impl Forward<'_> {
         Ok(upstream)
     }
 
-    async fn open(&self, at: At<'_>, key: &Key) -> Result<Upstream, Failed> {
+    async fn open(&mut self, at: At<'_>, key: &Key) -> Result<Upstream, Failed> {
         let (began, opening) = (Instant::now(), at.place.opening());
+        let offramp = &self.connection.shared.offramp;
         let opened = async {
-            let opened = self.connection.shared.offramp.open(opening, &mut First::none()).await;
-            let opened = opened.map_err(|failure| match failure {
-                Failure::Refused(reason, _) | Failure::Unanswered(reason) => Failed::Unsent(reason),
-                Failure::ClientGone => Failed::Final(Fault::BODY),
-            })?;
+            // No client's bytes go along: they follow as a request.
+            let opened = offramp.open(opening, &mut First::none()).await.map_err(Why::from)?;
             let left = opening.wait.saturating_sub(began.elapsed());
-            Upstream::over(key, opened, opening.origin, left).await.map_err(Failed::Unsent)
+            Upstream::over(key, opened, opening.origin, left).await
         };
-        let upstream = tokio::select! {
+        let opened = tokio::select! {
             biased;
-            opened = opened => opened?,
+            opened = opened => opened,
             // It was sent before, and has no more time for another try.
             () = self.too_late(at.place), if self.begun.is_some() => return Err(Failed::Final(Fault::ORIGIN_TIMEOUT)),
         };
+        let upstream = opened.map_err(|why| self.met(why, Failed::Unsent))?;
         at.placing.opened(at.place);
         Ok(upstream.kept_for(at.place.pool.upstream_idle_timeout))
     }
@@ -185,19 +186,24 @@ impl Forward<'_> {
             since = time::Instant::now();
         }
     }
-}
 
-/// Holds a small answer back until it is whole, if the request may still be answered from elsewhere.
-async fn hold(response: Response<Incoming>, upstream: &mut Upstream, left: Left) -> Result<Response<Early>, Failed> {
-    upstream.heed(response.headers());
-    let (parts, body) = response.into_parts();
-    if left != Left::Repeatable || !early::is_small(&parts.headers) {
-        return Ok(Response::from_parts(parts, Early::from(body)));
+    /// Holds a small answer back until it is whole, if the request may still be answered from elsewhere.
+    async fn hold(
+        &mut self,
+        response: Response<Incoming>,
+        upstream: &mut Upstream,
+        left: Left,
+    ) -> Result<Response<Early>, Failed> {
+        upstream.heed(response.headers());
+        let (parts, body) = response.into_parts();
+        if left != Left::Repeatable || !early::is_small(&parts.headers) {
+            return Ok(Response::from_parts(parts, Early::from(body)));
+        }
+        let body = tokio::select! {
+            biased;
+            held = Early::hold(body) => held.map_err(|error| self.lost(&error))?,
+            () = upstream.suspected() => return Err(self.met(Why::suspect(), Failed::Sent)),
+        };
+        Ok(Response::from_parts(parts, body))
     }
-    let body = tokio::select! {
-        biased;
-        held = Early::hold(body) => held.map_err(|error| Failed::of(&error))?,
-        () = upstream.suspected() => return Err(Failed::Sent(Reason::LinkLost)),
-    };
-    Ok(Response::from_parts(parts, body))
 }
