@@ -4,6 +4,7 @@
 //! It chooses nothing and retries nothing.
 
 mod echo;
+mod sacrificed;
 mod session;
 mod settings;
 mod speaking;
@@ -11,6 +12,7 @@ mod tls;
 mod why;
 mod wire;
 
+pub use sacrificed::Sacrificed;
 pub use session::{Early, Path};
 pub use settings::Server;
 pub use speaking::{Sender, Speaking, Speech};

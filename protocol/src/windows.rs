@@ -220,9 +220,9 @@ impl Reader {
         }
     }
 
-    /// Whatever comes is taken.
-    pub fn resume(&self) {
-        self.0.windows.book(|ledger| ledger.resume(self.0.stream));
+    /// Whatever comes is taken. False if the flow was sacrificed meanwhile; from here on until it pauses it will not be.
+    pub fn resume(&self) -> bool {
+        self.0.windows.book(|ledger| ledger.resume(self.0.stream))
     }
 }
 

@@ -18,6 +18,7 @@ mod icmp;
 mod identity;
 mod links;
 mod names;
+mod older_peers;
 mod operators;
 mod origin_tls;
 mod overloaded;

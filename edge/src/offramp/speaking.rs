@@ -16,7 +16,7 @@ use protocol::{error::Reason, windows::Account};
 use tokio::{task::AbortHandle, time};
 
 use super::{
-    Carrier, Offramp, Opened, Why, Wire,
+    Carrier, Offramp, Opened, Sacrificed, Why, Wire,
     settings::{Server, Tap},
     tls::{Chosen, Offer, Tls},
     why::whole,
@@ -76,6 +76,8 @@ pub struct Speaking<B> {
     pub link: Option<Arc<Link>>,
     /// How that link counts it.
     pub account: Option<Account>,
+    /// Says when that link has sacrificed it.
+    pub sacrificed: Sacrificed,
     /// What an HTTP/2 origin says of itself.
     pub server: Option<Server>,
     /// How long the TLS handshake took; absent without TLS.
@@ -117,7 +119,7 @@ impl Speech {
             Carrier::Direct(_) => None,
         };
         let wire = Wire::from(opened.carrier);
-        let account = wire.account();
+        let (account, sacrificed) = (wire.account(), wire.sacrificed());
         let (wire, chosen, tls) = match self {
             Self::Http1 => (wire, Chosen::Http1, None),
             Self::H2c => (wire, Chosen::Http2, None),
@@ -134,7 +136,7 @@ impl Speech {
             Chosen::Http2 => http2(wire).await.map(|(sender, server)| (sender, Some(server))),
         };
         let (sender, server) = begun.map_err(|error| Why::new(Reason::ConnectionReset, whole(&error)))?;
-        Ok(Speaking { sender, link, account, server, tls })
+        Ok(Speaking { sender, link, account, sacrificed, server, tls })
     }
 }
 

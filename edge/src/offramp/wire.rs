@@ -18,7 +18,7 @@ use protocol::{
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_rustls::client::TlsStream;
 
-use super::Carrier;
+use super::{Carrier, Sacrificed};
 use crate::{model::Held, tunnel::Link};
 
 /// What HTTP is spoken over.
@@ -75,6 +75,7 @@ pub struct TunnelWire {
     stream: Arc<Mutex<Stream>>,
     reader: Reader,
     writer: Writer,
+    sacrificed: Sacrificed,
     stopped: Option<Stopped>,
     ended: bool,
     sink: Sink,
@@ -103,14 +104,17 @@ impl TunnelWire {
         let number = stream.number();
         let stream = Arc::new(Mutex::new(stream));
         let shared = Arc::downgrade(&stream);
+        let sacrificed = Sacrificed::default();
+        let word = sacrificed.clone();
         // Nobody is on it yet; a kept connection serves many.
         let reader = link.windows.reader(number, Ipv4Addr::UNSPECIFIED.into(), move || {
             if let Some(stream) = shared.upgrade() {
                 lock(&stream).cut(StreamCode::Stalled);
             }
+            word.say();
         });
         let writer = link.windows.writer(number, 0);
-        Self { stream, reader, writer, stopped: None, ended: false, sink: Sink::default(), _held: held }
+        Self { stream, reader, writer, sacrificed, stopped: None, ended: false, sink: Sink::default(), _held: held }
     }
 
     fn stream(&self) -> MutexGuard<'_, Stream> {
@@ -118,7 +122,9 @@ impl TunnelWire {
     }
 
     fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        self.reader.resume();
+        if !self.reader.resume() {
+            return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
+        }
         let before = buf.filled().len();
         ready!(Pin::new(&mut self.stream().recv).poll_read(cx, buf))?;
         let taken = buf.filled().len() - before;
@@ -167,6 +173,15 @@ impl Wire {
     pub fn account(&self) -> Option<Account> {
         let Self::Tunnel(wire) = self else { return None };
         Some(wire.reader.account())
+    }
+
+    /// Says when its link has sacrificed it.
+    pub fn sacrificed(&self) -> Sacrificed {
+        match self {
+            Self::Tunnel(wire) => wire.sacrificed.clone(),
+            Self::Direct(..) => Sacrificed::default(),
+            Self::Tls(stream) => stream.get_ref().0.sacrificed(),
+        }
     }
 
     /// Closes it hard.

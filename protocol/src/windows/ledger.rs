@@ -222,9 +222,10 @@ impl Ledger {
         });
     }
 
-    /// The flow's reader takes whatever comes.
-    pub(super) fn resume(&mut self, stream: u64) {
+    /// The flow's reader takes whatever comes. False if there is no such flow any more.
+    pub(super) fn resume(&mut self, stream: u64) -> bool {
         self.change(stream, |flow| flow.held = 0);
+        self.flows.contains_key(&stream)
     }
 
     pub(super) fn close(&mut self, stream: u64) -> Option<Sacrifice> {

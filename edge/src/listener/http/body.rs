@@ -185,6 +185,13 @@ pub(super) struct Exchange {
     pub(super) under_way: Option<UnderWay>,
 }
 
+impl Exchange {
+    /// True if its flow was ended for the sake of others.
+    fn is_sacrificed(&self) -> bool {
+        self.upstream.as_ref().is_some_and(|(upstream, ..)| upstream.sacrificed().is_said())
+    }
+}
+
 /// An origin's answer on its way to the client.
 #[derive(Debug)]
 pub(super) struct Answering {
@@ -217,12 +224,13 @@ impl Answering {
         }
     }
 
-    /// Notes a client that was given up: it took nothing for too long, or sent nothing.
+    /// Notes a client that was given up: it took nothing for too long or too little, or sent nothing.
     fn note_client(&mut self) {
         let too_slow = self.upload.too_slow.load(Ordering::Relaxed);
         if let Some(exchange) = &mut self.exchange {
             let given_up = exchange.under_way.as_ref().is_some_and(UnderWay::is_given_up);
             exchange.record.client_timeout |= too_slow || given_up || drain::is_given_up();
+            exchange.record.stalled |= exchange.is_sacrificed();
         }
     }
 
@@ -231,6 +239,7 @@ impl Answering {
         let Some(mut exchange) = self.exchange.take() else { return };
         exchange.record.finished = true;
         exchange.debt.take().into_iter().for_each(Debt::paid);
+        exchange.under_way.iter().for_each(UnderWay::has_all);
         let Some((upstream, key, idle)) = exchange.upstream.take() else { return };
         if self.upload.ended.load(Ordering::Relaxed) {
             idle.keep(key, upstream);
@@ -264,7 +273,9 @@ impl HttpBody for Answering {
             }
             Some(Err(error)) => {
                 let client_is_why = this.upload.is_given_up();
-                if let Some(exchange) = this.exchange.as_mut().filter(|_| !client_is_why) {
+                if let Some(exchange) =
+                    this.exchange.as_mut().filter(|exchange| !client_is_why && !exchange.is_sacrificed())
+                {
                     exchange.record.cause.failed(Why::new(Reason::ConnectionReset, whole(&error)));
                 }
                 this.note_client();

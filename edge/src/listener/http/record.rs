@@ -51,6 +51,8 @@ pub(super) struct Record {
     pub(super) cause: Cause,
     /// The client took or sent nothing for too long.
     pub(super) client_timeout: bool,
+    /// Its flow was sacrificed, since the client took too little.
+    pub(super) stalled: bool,
     /// The answer's last byte was handed over.
     pub(super) finished: bool,
 }
@@ -107,6 +109,7 @@ impl Record {
             down: Moved::new(totals.received),
             cause: Cause::default(),
             client_timeout: false,
+            stalled: false,
             finished: false,
         }
     }
@@ -128,6 +131,7 @@ impl Drop for Record {
         let taken = self.started.elapsed();
         let ended = match (self.status, self.finished) {
             (_, true) => "finished",
+            (_, false) if self.stalled => "stalled",
             (_, false) if self.client_timeout => "client_timeout",
             (None, false) => "client_gone",
             (Some(_), false) if self.cause.code().is_some() => "broken",

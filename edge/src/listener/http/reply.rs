@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use http::{HeaderMap, HeaderValue, Response, Version, header, response::Parts};
 use http_body_util::BodyExt;
-use hyper::body::Frame;
+use hyper::body::{Body as _, Frame};
 use tokio::time::Instant;
 
 use super::{
@@ -92,10 +92,14 @@ pub(super) fn pass_on(
         connection.tasks.spawn(upgrade::carry(connection.clone(), agreed, (record, place.held, under_way)));
         return Response::from_parts(parts, answer::empty());
     }
+    let sacrificed = upstream.sacrificed().clone();
     let upstream = Some((upstream, key, connection.worker.idle.clone()));
     let debt = Some(connection.owed.begin());
     let exchange = Exchange { upstream, record, debt, _held: Some(place.held), under_way: Some(under_way) };
     let answering = Answering::new(body, upload, exchange);
+    if !answering.is_end_stream() {
+        parts.extensions.insert(sacrificed);
+    }
     let Some(until) = until else { return Response::from_parts(parts, answering.boxed_unsync()) };
     let timed = Timed::new(answering, until, |answering| {
         answering.give_up(Fault::GRPC_DEADLINE);

@@ -33,6 +33,7 @@ use super::{
     received::Received,
     rest,
 };
+use crate::offramp::Sacrificed;
 
 /// What an HTTP/2 client says first.
 pub(super) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -121,9 +122,11 @@ async fn serve_http1(connection: Arc<Connection>, io: ClientIo, first: BytesMut)
         let mut request = request.map(Received::Http1);
         let interim = Interim::http1(request.version(), &connection.talk);
         request.extensions_mut().insert(interim);
+        let talk = connection.talk.clone();
         async move {
             let mut response = Box::pin(forward::answer(connection, request, refused)).await;
             rest.settle(&mut response);
+            talk.reads_from(response.extensions_mut().remove::<Sacrificed>());
             Ok::<_, Infallible>(response)
         }
     });

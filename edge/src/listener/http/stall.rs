@@ -9,6 +9,7 @@ use std::{
 };
 
 use tokio::time::{Instant, Sleep, sleep_until};
+use tokio_util::sync::WaitForCancellationFutureOwned;
 
 use super::talk::Talk;
 
@@ -20,24 +21,39 @@ pub(super) const STALL_WAIT: Duration = Duration::from_secs(60);
 pub(super) struct Stall {
     wait: Duration,
     talk: Arc<Talk>,
-    since: Option<Pin<Box<Sleep>>>,
+    waiting: Option<Waiting>,
+}
+
+/// A write that has to wait.
+#[derive(Debug)]
+struct Waiting {
+    patience: Pin<Box<Sleep>>,
+    /// The answer's flow is sacrificed: there will be no more of it.
+    sacrificed: Pin<Box<WaitForCancellationFutureOwned>>,
 }
 
 impl Stall {
     /// Gives up after this long, and says so.
     pub(super) fn new(wait: Duration, talk: Arc<Talk>) -> Self {
-        Self { wait, talk, since: None }
+        Self { wait, talk, waiting: None }
     }
 
-    /// What a write came to, or the end of patience.
+    /// What a write came to, or the end of patience, or of what the client would have been sent.
     pub(super) fn watch(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
         if written.is_ready() {
-            self.since = None;
+            self.waiting = None;
             return written;
         }
-        let wait = self.wait;
-        let patience = self.since.get_or_insert_with(|| Box::pin(sleep_until(Instant::now() + wait)));
-        ready!(patience.as_mut().poll(cx));
+        let Self { wait, talk, waiting } = self;
+        let waiting = waiting.get_or_insert_with(|| Waiting {
+            patience: Box::pin(sleep_until(Instant::now() + *wait)),
+            sacrificed: talk.sacrificed().wait(),
+        });
+        // An answer that has come to its end has given its flow back.
+        if waiting.sacrificed.as_mut().poll(cx).is_ready() && talk.sacrificed().is_said() {
+            return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
+        }
+        ready!(waiting.patience.as_mut().poll(cx));
         self.talk.give_up();
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }

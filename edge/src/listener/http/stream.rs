@@ -22,6 +22,7 @@ use super::{
     switch::Duplex,
     upstream::{Body, BoxError},
 };
+use crate::offramp::Sacrificed;
 
 /// The stream is over, and nothing more can be said on it.
 #[derive(Debug)]
@@ -86,8 +87,9 @@ async fn answer(
     if is_head || body.is_end_stream() {
         respond.send_response(head, true)?;
     } else {
+        let sacrificed = head.extensions_mut().remove::<Sacrificed>().unwrap_or_default();
         let mut writer = respond.send_response(head, false)?;
-        send(&mut writer, body).await?;
+        send(&mut writer, body, &sacrificed).await?;
     }
     Ok(unsaid)
 }
@@ -123,8 +125,8 @@ async fn answered(
     }
 }
 
-/// Sends an answer's body to its end.
-async fn send(writer: &mut SendStream<Bytes>, mut body: Body) -> Result<(), Over> {
+/// Sends an answer's body to its end, or until its flow is sacrificed while the client takes nothing.
+async fn send(writer: &mut SendStream<Bytes>, mut body: Body, sacrificed: &Sacrificed) -> Result<(), Over> {
     loop {
         let next = poll_fn(|cx| match writer.poll_reset(cx) {
             Poll::Ready(_) => Poll::Ready(Err(Over)),
@@ -144,7 +146,15 @@ async fn send(writer: &mut SendStream<Bytes>, mut body: Body) -> Result<(), Over
         match piece {
             Either::Left((data, is_last)) => {
                 if !data.is_empty() {
-                    room(writer).await?;
+                    // What has come as a whole has given its flow back.
+                    tokio::select! {
+                        biased;
+                        room = room(writer) => room?,
+                        () = sacrificed.said(), if !is_last => {
+                            writer.send_reset(Reason::INTERNAL_ERROR);
+                            return Err(Over);
+                        }
+                    }
                 }
                 writer.send_data(data, is_last)?;
                 if is_last {

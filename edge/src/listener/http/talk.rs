@@ -11,6 +11,7 @@ use bytes::{Buf, BytesMut};
 use tokio::time::{Instant, sleep_until};
 
 use super::fault::Fault;
+use crate::offramp::Sacrificed;
 
 /// What the guard and the service of one connection tell each other.
 #[derive(Debug, Default)]
@@ -30,6 +31,8 @@ struct Told {
     reader: Option<Waker>,
     /// The client took nothing for too long.
     given_up: bool,
+    /// Of the flow that the answer comes over.
+    sacrificed: Sacrificed,
 }
 
 impl Default for Told {
@@ -44,6 +47,7 @@ impl Default for Told {
             interim: BytesMut::new(),
             reader: None,
             given_up: false,
+            sacrificed: Sacrificed::default(),
         }
     }
 }
@@ -102,6 +106,16 @@ impl Talk {
     /// True if that is why the connection ends.
     pub(super) fn is_given_up(&self) -> bool {
         self.told().given_up
+    }
+
+    /// From now on what is answered comes over this flow; absent: over none.
+    pub(super) fn reads_from(&self, flow: Option<Sacrificed>) {
+        self.told().sacrificed = flow.unwrap_or_default();
+    }
+
+    /// Says when the flow has been sacrificed that the answer comes over.
+    pub(super) fn sacrificed(&self) -> Sacrificed {
+        self.told().sacrificed.clone()
     }
 
     /// Queues an interim answer.
@@ -168,6 +182,11 @@ impl Talk {
 pub(super) struct UnderWay(Arc<Talk>);
 
 impl UnderWay {
+    /// Its answer has ended exactly: the flow it came over is not its own any more.
+    pub(super) fn has_all(&self) {
+        self.0.reads_from(None);
+    }
+
     /// True if its client took nothing for so long that it was given up.
     pub(super) fn is_given_up(&self) -> bool {
         self.0.is_given_up()

@@ -53,6 +53,7 @@ enum Ended {
     Client,
     Origin,
     Idle,
+    Stalled,
     Cut,
 }
 
@@ -64,6 +65,7 @@ impl Ended {
             Self::Client => Some(("client_reset", "the client's side broke")),
             Self::Origin => Some(("connection_reset", "the origin's side broke")),
             Self::Idle => Some(("idle", "nothing was carried for the listener's idle_timeout")),
+            Self::Stalled => Some(("stalled", "the client took too little while its link ran short")),
             Self::Cut => Some(("cut", "the edge ended, and its grace period was over")),
         }
     }
@@ -98,6 +100,7 @@ pub(super) async fn carry(
     let ended = tokio::select! {
         ended = exchange((&mut client, from_client), (&mut origin, from_origin), &moved) => ended,
         () = silence(&moved, idle) => Ended::Idle,
+        () = upstream.sacrificed().said() => Ended::Stalled,
         () = connection.shared.cut.cancelled() => Ended::Cut,
     };
     if ended != Ended::Finished {
@@ -109,6 +112,7 @@ pub(super) async fn carry(
         Some((code, words)) => record.cause.ends(code, words),
         None => record.finished = true,
     }
+    record.stalled = ended == Ended::Stalled;
     drop((held, under_way));
 }
 

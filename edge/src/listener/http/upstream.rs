@@ -25,7 +25,7 @@ use super::patience;
 use crate::{
     health::OriginKey,
     model::{Held, Origin, Via},
-    offramp::{Opened, Sender, Speaking, Speech, Why},
+    offramp::{Opened, Sacrificed, Sender, Speaking, Speech, Why},
     tunnel::Link,
 };
 
@@ -44,6 +44,8 @@ pub(super) struct Upstream {
     link: Option<Arc<Link>>,
     /// How its link counts it.
     account: Option<Account>,
+    /// Says when its link has sacrificed it.
+    sacrificed: Sacrificed,
     /// Where an HTTP/2 origin's word on extended CONNECT arrives, for whoever has opened the connection.
     offers_connect: Option<oneshot::Receiver<bool>>,
     /// What those who share it know of it.
@@ -89,10 +91,10 @@ impl Upstream {
     /// Begins to speak HTTP over an opened way, within `wait`.
     pub(super) async fn over(key: &Key, opened: Opened, origin: &Origin, wait: Duration) -> Result<Self, Why> {
         let speaking = Box::pin(key.speech.begin(opened, origin, wait)).await?;
-        let Speaking { sender, link, account, server, tls: _ } = speaking;
+        let Speaking { sender, link, account, sacrificed, server, tls: _ } = speaking;
         let (offers_connect, allowed) = server.map(|server| (server.offers_connect, server.streams)).unzip();
         let retires = retires(&key.address, Instant::now());
-        Ok(Self { link, account, offers_connect, retires, ..Self::new(sender, allowed) })
+        Ok(Self { link, account, sacrificed, offers_connect, retires, ..Self::new(sender, allowed) })
     }
 
     /// A connection that was opened; `allowed`: many requests may share it, so many at once by its origin's last word.
@@ -106,6 +108,7 @@ impl Upstream {
             sender,
             link: None,
             account: None,
+            sacrificed: Sacrificed::default(),
             offers_connect: None,
             shared,
             _stream,
@@ -137,6 +140,11 @@ impl Upstream {
         if let (Sender::Http1(..), Some(account)) = (&self.sender, &self.account) {
             account.pass(client);
         }
+    }
+
+    /// Says when its link has sacrificed it, for the sake of other flows.
+    pub(super) fn sacrificed(&self) -> &Sacrificed {
+        &self.sacrificed
     }
 
     /// Sends a request and waits for the head of the answer.
@@ -196,6 +204,7 @@ impl Upstream {
             sender: Sender::Http2(sender.clone(), driving.clone()),
             link: self.link.clone(),
             account: None,
+            sacrificed: self.sacrificed.clone(),
             offers_connect: None,
             shared: Some(room.clone()),
             _stream: None,

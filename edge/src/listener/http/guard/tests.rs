@@ -4,6 +4,7 @@ use tokio::{
 };
 
 use super::*;
+use crate::offramp::Sacrificed;
 
 const HEAD: &[u8] = b"GET / HTTP/1.1\r\nhost: a\r\n\r\n";
 
@@ -183,6 +184,30 @@ async fn a_client_that_takes_nothing_is_given_up() {
     assert!(guard.write_all(&[0; 1000]).await.is_err());
     assert_eq!(started.elapsed().as_secs(), STALL_WAIT.as_secs() * 5);
     assert!(guard.talk.is_given_up());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_takes_nothing_is_reset_when_its_flow_is_sacrificed_unless_it_has_all_of_its_answer() {
+    for (has_all, patience) in [(false, Duration::ZERO), (true, STALL_WAIT)] {
+        let (_client, server) = duplex(16);
+        let talk = Arc::new(Talk::default());
+        let mut guard = Guard::http1(server, BytesMut::new(), talk.clone());
+        let flow = Sacrificed::default();
+        talk.reads_from(Some(flow.clone()));
+        let under_way = talk.under_way();
+        let started = Instant::now();
+        let sacrificing = async {
+            time::sleep(Duration::from_secs(1)).await;
+            if has_all {
+                under_way.has_all();
+            }
+            flow.say();
+        };
+        let (written, ()) = tokio::join!(guard.write_all(&[0; 1000]), sacrificing);
+        assert!(written.is_err());
+        assert_eq!(started.elapsed().as_secs(), patience.max(Duration::from_secs(1)).as_secs());
+        assert_eq!(talk.is_given_up(), has_all);
+    }
 }
 
 #[tokio::test(start_paused = true)]
