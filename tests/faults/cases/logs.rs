@@ -49,15 +49,16 @@ pub(super) fn cases() -> Vec<Case> {
         Case::new("log-disk-full", "disk full under the logs of an edge and of a connector")
             .cuts_nothing()
             .prepare(logs_on_a_disk)
-            .strike(|stage| disk(stage).fill())
+            .strike(|stage| {
+                let disk = disk(stage);
+                // As a rotation does it: what was logged before would leave no room afterwards.
+                let files = disk.files().into_iter().map(|(path, _)| path);
+                files.for_each(|path| drop(File::create(path).expect("a file can be emptied")));
+                disk.fill();
+            })
             .hold(FULL)
             .heal(|stage| {
-                let disk = disk(stage);
-                disk.empty();
-                // As a rotation does it: what was logged before takes up the disk as well.
-                let files = disk.files().into_iter().map(|(path, _)| path);
-                let emptied = files.map(|path| File::create(path).and_then(|file| file.set_len(0)));
-                emptied.for_each(|emptied| emptied.expect("a file can be emptied"));
+                disk(stage).empty();
                 check_lost(stage);
             }),
         Case::new("log-reader-stalled", "reader of the logs of an edge and of a connector stalled")
