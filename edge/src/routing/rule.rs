@@ -21,8 +21,10 @@ fn matches(rule: &Rule, host: &str, paths: &[String]) -> bool {
         && rule.path.as_deref().is_none_or(|prefix| paths.iter().any(|path| is_under(prefix, path)))
 }
 
-/// `*.example.com` stands for every name below it.
+/// `*.example.com` stands for every name below it. A name with a dot behind it is the same one, and servers take it so.
 fn is_host(wanted: &str, host: &str) -> bool {
+    let undotted = |name| str::strip_suffix(name, ".").unwrap_or(name);
+    let (wanted, host) = (undotted(wanted), undotted(host));
     match wanted.strip_prefix('*') {
         Some(suffix) => host.len() > suffix.len() && host.ends_with(suffix),
         None => host == wanted,
@@ -43,6 +45,11 @@ mod tests {
         assert!(is_host("a.example", "a.example") && !is_host("a.example", "b.a.example"));
         assert!(is_host("*.example", "a.example") && is_host("*.example", "b.a.example"));
         assert!(!is_host("*.example", ".example") && !is_host("*.example", "example"));
+        assert!(
+            is_host("a.example", "a.example.")
+                && is_host("*.example", "a.example.")
+                && !is_host("*.example", "example.")
+        );
     }
 
     #[test]

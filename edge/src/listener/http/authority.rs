@@ -51,7 +51,9 @@ impl Authority {
 fn is_name(host: &str) -> bool {
     let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.' | b'~');
     let numeric = host.bytes().all(|b| b.is_ascii_digit() || b == b'.');
-    host.len() <= 255 && host.bytes().all(allowed) && (!numeric || host.parse::<Ipv4Addr>().is_ok())
+    // An empty label is no name's, and servers differ over what is left without it.
+    let labelled = !host.contains("..") && !host.starts_with('.');
+    host.len() <= 255 && labelled && host.bytes().all(allowed) && (!numeric || host.parse::<Ipv4Addr>().is_ok())
 }
 
 #[cfg(test)]
@@ -61,13 +63,16 @@ mod tests {
     #[test]
     fn hosts_are_read_strictly() {
         let spelt = |text: &str| Authority::parse(text).map(|a| a.spell());
-        for good in ["example.com", "example.com:80", "1.2.3.4:8080", "[::1]:80", "[fd00::1]", "a_b-c.d"] {
+        for good in
+            ["example.com", "example.com.", "example.com:80", "1.2.3.4:8080", "[::1]:80", "[fd00::1]", "a_b-c.d"]
+        {
             assert_eq!(spelt(good).as_deref(), Some(good));
         }
         assert_eq!(spelt("EXAMPLE.com").as_deref(), Some("example.com"));
-        for bad in
-            ["", ":80", "a:", "a:b", "a:+1", "a:65536", "u@a", "a b", "a/b", "[::1", "[x]", "[::1]x", "a,b", "1.2.3"]
-        {
+        for bad in [
+            "", ":80", "a:", "a:b", "a:+1", "a:65536", "u@a", "a b", "a/b", "[::1", "[x]", "[::1]x", "a,b", "1.2.3",
+            "a..", "a..b", ".a",
+        ] {
             assert_eq!(spelt(bad), None, "{bad}");
         }
     }
