@@ -18,6 +18,7 @@ use underpass_tests::harness::{
     origin::{
         Ending, habits,
         servers::{self, Server},
+        web,
     },
     wait,
 };
@@ -78,6 +79,7 @@ pub(crate) struct Origins {
     /// What it answers with.
     pub(crate) spare_code: Arc<AtomicU16>,
     pour: Origin,
+    _pour_web: Origin,
 }
 
 /// How often each transfer has reached the origin.
@@ -378,6 +380,7 @@ fn origins(world: &World) -> (Origins, Arrived) {
         spare,
         spare_code,
         pour: habits::pours(site(15, 9000), 1 << 32),
+        _pour_web: web::pours(site(15, 9001), "HTTP/1.1 200 OK\r\nContent-Length: 4294967296\r\n\r\n", 1 << 32),
     };
     (origins, arrived)
 }
@@ -416,6 +419,7 @@ fn services() -> Vec<(Service, u16)> {
         (a(a(Service::udp("dns").monitor("dns"), 14, 53), 16, 53), ports::DNS),
         (a(Service::tcp("cache").listener("max_connections = 12000").monitor("tcp"), 15, 6379), ports::CACHE),
         (a(Service::tcp("pour").monitor("tcp"), 15, 9000), ports::POUR),
+        (a(Service::http("pour-web").monitor("tcp"), 15, 9001), ports::POUR_WEB),
     ]
 }
 

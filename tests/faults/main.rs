@@ -11,6 +11,7 @@ mod lab;
 mod load;
 mod netns;
 mod pauses;
+mod readers;
 mod report;
 mod run;
 mod sample;

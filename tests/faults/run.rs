@@ -14,10 +14,13 @@ use crate::{
     load::{Load, Pace, database::committed},
     pauses::Meter,
     report::Row,
+    sample::{Kind, Sample},
 };
 
 /// Load without a fault before each.
 const STEADY: Duration = Duration::from_secs(1);
+/// The same where what comes is held against it.
+const STEADY_LONG: Duration = Duration::from_secs(8);
 /// Load after everything is whole again, in which nothing may be harmed any more.
 const AFTER: Duration = Duration::from_millis(1500);
 /// What is not whole by then needs a human.
@@ -68,10 +71,10 @@ impl Run {
         self.load.set_light(case.light);
         (case.prepare)(&mut self.stage);
         let prepared = self.load.now();
-        wait::pass(STEADY);
+        wait::pass(if case.compares { STEADY_LONG } else { STEADY });
         // What met the preparation is over by then.
         self.load.wait_past(prepared);
-        let _ = self.load.take();
+        let before = self.load.take();
         let at = self.load.now();
         (case.strike)(&mut self.stage);
         let struck = self.load.now();
@@ -84,11 +87,24 @@ impl Run {
         self.load.wait_past(whole.unwrap_or(healed).max(healed + RECOVERY));
         let times = Times { at, struck, healed, whole };
         let samples = self.load.take();
+        if case.compares {
+            let beside: Vec<_> = samples.iter().filter(|s| s.began >= struck && s.began < healed).cloned().collect();
+            self.compare(slowest(&before), slowest(&beside));
+        }
         let (pauses, crowded) = (self.meter.pauses(), self.meter.crowded());
         let seen = Seen { samples: &samples, pauses: &pauses, crowded: &crowded, clock: self.clock };
         let (beside, memory_mib) = self.beside(lacking);
         let findings = judge::judge(&seen, case.bounds, times, &beside);
         Row { title: case.title, findings, memory_mib, notes: std::mem::take(&mut self.stage.notes) }
+    }
+
+    /// Answers beside a fault against those just before it.
+    fn compare(&mut self, before: Duration, beside: Duration) {
+        let Stage { notes, amiss, .. } = &mut self.stage;
+        notes.push(format!("the clients' p99 was {before:.1?} before, {beside:.1?} beside"));
+        if self.clock == Clock::Trusted && beside > before * 2 {
+            amiss.push(format!("the clients' p99 went from {before:.1?} to {beside:.1?}"));
+        }
     }
 
     /// What happened beside the clients, and the most memory that a process has held.
@@ -114,4 +130,12 @@ impl Run {
         }
         (beside, most / 1024)
     }
+}
+
+/// What all but one of a hundred requests took at most.
+fn slowest(samples: &[Sample]) -> Duration {
+    let requests = samples.iter().filter(|s| matches!(s.kind, Kind::GetKept | Kind::GetNew | Kind::Post));
+    let mut took: Vec<_> = requests.map(|s| s.ended.saturating_sub(s.began)).collect();
+    took.sort_unstable();
+    took.get(took.len() * 99 / 100).copied().unwrap_or_default()
 }

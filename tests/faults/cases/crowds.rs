@@ -14,7 +14,7 @@ use underpass_tests::harness::{
 };
 
 use super::{Case, Stage, metric};
-use crate::{judge::Gone, lab, load::ports};
+use crate::{judge::Gone, lab, load::ports, readers::Readers};
 
 const IDLE: usize = 10_000;
 /// Connectors of a crowd and links of each to the first edge: over a thousand links.
@@ -22,6 +22,9 @@ const CROWD: usize = 63;
 const CROWD_LINKS: usize = 16;
 /// Links of the lab itself to one edge: two of each of four replicas.
 const OWN_LINKS: usize = 8;
+/// Readers of each protocol that read 2 KB a second, and for how long.
+const READERS: usize = 500;
+const READING: Duration = Duration::from_secs(20);
 /// How long links and flows come and go.
 const CHURN: Duration = Duration::from_secs(600);
 /// After this everything that only grows once has grown: buffers of UDP sessions fill slowly.
@@ -35,6 +38,17 @@ pub(super) fn cases() -> Vec<Case> {
             .cuts_nothing()
             .strike(idle)
             .heal(|stage| stage.held.clear()),
+        Case::new("slow-readers", "1,000 readers at 2 KB/s, over TCP and HTTP, beside the usual clients")
+            .cuts_nothing()
+            .compares()
+            .strike(|stage| {
+                let at = |port| SocketAddr::new(lab::edge_address(0), port);
+                let http = "GET / HTTP/1.1\r\nHost: lab.test\r\n\r\n";
+                let at = [(at(ports::POUR), "\r\n\r\n"), (at(ports::POUR_WEB), http)];
+                stage.readers = Some(Readers::start(&at, READERS, READING * 2));
+            })
+            .hold(READING)
+            .heal(sent_away),
         Case::new("crowd", "1,008 links of 63 connectors from one host, joining at once after an edge's restart")
             .gone(Gone::Edge(0))
             .recovers_in_its_time()
@@ -64,6 +78,23 @@ fn idle(stage: &mut Stage) {
     stage.notes.push(format!("{clients} clients; the edge at {} MiB, then {} MiB", before / 1024, after / 1024));
     if answered < asked {
         stage.amiss.push(format!("of {asked} idle clients asked, {answered} got an answer"));
+    }
+}
+
+/// Nobody who reads, however little, is cut off; and no path was called unhealthy meanwhile.
+fn sent_away(stage: &mut Stage) {
+    let served = stage.readers.take().map_or(0, Readers::send_away);
+    stage.notes.push(format!("{served} readers were served to the end"));
+    if served < 2 * READERS {
+        stage.amiss.push(format!("of {} readers {served} were served to the end", 2 * READERS));
+    }
+    for host in &stage.lab.edges {
+        let metrics = host.netns.inside(|| host.edge.metrics());
+        let (all, healthy) =
+            (metric(&metrics, &["underpass_origins "]), metric(&metrics, &["underpass_origins_healthy "]));
+        if healthy < all {
+            stage.amiss.push(format!("of {all} origins {healthy} are healthy beside the readers"));
+        }
     }
 }
 

@@ -16,6 +16,7 @@ use self::{logs::Logs, resources::Cap};
 use crate::{
     judge::{Bounds, Gone},
     lab::{Lab, Replica},
+    readers::Readers,
     shim::Shim,
 };
 
@@ -36,6 +37,7 @@ pub(crate) struct Stage {
     caps: Vec<Cap>,
     /// Where the first edge and the first replica log to, if not as usual.
     logs: Option<Logs>,
+    readers: Option<Readers>,
     /// The lab itself.
     pub(crate) lab: Lab,
     /// What a fault looked for in vain.
@@ -58,6 +60,7 @@ impl Stage {
             shim: None,
             caps: Vec::new(),
             logs: None,
+            readers: None,
             lab,
             amiss,
             notes,
@@ -78,6 +81,8 @@ pub(crate) struct Case {
     pub(crate) quick: bool,
     /// Whether clients do one thing a second at most.
     pub(crate) light: bool,
+    /// Whether the clients' slowest answers meanwhile are held against those just before.
+    pub(crate) compares: bool,
     /// What goes before, under load, without being judged.
     pub(crate) prepare: Act,
     /// Breaks it.
@@ -102,8 +107,19 @@ impl Case {
         let nothing = || -> Act { Box::new(|_| ()) };
         let bounds = Bounds { gone: Gone::Nobody, leaves: None, cuts: true, recovers: true, told: None };
         let hold = Duration::from_secs(3);
-        let (quick, light) = (false, false);
-        Self { name, title, quick, light, prepare: nothing(), strike: nothing(), hold, heal: nothing(), bounds }
+        let (quick, light, compares) = (false, false, false);
+        Self {
+            name,
+            title,
+            quick,
+            light,
+            compares,
+            prepare: nothing(),
+            strike: nothing(),
+            hold,
+            heal: nothing(),
+            bounds,
+        }
     }
 
     /// Under light load: a link is idle most of the time.
@@ -113,6 +129,11 @@ impl Case {
 
     fn quick(self) -> Self {
         Self { quick: true, ..self }
+    }
+
+    /// The clients' slowest answers take at most twice as long as just before.
+    fn compares(self) -> Self {
+        Self { compares: true, ..self }
     }
 
     fn prepare(self, act: impl Fn(&mut Stage) + 'static) -> Self {

@@ -46,6 +46,8 @@ pub(crate) mod ports {
     pub(crate) const CACHE: u16 = 6379;
     /// Pours bytes for as long as they are taken.
     pub(crate) const POUR: u16 = 9000;
+    /// The same as an answer over HTTP.
+    pub(crate) const POUR_WEB: u16 = 9001;
 }
 
 /// The status code of one GET at this address on a connection of its own.
