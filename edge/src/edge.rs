@@ -328,6 +328,8 @@ impl Rooms {
         let tls = self.offramp.read_tls(&config.catalog)?;
         // Flows of new listeners wait for the first view that knows their pools.
         let dropped = self.listeners.apply(&config.catalog).await?;
+        // Whoever sees the new catalog finds the addresses free.
+        dropped.released().await;
         self.offramp.put_tls(tls);
         self.registry.grant(config.catalog.grants.clone());
         let (catalog, changes) = self.store.apply(config.catalog.clone());
@@ -335,7 +337,6 @@ impl Rooms {
         self.metrics.reload("applied");
         let Changes { added, removed, changed } = changes;
         info!(version = catalog.version, %added, %removed, %changed, "catalog in force");
-        dropped.released().await;
         Ok(())
     }
 
