@@ -4,9 +4,10 @@
 //! clock is the real one.
 
 use std::{
+    io,
     net::{IpAddr, SocketAddr},
     path::PathBuf,
-    sync::Arc,
+    sync::{Arc, Mutex},
     time::{Instant, SystemTime},
 };
 
@@ -17,9 +18,11 @@ use certs::{
 };
 use futures_util::future::join_all;
 use net::{
-    Network, Socket,
+    Listener, Network, Socket, Unreachables,
     memory::{MemoryHost, MemoryNetwork},
+    network::Boxed,
 };
+use quinn::AsyncUdpSocket;
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::{
@@ -59,10 +62,16 @@ impl World {
 
     /// An edge with this file.
     fn of(file: &str) -> Self {
+        let mut world = Self::without_edge();
+        world.start_edge(file);
+        world
+    }
+
+    fn without_edge() -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
         let public = MemoryNetwork::new(7);
         let (edge, client) = (public.host(ip(EDGE)), public.host(ip(CLIENT)));
-        let mut world = Self {
+        Self {
             runtime: runtime.expect("threads"),
             dir: tempfile::tempdir().expect("a directory"),
             public,
@@ -71,9 +80,7 @@ impl World {
             stop: CancellationToken::new(),
             reloads: None,
             running: Vec::new(),
-        };
-        world.start_edge(file);
-        world
+        }
     }
 
     fn config(&self, file: &str) -> edge::model::Config {
@@ -82,6 +89,12 @@ impl World {
     }
 
     fn start_edge(&mut self, file: &str) {
+        let ready = self.begin_edge(file, Arc::new(self.edge.clone()));
+        self.within(ready.cancelled());
+    }
+
+    /// An edge in this network that is not awaited.
+    fn begin_edge(&mut self, file: &str, network: Arc<dyn Network>) -> CancellationToken {
         let config = self.config(file);
         // The CA is there before the edge is, so that tokens can be made at once.
         Ca::open(&config.state_dir, SystemTime::now()).expect("a CA");
@@ -89,7 +102,7 @@ impl World {
         self.reloads = Some(told);
         let start = edge::edge::Start {
             config,
-            network: Arc::new(self.edge.clone()),
+            network,
             grace: SOON,
             stop: self.stop.clone(),
             reloads,
@@ -98,7 +111,7 @@ impl World {
         };
         let run = async { Box::pin(edge::edge::run(start)).await.map_err(|e| e.to_string()) };
         self.running.push(self.runtime.spawn(run));
-        self.within(ready.cancelled());
+        ready
     }
 
     fn reload(&self, file: &str) {
@@ -343,6 +356,54 @@ fn networks_with_the_same_addresses_are_reached_each_through_its_own_connector()
     world.end();
 }
 
+/// The edge's network, in which one address is not listened at before the test says so.
+#[derive(Debug)]
+struct Late {
+    network: MemoryHost,
+    late: SocketAddr,
+    asked: std::sync::mpsc::Sender<()>,
+    now: Mutex<std::sync::mpsc::Receiver<()>>,
+}
+
+impl Network for Late {
+    fn listen(&self, address: SocketAddr) -> io::Result<Box<dyn Listener>> {
+        if address == self.late {
+            self.asked.send(()).expect("the test listens");
+            let told = tokio::task::block_in_place(|| self.now.lock().expect("no panic").recv_timeout(SOON));
+            told.expect("the test says when");
+        }
+        self.network.listen(address)
+    }
+
+    fn dial(&self, address: SocketAddr) -> Boxed<'_, io::Result<Socket>> {
+        self.network.dial(address)
+    }
+
+    fn bind_quic(&self, address: SocketAddr, heard: &Unreachables) -> io::Result<Arc<dyn AsyncUdpSocket>> {
+        self.network.bind_quic(address, heard)
+    }
+}
+
+#[test]
+fn a_connector_that_dials_an_edge_which_still_starts_is_no_stranger() {
+    let mut world = World::without_edge();
+    let ((asked, is_there), (go_on, now)) = (std::sync::mpsc::channel(), std::sync::mpsc::channel());
+    let (network, late) = (world.edge.clone(), BLUE.parse().expect("an address"));
+    let late = Late { network, late, asked, now: Mutex::new(now) };
+    let ready = world.begin_edge(&edge_file(&[("dc1", "blue")]), Arc::new(late));
+    is_there.recv_timeout(SOON).expect("the edge comes to its listeners");
+    let private = MemoryNetwork::new(1);
+    world.connector("dc1", "203.0.113.11", "blue", (&private, "10.7.0.1"));
+    soon_true("the connector is here, or has given up", || {
+        world.running.iter().any(JoinHandle::is_finished) || world.tunnel_health("dc1").as_deref() == Some("healthy")
+    });
+    assert_eq!(world.tunnel_health("dc1").as_deref(), Some("healthy"));
+    assert!(!ready.is_cancelled(), "the edge still starts");
+    go_on.send(()).expect("the edge waits");
+    world.within(ready.cancelled());
+    world.end();
+}
+
 #[test]
 fn a_connector_that_is_cut_off_leaves_the_rotation_and_comes_back_when_the_cut_heals() {
     let mut world = World::new(&[("dc1", "blue"), ("dc2", "blue")]);
@@ -364,7 +425,7 @@ fn a_connector_that_is_cut_off_leaves_the_rotation_and_comes_back_when_the_cut_h
     soon_true("the tunnel to be down", || world.tunnel_health("dc1").as_deref() == Some("down"));
     assert_eq!(world.healthy_paths(), 1);
     let cut_off = world.within(doomed.socket.read_u8()).map_err(|e| e.kind());
-    assert_eq!(cut_off, Err(std::io::ErrorKind::ConnectionReset), "nobody waits for ever");
+    assert_eq!(cut_off, Err(io::ErrorKind::ConnectionReset), "nobody waits for ever");
 
     world.public.heal(ip("192.0.2.1"), ip(EDGE));
     soon_true("both paths to be healthy again", || world.healthy_paths() == 2);

@@ -146,7 +146,7 @@ async fn serve(start: Start, vital: Vital) -> Result<(), EdgeError> {
     };
     let base = Base { network, grace, unready: readiness, metrics, vital, credentials };
     let rooms = build(&config, base, &admin_stop)?;
-    rooms.reload(&config).await?;
+    rooms.put_in_force(&config).await?;
     unready.send_replace(Vec::new());
     ready.cancel();
     info!(edge = %config.name, "edge is ready");
@@ -181,7 +181,9 @@ fn build(config: &Config, base: Base, admin_stop: &CancellationToken) -> Result<
     let Base { network, grace, unready, metrics, vital, credentials } = base;
     let Credentials { authority, certificates, keys, token, sealer } = credentials;
     let (receiver, workers) = (Workers::start("receive", 1)?, Arc::new(Workers::start("carry", config.workers)?));
-    let (store, registry) = (Store::new(), Arc::new(Registry::new(vital.clone())));
+    // Connectors may be at the door before listeners are bound.
+    let registry = Arc::new(Registry::new(config.catalog.grants.clone(), vital.clone()));
+    let store = Store::new();
     let ([leave, tunnel_stop, cut], tunnel_tasks) = (array::from_fn(|_| CancellationToken::new()), TaskTracker::new());
     let parts = TunnelParts {
         listen: config.tunnel.listen,
@@ -324,7 +326,7 @@ async fn rotate(certificates: Arc<EdgeCertificates>) {
 
 impl Rooms {
     /// Puts a catalog in force: first what can fail, files and listeners.
-    async fn reload(&self, config: &Config) -> Result<(), EdgeError> {
+    async fn put_in_force(&self, config: &Config) -> Result<(), EdgeError> {
         let tls = self.offramp.read_tls(&config.catalog)?;
         // Flows of new listeners wait for the first view that knows their pools.
         let dropped = self.listeners.apply(&config.catalog).await?;
@@ -334,7 +336,6 @@ impl Rooms {
         self.registry.grant(config.catalog.grants.clone());
         let (catalog, changes) = self.store.apply(config.catalog.clone());
         self.metrics.know(&catalog);
-        self.metrics.reload("applied");
         let Changes { added, removed, changed } = changes;
         info!(version = catalog.version, %added, %removed, %changed, "catalog in force");
         Ok(())
@@ -358,9 +359,12 @@ impl Rooms {
         for (key, _) in fixed.iter().filter(|(_, same)| !same) {
             warn!(key, "this setting changes only with a restart");
         }
-        if let Err(error) = self.reload(&next).await {
-            self.metrics.reload("refused");
-            error!(%error, "reload refused: the catalog before stays in force");
+        match self.put_in_force(&next).await {
+            Ok(()) => self.metrics.reload("applied"),
+            Err(error) => {
+                self.metrics.reload("refused");
+                error!(%error, "reload refused: the catalog before stays in force");
+            }
         }
     }
 

@@ -147,6 +147,9 @@ fn every_reload_that_is_refused_is_counted_and_what_one_changes_is_told() {
             edge.metrics().contains(&format!("underpass_reloads_total{{outcome=\"refused\"}} {count}\n"))
         });
     };
+    let applied =
+        |count: usize| edge.metrics().contains(&format!("underpass_reloads_total{{outcome=\"applied\"}} {count}\n"));
+    assert!(applied(0), "a start is no reload");
     std::fs::write(&edge.file.path, "not toml at all").expect("writable");
     refused(1);
     std::fs::remove_file(&edge.file.path).expect("it was there");
@@ -158,6 +161,7 @@ fn every_reload_that_is_refused_is_counted_and_what_one_changes_is_told() {
     edge.process.signal(Signal::HUP);
     let _ = edge.process.wait_log(&["catalog in force", "listener gone"]);
     wait::soon_true("its series to be gone", || !edge.metrics().contains("\"gone\""));
+    wait::soon_true("the reload to be counted", || applied(1));
 }
 
 #[test]

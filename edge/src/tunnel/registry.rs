@@ -87,10 +87,13 @@ impl Entry {
 }
 
 impl Registry {
-    /// An empty table that grants nothing.
+    /// An empty table under these grants.
     #[must_use]
-    pub fn new(vital: Vital) -> Self {
-        Self { inner: Mutex::default(), making: Mutex::default(), view: watch::Sender::default(), vital }
+    pub fn new(grants: Vec<Grant>, vital: Vital) -> Self {
+        let registry =
+            Self { inner: Mutex::default(), making: Mutex::default(), view: watch::Sender::default(), vital };
+        registry.grant(grants);
+        registry
     }
 
     /// The current view, and word of every change.
@@ -190,7 +193,7 @@ impl Registry {
 
 impl Default for Registry {
     fn default() -> Self {
-        Self::new(Vital::default())
+        Self::new(Vec::new(), Vital::default())
     }
 }
 
