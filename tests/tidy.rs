@@ -6,6 +6,7 @@ use std::{
     collections::BTreeSet,
     fs,
     path::{Path, PathBuf},
+    process::{Command, Stdio},
 };
 
 const PRODUCTION_LINES_MAX: usize = 400;
@@ -193,6 +194,19 @@ fn members_say_what_they_are_for() {
         }
     }
     assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
+}
+
+#[test]
+fn a_word_that_the_test_script_does_not_know_is_told_what_would_be_right() {
+    for words in [&["--al"][..], &["all"], &["--all", "--all", "links"], &[""]] {
+        // Without programs to call: a script that goes on past its words ends there.
+        let mut script = Command::new("/bin/bash");
+        script.arg(root().join("test")).args(words).env("PATH", "").stdin(Stdio::null());
+        let done = script.output().expect("the script starts");
+        let told = String::from_utf8_lossy(&done.stderr);
+        assert_eq!(done.status.code(), Some(2), "{words:?}: {told}");
+        assert!(told.contains("--all") && done.stdout.is_empty(), "{words:?}: {told}");
+    }
 }
 
 #[test]
