@@ -23,6 +23,8 @@ pub enum Answer {
     Reset(u32),
     /// The connection ends with this code: nothing of this request was looked at.
     Leave(u32),
+    /// These frames on its stream, at once: kind, flags, payload.
+    Frames(&'static [(u8, u8, &'static [u8])]),
 }
 
 /// The code of a stream that was not looked at.
@@ -57,9 +59,8 @@ pub fn answers(
                 }
                 kind::HEADERS => {
                     let answer = answer(counted.fetch_add(1, Ordering::SeqCst));
-                    if let Some(frame) = reply(answer, frame.stream) {
-                        stream.write_all(&frame.bytes())?;
-                    }
+                    let frames: Vec<u8> = reply(answer, frame.stream).iter().flat_map(Frame::bytes).collect();
+                    stream.write_all(&frames)?;
                     if matches!(answer, Answer::Leave(_)) {
                         // What is still on its way is read: a close over it would be a reset, which overtakes the word.
                         while next(stream)?.is_some() {}
@@ -74,17 +75,18 @@ pub fn answers(
     (origin, deliveries)
 }
 
-fn reply(answer: Answer, stream: u32) -> Option<Frame> {
-    let reset = |code: u32| code.to_be_bytes().to_vec();
-    Some(match answer {
-        Answer::Nothing => return None,
-        Answer::Ok => Frame { kind: kind::HEADERS, flags: END_HEADERS | END_STREAM, stream, payload: vec![0x88] },
-        Answer::Reset(code) => Frame { kind: kind::RST_STREAM, flags: 0, stream, payload: reset(code) },
+fn reply(answer: Answer, stream: u32) -> Vec<Frame> {
+    let frame = |kind, flags, payload: &[u8]| Frame { kind, flags, stream, payload: payload.to_vec() };
+    match answer {
+        Answer::Nothing => Vec::new(),
+        Answer::Ok => vec![frame(kind::HEADERS, END_HEADERS | END_STREAM, &[0x88])],
+        Answer::Reset(code) => vec![frame(kind::RST_STREAM, 0, &code.to_be_bytes())],
         Answer::Leave(code) => {
             let payload = [(stream - 1).to_be_bytes(), code.to_be_bytes()].concat();
-            Frame { kind: kind::GOAWAY, flags: 0, stream: 0, payload }
+            vec![Frame { stream: 0, ..frame(kind::GOAWAY, 0, &payload) }]
         }
-    })
+        Answer::Frames(frames) => frames.iter().map(|(kind, flags, payload)| frame(*kind, *flags, payload)).collect(),
+    }
 }
 
 fn next(mut stream: &TcpStream) -> io::Result<Option<Frame>> {

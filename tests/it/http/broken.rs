@@ -7,13 +7,18 @@ use std::{
 };
 
 use underpass_tests::harness::{
-    Origin, client,
-    origin::{Ending, reset, web},
+    Connector, Edge, Origin, Service, World, client,
+    frames::{END_HEADERS, END_STREAM, kind},
+    origin::{
+        Ending,
+        frames::{Answer, answers},
+        reset, web,
+    },
     process,
     wait::SOON,
 };
 
-use super::{curl, with_origin};
+use super::{curl, out, with_origin};
 
 /// Answers the first head with these bytes and resets the connection right behind them.
 fn breaks_off(at: SocketAddr, answer: &'static str) -> Origin {
@@ -83,4 +88,87 @@ fn an_answer_whose_connector_dies_breaks_as_soon_as_its_link_is_dead() {
     }
     // A link that says nothing is dead after 3 s.
     assert!(killed.elapsed() < Duration::from_millis(4500), "{:?}", killed.elapsed());
+}
+
+type Frames = &'static [(u8, u8, &'static [u8])];
+
+const NO_ERROR: (u8, u8, &[u8]) = (kind::RST_STREAM, 0, &[0; 4]);
+const HALF: (u8, u8, &[u8]) = (kind::DATA, 0, b"half");
+/// 200, without a length, and with one of so many.
+const PLAIN: (u8, u8, &[u8]) = (kind::HEADERS, END_HEADERS, b"\x88");
+const OF_80000: (u8, u8, &[u8]) = (kind::HEADERS, END_HEADERS, b"\x88\x0f\x0d\x0580000");
+const OF_4: (u8, u8, &[u8]) = (kind::HEADERS, END_HEADERS, b"\x88\x0f\x0d\x014");
+
+/// An HTTP/2 origin that answers every request with these frames.
+fn in_frames(frames: Frames) -> (World, Origin, Edge, Connector) {
+    let world = World::new();
+    let prod = world.vnet("prod");
+    let (origin, _) = answers(world.free_in(&prod, 10), &[], move |_| Answer::Frames(frames));
+    let service = Service::http("web").origin(&prod, origin.address()).pool("upstream = \"h2c\"");
+    let (edge, dc1) = world.stand(&prod, &[&service]);
+    (world, origin, edge, dc1)
+}
+
+/// A POST: its answer is never held back.
+const UPLOAD: [&str; 2] = ["-d", "body"];
+
+#[test]
+fn an_http2_answer_without_its_end_is_never_ended_whatever_the_origin_calls_it() {
+    let unended: [Frames; 5] = [
+        &[PLAIN, HALF, NO_ERROR],
+        &[PLAIN, NO_ERROR],
+        &[OF_80000, HALF, NO_ERROR],
+        &[OF_80000, (kind::DATA, END_STREAM, b"half")],
+        &[OF_4, (kind::DATA, END_STREAM, b"half and more")],
+    ];
+    for frames in unended {
+        let (_world, _origin, edge, _dc1) = in_frames(frames);
+        for version in ["HTTP/1.1", "HTTP/1.0"] {
+            let mut stream = client::connect(edge.listener("web")).expect("it accepts");
+            let post = format!("POST /{version} {version}\r\nHost: a\r\nContent-Length: 4\r\n\r\nbody");
+            stream.write_all(post.as_bytes()).expect("written");
+            let (got, ended) = client::read_all(&stream);
+            let got = String::from_utf8_lossy(&got);
+            assert_eq!(ended.map_err(|e| e.kind()), Err(ErrorKind::ConnectionReset), "{frames:?} {version}: {got}");
+            assert!(!got.contains("\r\n0\r\n"), "{frames:?} {version}: {got}");
+            edge.process.wait_log(&[
+                &format!("path=\"/{version}\""),
+                "ended=\"broken\"",
+                "reason=\"connection_reset\"",
+            ]);
+        }
+        let http2 = curl(&edge, "/two", &[&UPLOAD[..], &["--http2-prior-knowledge"]].concat());
+        let ran = process::run(http2, SOON);
+        assert!(ran.code != 0, "{frames:?} HTTP/2: {}", ran.out);
+        edge.process.wait_log(&["path=\"/two\"", "ended=\"broken\"", "reason=\"connection_reset\""]);
+    }
+}
+
+#[test]
+fn an_http2_answer_without_its_end_of_which_nobody_was_told_is_a_502() {
+    let small: Frames = &[(kind::HEADERS, END_HEADERS, b"\x88\x0f\x0d\x018"), HALF, NO_ERROR];
+    let (_world, _origin, edge, _dc1) = in_frames(small);
+    for version in ["--http1.1", "--http2-prior-knowledge"] {
+        let told = out(curl(&edge, "/", &[version, "-o", "/dev/null", "-w", "%{http_code}"]));
+        assert_eq!(told, "502", "{version}");
+    }
+}
+
+#[test]
+fn an_http2_answer_that_is_whole_stays_so_when_the_origin_wants_no_more_of_the_request() {
+    let whole: [Frames; 4] = [
+        &[PLAIN, (kind::DATA, END_STREAM, b"half"), NO_ERROR],
+        &[OF_4, (kind::DATA, END_STREAM, b"half"), NO_ERROR],
+        // Its length says that nothing is missing.
+        &[OF_4, HALF, NO_ERROR],
+        &[PLAIN, HALF, (kind::HEADERS, END_HEADERS | END_STREAM, b"\x10\x01t\x01v"), NO_ERROR],
+    ];
+    for frames in whole {
+        let (_world, _origin, edge, _dc1) = in_frames(frames);
+        for version in ["--http1.0", "--http1.1", "--http2-prior-knowledge"] {
+            let got = out(curl(&edge, &format!("/{version}"), &[&UPLOAD[..], &[version]].concat()));
+            assert_eq!(got, "half", "{frames:?} {version}");
+            edge.process.wait_log(&[&format!("path=\"/{version}\""), "ended=\"finished\""]);
+        }
+    }
 }

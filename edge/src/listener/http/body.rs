@@ -296,6 +296,10 @@ impl HttpBody for Answering {
 
 impl Drop for Answering {
     fn drop(&mut self) {
+        if self.size_hint().exact() == Some(0) {
+            // Whoever has all that was announced asks no more, even if the origin has not said its end yet.
+            self.end();
+        }
         self.note_client();
         let unended = self.exchange.as_mut().and_then(|e| e.upstream.take()).map(|(upstream, ..)| upstream);
         unended.into_iter().chain(self.early.take()).for_each(Upstream::abort);

@@ -1,15 +1,16 @@
-//! A small answer, held back until it is whole, so that what breaks behind its head can still be answered from elsewhere.
+//! An origin's answer as it comes, to its exact end. A small one is held back until it is whole, so that what breaks
+//! behind its head can still be answered from elsewhere.
 
 use std::{
     collections::VecDeque,
+    future::poll_fn,
     pin::Pin,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
     time::Duration,
 };
 
 use bytes::{Buf, Bytes};
-use http::{HeaderMap, header};
-use http_body_util::BodyExt;
+use http::{HeaderMap, Response, Version, header};
 use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
 use tokio::time;
 
@@ -25,12 +26,19 @@ const HOLD_WAIT: Duration = Duration::from_millis(50);
 pub(super) struct Early {
     frames: VecDeque<Frame<Bytes>>,
     rest: Incoming,
+    is_http2: bool,
 }
 
-impl From<Incoming> for Early {
-    fn from(rest: Incoming) -> Self {
-        Self { frames: VecDeque::new(), rest }
-    }
+/// How an answer's body broke off.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Broken {
+    /// As the library says.
+    #[error(transparent)]
+    Hyper(#[from] hyper::Error),
+    /// The library takes a stream that is over without an error for one that has ended. Ended it has with END_STREAM alone
+    /// (RFC 9113 section 8.1), or, since nothing is missing then, with the last byte of its length.
+    #[error("the origin has left its stream before the end of its answer")]
+    Unended,
 }
 
 /// True if an answer says that it is small.
@@ -40,37 +48,54 @@ pub(super) fn is_small(answer: &HeaderMap) -> bool {
 }
 
 impl Early {
+    /// An answer of which nothing has been read.
+    pub(super) fn of(answer: Response<Incoming>) -> Response<Self> {
+        let is_http2 = answer.version() == Version::HTTP_2;
+        answer.map(|rest| Self { frames: VecDeque::new(), rest, is_http2 })
+    }
+
     /// Reads until the body is whole or the time is over.
     ///
     /// # Errors
     /// The body broke off: nobody was told anything of it yet.
-    pub(super) async fn hold(rest: Incoming) -> Result<Self, hyper::Error> {
-        let mut early = Self::from(rest);
-        match time::timeout(HOLD_WAIT, early.fill()).await {
+    pub(super) async fn hold(mut self) -> Result<Self, Broken> {
+        match time::timeout(HOLD_WAIT, self.fill()).await {
             Ok(Err(error)) => Err(error),
-            Ok(Ok(())) | Err(_) => Ok(early),
+            Ok(Ok(())) | Err(_) => Ok(self),
         }
     }
 
     /// Dropping it loses nothing.
-    async fn fill(&mut self) -> Result<(), hyper::Error> {
+    async fn fill(&mut self) -> Result<(), Broken> {
         while !self.rest.is_end_stream() {
-            let Some(frame) = self.rest.frame().await else { return Ok(()) };
+            let Some(frame) = poll_fn(|cx| self.poll_rest(cx)).await else { return Ok(()) };
             self.frames.push_back(frame?);
         }
         Ok(())
+    }
+
+    fn poll_rest(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+        let frame = ready!(Pin::new(&mut self.rest).poll_frame(cx));
+        if frame.is_none() && self.is_http2 && !self.is_whole() {
+            return Poll::Ready(Some(Err(Broken::Unended)));
+        }
+        Poll::Ready(frame.map(|frame| frame.map_err(Into::into)))
+    }
+
+    fn is_whole(&self) -> bool {
+        self.rest.is_end_stream() || self.rest.size_hint().exact() == Some(0)
     }
 }
 
 impl HttpBody for Early {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = Broken;
 
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
         let this = self.get_mut();
         match this.frames.pop_front() {
             Some(frame) => Poll::Ready(Some(Ok(frame))),
-            None => Pin::new(&mut this.rest).poll_frame(cx),
+            None => this.poll_rest(cx),
         }
     }
 

@@ -13,7 +13,7 @@ use tokio::time;
 use super::{
     super::{
         budget::Budget,
-        early::{self, Early},
+        early::{self, Broken, Early},
         failed::{Again, Failed, Left},
         idle::{Turn, Wish},
         upstream::{Key, Upstream},
@@ -22,7 +22,7 @@ use super::{
 };
 use crate::{
     listener::placing::Place,
-    offramp::{First, Speech, Why},
+    offramp::{First, Speech, Why, whole},
 };
 
 /// A connection that was idle for this long is looked at before it is used: its end may be here and unread.
@@ -195,15 +195,23 @@ impl Forward<'_> {
         left: Left,
     ) -> Result<Response<Early>, Failed> {
         upstream.heed(response.headers());
-        let (parts, body) = response.into_parts();
+        let (parts, body) = Early::of(response).into_parts();
         if left != Left::Repeatable || !early::is_small(&parts.headers) {
-            return Ok(Response::from_parts(parts, Early::from(body)));
+            return Ok(Response::from_parts(parts, body));
         }
         let body = tokio::select! {
             biased;
-            held = Early::hold(body) => held.map_err(|error| self.lost(&error))?,
+            held = body.hold() => held.map_err(|broken| self.broken(&broken))?,
             () = upstream.suspected() => return Err(self.met(Why::suspect(), Failed::Sent)),
         };
         Ok(Response::from_parts(parts, body))
+    }
+
+    /// The failure of an answer that broke off before anybody was told of it.
+    fn broken(&mut self, broken: &Broken) -> Failed {
+        match broken {
+            Broken::Hyper(error) => self.lost(error),
+            Broken::Unended => self.met(Why::new(Reason::ConnectionReset, whole(broken)), Failed::Sent),
+        }
     }
 }
