@@ -11,7 +11,7 @@ use std::{
 
 use underpass_tests::harness::{
     Connector, Edge, Origin, Service, World,
-    frames::{self, END_STREAM, Ended, Raw},
+    frames::{self, END_STREAM, Ended, Raw, kind},
     origin::{
         Ending,
         frames::{Answer, Deliveries, REFUSED_STREAM, answers},
@@ -93,6 +93,37 @@ fn one_deadline_covers_all_that_is_sent() {
     assert_eq!(status(&edge, &["-d", "x"]), "504");
     assert_eq!(deliveries.load(Ordering::SeqCst), 2);
     assert!(asked.elapsed() < Duration::from_millis(1600), "{:?}", asked.elapsed());
+}
+
+#[test]
+fn an_origin_has_as_long_for_a_request_with_a_body_as_for_any() {
+    let (_world, _origin, edge, _dc1) = numbered(&[], "response_timeout = \"1s\"", |_| Answer::Nothing);
+    for method in METHODS {
+        let asked = Instant::now();
+        assert_eq!(status(&edge, method), "504", "{method:?}");
+        assert!(asked.elapsed() < Duration::from_millis(1600), "{method:?}: {:?}", asked.elapsed());
+    }
+}
+
+#[test]
+fn an_origin_s_time_begins_anew_with_what_its_client_sends() {
+    let (_world, _origin, edge, _dc1) = numbered(&[], "response_timeout = \"1s\"", |_| Answer::Nothing);
+    let mut raw = Raw::connect(edge.listener("web"), &[]);
+    let post = [(&b":method"[..], &b"POST"[..]), (b":scheme", b"http"), (b":authority", b"a"), (b":path", b"/")];
+    let asked = Instant::now();
+    let stream = raw.open(&post, 0);
+    // Longer than an origin has, all in all.
+    for _ in 0..3 {
+        wait::pass(Duration::from_millis(600));
+        raw.send(kind::DATA, 0, stream, b"piece").expect("written");
+    }
+    wait::pass(Duration::from_millis(100));
+    raw.send(kind::DATA, END_STREAM, stream, b"").expect("written");
+    let said = Instant::now();
+    assert!(matches!(raw.end_of(stream), Ended::Answered(_)));
+    let (whole, since) = (asked.elapsed(), said.elapsed());
+    assert!(whole >= Duration::from_millis(2800), "{whole:?} in all");
+    assert!(since < Duration::from_millis(1600), "{since:?} since the end");
 }
 
 fn get(raw: &mut Raw, method: &[u8]) -> u32 {

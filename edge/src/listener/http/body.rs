@@ -3,7 +3,7 @@
 use std::{
     pin::Pin,
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
     task::{Context, Poll, ready},
@@ -13,7 +13,7 @@ use std::{
 use bytes::{Buf, Bytes};
 use hyper::body::{Body as HttpBody, Frame, SizeHint};
 use protocol::error::Reason;
-use tokio::sync::watch;
+use tokio::{sync::watch, time::Instant};
 
 use super::{
     drain,
@@ -49,9 +49,21 @@ pub(super) struct Upload {
     pub(super) broken: AtomicBool,
     /// All of it was taken.
     pub(super) ended: AtomicBool,
+    /// When the last of it came.
+    heard: Mutex<Option<Instant>>,
 }
 
 impl Upload {
+    /// When the client's last bytes came, or its end.
+    pub(super) fn heard(&self) -> Option<Instant> {
+        *self.heard.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn hears(&self) {
+        *self.heard.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+        self.awaited.store(false, Ordering::Relaxed);
+    }
+
     /// True if its client is why it did not come to its end.
     fn is_given_up(&self) -> bool {
         self.too_slow.load(Ordering::Relaxed) || self.broken.load(Ordering::Relaxed)
@@ -130,7 +142,7 @@ impl HttpBody for Uploading {
             }
             return Poll::Pending;
         };
-        this.upload.awaited.store(false, Ordering::Relaxed);
+        this.upload.hears();
         let frame = match frame {
             None => {
                 this.upload.ended.store(true, Ordering::Relaxed);

@@ -170,20 +170,19 @@ impl Forward<'_> {
         Ok(upstream.kept_for(at.place.pool.upstream_idle_timeout))
     }
 
-    /// The origin's time is over: counted from when the request was first sent, however often that was, or from the last
-    /// byte of it that moved.
+    /// The origin's time is over: counted from when the request was first sent, however often that was, or from when the
+    /// last of it came from the client.
     pub(super) async fn too_late(&self, place: &Place) {
-        let moved = || self.record.up.bytes();
-        let mut since = self.begun.unwrap_or_else(time::Instant::now);
+        let begun = self.begun.unwrap_or_else(time::Instant::now);
+        let due = || self.upload.heard().map_or(begun, |heard| heard.max(begun)) + place.pool.response_timeout;
         loop {
-            let before = moved();
-            time::sleep_until(since + place.pool.response_timeout).await;
-            // While the client is waited for, the origin has nothing to answer.
-            let awaits_client = self.upload.awaited.load(std::sync::atomic::Ordering::Relaxed);
-            if moved() == before && !awaits_client {
+            time::sleep_until(due()).await;
+            if self.upload.awaited.load(std::sync::atomic::Ordering::Relaxed) {
+                // While the client is waited for, the origin has nothing to answer. What comes meanwhile counts anew.
+                time::sleep(place.pool.response_timeout).await;
+            } else if due() <= time::Instant::now() {
                 return;
             }
-            since = time::Instant::now();
         }
     }
 
