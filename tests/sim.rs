@@ -105,6 +105,7 @@ impl World {
             network,
             grace: SOON,
             stop: self.stop.clone(),
+            cut: CancellationToken::new(),
             reloads,
             ready: ready.clone(),
             lost_lines: Arc::default(),
@@ -138,6 +139,7 @@ impl World {
             network: Arc::new(host),
             grace: SOON,
             stop: self.stop.clone(),
+            cut: CancellationToken::new(),
             lost_lines: Arc::default(),
         };
         let run = async { Box::pin(connector::connector::run(start)).await.map_err(|e| e.to_string()) };

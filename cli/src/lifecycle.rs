@@ -1,6 +1,6 @@
 //! How an edge or a connector lives in its process: the runtime, the signals, the time it gets to end.
 //!
-//! It knows nothing of what runs: it cancels a token, and calls back for a reload.
+//! It knows nothing of what runs: it cancels tokens, and calls back for a reload.
 
 use std::{convert::Infallible, io, pin::pin, time::Duration};
 
@@ -16,7 +16,9 @@ use crate::{failure::Failure, logging, notify};
 
 /// What is still there so long after the grace period hangs, and is left behind.
 const OVERTIME: Duration = Duration::from_secs(5);
-/// Exit code of a process that was told twice to end.
+/// How long it may take to cut what still flows, links and all.
+const CUT_WAIT: Duration = Duration::from_secs(3);
+/// Exit code of a process that ends without waiting for anything.
 const ENDED_AT_ONCE: i32 = 1;
 
 /// A runtime on the current thread.
@@ -30,6 +32,15 @@ pub(crate) struct Signals {
     terminate: Signal,
     interrupt: Signal,
     hangup: Signal,
+}
+
+/// What tells something that runs to end.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct End {
+    /// Takes nothing new; what flows may finish.
+    pub(crate) stop: CancellationToken,
+    /// Cuts what still flows.
+    pub(crate) cut: CancellationToken,
 }
 
 /// What a signal asks for.
@@ -59,14 +70,14 @@ impl Signals {
         }
     }
 
-    /// Obeys signals: the first to end cancels `stop`, the second ends the process; each hangup calls `reload`.
-    async fn obey(mut self, stop: &CancellationToken, reload: impl AsyncFn()) -> Infallible {
+    /// Obeys signals: the first to end stops, the second cuts, the third ends the process; each hangup calls `reload`.
+    async fn obey(mut self, end: &End, reload: impl AsyncFn()) -> Infallible {
         loop {
             match self.next().await {
-                Wish::End(signal) => end(signal, stop),
+                Wish::End(signal) => end.next(signal),
                 Wish::Reload => {
                     notify::reloading();
-                    self.reload(stop, &reload).await;
+                    self.reload(end, &reload).await;
                     notify::ready();
                 }
             }
@@ -74,7 +85,7 @@ impl Signals {
     }
 
     /// Reloads, and once more if that was asked for meanwhile. Whatever a reload waits for, a wish to end is heard.
-    async fn reload(&mut self, stop: &CancellationToken, reload: &impl AsyncFn()) {
+    async fn reload(&mut self, end: &End, reload: &impl AsyncFn()) {
         let mut wanted = true;
         while std::mem::take(&mut wanted) {
             let mut reloading = pin!(reload());
@@ -82,7 +93,7 @@ impl Signals {
                 tokio::select! {
                     () = &mut reloading => break,
                     wish = self.next() => match wish {
-                        Wish::End(signal) => end(signal, stop),
+                        Wish::End(signal) => end.next(signal),
                         Wish::Reload => wanted = true,
                     }
                 }
@@ -91,34 +102,54 @@ impl Signals {
     }
 }
 
-fn end(signal: &'static str, stop: &CancellationToken) {
-    if stop.is_cancelled() {
-        warn!(signal, "told again to end: open flows are cut");
-        logging::flush();
-        std::process::exit(ENDED_AT_ONCE);
+impl End {
+    /// Obeys the next signal to end.
+    fn next(&self, signal: &'static str) {
+        if self.cut.is_cancelled() {
+            warn!(signal, "told once more to end: nothing is waited for");
+            logging::flush();
+            std::process::exit(ENDED_AT_ONCE);
+        }
+        if self.stop.is_cancelled() {
+            warn!(signal, "told again to end: open flows are cut");
+            return self.cut.cancel();
+        }
+        info!(signal, "told to end: open flows may finish; the same signal again cuts them");
+        notify::stopping();
+        self.stop.cancel();
     }
-    info!(signal, "told to end: open flows may finish; the same signal again ends at once");
-    notify::stopping();
-    stop.cancel();
+
+    /// Completes when what runs should long have ended.
+    async fn overdue(&self, grace: Duration) -> Failure {
+        self.stop.cancelled().await;
+        tokio::select! {
+            () = sleep(grace.saturating_add(OVERTIME)) => {
+                Failure::Failed(format!("did not end within {} of being told to", config::spell(grace)))
+            }
+            () = async { self.cut.cancelled().await; sleep(CUT_WAIT).await } => told_again(),
+        }
+    }
+}
+
+/// Whoever cannot wait for flows to end is told that they have not.
+fn told_again() -> Failure {
+    Failure::Failed("told again to end before all flows had ended".to_owned())
 }
 
 /// Runs something until it ends by itself or by a signal, at the latest `grace` (and a little) after that.
 pub(crate) async fn attend<T>(
     running: impl Future<Output = Result<T, Failure>>,
     signals: Signals,
-    stop: CancellationToken,
+    end: End,
     grace: Duration,
     reload: impl AsyncFn(),
 ) -> Result<T, Failure> {
-    let overdue = async {
-        stop.cancelled().await;
-        sleep(grace.saturating_add(OVERTIME)).await;
-    };
-    tokio::select! {
+    let ended = tokio::select! {
         // What runs starts before the first signal is looked at.
         biased;
         ended = running => ended,
-        never = signals.obey(&stop, reload) => match never {},
-        () = overdue => Err(Failure::Failed(format!("did not end within {} of being told to", config::spell(grace)))),
-    }
+        never = signals.obey(&end, reload) => match never {},
+        failure = end.overdue(grace) => Err(failure),
+    };
+    if end.cut.is_cancelled() { ended.and(Err(told_again())) } else { ended }
 }

@@ -42,6 +42,8 @@ pub struct Start {
     pub grace: Duration,
     /// Stops it.
     pub stop: CancellationToken,
+    /// Cuts what still flows then, before the grace is over.
+    pub cut: CancellationToken,
     /// Lines of the process's log that were lost, for its metrics.
     pub lost_lines: Arc<AtomicU64>,
 }
@@ -83,7 +85,7 @@ pub async fn run(start: Start) -> Result<(), ConnectorError> {
 }
 
 async fn serve(start: Start, vital: Vital) -> Result<(), ConnectorError> {
-    let Start { config, token, network, grace, stop, lost_lines } = start;
+    let Start { config, token, network, grace, stop, cut, lost_lines } = start;
     let state = Arc::new(ConnectorState::open(&config.state_dir)?);
     let edges = edges(&config, token.as_ref())?;
     let admin_listener = network.listen(config.admin_listen)?;
@@ -127,7 +129,7 @@ async fn serve(start: Start, vital: Vital) -> Result<(), ConnectorError> {
     let renewal = Arc::new(Renewal::new(state, identity));
     // It is told once.
     let _ = known.set(renewal.clone());
-    let keeping = Keeping { config: &config, network: &*network, book, grace, stop, vital, status };
+    let keeping = Keeping { config: &config, network: &*network, book, grace, stop, cut, vital, status };
     keeping.start(edges, (&service, &renewal), (&workers, &tasks))?;
     tasks.close();
     tasks.wait().await;
@@ -141,6 +143,7 @@ struct Keeping<'a> {
     book: Arc<AddressBook>,
     grace: Duration,
     stop: CancellationToken,
+    cut: CancellationToken,
     vital: Vital,
     status: Arc<Links>,
 }
@@ -153,7 +156,7 @@ impl Keeping<'_> {
         (service, renewal): (&Arc<Service>, &Arc<Renewal>),
         (workers, tasks): (&Workers, &TaskTracker),
     ) -> Result<(), ConnectorError> {
-        let Self { config, network, book, grace, stop, vital, status } = self;
+        let Self { config, network, book, grace, stop, cut, vital, status } = self;
         let claim = |(vnet, cidr): &(Name, _)| RouteClaim { vnet: vnet.to_string(), cidr: format!("{cidr}") };
         let routes: Arc<[RouteClaim]> = config.routes.iter().map(claim).collect();
         let run = rand::random();
@@ -178,6 +181,7 @@ impl Keeping<'_> {
                 status: status.clone(),
                 stop: stop.clone(),
                 grace: *grace,
+                cut: cut.clone(),
             };
             let keep = vital.clone().keep("a link's keeper", move || link::supervise(supervisor.clone()));
             tasks.spawn_on(vital.clone().need("a link's keeper", stop.clone(), keep), on_worker);

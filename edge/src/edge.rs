@@ -41,7 +41,7 @@ use crate::{
 const CLOCK_LOOK_EVERY: Duration = Duration::from_secs(1);
 /// How often the edge asks whether its own certificate is due.
 const ROTATE_EVERY: Duration = Duration::from_secs(60);
-/// After the flows, how long links may take to close.
+/// How long flows that are cut may take to be reset, and links, after them, to close.
 const CLOSE_WAIT: Duration = Duration::from_secs(1);
 
 /// What an edge is started with.
@@ -55,6 +55,8 @@ pub struct Start {
     pub grace: Duration,
     /// Stops it.
     pub stop: CancellationToken,
+    /// Cuts what still flows then, before the grace is over.
+    pub cut: CancellationToken,
     /// What was found when its settings were read again.
     pub reloads: mpsc::Receiver<Reload>,
     /// Cancelled once all listeners are bound.
@@ -136,7 +138,7 @@ pub async fn run(start: Start) -> Result<(), EdgeError> {
 }
 
 async fn serve(start: Start, vital: Vital) -> Result<(), EdgeError> {
-    let Start { config, network, grace, stop, mut reloads, ready, lost_lines } = start;
+    let Start { config, network, grace, stop, cut, mut reloads, ready, lost_lines } = start;
     let admin_stop = CancellationToken::new();
     let (unready, readiness) = watch::channel(vec!["listeners are not bound yet".to_owned()]);
     let metrics = Metrics::of(Process { vital: vital.clone(), lost_lines });
@@ -144,7 +146,7 @@ async fn serve(start: Start, vital: Vital) -> Result<(), EdgeError> {
         credentials = credentials_in_time(&config) => credentials?,
         () = stop.cancelled() => return Ok(()),
     };
-    let base = Base { network, grace, unready: readiness, metrics, vital, credentials };
+    let base = Base { network, grace, cut: cut.child_token(), unready: readiness, metrics, vital, credentials };
     let rooms = build(&config, base, &admin_stop)?;
     rooms.put_in_force(&config).await?;
     unready.send_replace(Vec::new());
@@ -171,6 +173,7 @@ async fn serve(start: Start, vital: Vital) -> Result<(), EdgeError> {
 struct Base {
     network: Arc<dyn Network>,
     grace: Duration,
+    cut: CancellationToken,
     unready: watch::Receiver<Vec<String>>,
     metrics: Metrics,
     vital: Vital,
@@ -178,13 +181,13 @@ struct Base {
 }
 
 fn build(config: &Config, base: Base, admin_stop: &CancellationToken) -> Result<Rooms, EdgeError> {
-    let Base { network, grace, unready, metrics, vital, credentials } = base;
+    let Base { network, grace, cut, unready, metrics, vital, credentials } = base;
     let Credentials { authority, certificates, keys, token, sealer } = credentials;
     let (receiver, workers) = (Workers::start("receive", 1)?, Arc::new(Workers::start("carry", config.workers)?));
     // Connectors may be at the door before listeners are bound.
     let registry = Arc::new(Registry::new(config.catalog.grants.clone(), vital.clone()));
     let store = Store::new();
-    let ([leave, tunnel_stop, cut], tunnel_tasks) = (array::from_fn(|_| CancellationToken::new()), TaskTracker::new());
+    let ([leave, tunnel_stop], tunnel_tasks) = (array::from_fn(|_| CancellationToken::new()), TaskTracker::new());
     let parts = TunnelParts {
         listen: config.tunnel.listen,
         name: config.name.clone(),
@@ -373,9 +376,16 @@ impl Rooms {
         info!(grace_s = grace.as_secs(), "stopping: nothing new is accepted");
         self.listeners.close();
         self.leave.cancel();
-        if time::timeout(grace, self.listeners.ended()).await.is_err() {
-            warn!("the grace period is over: cutting what still flows");
+        let why = tokio::select! {
+            () = self.listeners.ended() => None,
+            () = self.cut.cancelled() => Some("told again to end"),
+            () = time::sleep(grace) => Some("the grace period is over"),
+        };
+        if let Some(why) = why {
+            warn!("{why}: cutting what still flows");
             self.cut.cancel();
+            // A flow that ends with the process looks whole: each has to be reset before.
+            let _ = time::timeout(CLOSE_WAIT, self.listeners.ended()).await;
         }
         self.tunnel_stop.cancel();
         self.tunnel_tasks.close();

@@ -5,6 +5,7 @@
 mod access_log;
 mod bad_input;
 mod beside_nginx;
+mod cuts;
 mod failover;
 mod health;
 mod heavy;

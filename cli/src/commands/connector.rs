@@ -16,13 +16,12 @@ use connector::{
     connector::{ConnectorError, Start},
 };
 use net::network::Os;
-use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use crate::{
     args::{Common, ConnectorRun},
     failure::Failure,
-    lifecycle::{self, Signals},
+    lifecycle::{self, End, Signals},
     limits, logging, notify,
 };
 
@@ -42,13 +41,14 @@ pub(super) fn run(common: &Common, flags: ConnectorRun) -> Result<(), Failure> {
     let runtime = lifecycle::runtime()?;
     let ended = runtime.block_on(async {
         let signals = Signals::take()?;
-        let stop = CancellationToken::new();
+        let end = End::default();
+        let End { stop, cut } = end.clone();
         let lost_lines = logging::lost();
-        let start = Start { config, token, network: Arc::new(Os), grace, stop: stop.clone(), lost_lines };
+        let start = Start { config, token, network: Arc::new(Os), grace, stop, cut, lost_lines };
         let running = async { Box::pin(connector::connector::run(start)).await.map_err(failure) };
         let reload = async || warn!("a connector does not read its file again while it runs: restart it instead");
         notify::ready();
-        lifecycle::attend(running, signals, stop, grace, reload).await
+        lifecycle::attend(running, signals, end, grace, reload).await
     });
     // What is left reads or writes a file, or resolves a name; nobody waits for it any more.
     runtime.shutdown_background();

@@ -16,7 +16,7 @@ use crate::{
     args::{Common, EdgeRun},
     edge_file,
     failure::Failure,
-    lifecycle::{self, Signals},
+    lifecycle::{self, End, Signals},
     limits, logging, notify,
 };
 
@@ -37,12 +37,12 @@ pub(super) fn run(common: &Common, flags: &EdgeRun) -> Result<(), Failure> {
 
 async fn serve(config: Config, file: Option<&Path>, flags: &EdgeRun) -> Result<(), Failure> {
     let signals = Signals::take()?;
-    let (stop, ready) = (CancellationToken::new(), CancellationToken::new());
+    let (end, ready) = (End::default(), CancellationToken::new());
     let (reload, reloads) = mpsc::channel(RELOADS_MAX);
     let grace = flags.grace.grace_period;
-    let (stopped, readied) = (stop.clone(), ready.clone());
-    let lost_lines = logging::lost();
-    let start = Start { config, network: Arc::new(Os), grace, stop: stopped, reloads, ready: readied, lost_lines };
+    let (readied, lost_lines) = (ready.clone(), logging::lost());
+    let End { stop, cut } = end.clone();
+    let start = Start { config, network: Arc::new(Os), grace, stop, cut, reloads, ready: readied, lost_lines };
     let running = async {
         tokio::select! {
             ended = Box::pin(edge::edge::run(start)) => ended.map_err(failure),
@@ -61,7 +61,7 @@ async fn serve(config: Config, file: Option<&Path>, flags: &EdgeRun) -> Result<(
         // The edge itself is ending if it takes no more.
         drop(reload.send(read).await);
     };
-    let ended = lifecycle::attend(running, signals, stop, grace, reload).await;
+    let ended = lifecycle::attend(running, signals, end, grace, reload).await;
     if ended.is_ok() {
         info!("edge has ended");
     }

@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    io::{BufRead, BufReader, Read, Write},
+    io::{BufRead, BufReader, ErrorKind, Read, Write},
     net::{SocketAddr, TcpListener, TcpStream},
     os::unix::net::UnixDatagram,
     process::{Child, ChildStderr, Stdio},
@@ -196,22 +196,34 @@ fn an_edge_reloads_at_a_hangup_and_keeps_what_it_has_when_the_file_is_wrong() {
 #[test]
 fn an_edge_that_is_told_to_end_waits_for_its_flows_no_longer_than_the_grace_period() {
     let dir = Dir::new();
-    let (edge, _client, _server) = edge_with_a_flow(&dir, "--grace-period 200ms");
+    let (edge, client, server) = edge_with_a_flow(&dir, "--grace-period 200ms");
     edge.signal(Signal::TERM);
     assert_eq!(edge.hear(), "STOPPING=1\n");
     let (code, log) = edge.end();
     assert_eq!(code, Some(0), "{log}");
     assert!(log.contains("grace period is over"), "{log}");
+    are_reset([client, server]);
 }
 
 #[test]
 fn a_second_signal_ends_an_edge_at_once() {
     let dir = Dir::new();
-    let (edge, _client, _server) = edge_with_a_flow(&dir, "--grace-period 10m");
+    let (edge, client, server) = edge_with_a_flow(&dir, "--grace-period 10m");
     edge.signal(Signal::TERM);
     assert_eq!(edge.hear(), "STOPPING=1\n");
     edge.signal(Signal::INT);
-    assert_eq!(edge.end().0, Some(FAILED));
+    let (code, log) = edge.end();
+    assert_eq!(code, Some(FAILED), "{log}");
+    assert!(log.contains("told again to end"), "{log}");
+    are_reset([client, server]);
+}
+
+/// What is cut must not look whole.
+fn are_reset(flow: [TcpStream; 2]) {
+    for mut side in flow {
+        let read = side.read_to_end(&mut Vec::new()).map_err(|error| error.kind());
+        assert_eq!(read, Err(ErrorKind::ConnectionReset));
+    }
 }
 
 #[test]

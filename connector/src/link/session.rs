@@ -245,12 +245,12 @@ impl Session {
         let wish = *serving.wish.borrow_and_update();
         let Wish::Leave(grace) = wish else { return Ok(()) };
         let now = Instant::now();
-        let until = now + grace.max(FAREWELL);
         if let Some(leaving) = leaving {
             // It was told before, and has less time now.
-            leaving.until = leaving.until.min(until);
+            leaving.until = leaving.until.min((now + grace).max(leaving.heard));
             return Ok(());
         }
+        let until = now + grace.max(FAREWELL);
         let heard = now + FAREWELL.max(self.connection.rtt() * 4);
         *leaving = Some(Leaving { heard, until });
         let grace_ms = u32::try_from(grace.as_millis()).unwrap_or(u32::MAX);

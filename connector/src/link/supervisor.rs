@@ -70,6 +70,8 @@ pub struct Supervisor {
     pub stop: CancellationToken,
     /// How long flows may take to end then.
     pub grace: Duration,
+    /// Cuts what still flows then.
+    pub cut: CancellationToken,
 }
 
 /// Which link ended, and why, if not by our own wish.
@@ -139,10 +141,18 @@ impl Keeper<'_> {
             }
         }
         // All of them, those that were given longer too.
-        for running in self.running.values() {
-            let _ = running.wish.send(Wish::Leave(with.grace));
+        self.leave(with.grace);
+        tokio::select! {
+            () = ended(&mut self.sessions) => return,
+            () = with.cut.cancelled() => self.leave(Duration::ZERO),
         }
-        while self.sessions.join_next().await.is_some() {}
+        ended(&mut self.sessions).await;
+    }
+
+    fn leave(&self, grace: Duration) {
+        for running in self.running.values() {
+            let _ = running.wish.send(Wish::Leave(grace));
+        }
     }
 
     /// A link has ended, which may be one that was replaced long ago.
@@ -298,6 +308,11 @@ fn explain(end: &SessionEnd) -> Option<String> {
         SessionEnd::Broken(error) => Some(format!("the edge broke the protocol: {error}")),
         SessionEnd::Panicked => Some("the connector failed on this link".to_owned()),
     }
+}
+
+/// Waits until all links have ended.
+async fn ended(sessions: &mut JoinSet<Gone>) {
+    while sessions.join_next().await.is_some() {}
 }
 
 /// The next state of a running link. A session that has ended is told by its end, not here.
