@@ -44,7 +44,7 @@ impl Racer {
         attempt: impl Fn(IpAddr) -> F,
     ) -> Result<T, Option<(IpAddr, E)>> {
         let stagger = STAGGER.min(wait / u32::try_from(addresses.len().max(1)).unwrap_or(u32::MAX));
-        let mut waiting = self.in_order(addresses, Instant::now()).into_iter().peekable();
+        let mut waiting = self.in_order(addresses).into_iter().peekable();
         let mut begun: Vec<(IpAddr, Instant)> = Vec::new();
         let mut under_way = FuturesUnordered::new();
         let mut turn = pin!(time::sleep(Duration::ZERO));
@@ -77,12 +77,24 @@ impl Racer {
     }
 
     /// The order to begin in: the families by turns, as the resolver has them otherwise; those known to be silent last.
-    fn in_order(&self, addresses: Vec<IpAddr>, now: Instant) -> Vec<IpAddr> {
+    #[must_use]
+    pub fn in_order(&self, addresses: Vec<IpAddr>) -> Vec<IpAddr> {
+        let now = Instant::now();
         let mut addresses = by_turns(addresses);
         let silent = self.lock();
         let is_silent = |address: &IpAddr| silent.peek(address).is_some_and(|until| now < *until);
         addresses.sort_by_key(is_silent);
         addresses
+    }
+
+    /// Notes that nobody answers there: it is begun last for a while.
+    pub fn unanswered(&self, address: IpAddr) {
+        self.lock().put(address, Instant::now() + SILENT_FOR);
+    }
+
+    /// Notes that somebody answers there.
+    pub fn answered(&self, address: IpAddr) {
+        self.lock().pop(&address);
     }
 
     /// Notes who has answered, and who has not although it had a whole stagger more.
@@ -186,10 +198,10 @@ mod tests {
     async fn who_loses_by_a_hair_is_not_called_silent() {
         let racer = Racer::default();
         assert_eq!(raced(&racer, &[4, 1], Duration::from_millis(2)).await.0, Some(1));
-        assert_eq!(racer.in_order(vec![ip(4), ip(1)], Instant::now()), [ip(1), ip(4)], "it had its stagger of 1 ms");
+        assert_eq!(racer.in_order(vec![ip(4), ip(1)]), [ip(1), ip(4)], "it had its stagger of 1 ms");
         let racer = Racer::default();
         assert_eq!(raced(&racer, &[4, 11], WAIT).await, (Some(4), 10));
-        assert_eq!(racer.in_order(vec![ip(4), ip(11)], Instant::now()), [ip(4), ip(11)]);
+        assert_eq!(racer.in_order(vec![ip(4), ip(11)]), [ip(4), ip(11)]);
     }
 
     #[tokio::test(start_paused = true)]

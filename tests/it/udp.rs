@@ -425,6 +425,26 @@ fn udp_an_origin_that_is_not_there_ends_the_session() {
 }
 
 #[test]
+fn udp_of_a_name_with_several_addresses_one_that_is_there_is_found() {
+    let world = World::new();
+    let prod = world.vnet("prod");
+    let there = UdpOrigin::names_itself(world.free_in(&prod, 11), "there");
+    let port = there.address().port();
+    // Whatever order a resolver has them in, somebody who is not there comes first.
+    let names = [10, 11, 12].map(|host| ("many.test", world.free_in(&prod, host).ip()));
+    let names = servers::dnsmasq_knowing(&world, (world.source(53).ip(), 53).into(), &names);
+    let settings = world.write("resolv.conf", &format!("nameserver {}\n", names.address.ip()));
+    let service = Service::udp("many").target(Some("prod"), &format!("many.test:{port}"));
+    let edge = world.edge("edge-1").grant("dc1", &[&prod]).service(&service).start();
+    let _dc1 = world.connector("dc1").serve(&prod).resolving_as_in(&settings).start(&[&edge]);
+    for _ in 0..4 {
+        let client = UdpClient::new(edge.listener("many"));
+        client.send(b"anyone?");
+        assert_eq!(client.receive(SOON).as_deref(), Some(&b"there"[..]), "it was sent once");
+    }
+}
+
+#[test]
 fn udp_a_monitor_tells_answers_from_silence_from_nobody() {
     let world = World::new();
     let prod = world.vnet("prod");

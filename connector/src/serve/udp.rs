@@ -2,11 +2,12 @@
 
 use std::{
     io,
+    net::SocketAddr,
     pin::pin,
     time::{Duration, Instant},
 };
 
-use net::Datagrams;
+use net::{Towards, towards::is_unreachable};
 use protocol::{
     datagram::Arena,
     error::{Reason, StreamCode},
@@ -55,21 +56,20 @@ pub(super) async fn serve(service: &Service, open: OpenUdp, mut stream: Stream, 
 }
 
 /// Permits and connects; of several permitted addresses the first that there is a way to.
-async fn dial(service: &Service, open: &OpenUdp) -> Result<Datagrams, Refused> {
-    let mut last = None;
-    for address in permitted(service, (&open.vnet, &open.target), open.wait).await? {
-        match service.network.dial_udp(address) {
-            Ok(socket) => return Ok(socket),
-            Err(error) => last = Some(Refused { reason: Reason::of_dial(&error), text: format!("{address}: {error}") }),
-        }
-    }
-    Err(last.unwrap_or(Refused { reason: Reason::DnsFailed, text: format!("{} has no address", open.target) }))
+async fn dial(service: &Service, open: &OpenUdp) -> Result<Towards, Refused> {
+    let addresses = permitted(service, (&open.vnet, &open.target), open.wait).await?;
+    // A map changes addresses, never ports.
+    let ips = addresses.iter().map(SocketAddr::ip).collect();
+    Towards::dial(&service.network, &service.racer, ips, open.target.port).map_err(|last| match last {
+        Some((address, error)) => Refused { reason: Reason::of_dial(&error), text: format!("{address}: {error}") },
+        None => Refused { reason: Reason::DnsFailed, text: format!("{} has no address", open.target) },
+    })
 }
 
 /// A session under way.
 struct Carrying<'a> {
     service: &'a Service,
-    socket: Datagrams,
+    socket: Towards,
     session: Session,
     arena: Arena,
     idle: Duration,
@@ -83,7 +83,7 @@ struct Unreachable;
 impl<'a> Carrying<'a> {
     fn new(
         service: &'a Service,
-        socket: Datagrams,
+        socket: Towards,
         open: &OpenUdp,
         (stream, inbox, link): (Stream, Inbox, &LinkSide),
     ) -> Self {
@@ -176,12 +176,4 @@ impl<'a> Carrying<'a> {
         }
         Ok(())
     }
-}
-
-/// What an ICMP message has told the kernel.
-fn is_unreachable(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::ConnectionRefused | io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable
-    )
 }

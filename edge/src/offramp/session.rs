@@ -3,18 +3,17 @@
 
 use std::{
     io,
-    net::SocketAddr,
     pin::pin,
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use bytes::{Buf, Bytes};
-use net::Datagrams;
+use net::{Towards, towards::is_unreachable};
 use protocol::{
     datagram::{Arena, FRAME_HEAD, Packet},
     error::{Reason, StreamCode},
-    id::Name,
+    id::{Name, Target},
     limits::{EARLY_BYTES_MAX, EARLY_PAYLOADS_MAX, NUDGE_AFTER},
     proxy::{Ends, Header},
     session::{Event, Session, SessionEnd},
@@ -47,7 +46,7 @@ enum Way {
     /// Over a link.
     Tunnel(Box<Session>, OnLink),
     /// From a socket of our own.
-    Direct(Datagrams, Arena),
+    Direct(Towards, Arena),
 }
 
 /// A link, on which the session counts as open.
@@ -212,7 +211,7 @@ impl Offramp {
     async fn dial_session(&self, opening: Opening<'_>, early: &mut Early<'_>) -> Result<Path, Failure> {
         let started = Instant::now();
         let dialled = time::timeout(opening.wait, self.dial_any_udp(opening.origin, opening.wait)).await;
-        let socket = dialled.unwrap_or_else(|_| Err(refused(Reason::DnsFailed, "no answer in time")))?;
+        let mut socket = dialled.unwrap_or_else(|_| Err(refused(Reason::DnsFailed, "no answer in time")))?;
         let mut framed = early.unsent().into_iter();
         let Early { frames, drops, .. } = &mut *early;
         frames.retain(|_| {
@@ -228,16 +227,13 @@ impl Offramp {
         Ok(Path { way: Way::Direct(socket, Arena::default()), word: early.later(), connect: started.elapsed() })
     }
 
-    async fn dial_any_udp(&self, origin: &Origin, wait: Duration) -> Result<Datagrams, Failure> {
-        let mut last = refused(Reason::DnsFailed, "the name has no address");
-        for ip in self.addresses(&origin.address.host, wait).await? {
-            let address = SocketAddr::new(ip, origin.address.port);
-            match self.network.dial_udp(address) {
-                Ok(socket) => return Ok(socket),
-                Err(error) => last = Failure::Refused(Reason::of_dial(&error), format!("{address}: {error}")),
-            }
-        }
-        Err(last)
+    async fn dial_any_udp(&self, origin: &Origin, wait: Duration) -> Result<Towards, Failure> {
+        let Target { host, port } = &origin.address;
+        let ips = self.addresses(host, wait).await?;
+        Towards::dial(&self.network, &self.racer, ips, *port).map_err(|last| match last {
+            Some((address, error)) => Failure::Refused(Reason::of_dial(&error), format!("{address}: {error}")),
+            None => refused(Reason::DnsFailed, "the name has no address"),
+        })
     }
 }
 
@@ -303,17 +299,10 @@ impl Path {
     }
 }
 
-fn receive(socket: &Datagrams, arena: &mut Arena) -> io::Result<Bytes> {
+fn receive(socket: &mut Towards, arena: &mut Arena) -> io::Result<Bytes> {
     let mut frame = arena.fill(|buffer| socket.try_recv(buffer))?.into_frame();
     frame.advance(FRAME_HEAD);
     Ok(frame)
-}
-
-fn is_unreachable(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::ConnectionRefused | io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable
-    )
 }
 
 async fn open_over(
@@ -322,7 +311,7 @@ async fn open_over(
     (vnet, idle): (&Name, Duration),
     early: &mut Early<'_>,
 ) -> Result<Path, Failure> {
-    // Datagrams may overtake the reply.
+    // Towards may overtake the reply.
     let inbox = link.switch.open();
     let header = stream::Open::Udp(OpenUdp {
         vnet: vnet.clone(),
