@@ -47,9 +47,12 @@ fn main() -> ExitCode {
         println!("no fault is called {unknown}; --list shows them all");
         return ExitCode::from(2);
     }
-    let chosen =
-        |case: &&Case| if names.is_empty() { case.quick || !quick } else { names.iter().any(|n| *n == case.name) };
-    let chosen: Vec<&Case> = cases.iter().filter(chosen).collect();
+    let chosen: Vec<&Case> = if names.is_empty() {
+        cases.iter().filter(|case| case.quick || !quick).collect()
+    } else {
+        // As they were named: what a fault leaves behind may matter to the next.
+        names.iter().filter_map(|name| cases.iter().find(|case| case.name == **name)).collect()
+    };
     enter_mount_namespace();
     build_product();
     let _ = raise_file_limit();
