@@ -71,14 +71,14 @@ pub(crate) struct Origins {
     /// Redis, for clients that only sit there.
     _cache: Server,
     /// Sends everything back.
-    pub(crate) transfer: Origin,
+    _transfer: Origin,
     /// dnsmasq, two of it.
     pub(crate) dns: Vec<Server>,
     /// The only origin of a pool that `web` stands in for.
-    pub(crate) spare: Origin,
+    _spare: Origin,
     /// What it answers with.
     pub(crate) spare_code: Arc<AtomicU16>,
-    pour: Origin,
+    _pour: Origin,
     _pour_web: Origin,
 }
 
@@ -305,17 +305,6 @@ impl Lab {
     }
 }
 
-impl Drop for Lab {
-    fn drop(&mut self) {
-        // It is woken by a connection, which only its own network can make.
-        self.site_a.inside(|| {
-            self.origins.transfer.stop();
-            self.origins.pour.stop();
-            self.origins.spare.stop();
-        });
-    }
-}
-
 /// Address `host` of the uplink of a replica.
 #[must_use]
 pub(crate) fn uplink(replica: u8, host: u8) -> Ipv4Addr {
@@ -375,11 +364,11 @@ fn origins(world: &World) -> (Origins, Arrived) {
         web: vec![start_web(world, 0), start_web(world, 1)],
         database: servers::postgres(world, site(12, 5432)),
         _cache: servers::redis(world, site(15, 6379)),
-        transfer: transfer(site(13, 7000), arrived.clone()),
+        _transfer: transfer(site(13, 7000), arrived.clone()),
         dns: vec![servers::dnsmasq(world, site(14, 53)), servers::dnsmasq(world, site(16, 53))],
-        spare,
+        _spare: spare,
         spare_code,
-        pour: habits::pours(site(15, 9000), 1 << 32),
+        _pour: habits::pours(site(15, 9000), 1 << 32),
         _pour_web: web::pours(site(15, 9001), "HTTP/1.1 200 OK\r\nContent-Length: 4294967296\r\n\r\n", 1 << 32),
     };
     (origins, arrived)

@@ -13,9 +13,14 @@ use std::{
 
 use underpass_tests::harness::{client, wait};
 
-/// What each reads at a time, and how often.
+/// What each reads at a time, once a second.
 const SIP: usize = 2 * 1024;
-const EVERY: Duration = Duration::from_secs(1);
+/// How often some of them take their turn.
+const TICK: Duration = Duration::from_millis(10);
+/// Each takes its turn so many ticks after its last.
+const TURNS: usize = 100;
+/// In which all have come.
+const ARRIVING: Duration = Duration::from_secs(5);
 
 /// Readers at work; they stop when this is dropped, and by themselves after a while.
 #[derive(Debug)]
@@ -25,26 +30,27 @@ pub(crate) struct Readers {
 }
 
 impl Readers {
-    /// As many readers at each of these addresses, which say this first.
+    /// So many readers come, spread evenly over these addresses; each says this first.
     #[must_use]
-    pub(crate) fn start(at: &[(SocketAddr, &str)], each: usize, limit: Duration) -> Self {
-        let mut readers = Vec::new();
-        for (at, says) in at {
-            let opened = (0..each).filter_map(|_| client::connect(*at).ok());
-            readers.extend(opened.filter_map(|mut stream| {
-                stream.write_all(says.as_bytes()).ok()?;
-                stream.set_nonblocking(true).ok().map(|()| stream)
-            }));
-        }
+    pub(crate) fn start(at: Vec<(SocketAddr, &'static str)>, all: usize, limit: Duration) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = stop.clone();
         let thread = thread::spawn(move || {
-            let (until, mut next) = (Instant::now() + limit, Instant::now());
-            while !stopped.load(Ordering::SeqCst) && Instant::now() < until {
-                wait::beat(&mut next, EVERY);
-                readers.retain(sips);
+            let began = Instant::now();
+            let (mut readers, mut next, mut tick) = (Vec::with_capacity(all), began, 0);
+            while !stopped.load(Ordering::SeqCst) && began.elapsed() < limit {
+                wait::beat(&mut next, TICK);
+                let due = began.elapsed().as_secs_f64() / ARRIVING.as_secs_f64() * all as f64;
+                while readers.len() < all.min(due as usize) {
+                    let (at, says) = at[readers.len() % at.len()];
+                    readers.push(comes(at, says));
+                }
+                for reader in readers.iter_mut().skip(tick % TURNS).step_by(TURNS) {
+                    *reader = reader.take().filter(sips);
+                }
+                tick += 1;
             }
-            readers.len()
+            readers.iter().flatten().count()
         });
         Self { stop, thread: Some(thread) }
     }
@@ -65,8 +71,16 @@ impl Drop for Readers {
     }
 }
 
+/// A reader that has said what it wants.
+fn comes(at: SocketAddr, says: &str) -> Option<TcpStream> {
+    let mut stream = client::connect(at).ok()?;
+    stream.write_all(says.as_bytes()).ok()?;
+    stream.set_nonblocking(true).ok().map(|()| stream)
+}
+
 /// True if the reader is still served.
-fn sips(mut reader: &TcpStream) -> bool {
+fn sips(reader: &TcpStream) -> bool {
+    let mut reader = reader;
     match reader.read(&mut [0; SIP]) {
         Ok(read) => read > 0,
         Err(error) => error.kind() == ErrorKind::WouldBlock,

@@ -38,6 +38,8 @@ pub(crate) struct Stage {
     /// Where the first edge and the first replica log to, if not as usual.
     logs: Option<Logs>,
     readers: Option<Readers>,
+    /// How often a path had been called unhealthy before them.
+    sick_before: usize,
     /// The lab itself.
     pub(crate) lab: Lab,
     /// What a fault looked for in vain.
@@ -61,6 +63,7 @@ impl Stage {
             caps: Vec::new(),
             logs: None,
             readers: None,
+            sick_before: 0,
             lab,
             amiss,
             notes,

@@ -12,7 +12,7 @@ pub mod web;
 use std::{
     fmt,
     io::{self, ErrorKind},
-    net::{SocketAddr, TcpListener, TcpStream},
+    net::{Shutdown, SocketAddr, TcpListener, TcpStream},
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, AtomicUsize, Ordering},
@@ -54,6 +54,7 @@ struct Seen {
 
 struct Listening {
     stop: Arc<AtomicBool>,
+    socket: TcpListener,
     thread: JoinHandle<()>,
 }
 
@@ -105,8 +106,9 @@ impl Origin {
         self.address = listener.local_addr().expect("a bound socket has an address");
         let stop = Arc::new(AtomicBool::new(false));
         let (habit, seen, stopped) = (self.habit.clone(), self.seen.clone(), stop.clone());
+        let socket = listener.try_clone().expect("a descriptor is free");
         let thread = thread::spawn(move || accept(&listener, &habit, &seen, &stopped));
-        self.listening = Some(Listening { stop, thread });
+        self.listening = Some(Listening { stop, socket, thread });
     }
 
     /// Stops listening and ends every open connection, as when a server's process is killed.
@@ -116,7 +118,7 @@ impl Origin {
     pub fn stop(&mut self) {
         self.refuse_new();
         for stream in self.seen.open.lock().expect("no panic while held").drain(..) {
-            let _ = stream.shutdown(std::net::Shutdown::Both);
+            let _ = stream.shutdown(Shutdown::Both);
         }
     }
 
@@ -127,8 +129,8 @@ impl Origin {
     pub fn refuse_new(&mut self) {
         let Some(listening) = self.listening.take() else { return };
         listening.stop.store(true, Ordering::SeqCst);
-        // Wakes the accepting thread; if nobody accepts any more there is nobody to wake.
-        let _ = TcpStream::connect_timeout(&self.address, Duration::from_secs(1));
+        // Wakes the accepting thread, whatever network the caller is in.
+        let _ = SockRef::from(&listening.socket).shutdown(Shutdown::Both);
         listening.thread.join().expect("the accepting thread does not panic");
     }
 }
