@@ -125,6 +125,21 @@ fn head_and_304_have_no_body_whatever_they_say() {
 }
 
 #[test]
+fn an_answer_that_can_have_no_body_has_no_length_either() {
+    let (_world, _origin, edge, _dc1) = saying("HTTP/1.1 204 No Content\r\nContent-Length: 5\r\n\r\n");
+    for version in ["--http1.0", "--http1.1", "--http2-prior-knowledge"] {
+        let seen = out(curl(&edge, "/", &[version, "-i"])).to_ascii_lowercase();
+        assert!(seen.contains(" 204") && !seen.contains("content-length"), "{version}: {seen}");
+    }
+    let hint = "HTTP/1.1 103 Early Hints\r\nContent-Length: 7\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+    let (_world, _origin, edge, _dc1) = saying(hint);
+    for version in ["--http1.1", "--http2-prior-knowledge"] {
+        let seen = out(curl(&edge, "/", &[version, "-i"])).to_ascii_lowercase();
+        assert!(seen.contains(" 103") && seen.matches("content-length").count() == 1, "{version}: {seen}");
+    }
+}
+
+#[test]
 fn upstream_connections_are_used_again() {
     let (_world, origin, edge, _dc1) = mirrored();
     // One client connection stays on one worker, which keeps connections to origins for itself.

@@ -3,7 +3,7 @@
 
 use std::net::IpAddr;
 
-use http::{HeaderMap, HeaderName, HeaderValue, Version, header};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Version, header};
 use ipnetwork::IpNetwork;
 
 use super::{head, request::Asked};
@@ -153,9 +153,13 @@ pub(super) fn hops_left(headers: &HeaderMap) -> Option<u64> {
     headers.get(header::MAX_FORWARDS).and_then(|hops| head::length(hops.as_bytes()))
 }
 
-/// The fields of the answer to the client.
-pub(super) fn response(headers: &HeaderMap) -> HeaderMap {
+/// The fields of the answer to the client, or of an interim one. One that can have no body has no length either
+/// (RFC 9110 section 8.6), and a client of HTTP/2 would take one for a mistake.
+pub(super) fn response(status: StatusCode, headers: &HeaderMap) -> HeaderMap {
     let mut out = carried(headers, |_| false);
+    if status.is_informational() || status == StatusCode::NO_CONTENT {
+        return out;
+    }
     for length in headers.get_all(header::CONTENT_LENGTH) {
         out.insert(header::CONTENT_LENGTH, length.clone());
     }

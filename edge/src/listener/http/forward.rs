@@ -359,7 +359,7 @@ impl Forward<'_> {
             if interim.status() == StatusCode::CONTINUE {
                 word.send_replace(true);
             } else if left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| n.checked_sub(1)).is_ok() {
-                client.tell(interim.status(), &fields::response(interim.headers()));
+                client.tell(interim.status(), &fields::response(interim.status(), interim.headers()));
             }
         });
     }

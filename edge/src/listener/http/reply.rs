@@ -112,7 +112,7 @@ pub(super) fn pass_on(
 fn written_anew(parts: &mut Parts, opened: Option<&Opened>, is_http2: bool) -> Result<bool, Fault> {
     let asked_for = opened.filter(|_| !is_http2).and_then(|opened| opened.asked.get(header::UPGRADE));
     answer::check(parts, asked_for)?;
-    parts.headers = fields::response(&parts.headers);
+    parts.headers = fields::response(parts.status, &parts.headers);
     parts.extensions.clear();
     parts.version = Version::HTTP_11;
     let Some(Opened { handshake, asked, .. }) = opened else { return Ok(false) };

@@ -155,16 +155,18 @@ fn via_is_appended_with_the_version_of_the_message() {
 
 #[test]
 fn an_answer_keeps_its_length_and_loses_its_hop() {
-    let out = response(&map(&[
-        ("content-length", "5"),
-        ("connection", "x-a"),
-        ("x-a", "1"),
-        ("keep-alive", "5"),
-        ("trailer", "x-t"),
-    ]));
+    let out = response(
+        StatusCode::OK,
+        &map(&[("content-length", "5"), ("connection", "x-a"), ("x-a", "1"), ("keep-alive", "5"), ("trailer", "x-t")]),
+    );
     assert_eq!(text(&out, "content-length"), Some("5"));
     assert_eq!(text(&out, "trailer"), Some("x-t"));
     assert_eq!(out.len(), 2);
+    for (status, keeps) in [(103, false), (204, false), (205, true), (304, true)] {
+        let status = StatusCode::from_u16(status).expect("a status");
+        let out = response(status, &map(&[("content-length", "5")]));
+        assert_eq!(out.contains_key("content-length"), keeps, "{status}");
+    }
 }
 
 #[test]
