@@ -12,7 +12,7 @@ pub(super) struct Authority {
 }
 
 impl Authority {
-    /// Reads `HOST` or `HOST:PORT`. No user, no empty host, no empty port.
+    /// Reads `HOST` or `HOST:PORT`; an empty port is none (RFC 3986 section 3.2.3). No user, no empty host.
     pub(super) fn parse(text: &str) -> Option<Self> {
         let (host, port) = match text.strip_prefix('[') {
             Some(rest) => {
@@ -25,6 +25,7 @@ impl Authority {
         let port = match port.strip_prefix(':') {
             None if port.is_empty() => None,
             None => return None,
+            Some("") => None,
             Some(digits) if digits.bytes().all(|b| b.is_ascii_digit()) => Some(digits.parse().ok()?),
             Some(_) => return None,
         };
@@ -69,9 +70,10 @@ mod tests {
             assert_eq!(spelt(good).as_deref(), Some(good));
         }
         assert_eq!(spelt("EXAMPLE.com").as_deref(), Some("example.com"));
+        assert_eq!((spelt("a:").as_deref(), spelt("[::1]:").as_deref()), (Some("a"), Some("[::1]")), "an empty port");
         for bad in [
-            "", ":80", "a:", "a:b", "a:+1", "a:65536", "u@a", "a b", "a/b", "[::1", "[x]", "[::1]x", "a,b", "1.2.3",
-            "a..", "a..b", ".a",
+            "", ":80", ":", "a::", "[::1]::", "a:b", "a:+1", "a:65536", "u@a", "a b", "a/b", "[::1", "[x]", "[::1]x",
+            "a,b", "1.2.3", "a..", "a..b", ".a",
         ] {
             assert_eq!(spelt(bad), None, "{bad}");
         }

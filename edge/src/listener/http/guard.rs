@@ -32,6 +32,8 @@ pub(super) const HEAD_WAIT: Duration = Duration::from_secs(10);
 pub(super) const IDLE_WAIT: Duration = Duration::from_secs(60);
 /// How long a client that has said its end waits for more of an answer. It may be gone altogether: nobody can tell.
 const HALF_CLOSED_WAIT: Duration = Duration::from_secs(10);
+/// Most empty lines before a head.
+const EMPTY_LINES_MAX: usize = 8;
 /// How much is read at a time.
 const READ: usize = 16 * 1024;
 /// Stands in for a head that was refused.
@@ -61,8 +63,8 @@ pub(super) struct Guard<S> {
     passed: usize,
     deadline: Pin<Box<Sleep>>,
     in_head: bool,
-    /// An empty line before the head was forgiven.
-    forgiven: bool,
+    /// So many empty lines before the head were forgiven.
+    forgiven: usize,
     /// The client says nothing more, and answers may be under way; some of them was written since that was last looked at.
     half_closed: bool,
     written: bool,
@@ -88,7 +90,7 @@ impl<S> Guard<S> {
             passed: 0,
             deadline: Box::pin(sleep_until(Instant::now() + wait)),
             in_head,
-            forgiven: false,
+            forgiven: 0,
             half_closed: false,
             written: false,
             idle: IDLE_WAIT,
@@ -132,10 +134,10 @@ impl<S> Guard<S> {
     fn judge(&mut self) -> io::Result<bool> {
         match &mut self.at {
             At::Head(scan) => {
-                if self.bytes.starts_with(b"\r\n") && !self.forgiven {
-                    // One empty line before a request line is forgiven (RFC 9112 section 2.2), and not passed on.
+                while self.bytes.starts_with(b"\r\n") && self.forgiven < EMPTY_LINES_MAX {
+                    // Forgiven (RFC 9112 section 2.2), and not passed on.
                     self.bytes.advance(2);
-                    self.forgiven = true;
+                    self.forgiven += 1;
                     *scan = Scan::default();
                 }
                 match scan.feed(&self.bytes) {
@@ -190,7 +192,7 @@ impl<S> Guard<S> {
             return;
         }
         self.at = At::Head(Scan::default());
-        (self.in_head, self.forgiven) = (false, false);
+        (self.in_head, self.forgiven) = (false, 0);
         self.deadline.as_mut().reset(Instant::now() + self.idle);
     }
 

@@ -83,14 +83,20 @@ async fn a_connection_that_says_nothing_is_as_idle_as_one_between_requests() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_empty_line_before_any_head_is_forgiven() {
+async fn a_few_empty_lines_before_any_head_are_forgiven() {
     let (mut client, mut guard, talk) = guarded();
     client.write_all(&[HEAD, b"\r\n", HEAD].concat()).await.expect("room");
     assert_eq!(read(&mut guard).await, HEAD);
     assert_eq!(read(&mut guard).await, HEAD);
-    client.write_all(&[b"\r\n\r\n", HEAD].concat()).await.expect("room");
+    client.write_all(&[&b"\r\n".repeat(EMPTY_LINES_MAX), HEAD].concat()).await.expect("room");
+    assert_eq!(read(&mut guard).await, HEAD);
+    for piece in b"\r\n".repeat(EMPTY_LINES_MAX).chunks(5) {
+        client.write_all(piece).await.expect("room");
+        assert!(is_held(&mut guard).await, "however they come");
+    }
+    client.write_all(&[b"\r\n", HEAD].concat()).await.expect("room");
     assert_eq!(read(&mut guard).await, STAND_IN);
-    assert_eq!(talk.refused(2), Some(Fault::REQUEST_LINE), "and not a second one");
+    assert_eq!(talk.refused(3), Some(Fault::REQUEST_LINE), "and not one more");
 }
 
 #[tokio::test(start_paused = true)]
