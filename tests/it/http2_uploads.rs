@@ -8,7 +8,7 @@ use std::{
 };
 
 use underpass_tests::harness::{
-    Edge, Service, World,
+    Edge, Service, World, client,
     frames::{END_STREAM, Frame, OK, Raw, kind},
     origin::{Ending, Origin, recorder},
     wait,
@@ -181,6 +181,19 @@ fn an_origin_that_does_not_know_the_word_costs_a_second_at_most_and_a_refusal_no
     assert!(began.elapsed() >= Duration::from_millis(900));
     raw.send(kind::DATA, END_STREAM, stream, b"four").expect("written");
     assert_eq!(raw.end_of(stream), OK);
+
+    // A client that does not wait for the word costs nothing, in either version.
+    let began = Instant::now();
+    let stream = raw.open(&post(&[(b"expect", b"100-continue"), (b"content-length", b"4")]), 0);
+    raw.send(kind::DATA, END_STREAM, stream, b"four").expect("written");
+    assert_eq!(raw.end_of(stream), OK);
+    let mut client = client::connect(stage.edge.listener("web")).expect("it accepts");
+    let post_1 =
+        b"POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 4\r\nConnection: close\r\n\r\nfour";
+    client.write_all(post_1).expect("written");
+    let got = String::from_utf8_lossy(&client::read_all(&client).0).into_owned();
+    assert!(got.contains("HTTP/1.1 200"), "{got}");
+    assert!(began.elapsed() < Duration::from_millis(900), "{:?}", began.elapsed());
 
     let stage = Stage::new(answers_at_once);
     let mut raw = stage.connect();

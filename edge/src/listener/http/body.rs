@@ -77,7 +77,7 @@ pub(super) struct Uploading {
     upload: Arc<Upload>,
     bytes: Moved,
     pace: Option<Pace>,
-    /// Opens when the origin says 100, or answers nothing for a while.
+    /// Opens when the origin says 100, or answers nothing for a while, or the client does not wait.
     gate: Option<Gate>,
 }
 
@@ -129,7 +129,10 @@ impl HttpBody for Uploading {
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let this = self.get_mut();
         if let Some(gate) = &mut this.gate {
-            ready!(gate.open.as_mut().poll(cx));
+            // Who sends unasked is not waiting.
+            if this.body.poll_here(cx).is_pending() {
+                ready!(gate.open.as_mut().poll(cx));
+            }
             this.gate = None;
         }
         this.upload.begun.store(true, Ordering::Relaxed);

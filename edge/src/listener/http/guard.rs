@@ -184,6 +184,9 @@ impl<S> Guard<S> {
             Framing::Length(length) => self.at = At::Body(length),
             Framing::Chunked => self.at = At::Chunks(Chunks::new()),
         }
+        if matches!(self.at, At::Body(_) | At::Chunks(_)) && self.bytes.len() > self.passed {
+            self.talk.body_came();
+        }
     }
 
     fn end_message(&mut self) {

@@ -62,7 +62,7 @@ impl Inflow {
 
 impl Drop for Inflow {
     fn drop(&mut self) {
-        let rest = self.rest.take().filter(|rest| !rest.stream.is_end_stream());
+        let rest = self.rest.take().filter(|rest| !rest.is_over());
         if let (Some(rest), Some(back)) = (rest, self.back.take()) {
             // Whose stream is over needs no rest.
             let _ = back.send(rest);
@@ -76,6 +76,8 @@ pub(super) struct Rest {
     stream: RecvStream,
     /// Bytes still to come, if that was announced.
     left: Option<u64>,
+    /// What was looked at before it was asked for.
+    seen: Option<Option<Result<Bytes, h2::Error>>>,
     data_ended: bool,
 }
 
@@ -83,7 +85,7 @@ impl Rest {
     /// All that comes on a stream.
     pub(super) fn new(stream: RecvStream, announced: Option<u64>) -> Self {
         let left = if stream.is_end_stream() { Some(0) } else { announced };
-        Self { stream, left, data_ended: false }
+        Self { stream, left, seen: None, data_ended: false }
     }
 
     /// True if every announced byte has come, and only the end is missing.
@@ -91,10 +93,24 @@ impl Rest {
         self.left == Some(0)
     }
 
+    /// True if nothing more comes.
+    fn is_over(&self) -> bool {
+        self.seen.is_none() && self.stream.is_end_stream()
+    }
+
+    /// Completes once something is here, which stays where it is.
+    fn poll_here(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.seen.is_none() && !self.data_ended {
+            self.seen = Some(ready!(self.stream.poll_data(cx)));
+        }
+        Poll::Ready(())
+    }
+
     /// What comes next; nothing behind the end.
     pub(super) fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, h2::Error>>> {
         if !self.data_ended {
-            match ready!(self.stream.poll_data(cx)).transpose()? {
+            ready!(self.poll_here(cx));
+            match self.seen.take().flatten().transpose()? {
                 Some(bytes) => {
                     // Fails for a stream that is over, which takes nothing any more.
                     let _ = self.stream.flow_control().release_capacity(bytes.len());
@@ -106,6 +122,19 @@ impl Rest {
         }
         let trailers = ready!(self.stream.poll_trailers(cx))?;
         Poll::Ready(trailers.map(|trailers| Ok(Frame::trailers(trailers))))
+    }
+}
+
+impl Received {
+    /// Completes once some of it is here, or its end, without asking the client for it.
+    pub(super) fn poll_here(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        match self {
+            Self::Http1(body) if body.is_here() => Poll::Ready(()),
+            // Whoever waits has something else to wait for.
+            Self::Http1(_) => Poll::Pending,
+            Self::Http2(body) => body.rest.as_mut().map_or(Poll::Ready(()), |rest| rest.poll_here(cx)),
+            Self::Switch(_) => Poll::Ready(()),
+        }
     }
 }
 
@@ -124,7 +153,7 @@ impl HttpBody for Received {
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Http1(body) => body.is_end_stream(),
-            Self::Http2(body) => body.rest.as_ref().is_none_or(|rest| rest.stream.is_end_stream()),
+            Self::Http2(body) => body.rest.as_ref().is_none_or(Rest::is_over),
             Self::Switch(_) => true,
         }
     }

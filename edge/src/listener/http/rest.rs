@@ -21,7 +21,7 @@ use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
 use tokio::{runtime::Handle, time};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::{fields, protocols};
+use super::{fields, protocols, talk::Talk};
 
 /// How long, and for how many bytes, a client is heard out that was answered before it had said everything.
 pub(super) const HEAR_WAIT: Duration = Duration::from_secs(30);
@@ -46,6 +46,8 @@ pub(super) struct Rest {
     switches: bool,
     /// The client waits to be asked for the body.
     expects: bool,
+    /// Some of the body came along with the head.
+    is_here: bool,
     declared: Option<u64>,
     taken: AtomicU64,
     asked: AtomicBool,
@@ -54,7 +56,11 @@ pub(super) struct Rest {
 }
 
 /// A request of HTTP/1, and what is known of its body.
-pub(super) fn of_http1(request: Request<Incoming>, tasks: &TaskTracker) -> (Request<ClientBody>, Arc<Rest>) {
+pub(super) fn of_http1(
+    request: Request<Incoming>,
+    talk: &Talk,
+    tasks: &TaskTracker,
+) -> (Request<ClientBody>, Arc<Rest>) {
     let (headers, version) = (request.headers(), request.version());
     let rest = Arc::new(Rest {
         tasks: tasks.clone(),
@@ -62,6 +68,7 @@ pub(super) fn of_http1(request: Request<Incoming>, tasks: &TaskTracker) -> (Requ
         knows_chunks: version != Version::HTTP_10,
         switches: !protocols::asked(headers, version).is_empty(),
         expects: headers.contains_key(header::EXPECT) && version != Version::HTTP_10,
+        is_here: talk.body_is_here(),
         declared: request.body().size_hint().exact(),
         taken: AtomicU64::new(0),
         asked: AtomicBool::new(false),
@@ -109,6 +116,13 @@ impl Rest {
     fn is_heard_out(&self) -> bool {
         let ended = self.ended.load(Ordering::Relaxed);
         self.goes_on && !ended && !self.is_unasked() && !self.closing.is_cancelled()
+    }
+}
+
+impl ClientBody {
+    /// True if some of it came unasked, along with the head. What comes later is in nobody's hands before it is asked for.
+    pub(super) fn is_here(&self) -> bool {
+        self.rest.is_here
     }
 }
 

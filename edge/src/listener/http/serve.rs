@@ -118,7 +118,7 @@ async fn serve_http1(connection: Arc<Connection>, io: ClientIo, first: BytesMut)
     let service = service_fn(move |request: Request<Incoming>| {
         let refused = this.talk.refused(position.fetch_add(1, Ordering::Relaxed));
         let connection = this.clone();
-        let (request, rest) = rest::of_http1(request, &connection.tasks);
+        let (request, rest) = rest::of_http1(request, &connection.talk, &connection.tasks);
         let mut request = request.map(Received::Http1);
         let interim = Interim::http1(request.version(), &connection.talk);
         request.extensions_mut().insert(interim);

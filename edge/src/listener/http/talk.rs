@@ -24,6 +24,8 @@ struct Told {
     /// Heads that have passed to the service, and requests that it has begun with.
     heads: u64,
     begun: u64,
+    /// Bytes of a body have come behind the last head.
+    body_is_here: bool,
     refused: Option<(u64, Fault)>,
     broken_body: Option<Fault>,
     under_way: usize,
@@ -41,6 +43,7 @@ impl Default for Told {
             idle_since: Instant::now(),
             heads: 0,
             begun: 0,
+            body_is_here: false,
             refused: None,
             broken_body: None,
             under_way: 0,
@@ -75,7 +78,19 @@ impl Talk {
 
     /// A head has passed.
     pub(super) fn pass_head(&self) {
-        self.told().heads += 1;
+        let mut told = self.told();
+        told.heads += 1;
+        told.body_is_here = false;
+    }
+
+    /// Bytes of the body behind that head are here already.
+    pub(super) fn body_came(&self) {
+        self.told().body_is_here = true;
+    }
+
+    /// True if bytes of the body came along with the last head.
+    pub(super) fn body_is_here(&self) -> bool {
+        self.told().body_is_here
     }
 
     /// The framing of a body is wrong.
