@@ -206,6 +206,12 @@ impl Link {
         self.draining.load(Ordering::Relaxed)
     }
 
+    /// True if nothing can come over it any more.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        self.connection.close_reason().is_some()
+    }
+
     /// Smoothed round trip of the link.
     #[must_use]
     pub fn rtt(&self) -> Duration {

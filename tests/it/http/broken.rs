@@ -15,7 +15,7 @@ use underpass_tests::harness::{
         reset, web,
     },
     process,
-    wait::SOON,
+    wait::{self, SOON},
 };
 
 use super::{curl, out, with_origin};
@@ -88,6 +88,42 @@ fn an_answer_whose_connector_dies_breaks_as_soon_as_its_link_is_dead() {
     }
     // A link that says nothing is dead after 3 s.
     assert!(killed.elapsed() < Duration::from_millis(4500), "{:?}", killed.elapsed());
+}
+
+/// Begins an answer to every request but those for `/silent`.
+fn begins_or_is_silent(at: SocketAddr) -> Origin {
+    Origin::start(at, |mut stream| {
+        while let Some(head) = web::head(stream)? {
+            if !head.contains("/silent") {
+                stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\nbegin")?;
+            }
+            stream.read_exact(&mut [0; 4])?;
+        }
+        Ok(Ending::Clean)
+    })
+}
+
+#[test]
+fn what_a_dying_link_takes_along_is_told_as_the_links_loss() {
+    let (_world, origin, edge, mut dc1) = with_origin(begins_or_is_silent, Origin::address);
+    let asks = |path: &str| {
+        let mut stream = client::connect(edge.listener("web")).expect("it accepts");
+        let post = format!("POST {path} HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\nConnection: close\r\n\r\nbody");
+        stream.write_all(post.as_bytes()).expect("written");
+        stream
+    };
+    let before = origin.accepted();
+    let silent = asks("/silent");
+    wait::soon_true("the origin to be asked", || origin.accepted() > before);
+    let answered = asks("/answered");
+    (&answered).read_exact(&mut [0; 12]).expect("its head comes");
+    dc1.process.kill();
+    let (_, ended) = client::read_all(&answered);
+    assert_eq!(ended.map_err(|e| e.kind()), Err(ErrorKind::ConnectionReset));
+    let got = String::from_utf8_lossy(&client::read_all(&silent).0).into_owned();
+    assert!(got.starts_with("HTTP/1.1 502") && got.contains("underpass-reason: link_lost"), "{got}");
+    edge.process.wait_log(&["path=\"/answered\"", "ended=\"broken\"", "reason=\"link_lost\""]);
+    edge.process.wait_log(&["path=\"/silent\"", "status=502", "reason=\"link_lost\""]);
 }
 
 type Frames = &'static [(u8, u8, &'static [u8])];

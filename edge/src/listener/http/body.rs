@@ -201,6 +201,11 @@ pub(super) struct Exchange {
 }
 
 impl Exchange {
+    /// Why its connection has broken.
+    fn why_broken(&self) -> Reason {
+        self.upstream.as_ref().map_or(Reason::ConnectionReset, |(upstream, ..)| upstream.why_broken())
+    }
+
     /// True if its flow was ended for the sake of others.
     fn is_sacrificed(&self) -> bool {
         self.upstream.as_ref().is_some_and(|(upstream, ..)| upstream.sacrificed().is_said())
@@ -291,7 +296,7 @@ impl HttpBody for Answering {
                 if let Some(exchange) =
                     this.exchange.as_mut().filter(|exchange| !client_is_why && !exchange.is_sacrificed())
                 {
-                    exchange.record.cause.failed(Why::new(Reason::ConnectionReset, whole(&error)));
+                    exchange.record.cause.failed(Why::new(exchange.why_broken(), whole(&error)));
                 }
                 this.note_client();
                 this.exchange = None;

@@ -44,20 +44,20 @@ pub(super) enum Left {
 }
 
 impl Failed {
-    /// By hyper's error, once the request was on its way.
-    pub(super) fn of(error: &Error) -> Self {
+    /// By hyper's error, once the request was on its way, and by why its connection has broken if it has.
+    pub(super) fn of(error: &Error, broken: Reason) -> Self {
         const REASON: Reason = Reason::ConnectionReset;
         if error.is_parse() || error.is_parse_status() {
             return Self::Final(Fault::ORIGIN_INVALID);
         }
         let http2 = std::error::Error::source(error).and_then(|source| source.downcast_ref::<h2::Error>());
-        let Some(http2) = http2 else { return Self::Broken(REASON) };
+        let Some(http2) = http2 else { return Self::Broken(broken) };
         match http2.reason() {
             // Only streams that the origin's last word leaves out fail by it.
             Some(_) if http2.is_go_away() && http2.is_remote() => Self::Overtaken(REASON),
             Some(h2::Reason::REFUSED_STREAM) if http2.is_reset() && http2.is_remote() => Self::Declined(REASON),
             Some(_) if http2.is_reset() => Self::Sent(REASON),
-            Some(_) | None => Self::Broken(REASON),
+            Some(_) | None => Self::Broken(broken),
         }
     }
 

@@ -311,9 +311,9 @@ impl Forward<'_> {
                             if matches!(sending, Sending::Gone) {
                                 *sending = Sending::Untouched(unsent.into_body());
                             }
-                            Err(self.met(Why::new(Reason::ConnectionReset, whole(error.error())), Failed::Unsent))
+                            Err(self.met(Why::new(upstream.why_broken(), whole(error.error())), Failed::Unsent))
                         }
-                        Some(_) | None => Err(self.lost(error.error())),
+                        Some(_) | None => Err(self.lost(error.error(), upstream)),
                     }
                 }
             },
@@ -333,8 +333,8 @@ impl Forward<'_> {
     }
 
     /// The same of hyper's error, once the request was on its way.
-    fn lost(&mut self, error: &hyper::Error) -> Failed {
-        let failed = Failed::of(error);
+    fn lost(&mut self, error: &hyper::Error, upstream: &Upstream) -> Failed {
+        let failed = Failed::of(error, upstream.why_broken());
         self.record.cause.met(failed.fault().code, whole(error));
         failed
     }

@@ -13,6 +13,7 @@ use bytes::BytesMut;
 use futures_util::{FutureExt, TryFutureExt};
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
+use protocol::error::Reason;
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf},
     time,
@@ -52,6 +53,7 @@ enum Ended {
     Finished,
     Client,
     Origin,
+    Link,
     Idle,
     Stalled,
     Cut,
@@ -64,6 +66,7 @@ impl Ended {
             Self::Finished => None,
             Self::Client => Some(("client_reset", "the client's side broke")),
             Self::Origin => Some(("connection_reset", "the origin's side broke")),
+            Self::Link => Some(("link_lost", "the link died")),
             Self::Idle => Some(("idle", "nothing was carried for the listener's idle_timeout")),
             Self::Stalled => Some(("stalled", "the client took too little while its link ran short")),
             Self::Cut => Some(("cut", "the edge ended, and its grace period was over")),
@@ -103,6 +106,8 @@ pub(super) async fn carry(
         () = upstream.sacrificed().said() => Ended::Stalled,
         () = connection.shared.cut.cancelled() => Ended::Cut,
     };
+    let is_links = ended == Ended::Origin && upstream.why_broken() == Reason::LinkLost;
+    let ended = if is_links { Ended::Link } else { ended };
     if ended != Ended::Finished {
         client.abort();
         upstream.cut();

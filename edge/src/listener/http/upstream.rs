@@ -16,6 +16,7 @@ use http::{HeaderMap, Request, Response};
 use http_body_util::combinators::UnsyncBoxBody;
 use hyper::{body::Incoming, client::conn::TrySendError};
 use protocol::{
+    error::Reason,
     id::{Host, Target},
     windows::Account,
 };
@@ -172,6 +173,12 @@ impl Upstream {
                 None => std::future::pending().await,
             }
         }
+    }
+
+    /// Why it has broken: its link has, or the origin's side.
+    pub(super) fn why_broken(&self) -> Reason {
+        let link_is_over = self.link.as_ref().is_some_and(|link| link.is_over());
+        if link_is_over { Reason::LinkLost } else { Reason::ConnectionReset }
     }
 
     /// True if HTTP/2 is spoken: every request has a stream of its own, which ends by itself.

@@ -200,16 +200,16 @@ impl Forward<'_> {
         }
         let body = tokio::select! {
             biased;
-            held = body.hold() => held.map_err(|broken| self.broken(&broken))?,
+            held = body.hold() => held.map_err(|broken| self.broken(&broken, upstream))?,
             () = upstream.suspected() => return Err(self.met(Why::suspect(), Failed::Sent)),
         };
         Ok(Response::from_parts(parts, body))
     }
 
     /// The failure of an answer that broke off before anybody was told of it.
-    fn broken(&mut self, broken: &Broken) -> Failed {
+    fn broken(&mut self, broken: &Broken, upstream: &Upstream) -> Failed {
         match broken {
-            Broken::Hyper(error) => self.lost(error),
+            Broken::Hyper(error) => self.lost(error, upstream),
             Broken::Unended => self.met(Why::new(Reason::ConnectionReset, whole(broken)), Failed::Sent),
         }
     }
