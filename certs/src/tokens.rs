@@ -160,6 +160,15 @@ impl Tokens {
         Ok(token)
     }
 
+    /// Makes a token void that could not be handed over.
+    ///
+    /// # Errors
+    /// [`FileError`]; then it is good until it expires.
+    pub fn withdraw(&self, id: TokenId) -> Result<(), FileError> {
+        let _lock = self.lock()?;
+        files::remove(&self.file(id))
+    }
+
     /// Redeems a token for one key, and tells whose name it carries. The same key may repeat that until the token expires,
     /// because the answer may have been lost; another key may not. `admissible` is asked about the connector's name and the
     /// token's descent once the secret has been found right and before anything is recorded.

@@ -6,11 +6,25 @@ use crate::failure::Failure;
 
 /// Prints to standard output. A reader that went away early (`| head`) has what it wanted.
 pub(crate) fn print(text: &str) -> Result<(), Failure> {
-    let mut out = io::stdout().lock();
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        Err(e) if e.kind() != ErrorKind::BrokenPipe => Err(Failure::Failed(format!("cannot print: {e}"))),
+    match write(text) {
+        Err(e) if e.kind() != ErrorKind::BrokenPipe => Err(cannot_print(e)),
         Ok(()) | Err(_) => Ok(()),
     }
+}
+
+/// Prints what nobody has yet, such as a secret: that nobody reads is a failure too.
+pub(crate) fn hand_over(text: &str) -> Result<(), Failure> {
+    write(text).map_err(cannot_print)
+}
+
+fn write(text: &str) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    out.write_all(text.as_bytes())?;
+    out.flush()
+}
+
+fn cannot_print(error: io::Error) -> Failure {
+    Failure::Failed(format!("cannot print: {error}"))
 }
 
 /// Whether people look at standard output.

@@ -232,6 +232,20 @@ fn a_full_disk_is_told_and_leaves_nothing_half_written() {
 }
 
 #[test]
+fn a_token_for_a_file_on_a_full_disk_is_void() {
+    let Stand { world, edge, .. } = stand();
+    let disk = SmallDisk::mount(&world, "small");
+    disk.fill();
+    let open = || fs::read_dir(edge.file.state_dir.join("tokens")).expect("readable").count();
+    let _another = edge.token("dc1");
+    let (before, first) = (open(), world.path("first"));
+    let out = format!("{},{}", first.display(), disk.path.join("second").display());
+    let refused = edge.command(&["token", "create", "dc1", "--out", &out]).exited(1);
+    let _ = refused.says(&["second: No space left on device", "is void"]);
+    assert_eq!((open(), first.exists(), disk.files()), (before, false, Vec::new()));
+}
+
+#[test]
 fn a_revocation_on_a_full_disk_closes_the_links_holds_and_is_recorded_once_there_is_room() {
     let world = World::new();
     let prod = world.vnet("prod");

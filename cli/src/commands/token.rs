@@ -10,11 +10,11 @@ use std::{
 
 use certs::{
     ca::Ca,
-    token::JoinToken,
+    token::{JoinToken, TokenId},
     tokens::{NewToken, TokenError, Tokens},
 };
 use edge::model::{Config, Grant};
-use protocol::id::Name;
+use protocol::id::{Name, Target};
 use tempfile::NamedTempFile;
 
 use crate::{
@@ -27,23 +27,41 @@ use crate::{
 pub(super) fn create(common: &Common, flags: &TokenCreate) -> Result<(), Failure> {
     let config = edge_file::read(common.config.as_deref(), &flags.over)?;
     let grant = grant(&config, &flags.name, common.config.as_deref())?;
-    if flags.out.is_empty() {
-        let token = make(&config, flags)?;
-        return output::print(&shown(&token, grant, flags.expires));
-    }
-    let twice = |i: &usize| flags.out[..*i].contains(&flags.out[*i]);
-    if let Some(i) = (0..flags.out.len()).find(twice) {
-        let path = flags.out[i].display();
-        return Err(Failure::Usage(format!("--out {path} is given twice: a token lets one replica join")));
-    }
     // The files come first: a token that nobody can be given must not be made.
-    let outs: Vec<Out> = flags.out.iter().map(|path| Out::open(path)).collect::<Result<_, _>>()?;
-    for out in outs {
-        let token = make(&config, flags)?;
-        let path = out.write(&token)?;
-        output::print(&written(&token, grant, flags.expires, &path))?;
+    let outs = Out::open_all(&flags.out)?;
+    let mut mint = Mint::open(&config, flags)?;
+    if outs.is_empty() {
+        let printed = print(&mut mint, grant);
+        return printed.map_err(|failure| mint.withdraw(failure));
     }
-    Ok(())
+    let text = write(&mut mint, outs, grant).map_err(|failure| mint.withdraw(failure))?;
+    output::print(&text).map_err(|failure| {
+        let files: Vec<_> = flags.out.iter().map(|path| path.display().to_string()).collect();
+        Failure::Failed(format!("{failure}; the join token is in its file: {}", files.join(", ")))
+    })
+}
+
+/// Prints a token.
+fn print(mint: &mut Mint<'_>, grant: &Grant) -> Result<(), Failure> {
+    let token = mint.make()?;
+    output::hand_over(&shown(&token, grant, mint.flags.expires))
+}
+
+/// Writes a token to each file, and tells what to print of that. The files appear once all are written.
+fn write(mint: &mut Mint<'_>, outs: Vec<Out>, grant: &Grant) -> Result<String, Failure> {
+    let mut full = Vec::new();
+    for mut out in outs {
+        let token = mint.make()?;
+        out.fill(&token)?;
+        full.push((token, out));
+    }
+    let mut text = String::new();
+    for (token, out) in full {
+        let path = out.appear()?;
+        mint.handed_over(&token);
+        text += &written(&token, grant, mint.flags.expires, &path);
+    }
+    Ok(text)
 }
 
 /// What is printed with a token.
@@ -77,20 +95,53 @@ fn grant<'a>(config: &'a Config, name: &Name, file: Option<&Path>) -> Result<&'a
     })
 }
 
-fn make(config: &Config, flags: &TokenCreate) -> Result<JoinToken, Failure> {
-    let now = SystemTime::now();
-    let ca = match &config.ca {
-        Some(files) => Ca::from_files(&files.certificate, &files.key, now)?,
-        None => Ca::open(&config.state_dir, now)?,
-    };
-    let tokens = Tokens::open(&config.state_dir).map_err(Failure::failed)?;
-    let edges = config.tunnel.advertise.clone();
-    let new = NewToken { connector: flags.name.clone(), lifetime: flags.expires, edges };
-    tokens.create(new, ca.fingerprint(), now).map_err(|e| match e {
-        TokenError::Lifetime => Failure::Usage(format!("--expires {}: {e}", config::spell(flags.expires))),
-        TokenError::Edges(_) => Failure::Settings(e.to_string()),
-        TokenError::File(_) | TokenError::Revocations(_) | TokenError::TooMany(_) => Failure::failed(e),
-    })
+/// Makes tokens, and remembers those that nobody has yet.
+struct Mint<'a> {
+    flags: &'a TokenCreate,
+    edges: &'a [Target],
+    ca: Ca,
+    tokens: Tokens,
+    not_handed_over: Vec<TokenId>,
+}
+
+impl<'a> Mint<'a> {
+    fn open(config: &'a Config, flags: &'a TokenCreate) -> Result<Self, Failure> {
+        let now = SystemTime::now();
+        let ca = match &config.ca {
+            Some(files) => Ca::from_files(&files.certificate, &files.key, now)?,
+            None => Ca::open(&config.state_dir, now)?,
+        };
+        let tokens = Tokens::open(&config.state_dir).map_err(Failure::failed)?;
+        Ok(Self { flags, edges: &config.tunnel.advertise, ca, tokens, not_handed_over: Vec::new() })
+    }
+
+    fn make(&mut self) -> Result<JoinToken, Failure> {
+        let (connector, lifetime) = (self.flags.name.clone(), self.flags.expires);
+        let new = NewToken { connector, lifetime, edges: self.edges.to_vec() };
+        let token = self.tokens.create(new, self.ca.fingerprint(), SystemTime::now()).map_err(|e| match e {
+            TokenError::Lifetime => Failure::Usage(format!("--expires {}: {e}", config::spell(lifetime))),
+            TokenError::Edges(_) => Failure::Settings(e.to_string()),
+            TokenError::File(_) | TokenError::Revocations(_) | TokenError::TooMany(_) => Failure::failed(e),
+        })?;
+        self.not_handed_over.push(token.id);
+        Ok(token)
+    }
+
+    fn handed_over(&mut self, token: &JoinToken) {
+        self.not_handed_over.retain(|id| *id != token.id);
+    }
+
+    /// Makes void what nobody has, and says so beside why.
+    fn withdraw(self, failure: Failure) -> Failure {
+        let mut lines = vec![failure.to_string()];
+        for id in &self.not_handed_over {
+            lines.push(match self.tokens.withdraw(*id) {
+                Ok(()) => "the join token that was made is void".to_owned(),
+                Err(error) => format!("the join token that was made is good until it expires: {error}"),
+            });
+        }
+        if self.not_handed_over.is_empty() { failure } else { Failure::Failed(lines.join("\n")) }
+    }
 }
 
 /// What to paste on the private side.
@@ -124,22 +175,52 @@ fn quoted(word: &str) -> String {
 struct Out {
     file: NamedTempFile,
     path: PathBuf,
+    /// The same, however it is spelled.
+    place: PathBuf,
 }
 
 impl Out {
-    fn open(path: &Path) -> Result<Self, Failure> {
-        let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let file = tempfile::Builder::new().prefix(".token-").tempfile_in(dir);
-        let file = file.map_err(|e| Failure::Failed(format!("cannot write {}: {}", path.display(), cause(&e))))?;
-        Ok(Self { file, path: path.to_owned() })
+    fn open_all(paths: &[PathBuf]) -> Result<Vec<Self>, Failure> {
+        let mut all: Vec<Self> = Vec::new();
+        for path in paths {
+            let out = Self::open(path)?;
+            if all.iter().any(|other| other.place == out.place) {
+                let path = path.display();
+                return Err(Failure::Usage(format!("--out {path} is given twice: a token lets one replica join")));
+            }
+            all.push(out);
+        }
+        Ok(all)
     }
 
-    fn write(mut self, token: &JoinToken) -> Result<PathBuf, Failure> {
-        let fail = |e: io::Error| Failure::Failed(format!("cannot write {}: {}", self.path.display(), cause(&e)));
-        writeln!(self.file, "{}", token.reveal()).map_err(fail)?;
-        self.file.as_file().sync_all().map_err(fail)?;
-        self.file.persist(&self.path).map_err(|e| fail(e.error))?;
-        Ok(self.path)
+    fn open(path: &Path) -> Result<Self, Failure> {
+        let fail = |why: String| Failure::Failed(format!("cannot write {}: {why}", path.display()));
+        // A device or a pipe would be replaced, and not written to.
+        if path.metadata().is_ok_and(|about| !about.is_file()) {
+            return Err(fail("it is no ordinary file; without --out the token is printed".to_owned()));
+        }
+        let Some(name) = path.file_name() else { return Err(fail("it has no name".to_owned())) };
+        let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let file = tempfile::Builder::new().prefix(".token-").tempfile_in(dir).map_err(|e| fail(cause(&e)))?;
+        let place = dir.canonicalize().map_err(|e| fail(e.to_string()))?.join(name);
+        Ok(Self { file, path: path.to_owned(), place })
+    }
+
+    fn fill(&mut self, token: &JoinToken) -> Result<(), Failure> {
+        let written = writeln!(self.file, "{}", token.reveal()).and_then(|()| self.file.as_file().sync_all());
+        written.map_err(|e| self.fail(&e))
+    }
+
+    fn appear(self) -> Result<PathBuf, Failure> {
+        let Self { file, path, place: _ } = self;
+        match file.persist(&path) {
+            Ok(_) => Ok(path),
+            Err(e) => Err(Failure::Failed(format!("cannot write {}: {}", path.display(), cause(&e.error)))),
+        }
+    }
+
+    fn fail(&self, error: &io::Error) -> Failure {
+        Failure::Failed(format!("cannot write {}: {}", self.path.display(), cause(error)))
     }
 }
 

@@ -4,4 +4,5 @@ mod commands;
 mod dir;
 mod lab;
 mod services;
+mod tokens;
 mod units;
