@@ -23,11 +23,15 @@ pub(crate) fn is_connectors(file: &Path) -> Result<bool, Mistakes> {
 impl Settings {
     /// Reads a file, whosever it is.
     pub(crate) fn read(file: &Path) -> Result<Self, Mistakes> {
-        let text = config::read(file)?;
-        match config::kind(&text) {
-            Some(FileKind::Edge) => edge::config::parse(&text, file).map(Self::Edge),
-            Some(FileKind::Connector) => connector::config::parse(&text, file).map(Self::Connector),
-            None => Err(Mistakes::of_file(file.to_owned(), WHOSE.to_owned())),
+        Self::parse(&config::read(file)?, file)
+    }
+
+    /// The settings in a text; errors name `file`.
+    pub(crate) fn parse(text: &str, file: &Path) -> Result<Self, Mistakes> {
+        match config::kind(text) {
+            Some(FileKind::Edge) => edge::config::parse(text, file).map(Self::Edge),
+            Some(FileKind::Connector) => connector::config::parse(text, file).map(Self::Connector),
+            None => Err(config::of_nobody(text, file, WHOSE.to_owned())),
         }
     }
 

@@ -7,10 +7,13 @@ use std::{
     path::Path,
 };
 
-use toml::de::{DeTable, DeValue};
+use toml::{
+    Spanned,
+    de::{DeTable, DeValue},
+};
 
 use crate::{
-    mistakes::Mistakes,
+    mistakes::{Mistake, Mistakes},
     notes::{Notes, SyntaxError},
     table::Table,
 };
@@ -61,6 +64,29 @@ pub fn check<T>(text: &str, path: &Path, check: impl FnOnce(&Table<'_>) -> Optio
     }
 }
 
+/// A text that no room knows as its own: what cannot be read of it and, unless that may be why, `whose`.
+#[must_use]
+pub fn of_nobody(text: &str, path: &Path, whose: String) -> Mistakes {
+    let (tree, errors) = DeTable::parse_recoverable(text);
+    let syntax = syntax_errors(text, tree.get_ref(), &errors);
+    let notes = Notes::new(text);
+    notes.lacking(0, whose);
+    notes.finish(path.to_owned(), syntax).expect("with no other mistake, the one that was noted stays")
+}
+
+/// A mistake at the first string of a text that `is_it` knows; at the beginning if there is none.
+#[must_use]
+pub fn at_string(text: &str, is_it: impl Fn(&str) -> bool, message: String) -> Mistake {
+    let (tree, _) = DeTable::parse_recoverable(text);
+    let mut places = Vec::new();
+    walk(tree.get_ref(), |value| {
+        if value.get_ref().as_str().is_some_and(&is_it) {
+            places.push(value.span().start);
+        }
+    });
+    Notes::new(text).mistake(places.into_iter().min().unwrap_or(0), message)
+}
+
 fn syntax_errors(text: &str, tree: &DeTable<'_>, errors: &[toml::de::Error]) -> Vec<SyntaxError> {
     if errors.is_empty() {
         return Vec::new();
@@ -82,6 +108,12 @@ fn syntax_errors(text: &str, tree: &DeTable<'_>, errors: &[toml::de::Error]) -> 
 /// Where the plain values are, in no order.
 fn scalars(tree: &DeTable<'_>) -> Vec<Range<usize>> {
     let mut spans = Vec::new();
+    walk(tree, |value| spans.push(value.span()));
+    spans
+}
+
+/// Visits the plain values, in no order.
+fn walk<'a>(tree: &'a DeTable<'_>, mut visit: impl FnMut(&'a Spanned<DeValue<'_>>)) {
     let mut left: Vec<_> = tree.values().collect();
     while let Some(value) = left.pop() {
         match value.get_ref() {
@@ -91,8 +123,7 @@ fn scalars(tree: &DeTable<'_>) -> Vec<Range<usize>> {
             | DeValue::Integer(_)
             | DeValue::Float(_)
             | DeValue::Boolean(_)
-            | DeValue::Datetime(_) => spans.push(value.span()),
+            | DeValue::Datetime(_) => visit(value),
         }
     }
-    spans
 }

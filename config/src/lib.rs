@@ -14,7 +14,7 @@ mod path;
 mod table;
 mod value;
 
-pub use document::{SIZE_MAX, check, read};
+pub use document::{SIZE_MAX, at_string, check, of_nobody, read};
 pub use kind::{FileKind, kind};
 pub use mistakes::{Mistake, Mistakes};
 pub use named::{Named, Seen};

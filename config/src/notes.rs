@@ -50,7 +50,8 @@ impl<'a> Notes<'a> {
         self.line_starts.partition_point(|start| *start <= place)
     }
 
-    fn mistake(&self, place: usize, message: String) -> Mistake {
+    /// A mistake at a byte offset, with line and column.
+    pub(crate) fn mistake(&self, place: usize, message: String) -> Mistake {
         let line = self.line(place);
         let start = self.line_starts[line - 1];
         let before = self.text.get(start..place).unwrap_or_default();

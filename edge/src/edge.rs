@@ -16,7 +16,7 @@ use certs::{
     enrol::{Authority, AuthorityError},
     secret::Secret,
 };
-pub use files::Findings;
+pub use files::{Finding, Findings};
 use net::{Network, Unreachables, Vital, Workers, drill, vital};
 use tokio::{
     sync::{mpsc, watch},

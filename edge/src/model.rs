@@ -226,6 +226,17 @@ pub enum Trust {
     Anybody,
 }
 
+impl Trust {
+    /// The file that names them.
+    #[must_use]
+    pub fn file(&self) -> Option<&PathBuf> {
+        match self {
+            Self::Ca(file) => Some(file),
+            Self::System | Self::Anybody => None,
+        }
+    }
+}
+
 /// Choosing among the origins of a pool.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Steering {

@@ -6,7 +6,8 @@ use std::{
     time::SystemTime,
 };
 
-use edge::edge::Findings;
+use config::{Mistake, Mistakes};
+use edge::edge::{Finding, Findings};
 
 use crate::{failure::Failure, output, settings_file::Settings};
 
@@ -25,16 +26,26 @@ pub(super) fn run(files: &[PathBuf]) -> Result<(), Failure> {
 
 /// What is printed of a file that is right.
 fn checked(file: &Path) -> Result<String, Failure> {
-    let settings = Settings::read(file)?;
-    let findings = match &settings {
+    let text = config::read(file)?;
+    let settings = Settings::parse(&text, file)?;
+    let Findings { wrong, warnings } = match &settings {
         Settings::Edge(config) => Findings::of(config, SystemTime::now()),
         // It names nothing that has to be there.
         Settings::Connector(_) => Findings::default(),
     };
-    let told = |line: &String| format!("{}: {line}\n", file.display());
-    if !findings.wrong.is_empty() {
-        return Err(Failure::Settings(findings.wrong.iter().map(told).collect()));
+    let placed = |finding: &Finding, word: &str| {
+        let is_it = |string: &str| finding.file().is_some_and(|named| config::beside(file, string) == named);
+        config::at_string(&text, is_it, format!("{word}{}", finding.text))
+    };
+    let sorted = |findings: &[Finding], word| {
+        let mut list: Vec<Mistake> = findings.iter().map(|finding| placed(finding, word)).collect();
+        list.sort();
+        Mistakes { file: file.to_owned(), list }
+    };
+    if !wrong.is_empty() {
+        return Err(sorted(&wrong, "").into());
     }
-    let warnings: String = findings.warnings.iter().map(|line| told(&format!("warning: {line}"))).collect();
+    let warnings = sorted(&warnings, "warning: ").to_string();
+    let warnings: String = warnings.lines().map(|line| format!("{line}\n")).collect();
     Ok(format!("{}: ok ({})\n{warnings}", file.display(), settings.whose()))
 }

@@ -1,5 +1,6 @@
 //! The binary as its users meet it, by running it.
 
+mod check;
 mod commands;
 mod dir;
 mod lab;

@@ -1,12 +1,15 @@
 //! The files that an edge's settings name, read as it would read them, without starting anything.
 
-use std::{path::Path, time::SystemTime};
+use std::{
+    path::{Path, PathBuf},
+    time::SystemTime,
+};
 
 use certs::{ca::Ca, secret::Secret};
 
 use crate::{
     listener::{Certificate, Term},
-    model::Config,
+    model::{CaFiles, CertificateFiles, Config},
     offramp::TlsTable,
 };
 
@@ -14,9 +17,18 @@ use crate::{
 #[derive(Debug, Default)]
 pub struct Findings {
     /// With these the edge would not start.
-    pub wrong: Vec<String>,
+    pub wrong: Vec<Finding>,
     /// With these it would, and somebody may have to act.
-    pub warnings: Vec<String>,
+    pub warnings: Vec<Finding>,
+}
+
+/// What is to be said of a file, or of several that belong together.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// The files; the one that it is about is named first in the text.
+    pub files: Vec<PathBuf>,
+    /// Which setting names them, and what is wrong.
+    pub text: String,
 }
 
 impl Findings {
@@ -26,39 +38,46 @@ impl Findings {
         let mut findings = Self::default();
         for listener in &config.catalog.listeners {
             for files in &listener.http.certificates {
-                findings.note(&format!("listener {}", listener.name), Certificate::read(files), now);
+                findings.certificate(&format!("listener {}", listener.name), files, now);
             }
         }
-        if let Err(error) = TlsTable::default().read(&config.catalog) {
-            findings.wrong.push(error.to_string());
+        for (error, file) in TlsTable::unreadable(&config.catalog) {
+            findings.wrong.push(Finding { files: file.into_iter().collect(), text: error.to_string() });
         }
-        if let Some(ca) = &config.ca
-            && let Err(error) = Ca::from_files(&ca.certificate, &ca.key, now)
+        if let Some(CaFiles { certificate, key }) = &config.ca
+            && let Err(error) = Ca::from_files(certificate, key, now)
         {
-            findings.wrong.push(error.to_string());
+            let (files, text) = (vec![certificate.clone(), key.clone()], format!("ca: {error}"));
+            findings.wrong.push(Finding { files, text });
         }
-        if let Some(file) = &config.affinity_key {
-            findings.secret("affinity_key", file);
+        if let Some(file) = &config.affinity_key
+            && let Err(error) = Secret::in_file(file)
+        {
+            findings.wrong.push(Finding { files: vec![file.clone()], text: format!("affinity_key: {error}") });
         }
         findings
     }
 
-    fn note(&mut self, whose: &str, read: std::io::Result<Certificate>, now: SystemTime) {
-        match read {
-            Err(error) => self.wrong.push(format!("{whose}: {error}")),
+    fn certificate(&mut self, whose: &str, named: &CertificateFiles, now: SystemTime) {
+        let files = vec![named.certificate.clone(), named.key.clone()];
+        match Certificate::read(named) {
+            Err(error) => self.wrong.push(Finding { files, text: format!("{whose}: {error}") }),
             Ok(certificate) => match certificate.term(now) {
                 Term::Good => {}
                 term @ (Term::EndsSoon(_) | Term::Ended(_) | Term::NotBegun(_)) => {
-                    let file = certificate.file().display();
-                    self.warnings.push(format!("{whose}: {file}: this certificate {term}"));
+                    let text = format!("{whose}: {}: this certificate {term}", certificate.file().display());
+                    self.warnings.push(Finding { files, text });
                 }
             },
         }
     }
+}
 
-    fn secret(&mut self, whose: &str, file: &Path) {
-        if let Err(error) = Secret::in_file(file) {
-            self.wrong.push(format!("{whose}: {error}"));
-        }
+impl Finding {
+    /// The file that it is about.
+    #[must_use]
+    pub fn file(&self) -> Option<&Path> {
+        let named = |file: &&PathBuf| self.text.find(&file.display().to_string()).unwrap_or(usize::MAX);
+        self.files.iter().min_by_key(named).map(PathBuf::as_path)
     }
 }

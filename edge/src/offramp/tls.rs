@@ -7,7 +7,7 @@ use std::{
     fs,
     hash::{Hash, Hasher},
     io,
-    path::Path,
+    path::{Path, PathBuf},
     sync::Arc,
 };
 
@@ -91,6 +91,25 @@ impl TlsTable {
             }
         }
         Ok(Self { now, before: self.now.clone() })
+    }
+
+    /// Everything that cannot be read of what the catalog names, with the file if it is in one.
+    #[must_use]
+    pub fn unreadable(catalog: &Catalog) -> Vec<(TlsError, Option<PathBuf>)> {
+        let mut all = Vec::new();
+        for pool in &catalog.pools {
+            let mut seen: Vec<&Trust> = Vec::new();
+            for settings in settings_of(pool) {
+                if seen.contains(&&settings.trust) {
+                    continue;
+                }
+                seen.push(&settings.trust);
+                if let Err(source) = Self::default().load(settings) {
+                    all.push((TlsError { pool: pool.name.clone(), source }, settings.trust.file().cloned()));
+                }
+            }
+        }
+        all
     }
 
     /// What these settings have come to.

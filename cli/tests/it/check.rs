@@ -1,0 +1,63 @@
+//! `check`: every mistake of a file, and of the files it names, at its place.
+
+use std::fs;
+
+use crate::dir::{Dir, EDGE, Ran, SETTINGS};
+
+fn check(dir: &Dir, text: &str) -> Ran {
+    fs::write(dir.path("it.toml"), text).expect("writable");
+    dir.run("check it.toml")
+}
+
+#[test]
+fn what_is_no_toml_is_told_of_a_file_that_could_be_anybodys() {
+    let dir = Dir::new();
+    check(&dir, "name = \"a\"\nworkers = = 2\n").failed(SETTINGS, &["it.toml:2:", "not TOML"]);
+    check(&dir, "name = \"a\n").failed(SETTINGS, &["it.toml:1:", "not TOML"]);
+    check(&dir, "<?xml version=\"1.0\"?>\n").failed(SETTINGS, &["it.toml:1:", "not TOML"]);
+    let both = check(&dir, "name = \"a\"\nname = \"b\"\n");
+    both.failed(SETTINGS, &["it.toml:2:1: not TOML: duplicate key", "it.toml:1:1: neither an edge's"]);
+    check(&dir, "").failed(SETTINGS, &["it.toml:1:1: neither an edge's"]);
+}
+
+#[test]
+fn a_file_that_is_named_and_cannot_be_used_is_told_where_it_is_named() {
+    let dir = Dir::new();
+    let mut text = format!("affinity_key = \"no.secret\"\nca = {{ certificate = 'ca.pem', key = 'ca.key' }}\n{EDGE}");
+    text += &["one", "two"]
+        .map(|name| {
+            format!(
+                "[[pool]]\nname = \"{name}\"\nupstream = \"https\"\ntls = {{ ca = \"{name}.pem\" }}\n\
+                 [[pool.origin]]\nname = \"{name}\"\naddress = \"127.0.0.1:1\"\n"
+            )
+        })
+        .concat();
+    text += "[[load_balancer]]\nname = \"lb\"\npools = [\"one\", \"two\"]\n[[listener]]\nname = \"www\"\n\
+             protocol = \"https\"\nlisten = \"127.0.0.1:3\"\nload_balancer = \"lb\"\n\
+             certificates = [{ certificate = \"it.toml\", key = \"www.key\" }, { certificate = \"w2.pem\", key = \"w2.key\" }]\n";
+    let told = check(&dir, &text);
+    told.failed(SETTINGS, &[]);
+    let lines: Vec<&str> = text.lines().collect();
+    let place = |name: &str| {
+        let (line, column) = lines
+            .iter()
+            .enumerate()
+            .find_map(|(i, line)| {
+                Some((i + 1, line.find(&format!("\"{name}\"")).or(line.find(&format!("'{name}'")))? + 1))
+            })
+            .expect("it is named");
+        format!("it.toml:{line}:{column}: ")
+    };
+    for (name, whose) in [
+        ("no.secret", "affinity_key"),
+        ("ca.pem", "ca"),
+        ("one.pem", "pool one"),
+        ("two.pem", "pool two"),
+        ("it.toml", "listener www"),
+        ("w2.pem", "listener www"),
+    ] {
+        let at = place(name);
+        assert!(told.err.lines().any(|l| l.starts_with(&at) && l.contains(name) && l.contains(whose)), "{at}{told:?}");
+    }
+    assert_eq!(told.err.lines().count(), 6, "{told:?}");
+}
