@@ -47,12 +47,13 @@ fn main() -> ExitCode {
         println!("no fault is called {unknown}; --list shows them all");
         return ExitCode::from(2);
     }
-    let chosen: Vec<&Case> = if names.is_empty() {
+    let mut chosen: Vec<&Case> = if names.is_empty() {
         cases.iter().filter(|case| case.quick || !quick).collect()
     } else {
         // As they were named: what a fault leaves behind may matter to the next.
         names.iter().filter_map(|name| cases.iter().find(|case| case.name == **name)).collect()
     };
+    chosen.sort_by_key(|case| case.last);
     enter_mount_namespace();
     build_product();
     let _ = raise_file_limit();

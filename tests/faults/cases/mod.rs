@@ -82,6 +82,8 @@ pub(crate) struct Case {
     pub(crate) title: &'static str,
     /// Whether the quick run has it.
     pub(crate) quick: bool,
+    /// Whether it leaves the lab changed, so that no other can come after it.
+    pub(crate) last: bool,
     /// Whether clients do one thing a second at most.
     pub(crate) light: bool,
     /// Whether the clients' slowest answers meanwhile are held against those just before.
@@ -110,11 +112,12 @@ impl Case {
         let nothing = || -> Act { Box::new(|_| ()) };
         let bounds = Bounds { gone: Gone::Nobody, leaves: None, cuts: true, recovers: true, told: None };
         let hold = Duration::from_secs(3);
-        let (quick, light, compares) = (false, false, false);
+        let (quick, last, light, compares) = (false, false, false, false);
         Self {
             name,
             title,
             quick,
+            last,
             light,
             compares,
             prepare: nothing(),
@@ -128,6 +131,10 @@ impl Case {
     /// Under light load: a link is idle most of the time.
     fn light(self) -> Self {
         Self { light: true, ..self }
+    }
+
+    fn last(self) -> Self {
+        Self { last: true, ..self }
     }
 
     fn quick(self) -> Self {

@@ -81,6 +81,7 @@ pub(super) fn cases() -> Vec<Case> {
 pub(super) fn last() -> Vec<Case> {
     vec![
         Case::new("certificate-expired", "certificate expired while the connector was away")
+            .last()
             .prepare(five_days_without_the_first)
             .hold(Duration::ZERO)
             .heal(|stage| {
