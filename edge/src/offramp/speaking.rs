@@ -12,7 +12,11 @@ use hyper::{
     client::conn::{http1, http2},
 };
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use protocol::{error::Reason, windows::Account};
+use protocol::{
+    error::Reason,
+    id::{Host, Target},
+    windows::Account,
+};
 use tokio::{task::AbortHandle, time};
 
 use super::{
@@ -26,6 +30,9 @@ use crate::{
     tunnel::Link,
 };
 
+/// How long after its opening a connection to a name takes new requests. What address it leads to nobody here knows if a
+/// connector has dialled it, and the name may have left that address without a word.
+const NAMED_WAIT: Duration = Duration::from_secs(30);
 /// How often a silent HTTP/2 origin is asked for a sign of life while requests wait.
 const PING_EVERY: Duration = Duration::from_secs(10);
 /// What an answer may have on its way over HTTP/2, and all answers of a connection: so much that a hundred answers whose
@@ -82,6 +89,8 @@ pub struct Speaking<B> {
     pub server: Option<Server>,
     /// How long the TLS handshake took; absent without TLS.
     pub tls: Option<Duration>,
+    /// When it takes no new request any more; absent if it may go on.
+    pub retires: Option<Instant>,
 }
 
 impl Offramp {
@@ -136,7 +145,16 @@ impl Speech {
             Chosen::Http2 => http2(wire).await.map(|(sender, server)| (sender, Some(server))),
         };
         let (sender, server) = begun.map_err(|error| Why::new(Reason::ConnectionReset, whole(&error)))?;
-        Ok(Speaking { sender, link, account, sacrificed, server, tls })
+        let retires = retires(&origin.address, Instant::now());
+        Ok(Speaking { sender, link, account, sacrificed, server, tls, retires })
+    }
+}
+
+/// When a connection that is opened now takes no new request any more.
+fn retires(address: &Target, now: Instant) -> Option<Instant> {
+    match address.host {
+        Host::Ip(_) => None,
+        Host::Name(_) => Some(now + NAMED_WAIT),
     }
 }
 
@@ -184,4 +202,17 @@ where
     let (sender, connection) = builder.handshake(TokioIo::new(wire)).await?;
     let driving = tokio::spawn(async move { drop(connection.await) }).abort_handle();
     Ok((Sender::Http2(sender, driving), server))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_connection_to_a_name_retires_and_one_to_an_address_does_not() {
+        let now = Instant::now();
+        let when = |address: &str| retires(&address.parse().expect("a target"), now);
+        assert_eq!(when("web.internal:80"), Some(now + NAMED_WAIT));
+        assert_eq!((when("10.0.0.1:80"), when("[fd00::1]:80")), (None, None));
+    }
 }

@@ -24,6 +24,8 @@ const BODY_MAX: usize = 64 * 1024;
 pub(super) struct Kept {
     sender: Sender<Empty<Bytes>>,
     speech: Speech,
+    /// When the next probe makes another, which goes wherever the origin's name leads by then.
+    retires: Option<Instant>,
 }
 
 impl Drop for Kept {
@@ -42,16 +44,17 @@ impl Kept {
     ) -> Result<Self, Why> {
         let speaking = Box::pin(speech.begin(opened, origin, wait)).await?;
         *tls = speaking.tls;
-        Ok(Self { sender: speaking.sender, speech })
+        Ok(Self { sender: speaking.sender, speech, retires: speaking.retires })
     }
 
-    /// True if it is open and what is to be spoken.
-    pub(super) fn is_good(&self, speech: &Speech) -> bool {
+    /// True if it is open, what is to be spoken, and where the origin still is as far as one can know.
+    pub(super) fn is_good(&self, speech: &Speech, now: Instant) -> bool {
         let closed = match &self.sender {
             Sender::Http1(sender, _) => sender.is_closed(),
             Sender::Http2(sender, _) => sender.is_closed(),
         };
-        !closed && self.speech == *speech
+        let retired = self.retires.is_some_and(|at| at <= now);
+        !closed && !retired && self.speech == *speech
     }
 
     /// Ends it; with HTTP/2 it ends by itself once nobody can send.
@@ -164,11 +167,26 @@ fn contains(body: &[u8], text: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use hyper::client::conn::http1;
+    use hyper_util::rt::TokioIo;
+
     use super::*;
 
     #[test]
     fn codes_are_spelled_as_settings_say_them() {
         assert_eq!(spelled(&[(200, 299), (404, 404)]), "200-299, 404");
+    }
+
+    #[tokio::test]
+    async fn a_kept_connection_to_a_name_is_left_in_time() {
+        let (near, _far) = tokio::io::duplex(1024);
+        let (sender, connection) = http1::handshake(TokioIo::new(near)).await.expect("a connection");
+        let driving = tokio::spawn(async move { drop(connection.await) }).abort_handle();
+        let now = Instant::now();
+        let mut kept = Kept { sender: Sender::Http1(sender, driving), speech: Speech::Http1, retires: None };
+        assert!(kept.is_good(&Speech::Http1, now) && !kept.is_good(&Speech::H2c, now));
+        kept.retires = Some(now + Duration::from_secs(1));
+        assert!(kept.is_good(&Speech::Http1, now) && !kept.is_good(&Speech::Http1, now + Duration::from_secs(1)));
     }
 
     #[test]

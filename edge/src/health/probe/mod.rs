@@ -151,7 +151,7 @@ impl Prober {
                 let speech = self.offramp.speech(&check.speaks).ok_or_else(gone)?;
                 let is_asked_anew = task.anew.load(Ordering::Relaxed);
                 let mut kept = match self.kept.take() {
-                    Some(kept) if !is_asked_anew && kept.is_good(&speech) => {
+                    Some(kept) if !is_asked_anew && kept.is_good(&speech, Instant::now()) => {
                         stages.kept = true;
                         // Its connect and its handshake are behind it.
                         stages.connect = Some(Duration::ZERO);

@@ -83,7 +83,7 @@ impl Kept {
     }
 
     fn is_good(&self, now: Instant) -> bool {
-        self.upstream.is_good() && (self.upstream.busy() > 0 || self.idle(now) < self.limit)
+        self.upstream.is_good(now) && (self.upstream.busy() > 0 || self.idle(now) < self.limit)
     }
 }
 
@@ -201,7 +201,7 @@ impl Idle {
         if upstream.is_shared() || upstream.is_closed() {
             return;
         }
-        if upstream.is_good() {
+        if upstream.is_good(Instant::now()) {
             self.put(key, upstream);
             return;
         }
@@ -209,7 +209,7 @@ impl Idle {
         let idle = self.clone();
         tokio::spawn(async move {
             match tokio::time::timeout(READY_WAIT, upstream.ready()).await {
-                Ok(true) if upstream.is_good() => idle.put(key, upstream),
+                Ok(true) if upstream.is_good(Instant::now()) => idle.put(key, upstream),
                 Ok(_) => {}
                 Err(_) => upstream.abort(),
             }

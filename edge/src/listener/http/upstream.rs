@@ -15,11 +15,7 @@ use futures_util::future::Either;
 use http::{HeaderMap, Request, Response};
 use http_body_util::combinators::UnsyncBoxBody;
 use hyper::{body::Incoming, client::conn::TrySendError};
-use protocol::{
-    error::Reason,
-    id::{Host, Target},
-    windows::Account,
-};
+use protocol::{error::Reason, id::Target, windows::Account};
 use tokio::sync::oneshot;
 
 use super::patience;
@@ -29,10 +25,6 @@ use crate::{
     offramp::{Opened, Sacrificed, Sender, Speaking, Speech, Why},
     tunnel::Link,
 };
-
-/// How long after its opening a connection to a name takes new requests. What address it leads to nobody here knows if a
-/// connector has dialled it, and the name may have left that address without a word.
-const NAMED_WAIT: Duration = Duration::from_secs(30);
 
 /// A body on its way to an origin or a client.
 pub(super) type Body = UnsyncBoxBody<Bytes, BoxError>;
@@ -92,10 +84,10 @@ impl Upstream {
     /// Begins to speak HTTP over an opened way, within `wait`.
     pub(super) async fn over(key: &Key, opened: Opened, origin: &Origin, wait: Duration) -> Result<Self, Why> {
         let speaking = Box::pin(key.speech.begin(opened, origin, wait)).await?;
-        let Speaking { sender, link, account, sacrificed, server, tls: _ } = speaking;
+        let Speaking { sender, link, account, sacrificed, server, tls: _, retires } = speaking;
         let (offers_connect, allowed) = server.map(|server| (server.offers_connect, server.streams)).unzip();
-        let retires = retires(&key.address, Instant::now());
-        Ok(Self { link, account, sacrificed, offers_connect, retires, ..Self::new(sender, allowed) })
+        let upstream = Self::new(sender, allowed).retiring(retires);
+        Ok(Self { link, account, sacrificed, offers_connect, ..upstream })
     }
 
     /// A connection that was opened; `allowed`: many requests may share it, so many at once by its origin's last word.
@@ -118,6 +110,11 @@ impl Upstream {
             retires: None,
             reused: false,
         }
+    }
+
+    /// Takes no new request from then on.
+    pub(super) fn retiring(self, retires: Option<Instant>) -> Self {
+        Self { retires, ..self }
     }
 
     /// Kept idle for so long, if its pool says so.
@@ -259,13 +256,13 @@ impl Upstream {
     }
 
     /// True if it is open, and ready for one more request, as far as its own task knows.
-    pub(super) fn is_good(&self) -> bool {
+    pub(super) fn is_good(&self, now: Instant) -> bool {
         let link_good = self.link.as_ref().is_none_or(|link| link.load.is_placeable() && !link.is_draining());
         let ready = match &self.sender {
             Sender::Http1(sender, _) => sender.is_ready(),
             Sender::Http2(sender, _) => sender.is_ready() && !sender.is_closed(),
         };
-        let retired = self.retires.is_some_and(|at| at <= Instant::now());
+        let retired = self.retires.is_some_and(|at| at <= now);
         link_good && ready && !retired && self.shared.as_ref().is_none_or(|room| !room.ends.load(Ordering::Relaxed))
     }
 
@@ -286,14 +283,6 @@ impl Upstream {
     }
 }
 
-/// When a connection that is opened now takes no new request any more.
-fn retires(address: &Target, now: Instant) -> Option<Instant> {
-    match address.host {
-        Host::Ip(_) => None,
-        Host::Name(_) => Some(now + NAMED_WAIT),
-    }
-}
-
 /// Whose connections may be used for whom: the same way to the same server of the same pool.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Key {
@@ -305,17 +294,4 @@ pub(super) struct Key {
     pub(super) via: Via,
     /// What is spoken there, and who is believed.
     pub(super) speech: Speech,
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_connection_to_a_name_retires_and_one_to_an_address_does_not() {
-        let now = Instant::now();
-        let when = |address: &str| retires(&address.parse().expect("a target"), now);
-        assert_eq!(when("web.internal:80"), Some(now + NAMED_WAIT));
-        assert_eq!((when("10.0.0.1:80"), when("[fd00::1]:80")), (None, None));
-    }
 }

@@ -132,7 +132,7 @@ impl Forward<'_> {
                 Turn::Kept(upstream, _) => {
                     // Whatever has come for it is read while others have their turn.
                     tokio::task::yield_now().await;
-                    if upstream.is_good() {
+                    if upstream.is_good(Instant::now()) {
                         return Ok(upstream);
                     }
                 }

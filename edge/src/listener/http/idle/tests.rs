@@ -72,6 +72,30 @@ async fn a_pool_says_how_long_connections_are_kept() {
 }
 
 #[tokio::test]
+async fn what_retires_takes_no_new_request_however_busy_it_is_and_ends_none() {
+    let idle = Arc::new(Idle::default());
+    let now = Instant::now();
+    let before = now + Duration::from_secs(29);
+    let then = now + Duration::from_secs(30);
+    let retiring = |upstream: Upstream| upstream.retiring(Some(then)).kept_for(Some(Duration::from_secs(3_600)));
+
+    let alone = key(Speech::Http1);
+    let (upstream, _far) = http1().await;
+    idle.keep(alone.clone(), retiring(upstream));
+    let upstream = kept(idle.turn(&alone, before, Wish::Any)).expect("it is in time");
+    idle.keep(alone.clone(), upstream);
+    assert!(kept(idle.turn(&alone, then, Wish::Any)).is_none(), "its use does not prolong it");
+
+    let many = key(Speech::H2c);
+    let (upstream, _far) = http2(100).await;
+    let upstream = retiring(upstream);
+    opening(idle.turn(&many, now, Wish::Any)).expect("nobody is here").made(&upstream);
+    let part = kept(idle.turn(&many, before, Wish::Any)).expect("it is in time");
+    assert!(opening(idle.turn(&many, then, Wish::Any)).is_some(), "there would be room");
+    assert!(!part.is_closed(), "a request that is on its way goes on");
+}
+
+#[tokio::test]
 async fn who_wants_a_new_connection_gets_none_that_was_idle() {
     let (idle, key) = (Arc::new(Idle::default()), key(Speech::Http1));
     let (upstream, _far) = http1().await;
