@@ -8,11 +8,12 @@ use std::{
 use underpass_tests::harness::{
     Edge, Service, Vnet, World,
     client::{self, Pattern},
+    http,
     load::{Attempt, Load, LongFlow},
-    origin::habits,
+    origin::{habits, web},
     process::Signal,
     relay::Relay,
-    wait,
+    wait::{self, SOON},
 };
 
 /// New connections are served again within this time of a death.
@@ -321,6 +322,35 @@ fn a_flow_whose_connector_is_killed_is_reset_and_not_ended() {
     assert!(got.is_empty());
     assert_eq!(end.expect_err("an answer cut short must not look whole").kind(), ErrorKind::ConnectionReset);
     assert!(death.elapsed() < Duration::from_secs(5), "told only after {:?}", death.elapsed());
+}
+
+#[test]
+fn only_who_comes_soon_after_the_last_link_went_waits_for_another() {
+    let world = World::new();
+    let prod = world.vnet("prod");
+    let web = web::mirror(world.free_in(&prod, 10));
+    let tcp = habits::names_itself(world.free_in(&prod, 11), "tcp");
+    let services =
+        [Service::http("web").origin(&prod, web.address()), Service::tcp("tcp").origin(&prod, tcp.address())];
+    let (edge, mut dc1) = world.stand(&prod, &[&services[0], &services[1]]);
+    let asked = || http::get(edge.listener("web"), "/").expect("an answer").code;
+    assert_eq!(asked(), 200);
+
+    assert!(dc1.process.terminate(SOON).success());
+    wait::soon_true("the tunnel to be down", || edge.tunnel("dc1").is_some_and(|tunnel| tunnel["health"] == "down"));
+    let began = Instant::now();
+    assert_eq!(asked(), 503);
+    assert!(began.elapsed() > Duration::from_secs(2), "a link might have come back: {:?}", began.elapsed());
+
+    // As long again would be in vain.
+    wait::pass(Duration::from_millis(500));
+    let began = Instant::now();
+    assert_eq!(asked(), 503);
+    assert!(client::listen_to(edge.listener("tcp")).is_err());
+    assert!(began.elapsed() < Duration::from_millis(1500), "{:?}", began.elapsed());
+
+    dc1.restart();
+    wait::soon_true("requests to be answered again", || asked() == 200);
 }
 
 #[test]

@@ -79,13 +79,15 @@ pub struct NoPlace {
     pub reason: Option<Reason>,
     /// What was met at that origin; who made the attempt knows more of it.
     pub detail: Option<Arc<str>>,
+    /// If that is because no link is up: since when none has been, of all that lead to its origins.
+    pub down_since: Option<Instant>,
 }
 
 impl NoPlace {
     /// For this reason, and nothing more is known here.
     #[must_use]
     pub fn because(reason: Option<Reason>) -> Self {
-        Self { reason, detail: None }
+        Self { reason, detail: None, down_since: None }
     }
 }
 
@@ -321,5 +323,7 @@ fn why_none_serves(view: &HealthView, lb: &LoadBalancer) -> NoPlace {
     let Some((reason, origin)) = all.max_by_key(|(reason, _)| *reason) else { return NoPlace::because(None) };
     let detail =
         origin.detail().or_else(|| suspect(origin).then(|| "every link there leaves packets unanswered".into()));
-    NoPlace { reason: Some(reason), detail }
+    let down = || lb.pools.iter().chain(&lb.fallback_pool).flat_map(|index| view.pools[*index].origins());
+    let down_since = down().filter_map(|origin| origin.down_since).max();
+    NoPlace { reason: Some(reason), detail, down_since: down_since.filter(|_| reason == Reason::TunnelDown) }
 }

@@ -161,6 +161,7 @@ impl World {
             catalog: &Arc::new(catalog),
             routes: &RouteTable::build(routes, []),
             link: |_| Some(LinkFacts { connector: name("dc1"), load: Arc::default() }),
+            now: Instant::now(),
             path: |at: PathAt| report(at.via),
         })
     }
@@ -376,6 +377,7 @@ fn hash_goes_by_address_not_by_name() {
         routes: &RouteTable::build((0..).zip(&catalog.pools[0].origins).map(route), []),
         catalog: &Arc::new(catalog.clone()),
         link: |id| Some(LinkFacts { connector: name("dc1"), load: loads.get(&id)?.clone() }),
+        now: Instant::now(),
         path: |_| None,
     });
     let mut player = Player::new();

@@ -235,7 +235,8 @@ impl Board {
             let link = links.links.get(&id)?;
             Some(LinkFacts { connector: link.connector.clone(), load: link.load.clone() })
         };
-        Sources { previous, catalog, routes: &links.routes, link, path: |at| self.paths.report(catalog, at) }
+        let (now, path) = (Instant::now(), |at| self.paths.report(catalog, at));
+        Sources { previous, catalog, routes: &links.routes, link, now, path }
     }
 }
 

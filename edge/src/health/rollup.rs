@@ -4,6 +4,7 @@
 use std::{
     collections::{BTreeSet, HashMap},
     sync::{Arc, atomic::AtomicUsize},
+    time::Instant,
 };
 
 use protocol::{
@@ -61,6 +62,8 @@ pub struct Sources<'a, L, P> {
     pub routes: &'a RouteTable,
     /// A link by its number; `None` if it is gone.
     pub link: L,
+    /// The time.
+    pub now: Instant,
     /// What is known of a path of a monitored pool; `None` if it was not probed yet.
     pub path: P,
 }
@@ -164,7 +167,10 @@ where
     let flows = before.map_or_else(|| Arc::new(AtomicUsize::new(0)), |before| before.flows.clone());
     let answers = before.map(|before| before.answers.clone()).unwrap_or_default();
     let health = origin_health(&paths);
-    OriginView { origin: origin.clone(), key: OriginKey::of(origin), health, flows, answers, paths, unreachable }
+    let is_down = unreachable == Some(Reason::TunnelDown);
+    let down_since = is_down.then(|| before.and_then(|before| before.down_since).unwrap_or(sources.now));
+    let key = OriginKey::of(origin);
+    OriginView { origin: origin.clone(), key, health, flows, answers, paths, unreachable, down_since }
 }
 
 struct Way {

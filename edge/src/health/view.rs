@@ -7,7 +7,7 @@ use std::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
-    time::{Duration, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
 
 use protocol::{error::Reason, id::Name};
@@ -93,6 +93,8 @@ pub struct OriginView {
     pub paths: Vec<PathView>,
     /// Why `paths` is empty.
     pub unreachable: Option<Reason>,
+    /// Since when that is because no link is up.
+    pub down_since: Option<Instant>,
 }
 
 /// One way to an origin.

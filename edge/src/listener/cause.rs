@@ -112,11 +112,11 @@ mod tests {
     fn where_there_is_no_place_the_last_attempt_or_the_nearest_origin_says_why() {
         let mut cause = Cause::default();
         cause.failed(Why::new(Reason::PolicyDenied, "not on the list"));
-        cause.no_place(&NoPlace { reason: Some(Reason::PolicyDenied), detail: None });
+        cause.no_place(&NoPlace::because(Some(Reason::PolicyDenied)));
         assert_eq!((cause.code(), cause.words().as_deref()), (Some("policy_denied"), Some("not on the list")));
-        cause.no_place(&NoPlace { reason: Some(Reason::NoRoute), detail: Some("no route".into()) });
+        cause.no_place(&NoPlace { detail: Some("no route".into()), ..NoPlace::because(Some(Reason::NoRoute)) });
         assert_eq!((cause.code(), cause.words().as_deref()), (Some("no_route"), Some("no route")));
-        cause.no_place(&NoPlace { reason: None, detail: None });
+        cause.no_place(&NoPlace::because(None));
         assert_eq!((cause.code(), cause.words()), (None, None));
     }
 

@@ -32,7 +32,7 @@ use crate::{
 };
 
 /// How long a flow that no origin can take waits for one: long enough for links to come back after an edge's restart or a
-/// connector's, short enough that clients do not pile up.
+/// connector's, short enough that clients do not pile up. Behind links that have been away for longer nobody waits.
 const PATIENCE: Duration = Duration::from_secs(3);
 
 /// What every listener shares.

@@ -172,7 +172,9 @@ impl<'a> Search<'a> {
                 Ok(found) => return Ok(found),
                 Err(no) => no,
             };
-            if !may_change(&no) || !matches!(time::timeout_at(self.until, views.changed()).await, Ok(Ok(()))) {
+            if !is_awaited(&no, self.until.into_std())
+                || !matches!(time::timeout_at(self.until, views.changed()).await, Ok(Ok(())))
+            {
                 return Err(no);
             }
         }
@@ -247,7 +249,7 @@ impl<'a> Search<'a> {
 }
 
 /// Of a listener that the view does not know yet.
-const UNKNOWN: NoPlace = NoPlace { reason: Some(Reason::TunnelDown), detail: None };
+const UNKNOWN: NoPlace = NoPlace { reason: Some(Reason::TunnelDown), detail: None, down_since: None };
 
 /// Whether a path is unhealthy, and its load balancer has another one for new flows that is known to be well, or that nobody
 /// asks about.
@@ -285,9 +287,12 @@ fn ways(pool: &PoolView) -> impl Iterator<Item = Way<'_>> {
     pool.origins.iter().flat_map(move |origin| origin.paths.iter().map(move |path| Way { pool, origin, path }))
 }
 
-/// Links come back, and so does a view that lags behind; an origin's own refusal is an answer.
-fn may_change(no: &NoPlace) -> bool {
-    matches!(no.reason, Some(Reason::TunnelDown | Reason::LinkLost))
+/// Whether there may be a place until then, for a flow whose patience ends then. Links come back, and so does a view that
+/// lags behind; an origin's own refusal is an answer. One that came when all links had been away for as long as it could
+/// wait is not made to: as many have waited in vain.
+fn is_awaited(no: &NoPlace, until: Instant) -> bool {
+    let may_change = matches!(no.reason, Some(Reason::TunnelDown | Reason::LinkLost));
+    may_change && no.down_since.is_none_or(|since| until <= since + PATIENCE * 2)
 }
 
 /// The origin's own answer is the same on every path; anything else may be the path's.
@@ -324,11 +329,21 @@ mod tests {
 
     #[test]
     fn only_what_links_can_bring_back_is_waited_for() {
-        let waited = |reason| may_change(&NoPlace::because(reason));
-        assert!(waited(Some(Reason::TunnelDown)) && waited(Some(Reason::LinkLost)) && may_change(&UNKNOWN));
+        let until = Instant::now() + PATIENCE;
+        let waited = |reason| is_awaited(&NoPlace::because(reason), until);
+        assert!(waited(Some(Reason::TunnelDown)) && waited(Some(Reason::LinkLost)) && is_awaited(&UNKNOWN, until));
         assert!(!waited(Some(Reason::ConnectRefused)), "an answer");
         assert!(!waited(Some(Reason::NoRoute)), "nobody may claim it");
         assert!(!waited(None), "every origin is well and takes nothing new");
+    }
+
+    #[test]
+    fn a_link_that_has_been_away_for_long_is_not_waited_for() {
+        let (lost, moment) = (Instant::now(), Duration::from_millis(1));
+        let no = NoPlace { down_since: Some(lost), ..NoPlace::because(Some(Reason::TunnelDown)) };
+        let came = |after| is_awaited(&no, lost + after + PATIENCE);
+        assert!(came(Duration::ZERO) && came(PATIENCE - moment), "each for as long as any");
+        assert!(!came(PATIENCE + moment) && !came(PATIENCE * 100));
     }
 
     #[test]
@@ -366,6 +381,7 @@ mod tests {
             catalog: &Arc::new(config.catalog),
             routes: &RouteTable::default(),
             link: |_| None,
+            now: Instant::now(),
             path: |at| Some(report(at)),
         })
     }

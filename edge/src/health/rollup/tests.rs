@@ -1,4 +1,4 @@
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
 use protocol::id::Target;
@@ -69,12 +69,13 @@ struct World {
     loads: HashMap<LinkId, Arc<LinkLoad>>,
     reports: HashMap<PathAt, PathReport>,
     previous: HealthView,
+    now: Instant,
 }
 
 impl World {
     fn new() -> Self {
         let loads = [1, 2].map(|link| (LinkId(link), Arc::default())).into();
-        Self { loads, reports: HashMap::new(), previous: HealthView::default() }
+        Self { loads, reports: HashMap::new(), previous: HealthView::default(), now: Instant::now() }
     }
 
     fn found(mut self, origin: usize, via: u64, health: Health) -> Self {
@@ -88,6 +89,7 @@ impl World {
             catalog,
             routes: &routes(),
             link: |id| Some(LinkFacts { connector: name("dc1"), load: self.loads.get(&id)?.clone() }),
+            now: self.now,
             path: |at| self.reports.get(&at).cloned(),
         })
     }
@@ -220,6 +222,21 @@ fn a_link_that_is_gone_before_its_routes_is_no_path() {
     assert_eq!(world.view(&one_origin(true)).pools[0].origins[0].unreachable, Some(Reason::TunnelDown));
 }
 
+#[test]
+fn an_origin_without_links_is_down_since_the_last_was_here() {
+    let (mut world, catalog) = (World::new(), one_origin(true));
+    let began = world.now;
+    let mut down_since = |links: &[u64], after: u64| {
+        world.loads = links.iter().map(|link| (LinkId(*link), Arc::default())).collect();
+        world.now = began + Duration::from_secs(after);
+        world.previous = world.view(&catalog);
+        world.previous.pools[0].origins[0].down_since.map(|since| since.duration_since(began).as_secs())
+    };
+    assert_eq!(down_since(&[1], 0), None);
+    assert_eq!((down_since(&[], 1), down_since(&[], 5)), (Some(1), Some(1)), "it stays so");
+    assert_eq!((down_since(&[2], 6), down_since(&[], 8)), (None, Some(8)), "one was here");
+}
+
 /// One pool of `count` origins, each of which links 1 and 2 lead to, and one of two.
 fn big(count: usize) -> Arc<Catalog> {
     let origins =
@@ -248,6 +265,7 @@ impl World {
             catalog,
             routes: &routes(),
             link: |id| Some(LinkFacts { connector: name("dc1"), load: self.loads.get(&id)?.clone() }),
+            now: self.now,
             path: |at| self.reports.get(&at).cloned(),
         };
         HealthView::renew(&sources, &origins.iter().copied().collect())
