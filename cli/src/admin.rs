@@ -27,7 +27,7 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 const ANSWER_MAX: usize = 64 * 1024 * 1024;
 /// Most characters of an edge's refusal that are repeated.
 const ECHO_MAX: usize = 300;
-/// Most characters of what somebody lacks who is ready.
+/// Most characters of what somebody lacks, ready or not.
 const LACKS_MAX: usize = 8_000;
 /// Where an edge's admin endpoint is if nothing says otherwise.
 const PORT: u16 = 7842;
@@ -98,7 +98,7 @@ impl AdminEndpoint {
         let (status, body) = self.answer(Method::GET, "/readyz").await?;
         match status {
             StatusCode::OK => Ok(lacks(&body)),
-            StatusCode::SERVICE_UNAVAILABLE => Err(Failure::Failed(format!("not ready: {}", said(&body)))),
+            StatusCode::SERVICE_UNAVAILABLE => Err(Failure::Failed(reasons(&body))),
             other => Err(self.unexpected(other, &said(&body))),
         }
     }
@@ -246,6 +246,14 @@ fn dialled(listen: SocketAddr) -> Result<SocketAddr, Failure> {
     Ok(SocketAddr::new(ip, listen.port()))
 }
 
+/// Why somebody is not ready, a line each, fit for a terminal.
+fn reasons(body: &[u8]) -> String {
+    let text: String = String::from_utf8_lossy(body).chars().take(LACKS_MAX).collect();
+    let lines = text.lines().filter(|line| !line.trim().is_empty());
+    let lines: Vec<_> = lines.map(|line| format!("not ready: {}", line.replace(char::is_control, " "))).collect();
+    if lines.is_empty() { "not ready: it gave no reason".to_owned() } else { lines.join("\n") }
+}
+
 /// What stands under the `ok` of somebody who is ready, fit for a terminal.
 fn lacks(body: &[u8]) -> String {
     let text: String = String::from_utf8_lossy(body).chars().take(LACKS_MAX).collect();
@@ -298,6 +306,12 @@ mod tests {
     fn what_is_lacking_is_told_line_by_line() {
         assert_eq!(lacks(b"ok\n"), "");
         assert_eq!(lacks(b"ok\na: 0 of 2\x1b links\nb\n"), "a: 0 of 2  links\nb\n");
+    }
+
+    #[test]
+    fn reasons_are_told_line_by_line() {
+        assert_eq!(reasons(b"a: 0 of 2\x1b links\nb\n"), "not ready: a: 0 of 2  links\nnot ready: b");
+        assert_eq!(reasons(b"\n"), "not ready: it gave no reason");
     }
 
     #[test]

@@ -63,7 +63,10 @@ async fn ready(State(view): State<View>) -> impl IntoResponse {
     }
     let edges = view.links.by_edge();
     if edges.is_empty() {
-        return (StatusCode::SERVICE_UNAVAILABLE, "not enrolled yet\n".to_owned());
+        let tried = view.links.joining();
+        let tried: String = tried.iter().map(|(edge, why)| format!("{edge}: not enrolled yet: {why}\n")).collect();
+        let text = if tried.is_empty() { "not enrolled yet\n".to_owned() } else { tried };
+        return (StatusCode::SERVICE_UNAVAILABLE, text);
     }
     let lacking: String = edges.iter().filter(|edge| edge.up < edge.wanted).map(lacking).collect();
     if view.links.is_ready() {

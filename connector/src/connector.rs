@@ -114,7 +114,7 @@ async fn serve(start: Start, vital: Vital) -> Result<(), ConnectorError> {
     let book = Arc::new(AddressBook::open(state.clone(), &resolver));
     let dialler = Dialler::new(&*network, resolver.clone(), book.clone())?;
     let identity = tokio::select! {
-        identity = identify(&state, &config, token, &dialler) => identity?,
+        identity = identify(&state, &config, token, (&dialler, &status)) => identity?,
         () = stop.cancelled() => return Ok(()),
     };
     info!(connector = %identity.peer().connector, replica = %state.replica(), "connector starts");
@@ -215,7 +215,7 @@ async fn identify(
     state: &Arc<ConnectorState>,
     config: &Config,
     token: Option<JoinToken>,
-    dialler: &Dialler,
+    (dialler, status): (&Dialler, &Links),
 ) -> Result<Identity, ConnectorError> {
     let kept = state.identity()?;
     if let Some(token) = &token {
@@ -224,22 +224,24 @@ async fn identify(
     let Some(kept) = kept else {
         let text = "no identity in state_dir yet: give a join token (made by `underpass token create` at an edge)";
         let token = token.ok_or_else(|| ConnectorError::Settings(text.to_owned()))?;
-        return enrol(state, &token, &config.edges, dialler).await;
+        return enrol(state, &token, &config.edges, (dialler, status)).await;
     };
     check_name(config, &kept.peer().connector)?;
     match token {
         // A token that was never redeemed was made after this identity, perhaps because it was revoked.
-        Some(token) if !state.has_redeemed(&token) => match enrol_once(state, &token, &config.edges, dialler).await? {
-            Enrolment::Done(identity) => Ok(*identity),
-            Enrolment::Refused(refusal) => {
-                warn!(%refusal, "the join token was refused: going on with the identity in state_dir");
-                Ok(kept)
+        Some(token) if !state.has_redeemed(&token) => {
+            match enrol_once(state, &token, &config.edges, (dialler, status)).await? {
+                Enrolment::Done(identity) => Ok(*identity),
+                Enrolment::Refused(refusal) => {
+                    warn!(%refusal, "the join token was refused: going on with the identity in state_dir");
+                    Ok(kept)
+                }
+                Enrolment::Unanswered => {
+                    warn!("no edge could redeem the join token: going on with the identity in state_dir");
+                    Ok(kept)
+                }
             }
-            Enrolment::Unanswered => {
-                warn!("no edge could redeem the join token: going on with the identity in state_dir");
-                Ok(kept)
-            }
-        },
+        }
         Some(_) | None => Ok(kept),
     }
 }
@@ -265,11 +267,11 @@ async fn enrol(
     state: &Arc<ConnectorState>,
     token: &JoinToken,
     more_edges: &[Target],
-    dialler: &Dialler,
+    (dialler, status): (&Dialler, &Links),
 ) -> Result<Identity, ConnectorError> {
     let mut backoff = link::Backoff::new(Instant::now());
     loop {
-        match enrol_once(state, token, more_edges, dialler).await? {
+        match enrol_once(state, token, more_edges, (dialler, status)).await? {
             Enrolment::Done(identity) => return Ok(*identity),
             Enrolment::Refused(refusal) => return Err(ConnectorError::TokenRefused(refusal)),
             Enrolment::Unanswered => tokio::time::sleep(backoff.next(Instant::now(), rand::random())).await,
@@ -283,11 +285,12 @@ async fn enrol_once(
     state: &Arc<ConnectorState>,
     token: &JoinToken,
     more_edges: &[Target],
-    dialler: &Dialler,
+    (dialler, status): (&Dialler, &Links),
 ) -> Result<Enrolment, ConnectorError> {
     let request = state.enrolment()?;
     let (mut unknown, mut unanswered) = (None, false);
     for edge in token.edges.iter().chain(more_edges.iter().filter(|e| !token.edges.contains(e))) {
+        status.set_joining(edge, None);
         let enrol = Enrol {
             token: token.id.0,
             secret: *token.secret.expose(),
@@ -300,17 +303,22 @@ async fn enrol_once(
                 link::tell_clock(&identity);
                 return Ok(Enrolment::Done(Box::new(identity)));
             }
-            Err(EnrolError::Refused(refusal)) if refusal.code() == RefusalCode::TokenUnknown => unknown = Some(refusal),
+            Err(EnrolError::Refused(refusal)) if refusal.code() == RefusalCode::TokenUnknown => {
+                status.set_joining(edge, Some(refusal.to_string()));
+                unknown = Some(refusal);
+            }
             Err(EnrolError::Refused(refusal)) if refusal.code() != RefusalCode::Unavailable => {
                 return Ok(Enrolment::Refused(refusal));
             }
             Err(error) if error.is_other_fleet() => {
                 warn!(%edge, %error, "this edge is not of the fleet that the join token is for");
+                status.set_joining(edge, Some(error.to_string()));
                 let text = "the edge proves another CA than the one in the token: the token is for another fleet";
                 unknown = Some(Refusal::new(RefusalCode::TokenUnknown, text));
             }
             Err(error) => {
                 warn!(%edge, cause = error.cause(), %error, "cannot enrol here yet: trying again");
+                status.set_joining(edge, Some(error.to_string()));
                 unanswered |= token.edges.contains(edge);
             }
         }

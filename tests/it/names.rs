@@ -3,7 +3,7 @@
 use std::{fs, net::UdpSocket, path::Path, time::Instant};
 
 use underpass_tests::harness::{
-    Edge, Service, Vnet, World,
+    Connector, Edge, Service, Vnet, World, http,
     origin::servers,
     wait::{self, SOON},
 };
@@ -26,7 +26,7 @@ fn stand() -> Stand {
 
 impl Stand {
     /// A connector that enrols by address and keeps its links by name, with a resolver file of its own.
-    fn connector(&self, settings: &Path) -> underpass_tests::harness::Connector {
+    fn connector(&self, settings: &Path) -> Connector {
         let file = self.world.connector("dc1").serve(&self.prod).token(&self.edge.token("dc1"));
         file.dial_named(NAME, self.edge.file.tunnel.port()).resolving_as_in(settings).launch()
     }
@@ -42,6 +42,7 @@ fn a_connector_started_before_names_can_be_resolved_says_so_and_joins_once_they_
     let settings = stand.world.write("resolv.conf", "# the network is not up yet\n");
     let dc1 = stand.connector(&settings);
     let _ = dc1.process.wait_log(&["no link yet", "cannot resolve edge.test", "no nameservers"]);
+    says_why_it_is_not_ready(&dc1, &["edge.test", "0 of 2 links up: cannot resolve edge.test", "no nameservers"]);
 
     let silent = UdpSocket::bind((stand.world.source(53).ip(), 53)).expect("the tests run as root");
     let silent_at = silent.local_addr().expect("bound").ip();
@@ -55,6 +56,30 @@ fn a_connector_started_before_names_can_be_resolved_says_so_and_joins_once_they_
     let names = stand.name_server((stand.world.source(54).ip(), 53).into());
     fs::write(&settings, format!("nameserver {}\n", names.address.ip())).expect("writable");
     stand.edge.wait_links("dc1", 2);
+}
+
+fn says_why_it_is_not_ready(connector: &Connector, words: &[&str]) {
+    wait::soon_true(&format!("readiness to say {words:?}"), || {
+        let answer = http::get(connector.file.admin, "/readyz");
+        answer.is_some_and(|answer| answer.code == 503 && words.iter().all(|word| answer.body.contains(word)))
+    });
+}
+
+#[test]
+fn a_connector_that_cannot_join_says_where_and_why() {
+    let mut stand = stand();
+    let token = stand.edge.token("dc1");
+    stand.edge.process.kill();
+    let at = stand.edge.file.tunnel.to_string();
+    let file = stand.world.connector("dc1").serve(&stand.prod).token(&token).dial(&stand.edge.file);
+    let dc1 = file.launch();
+    says_why_it_is_not_ready(&dc1, &[&at, "not enrolled yet: no answer yet"]);
+    says_why_it_is_not_ready(&dc1, &[&at, "not enrolled yet", "nothing came back over UDP"]);
+    let config = dc1.file.path.display().to_string();
+    let told = stand.world.underpass(&["ready", "-c", &config]).exited(1);
+    let _ = told.says(&["not ready: ", &at, "nothing came back over UDP: is an edge running there"]);
+    stand.edge.crash_and_restart();
+    dc1.wait_ready();
 }
 
 #[test]

@@ -55,11 +55,33 @@ pub struct EdgeLinks {
     pub why: Option<String>,
 }
 
-/// All link slots of a connector.
+/// What is said of who has not answered yet, and has not failed to.
+const WAITING: &str = "no answer yet";
+
+/// All link slots of a connector; before there are any, the edges that it wants to join at.
 #[derive(Debug, Default)]
-pub struct Links(Mutex<BTreeMap<(Target, u16), LinkStatus>>);
+pub struct Links {
+    slots: Mutex<BTreeMap<(Target, u16), LinkStatus>>,
+    joining: Mutex<BTreeMap<Target, Option<String>>>,
+}
 
 impl Links {
+    /// Records why it could not join at an edge; `None` if that is not known yet.
+    pub fn set_joining(&self, edge: &Target, why: Option<String>) {
+        let mut joining = self.joining.lock().unwrap_or_else(PoisonError::into_inner);
+        let last = joining.entry(edge.clone()).or_default();
+        // The last reason stands until there is another.
+        *last = why.or(last.take());
+    }
+
+    /// Where it wants to join, and why it has not.
+    #[must_use]
+    pub fn joining(&self) -> Vec<(Target, String)> {
+        let joining = self.joining.lock().unwrap_or_else(PoisonError::into_inner);
+        let said = |why: &Option<String>| why.as_deref().unwrap_or(WAITING).to_owned();
+        joining.iter().map(|(edge, why)| (edge.clone(), said(why))).collect()
+    }
+
     /// Records a slot's status.
     pub fn set(&self, edge: &Target, slot: u16, status: LinkStatus) {
         self.lock().insert((edge.clone(), slot), status);
@@ -109,6 +131,9 @@ impl Links {
                 LinkStatus::Registered { .. } => {}
             }
         }
+        for edge in edges.iter_mut().filter(|edge| edge.up == 0 && edge.why.is_none()) {
+            edge.why = Some(WAITING.to_owned());
+        }
         edges
     }
 
@@ -127,7 +152,7 @@ impl Links {
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<(Target, u16), LinkStatus>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.slots.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -148,10 +173,19 @@ mod tests {
         }
         links.set(&far, 1, LinkStatus::Dialling(Some("no answer".to_owned())));
         let none = |edge, why: Option<&str>| EdgeLinks { edge, up: 0, wanted: 2, why: why.map(str::to_owned) };
-        assert_eq!(links.by_edge(), [none(near.clone(), None), none(far, Some("no answer"))]);
+        assert_eq!(links.by_edge(), [none(near.clone(), Some(WAITING)), none(far, Some("no answer"))]);
         assert!(!links.is_up(&near) && !links.is_ready());
         links.set_failure(&near, 0, "nor here");
         assert_eq!(links.by_edge()[0].why.as_deref(), Some("nor here"));
+    }
+
+    #[test]
+    fn the_last_reason_stands_until_there_is_another() {
+        let (links, near) = (Links::default(), target("10.0.0.1:7843"));
+        for (why, said) in [(None, WAITING), (Some("refused"), "refused"), (None, "refused"), (Some("lost"), "lost")] {
+            links.set_joining(&near, why.map(str::to_owned));
+            assert_eq!(links.joining(), [(near.clone(), said.to_owned())]);
+        }
     }
 
     fn target(text: &str) -> Target {
