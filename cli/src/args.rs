@@ -2,12 +2,14 @@
 //!
 //! It only reads: what a flag means is checked by the room whose setting it is.
 
-use std::{convert::Infallible, path::PathBuf, time::Duration};
+use std::{convert::Infallible, io::ErrorKind, path::PathBuf, time::Duration};
 
 use certs::secret::Secret;
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum, builder::Resettable};
 use clap_complete::Shell;
 use protocol::id::Name;
+
+use crate::{failure::Failure, output};
 
 /// How long flows may take to end, unless told otherwise.
 const GRACE_PERIOD: &str = "30s";
@@ -22,6 +24,38 @@ pub(crate) struct Cli {
     pub(crate) common: Common,
     #[command(subcommand)]
     pub(crate) command: Command,
+}
+
+/// What a command line may be besides a command. A wrong one ends the process.
+#[derive(Debug)]
+pub(crate) enum Read {
+    /// It asked for help or the version, and got it.
+    Done,
+    /// It asked, and that could not be printed.
+    Failed(Failure),
+}
+
+/// Reads the command line and the variables.
+pub(crate) fn read() -> Result<Cli, Read> {
+    let matches = without_empty(Cli::command()).try_get_matches();
+    matches.and_then(|matches| Cli::from_arg_matches(&matches)).map_err(|error| {
+        if error.use_stderr() {
+            error.exit();
+        }
+        match error.print() {
+            Err(e) if e.kind() != ErrorKind::BrokenPipe => Read::Failed(output::cannot_print(&e)),
+            Ok(()) | Err(_) => Read::Done,
+        }
+    })
+}
+
+/// A variable that a container's template has left empty is not there.
+fn without_empty(command: clap::Command) -> clap::Command {
+    let command = command.mut_args(|arg| {
+        let is_empty = arg.get_env().and_then(std::env::var_os).is_some_and(|value| value.is_empty());
+        if is_empty { arg.env(Resettable::Reset) } else { arg }
+    });
+    command.mut_subcommands(without_empty)
 }
 
 /// Flags of every command.
@@ -265,8 +299,6 @@ fn secret(text: &str) -> Result<Secret<String>, Infallible> {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
 
     fn parse(line: &str) -> Result<Cli, clap::Error> {

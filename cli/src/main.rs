@@ -15,11 +15,17 @@ mod settings_file;
 
 use std::process::ExitCode;
 
-use args::Cli;
-use clap::Parser;
+use args::Read;
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match args::read() {
+        Ok(cli) => cli,
+        Err(Read::Done) => return ExitCode::SUCCESS,
+        Err(Read::Failed(failure)) => {
+            output::complain(&failure);
+            return failure.exit_code();
+        }
+    };
     // What runs on tells what it does; what answers only answers.
     let runs_on = cli.command.runs_on();
     let log = cli.common.log.clone();

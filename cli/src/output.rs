@@ -7,14 +7,14 @@ use crate::failure::Failure;
 /// Prints to standard output. A reader that went away early (`| head`) has what it wanted.
 pub(crate) fn print(text: &str) -> Result<(), Failure> {
     match write(text) {
-        Err(e) if e.kind() != ErrorKind::BrokenPipe => Err(cannot_print(e)),
+        Err(e) if e.kind() != ErrorKind::BrokenPipe => Err(cannot_print(&e)),
         Ok(()) | Err(_) => Ok(()),
     }
 }
 
 /// Prints what nobody has yet, such as a secret: that nobody reads is a failure too.
 pub(crate) fn hand_over(text: &str) -> Result<(), Failure> {
-    write(text).map_err(cannot_print)
+    write(text).map_err(|e| cannot_print(&e))
 }
 
 fn write(text: &str) -> io::Result<()> {
@@ -23,7 +23,8 @@ fn write(text: &str) -> io::Result<()> {
     out.flush()
 }
 
-fn cannot_print(error: io::Error) -> Failure {
+/// What a command says whose text cannot be printed.
+pub(crate) fn cannot_print(error: &io::Error) -> Failure {
     Failure::Failed(format!("cannot print: {error}"))
 }
 

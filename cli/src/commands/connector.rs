@@ -3,6 +3,7 @@
 use std::{
     fs::File,
     io::{self, Read},
+    os::unix::fs::FileTypeExt,
     path::Path,
     sync::Arc,
 };
@@ -98,13 +99,20 @@ fn token_in_file(config: &Config) -> Result<Option<JoinToken>, Failure> {
 fn read_token(file: &Path) -> Result<JoinToken, String> {
     let read = || -> io::Result<String> {
         let mut text = String::new();
-        let source: Box<dyn Read> =
-            if file == Path::new(STANDARD_INPUT) { Box::new(io::stdin()) } else { Box::new(File::open(file)?) };
+        let is_standard_input = file == Path::new(STANDARD_INPUT);
+        if is_standard_input || file.metadata()?.file_type().is_fifo() {
+            // It is waited for without a bound, as a shell does: whoever is to write may be a person.
+            info!(token_file = %file.display(), "the join token is read up to its end, which may have to be waited for");
+        }
+        let source: Box<dyn Read> = if is_standard_input { Box::new(io::stdin()) } else { Box::new(File::open(file)?) };
         // One byte more than a token has, so that a longer text is not cut into a right one.
         source.take(TEXT_MAX as u64 + 1).read_to_string(&mut text)?;
         Ok(text)
     };
     let text = read().map_err(|e| format!("cannot be read: {e}"))?;
+    if text.trim().is_empty() {
+        return Err("is empty".to_owned());
+    }
     text.parse().map_err(|e: certs::token::TokenTextError| e.to_string())
 }
 

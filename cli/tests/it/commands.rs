@@ -80,8 +80,15 @@ fn a_flag_beats_a_variable_and_a_variable_beats_the_file() {
     dir.run_with(&[("UNDERPASS_LOG_LEVEL", "loud")], "status --log-level off -c missing")
         .failed(SETTINGS, &["missing"]);
     // What a container's template left empty is not there.
-    let empty = [("UNDERPASS_TOKEN", ""), ("UNDERPASS_ROUTE", ""), ("UNDERPASS_LOG_LEVEL", "")];
+    let names = "CONFIG LOG_LEVEL LOG_FORMAT TOKEN TOKEN_FILE EDGE ROUTE ALLOW NAME STATE_DIR LINKS_PER_EDGE ADMIN_LISTEN \
+                 WORKERS GRACE_PERIOD OUT EXPIRES ADMIN ADMIN_TOKEN_FILE JSON WATCH FORCE";
+    let names: Vec<String> = names.split_whitespace().map(|name| format!("UNDERPASS_{name}")).collect();
+    let empty: Vec<(&str, &str)> = names.iter().map(|name| (name.as_str(), "")).collect();
     dir.run_with(&empty, "connector -c connector.toml").failed(SETTINGS, &["give a join token"]);
+    dir.run_with(&empty, "token create dc1 -c edge.toml").went_well();
+    dir.run_with(&empty, "status -c edge.toml").failed(FAILED, &["127.0.0.1:2"]);
+    dir.run_with(&empty, "connector revoke dc1").failed(REFUSED, &["--admin-token-file"]);
+    dir.run_with(&empty, "edge").failed(USAGE, &["-c edge.toml"]);
 }
 
 #[test]

@@ -2,11 +2,12 @@
 
 use std::{
     fs::{self, File},
+    io::{BufRead, BufReader, Write},
     os::unix::{fs::symlink, net::UnixDatagram},
     process::Stdio,
 };
 
-use crate::dir::{Dir, FAILED, Ran, USAGE};
+use crate::dir::{Dir, FAILED, Ran, SETTINGS, USAGE};
 
 /// Token files of the edge.
 fn open(dir: &Dir) -> usize {
@@ -59,4 +60,63 @@ fn a_token_is_written_to_ordinary_files_alone() {
         dir.run(&format!("token create dc1 -c edge.toml --out {twice}")).failed(USAGE, &["is given twice"]);
     }
     assert_eq!(open(&dir), 0);
+}
+
+/// It has read the token, and finds that it is another's.
+const READ: &[&str] = &["the settings name this connector other", "dc1"];
+
+#[test]
+fn a_token_is_read_however_it_is_given() {
+    let dir = Dir::new();
+    let token = fs::read_to_string(dir.token()).expect("there").trim().to_owned();
+    let join = "connector -c connector.toml --name other --token-file";
+    let bare = [token.clone(), format!("{token}\r\n"), format!("\n\n  {token} \t \n\n")];
+    for text in &bare {
+        fs::write(dir.path("given"), text).expect("writable");
+        dir.run(&format!("{join} given")).failed(SETTINGS, READ);
+        let mut child = dir.command(&format!("{join} -")).stdin(Stdio::piped()).stderr(Stdio::piped()).spawn();
+        let child = child.as_mut().expect("the binary runs");
+        child.stdin.take().expect("piped").write_all(text.as_bytes()).expect("it reads");
+        let mut said = String::new();
+        let mut err = BufReader::new(child.stderr.take().expect("piped"));
+        while err.read_line(&mut said).expect("text") > 0 {}
+        assert_eq!(child.wait().expect("it ends").code(), Some(SETTINGS), "{said}");
+        assert!(READ.iter().all(|word| said.contains(word)), "{said}");
+    }
+    let twice = format!("{token}\n{token}\n");
+    let wrong: [(&[u8], &str); 4] =
+        [(b"", "is empty"), (b" \r\n", "is empty"), (twice.as_bytes(), "mistyped"), (b"\xff\xfe\0", "cannot be read")];
+    for (text, why) in wrong {
+        fs::write(dir.path("given"), text).expect("writable");
+        dir.run(&format!("{join} given")).failed(SETTINGS, &["token file given", why]);
+    }
+    fs::create_dir(dir.path("directory")).expect("writable");
+    dir.run(&format!("{join} directory")).failed(SETTINGS, &["token file directory: cannot be read", "directory"]);
+    dir.run(&format!("{join} /dev/zero")).failed(SETTINGS, &["token file /dev/zero"]);
+    dir.run(&format!("{join} -")).failed(SETTINGS, &["token file -"]);
+}
+
+#[test]
+fn who_waits_for_a_token_says_so() {
+    let dir = Dir::new();
+    let mut child = dir.command("connector -c connector.toml --token-file -");
+    let mut child = child.stdin(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the binary runs");
+    let mut said = String::new();
+    BufReader::new(child.stderr.take().expect("piped")).read_line(&mut said).expect("it says something");
+    assert!(said.contains("the join token is read up to its end") && said.contains("token_file=-"), "{said}");
+    child.kill().expect("it waits");
+    let _ = child.wait();
+}
+
+#[test]
+fn help_that_cannot_be_printed_is_a_failure_unless_nobody_reads() {
+    let dir = Dir::new();
+    for line in ["--help", "connector --help", "--version", "completion bash"] {
+        let full = File::options().write(true).open("/dev/full").expect("there");
+        printing_to(&dir, line, full).failed(FAILED, &["cannot print: No space left on device"]);
+        let (reader, nobody) = std::io::pipe().expect("a pipe");
+        drop(reader);
+        let ran = printing_to(&dir, line, nobody);
+        assert_eq!((ran.code, ran.err.as_str()), (0, ""), "{line}");
+    }
 }
