@@ -8,6 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use socket2::SockRef;
 use underpass_tests::harness::{
     Connector, Edge, Service, World, client,
     frames::{self, Raw, kind},
@@ -19,7 +20,7 @@ use underpass_tests::harness::{
 /// One edge, one connector, one link; much to read, a sink that takes nothing, and what others want.
 struct Stage {
     edge: Edge,
-    _dc1: Connector,
+    dc1: Connector,
     _origins: Vec<Origin>,
     _world: World,
 }
@@ -51,7 +52,7 @@ impl Stage {
         let edge = services.iter().fold(world.edge("edge-1").grant("dc1", &[&prod]), |edge, s| edge.service(s)).start();
         let dc1 = world.connector("dc1").serve(&prod).links_per_edge(1).start(&[&edge]);
         let origins = vec![pours, hangs, endless, switched, small, echo];
-        Self { edge, _dc1: dc1, _origins: origins, _world: world }
+        Self { edge, dc1, _origins: origins, _world: world }
     }
 
     fn at(&self, service: &str) -> SocketAddr {
@@ -83,6 +84,15 @@ impl Stage {
     fn nobody_was_sacrificed(&self) {
         let metrics = self.edge.metrics();
         assert!(metrics.contains("underpass_flows_sacrificed_total 0\n"), "{metrics}");
+    }
+
+    /// What flows that nobody takes from hold of the link, at the edge and at the connector.
+    fn held(&self) -> [u64; 2] {
+        [self.edge.file.admin, self.dc1.file.admin].map(|admin| {
+            let metrics = http::get(admin, "/metrics").expect("it answers").body;
+            let held = metrics.lines().find_map(|line| line.strip_prefix("underpass_held_bytes ")?.parse().ok());
+            held.expect("it is counted")
+        })
     }
 
     /// A crowd that asks for much, and reads nothing.
@@ -211,5 +221,24 @@ fn origins_that_take_nothing_leave_a_link_to_others() {
         (0..80).map(|n| thread::spawn(move || if n % 2 == 0 { fill(tcp, "x") } else { fill(web, post) })).collect();
     let _crowd: Vec<_> = filling.into_iter().map(|one| one.join().expect("no panic")).collect();
     stage.others_are_served(|| {});
+    stage.nobody_was_sacrificed();
+}
+
+#[test]
+fn what_slow_readers_and_slow_origins_held_is_free_once_they_have_gone() {
+    let stage = Stage::new();
+    assert_eq!(stage.held(), [0, 0]);
+    let readers = stage.crowd("pours", 20, "\r\n\r\n");
+    let at = stage.at("hangs");
+    let filling: Vec<_> = (0..20).map(|_| thread::spawn(move || fill(at, "x"))).collect();
+    let writers: Vec<_> = filling.into_iter().map(|one| one.join().expect("no panic")).collect();
+    wait::soon_true("both to hold something", || stage.held().iter().all(|held| *held > 1 << 20));
+    for stream in readers.iter().chain(&writers) {
+        // Not with an end of data, behind which an origin might still take what was sent, but with a reset.
+        SockRef::from(stream).set_linger(Some(Duration::ZERO)).expect("a live connection");
+    }
+    drop((readers, writers));
+    // What a client has sent before its reset still has some time to reach the origin: twice `LAST_BYTES_WAIT` at most.
+    wait::until("nothing to be held any more", Duration::from_secs(30), || (stage.held() == [0, 0]).then_some(()));
     stage.nobody_was_sacrificed();
 }
