@@ -18,6 +18,7 @@ pub mod resolve;
 pub mod socket;
 pub mod towards;
 pub mod unreachable;
+mod unread;
 pub mod vital;
 pub mod workers;
 

@@ -17,7 +17,7 @@ use tokio::{
     net::TcpStream,
 };
 
-use crate::{files, memory};
+use crate::{files, memory, unread::Unread};
 
 /// A peer that vanished without a word is noticed after about this long (keep-alive probes of the kernel).
 const KEEP_ALIVE: Duration = Duration::from_secs(60);
@@ -36,18 +36,18 @@ pub struct Parked(ParkedKind);
 
 #[derive(Debug)]
 enum Kind {
-    Os(TcpStream),
+    Os(TcpStream, Unread),
     Memory(memory::Stream),
 }
 
 #[derive(Debug)]
 enum ParkedKind {
-    Os(std::net::TcpStream),
+    Os(std::net::TcpStream, Unread),
     Memory(memory::Stream),
 }
 
 impl Socket {
-    /// Wraps a connected stream: no Nagle delay, kernel keep-alive on, little unsent.
+    /// Wraps a connected stream: no Nagle delay, kernel keep-alive on, little unsent, little unread.
     ///
     /// # Errors
     /// What the kernel says of the socket options; usually that the peer is gone already.
@@ -56,7 +56,8 @@ impl Socket {
         let socket = SockRef::from(&stream);
         socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEP_ALIVE).with_interval(KEEP_ALIVE / 4))?;
         socket.set_tcp_notsent_lowat(UNSENT_MAX)?;
-        Ok(Self(Kind::Os(stream)))
+        let unread = Unread::of(&stream);
+        Ok(Self(Kind::Os(stream, unread)))
     }
 
     pub(crate) fn in_memory(stream: memory::Stream) -> Self {
@@ -69,7 +70,7 @@ impl Socket {
     /// Only if the runtime is shutting down.
     pub async fn readable(&self) -> io::Result<()> {
         match &self.0 {
-            Kind::Os(stream) => stream.readable().await,
+            Kind::Os(stream, _) => stream.readable().await,
             Kind::Memory(stream) => {
                 stream.readable().await;
                 Ok(())
@@ -83,7 +84,7 @@ impl Socket {
     /// `WouldBlock` if nothing is there; else the connection's error.
     pub fn try_read(&self, buffer: &mut impl BufMut) -> io::Result<usize> {
         match &self.0 {
-            Kind::Os(stream) => stream.try_read_buf(buffer),
+            Kind::Os(stream, unread) => stream.try_read_buf(buffer).inspect(|read| unread.taken(stream, *read)),
             Kind::Memory(stream) => stream.try_read(buffer),
         }
     }
@@ -94,7 +95,7 @@ impl Socket {
     /// Only if the runtime is shutting down.
     pub async fn writable(&self) -> io::Result<()> {
         match &self.0 {
-            Kind::Os(stream) => stream.writable().await,
+            Kind::Os(stream, _) => stream.writable().await,
             Kind::Memory(stream) => {
                 stream.writable().await;
                 Ok(())
@@ -108,7 +109,7 @@ impl Socket {
     /// `WouldBlock` if it takes nothing; else the connection's error.
     pub fn try_write(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
         match &self.0 {
-            Kind::Os(stream) => stream.try_write_vectored(slices),
+            Kind::Os(stream, _) => stream.try_write_vectored(slices),
             Kind::Memory(stream) => stream.try_write(slices),
         }
     }
@@ -116,7 +117,7 @@ impl Socket {
     /// Waits until the connection is broken in both directions: a reset that no read or write would show yet.
     pub async fn broken(&self) {
         match &self.0 {
-            Kind::Os(stream) => os_broken(stream).await,
+            Kind::Os(stream, _) => os_broken(stream).await,
             Kind::Memory(stream) => stream.broken().await,
         }
     }
@@ -125,7 +126,7 @@ impl Socket {
     #[must_use]
     pub fn is_of_the_reserve(&self) -> bool {
         match &self.0 {
-            Kind::Os(stream) => files::is_reserved(stream.as_fd()),
+            Kind::Os(stream, _) => files::is_reserved(stream.as_fd()),
             Kind::Memory(_) => false,
         }
     }
@@ -134,7 +135,7 @@ impl Socket {
     pub fn shutdown_write(&self) {
         match &self.0 {
             // The peer may have reset already; then there is nothing left to end.
-            Kind::Os(stream) => drop(SockRef::from(stream).shutdown(Shutdown::Write)),
+            Kind::Os(stream, _) => drop(SockRef::from(stream).shutdown(Shutdown::Write)),
             Kind::Memory(stream) => stream.shutdown_write(),
         }
     }
@@ -142,15 +143,15 @@ impl Socket {
     /// Closes hard: the peer sees a reset, not an end. Bytes the kernel has not sent yet are lost.
     pub fn abort(self) {
         match self.0 {
-            Kind::Os(stream) => drop(SockRef::from(&stream).set_linger(Some(Duration::ZERO))),
+            Kind::Os(stream, _) => drop(SockRef::from(&stream).set_linger(Some(Duration::ZERO))),
             Kind::Memory(stream) => stream.abort(),
         }
     }
 
     /// Closes hard once the kernel has sent what it holds, or `wait` has passed.
     pub async fn abort_when_sent(self, wait: Duration) {
-        let stream = match self.0 {
-            Kind::Os(stream) => stream,
+        let (stream, unread) = match self.0 {
+            Kind::Os(stream, unread) => (stream, unread),
             Kind::Memory(stream) => return stream.abort_when_sent(wait).await,
         };
         // From here on every close is a hard one, even if this future is dropped.
@@ -158,7 +159,9 @@ impl Socket {
         // With a low-water mark of one byte, the kernel calls the socket writable only when nothing is unsent. The
         // socket is registered anew, because the old registration remembers readiness from before the mark was set.
         let marked = SockRef::from(&stream).set_tcp_notsent_lowat(1);
-        let Ok(Ok(anew)) = marked.map(|()| Self(Kind::Os(stream)).park().and_then(Parked::land)) else { return };
+        let Ok(Ok(anew)) = marked.map(|()| Self(Kind::Os(stream, unread)).park().and_then(Parked::land)) else {
+            return;
+        };
         let _ = tokio::time::timeout(wait, anew.writable()).await;
         anew.abort();
     }
@@ -169,7 +172,7 @@ impl Socket {
     /// If the connection is gone.
     pub fn peer_addr(&self) -> io::Result<SocketAddr> {
         match &self.0 {
-            Kind::Os(stream) => stream.peer_addr(),
+            Kind::Os(stream, _) => stream.peer_addr(),
             Kind::Memory(stream) => Ok(stream.peer_addr()),
         }
     }
@@ -180,7 +183,7 @@ impl Socket {
     /// If the connection is gone.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
         match &self.0 {
-            Kind::Os(stream) => stream.local_addr(),
+            Kind::Os(stream, _) => stream.local_addr(),
             Kind::Memory(stream) => Ok(stream.local_addr()),
         }
     }
@@ -191,7 +194,7 @@ impl Socket {
     /// If the runtime is shutting down.
     pub fn park(self) -> io::Result<Parked> {
         Ok(Parked(match self.0 {
-            Kind::Os(stream) => ParkedKind::Os(stream.into_std()?),
+            Kind::Os(stream, unread) => ParkedKind::Os(stream.into_std()?, unread),
             Kind::Memory(stream) => ParkedKind::Memory(stream),
         }))
     }
@@ -214,7 +217,7 @@ impl Parked {
     /// If the runtime cannot watch one more descriptor.
     pub fn land(self) -> io::Result<Socket> {
         Ok(Socket(match self.0 {
-            ParkedKind::Os(stream) => Kind::Os(TcpStream::from_std(stream)?),
+            ParkedKind::Os(stream, unread) => Kind::Os(TcpStream::from_std(stream)?, unread),
             ParkedKind::Memory(stream) => Kind::Memory(stream),
         }))
     }
@@ -224,7 +227,12 @@ impl Parked {
 impl AsyncRead for Socket {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         match &mut self.get_mut().0 {
-            Kind::Os(stream) => Pin::new(stream).poll_read(cx, buffer),
+            Kind::Os(stream, unread) => {
+                let before = buffer.filled().len();
+                let read = Pin::new(&mut *stream).poll_read(cx, buffer);
+                unread.taken(stream, buffer.filled().len() - before);
+                read
+            }
             Kind::Memory(stream) => stream.poll_read(cx, buffer).map_ok(drop),
         }
     }
@@ -241,7 +249,7 @@ impl AsyncWrite for Socket {
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         match &mut self.get_mut().0 {
-            Kind::Os(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
+            Kind::Os(stream, _) => Pin::new(stream).poll_write_vectored(cx, slices),
             Kind::Memory(stream) => stream.poll_write(cx, slices),
         }
     }

@@ -53,7 +53,7 @@ pub const FLOW_WINDOW: u32 = 128 * 1024;
 /// What a flow's window shrinks to where many wait for their readers.
 pub const FLOW_WINDOW_MIN: u32 = 16 * 1024;
 /// Bytes a flow's reader must have taken before its window grows: sockets swallow as much of what nobody reads.
-pub const FLOW_PROVEN: u64 = 192 * 1024;
+pub const FLOW_PROVEN: u64 = 384 * 1024;
 /// What flows may hold of a link whose readers do not take it; beyond, the worst is reset. The rest of the window is for
 /// those who read, for opens, probes and the control stream.
 pub const HELD_MAX: u64 = 128 * 1024 * 1024;

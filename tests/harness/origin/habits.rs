@@ -10,7 +10,7 @@ use std::{
     thread,
 };
 
-use socket2::{Domain, SockAddr, Socket, Type};
+use socket2::{Domain, SockAddr, SockRef, Socket, Type};
 
 use super::{Ending, Origin, reset};
 use crate::harness::client::Pattern;
@@ -67,6 +67,7 @@ pub fn answers_after_the_end(at: SocketAddr, len: usize) -> Origin {
 #[must_use]
 pub fn sends_then_resets(at: SocketAddr, len: usize) -> Origin {
     Origin::start(at, move |mut stream| {
+        hold_little(stream);
         stream.read_exact(&mut [0])?;
         Pattern::new(1).write_to(stream, len)?;
         reset(stream);
@@ -96,11 +97,18 @@ pub fn hangs(at: SocketAddr) -> Origin {
 #[must_use]
 pub fn pours(at: SocketAddr, len: usize) -> Origin {
     Origin::start(at, move |mut stream| {
+        hold_little(stream);
         stream.read_exact(&mut [0])?;
         Pattern::new(1).write_to(stream, len)?;
         stream.shutdown(Shutdown::Write)?;
         read_to_end(stream)
     })
+}
+
+/// Keeps the kernel from taking megabytes that nobody reads: a thousand such connections would cost the machine, and with it
+/// whoever is measured beside them, more than all else.
+pub(super) fn hold_little(stream: &TcpStream) {
+    SockRef::from(stream).set_send_buffer_size(64 * 1024).expect("a TCP socket takes a size");
 }
 
 /// A plain HTTP server whose status code can be changed as it runs; its body is `name`.

@@ -6,7 +6,7 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use super::{Ending, Origin};
+use super::{Ending, Origin, habits::hold_little};
 
 /// Heads that reached an origin.
 pub type Heads = Arc<Mutex<Vec<String>>>;
@@ -35,6 +35,7 @@ pub fn says(at: SocketAddr, answer: &'static str) -> (Origin, Heads) {
 #[must_use]
 pub fn pours(at: SocketAddr, answer: &'static str, len: u64) -> Origin {
     Origin::start(at, move |mut stream| {
+        hold_little(stream);
         if head(stream)?.is_some() {
             stream.write_all(answer.as_bytes())?;
             io::copy(&mut io::repeat(0).take(len), &mut stream)?;
