@@ -20,7 +20,7 @@ const TICK: Duration = Duration::from_millis(10);
 /// Each takes its turn so many ticks after its last.
 const TURNS: usize = 100;
 /// In which all have come.
-const ARRIVING: Duration = Duration::from_secs(20);
+const ARRIVING: Duration = Duration::from_secs(30);
 
 /// Readers at work; they stop when this is dropped, and by themselves after a while.
 #[derive(Debug)]

@@ -24,7 +24,7 @@ const CROWD_LINKS: usize = 16;
 const OWN_LINKS: usize = 8;
 /// Readers that read 2 KB a second, and for how long.
 const READERS: usize = 1_000;
-const READING: Duration = Duration::from_secs(40);
+const READING: Duration = Duration::from_secs(60);
 /// How long links and flows come and go.
 const CHURN: Duration = Duration::from_secs(600);
 /// After this everything that only grows once has grown: buffers of UDP sessions fill slowly.
