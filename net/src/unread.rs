@@ -9,10 +9,17 @@ use std::{
     sync::atomic::{AtomicUsize, Ordering},
 };
 
-use nix::{getsockopt_impl, libc, setsockopt_impl, sockopt_impl, sys::socket::setsockopt};
+use nix::{
+    getsockopt_impl, libc, setsockopt_impl, sockopt_impl,
+    sys::socket::{setsockopt, sockopt::RcvBuf},
+};
 
 /// So much was read when the buffer may grow. More than what a client's and an edge's buffers take of an answer at once.
 const PROVEN: usize = 1024 * 1024;
+
+/// The size it has then, before the kernel sizes it again; any process may ask for so much. The kernel lets a buffer grow when
+/// more is read in a round trip than ever before, which does not happen while the buffer holds no more.
+const OPENED: usize = 212_992;
 
 /// `SOCK_RCVBUF_LOCK` of the kernel: the receive buffer keeps its size.
 const RECEIVE: libc::c_int = 2;
@@ -23,6 +30,15 @@ sockopt_impl!(
     Both,
     libc::SOL_SOCKET,
     libc::SO_BUF_LOCK,
+    libc::c_int
+);
+
+sockopt_impl!(
+    /// The largest window the kernel offers.
+    WindowClamp,
+    SetOnly,
+    libc::IPPROTO_TCP,
+    libc::TCP_WINDOW_CLAMP,
     libc::c_int
 );
 
@@ -44,7 +60,9 @@ impl Unread {
         if before < PROVEN {
             self.0.store(before + bytes, Ordering::Relaxed);
             if before + bytes >= PROVEN {
-                // The socket is open, so the kernel, which took the lock, takes it off.
+                // A kernel that took the lock refuses none of this. The clamp stands at the locked size.
+                let _ = setsockopt(socket, RcvBuf, &OPENED);
+                let _ = setsockopt(socket, WindowClamp, &libc::c_int::MAX);
                 let _ = setsockopt(socket, BufferLock, &0);
             }
         }
