@@ -4,8 +4,8 @@
 //! thread's affair alone: what finds no room, or cannot be written, is lost and counted.
 
 use std::{
-    collections::VecDeque,
     io::{self, ErrorKind, Write},
+    mem,
     sync::{
         Arc, Condvar, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -20,6 +20,8 @@ use tracing_subscriber::fmt::MakeWriter;
 /// Lines that wait to be written, and their bytes.
 const LINES_MAX: usize = 16_384;
 const BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Lines that come within this of the last are written together: to wake a thread for each costs more than the line.
+const PAUSE: Duration = Duration::from_millis(5);
 /// How often it is told that lines were lost.
 const TELL_EVERY: Duration = Duration::from_secs(1);
 /// A reader that would have to be waited for is tried again after this.
@@ -41,10 +43,12 @@ struct Shared {
 
 #[derive(Debug, Default)]
 struct Waiting {
-    lines: VecDeque<Box<[u8]>>,
-    bytes: usize,
-    /// One was taken out and is being written.
+    bytes: Vec<u8>,
+    lines: usize,
+    /// Some were taken out and are being written.
     writing: bool,
+    /// The thread that writes sleeps until a line comes.
+    idle: bool,
 }
 
 impl Lines {
@@ -59,13 +63,16 @@ impl Lines {
     /// Adds a line that ends in a line feed, if there is room for it.
     pub(super) fn add(&self, line: &[u8]) {
         let mut waiting = self.waiting();
-        if waiting.lines.len() >= LINES_MAX || waiting.bytes + line.len() > BYTES_MAX {
-            self.lose();
+        if waiting.lines >= LINES_MAX || waiting.bytes.len() + line.len() > BYTES_MAX {
+            self.lose(1);
             return;
         }
-        waiting.bytes += line.len();
-        waiting.lines.push_back(line.into());
-        self.0.come.notify_one();
+        waiting.bytes.extend_from_slice(line);
+        waiting.lines += 1;
+        if mem::take(&mut waiting.idle) {
+            drop(waiting);
+            self.0.come.notify_one();
+        }
     }
 
     /// How many lines were lost so far; it goes on counting.
@@ -76,39 +83,45 @@ impl Lines {
     /// Waits until all is written, or as long as given.
     pub(super) fn flush(&self, wait: Duration) {
         let waiting = self.waiting();
-        let pending = |waiting: &mut Waiting| waiting.writing || !waiting.lines.is_empty();
+        let pending = |waiting: &mut Waiting| waiting.writing || waiting.lines > 0;
         // Late: the reader has stalled, and nobody waits for it.
         let _ = self.0.gone.wait_timeout_while(waiting, wait, pending);
     }
 
     fn write_to(&self, out: impl Write) {
-        let (mut out, mut told) = (Out { to: out, torn: false }, Told { lost: 0, at: None });
+        let (mut out, mut told) = (Out { to: out, within: false, torn: false }, Told { lost: 0, at: None });
         loop {
-            let Some(line) = self.next() else {
+            let lines = self.next();
+            let lost = out.put(&lines);
+            self.lose(lost);
+            if lost == 0 {
                 self.tell(&mut told);
-                continue;
-            };
-            if out.put(&line).is_err() {
-                self.lose();
-            } else {
-                self.tell(&mut told);
+            }
+            if !lines.is_empty() {
+                self.written();
+                thread::park_timeout(PAUSE);
             }
         }
     }
 
-    /// The next line; none if there is none for a while.
-    fn next(&self) -> Option<Box<[u8]>> {
+    /// What has come; nothing if nothing comes for a while.
+    fn next(&self) -> Vec<u8> {
+        let mut waiting = self.waiting();
+        waiting.idle = waiting.lines == 0;
+        let waited = self.0.come.wait_timeout_while(waiting, TELL_EVERY, |waiting| waiting.lines == 0);
+        let (mut waiting, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        waiting.idle = false;
+        waiting.writing = waiting.lines > 0;
+        waiting.lines = 0;
+        mem::take(&mut waiting.bytes)
+    }
+
+    fn written(&self) {
         let mut waiting = self.waiting();
         waiting.writing = false;
-        if waiting.lines.is_empty() {
+        if waiting.lines == 0 {
             self.0.gone.notify_all();
         }
-        let waited = self.0.come.wait_timeout_while(waiting, TELL_EVERY, |waiting| waiting.lines.is_empty());
-        let (mut waiting, _) = waited.unwrap_or_else(PoisonError::into_inner);
-        let line = waiting.lines.pop_front()?;
-        waiting.bytes -= line.len();
-        waiting.writing = true;
-        Some(line)
     }
 
     /// Says in the log what is missing from it: as a line like any other, which may be lost like any other.
@@ -122,8 +135,8 @@ impl Lines {
         warn!(lines, "lines of this log were lost: it could not be written, or not fast enough");
     }
 
-    fn lose(&self) {
-        self.0.lost.fetch_add(1, Ordering::Relaxed);
+    fn lose(&self, lines: u64) {
+        self.0.lost.fetch_add(lines, Ordering::Relaxed);
     }
 
     fn waiting(&self) -> MutexGuard<'_, Waiting> {
@@ -141,34 +154,52 @@ struct Told {
 /// Where lines are written.
 struct Out<W> {
     to: W,
+    /// A line was begun and not ended yet.
+    within: bool,
     /// The last line was cut in its middle.
     torn: bool,
 }
 
 impl<W: Write> Out<W> {
-    fn put(&mut self, line: &[u8]) -> io::Result<()> {
-        if self.torn {
-            self.all(b"\n")?;
-            self.torn = false;
+    /// Writes lines, each ended by a line feed, and says how many of them are lost.
+    fn put(&mut self, mut lines: &[u8]) -> u64 {
+        let mut lost = 0;
+        while !lines.is_empty() {
+            match self.some(lines) {
+                Ok(written) => lines = &lines[written..],
+                Err(_) => {
+                    // The next may be written, if only because somebody has made room.
+                    lost += 1;
+                    self.torn |= mem::take(&mut self.within);
+                    let end = lines.iter().position(|byte| *byte == b'\n').map_or(lines.len(), |at| at + 1);
+                    lines = &lines[end..];
+                }
+            }
         }
-        self.all(line)
+        lost
     }
 
-    fn all(&mut self, mut bytes: &[u8]) -> io::Result<()> {
-        while !bytes.is_empty() {
+    fn some(&mut self, lines: &[u8]) -> io::Result<usize> {
+        if self.torn {
+            self.write(b"\n")?;
+            self.torn = false;
+        }
+        let written = self.write(lines)?;
+        self.within = lines[..written].last() != Some(&b'\n');
+        Ok(written)
+    }
+
+    /// Writes at least a byte.
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        loop {
             match self.to.write(bytes) {
                 Ok(0) => return Err(ErrorKind::WriteZero.into()),
-                Ok(written) => {
-                    bytes = &bytes[written..];
-                    self.torn = !bytes.is_empty();
-                }
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 // Somebody else has made it non-blocking; this thread may wait.
                 Err(error) if error.kind() == ErrorKind::WouldBlock => thread::park_timeout(TRY_AGAIN),
-                Err(error) => return Err(error),
+                done => return done,
             }
         }
-        Ok(())
     }
 }
 
@@ -262,6 +293,23 @@ mod tests {
         say(Ok(6));
         lines.flush(Duration::from_secs(10));
         assert_eq!(lines.lost().load(Ordering::Relaxed), 2);
+    }
+
+    #[test]
+    fn lines_that_come_together_are_written_together() {
+        let (lines, written, answer) = read();
+        lines.add(b"first\n");
+        assert_eq!(written.recv().expect("being written"), b"first\n");
+        lines.add(b"second\n");
+        lines.add(b"third\n");
+        answer.send(Ok(6)).expect("it listens");
+        assert_eq!(written.recv().expect("being written"), b"second\nthird\n");
+        // The second is out, the third begun; what cannot be written is the third alone.
+        answer.send(Ok(9)).expect("it listens");
+        assert_eq!(written.recv().expect("being written"), b"ird\n");
+        answer.send(Err(ErrorKind::StorageFull.into())).expect("it listens");
+        lines.flush(Duration::from_secs(10));
+        assert_eq!(lines.lost().load(Ordering::Relaxed), 1);
     }
 
     #[test]
