@@ -31,6 +31,8 @@ const CHURN: Duration = Duration::from_secs(600);
 const WARM: Duration = Duration::from_secs(300);
 /// Files and streams of flows under way, which differ from one moment to the next.
 const UNDER_WAY: u64 = 60;
+/// Threads for work that blocks: one comes where several register at a time, and goes after ten seconds without work.
+const BLOCKING: u64 = 4;
 
 pub(super) fn cases() -> Vec<Case> {
     vec![
@@ -148,7 +150,7 @@ impl Held {
         let bounds = [
             ("KiB of memory", self.memory_kib, now.memory_kib, self.memory_kib + self.memory_kib / 8 + 8 * 1024),
             ("files", self.files, now.files, self.files + UNDER_WAY),
-            ("threads", self.threads, now.threads, self.threads),
+            ("threads", self.threads, now.threads, self.threads + BLOCKING),
         ];
         let grown = bounds.iter().filter(|(_, _, now, bound)| now > bound);
         grown.map(|(what, before, now, _)| format!("from {before} to {now} {what}")).collect()
