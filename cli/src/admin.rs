@@ -1,6 +1,8 @@
 //! The admin endpoint of a running edge or connector, as commands ask it: where it is, with which token, within which time.
 
 use std::{
+    fs::File,
+    io::Read,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     path::{Path, PathBuf},
     time::Duration,
@@ -178,7 +180,12 @@ impl AdminEndpoint {
 
 impl Token {
     fn read(file: &Path) -> Self {
-        match std::fs::read_to_string(file) {
+        // What is named may be no file with an end.
+        let bounded = |file: File| {
+            let mut text = String::new();
+            file.take(TOKEN_MAX as u64 + 1).read_to_string(&mut text).map(|_| text)
+        };
+        match File::open(file).and_then(bounded) {
             Ok(text) if text.len() <= TOKEN_MAX => {
                 Self::Known { file: file.to_owned(), token: Secret::new(text.trim().to_owned()) }
             }
@@ -306,6 +313,12 @@ mod tests {
     fn what_is_lacking_is_told_line_by_line() {
         assert_eq!(lacks(b"ok\n"), "");
         assert_eq!(lacks(b"ok\na: 0 of 2\x1b links\nb\n"), "a: 0 of 2  links\nb\n");
+    }
+
+    #[test]
+    fn a_token_file_without_an_end_is_too_long() {
+        let read = Token::read(Path::new("/dev/zero"));
+        assert!(read.lacking().contains("it is too long for a token"), "{}", read.lacking());
     }
 
     #[test]
