@@ -17,7 +17,7 @@ use std::{
 use tracing::warn;
 use tracing_subscriber::fmt::MakeWriter;
 
-/// Lines that wait to be written, and their bytes.
+/// Lines that wait to be written, and their bytes. As much again may be on its way out.
 const LINES_MAX: usize = 16_384;
 const BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Lines that come within this of the last are written together: to wake a thread for each costs more than the line.
