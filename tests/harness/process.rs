@@ -113,10 +113,16 @@ impl Process {
         self.child.id()
     }
 
-    /// Everything it printed so far.
+    /// Everything it printed so far; what it did last may not be there yet, because lines are written together.
     #[must_use]
     pub fn log(&self) -> String {
         String::from_utf8_lossy(&fs::read(&self.log).unwrap_or_default()).into_owned()
+    }
+
+    /// Everything it ever prints: asks it to end first.
+    pub fn log_to_its_end(&mut self) -> String {
+        let _ = self.terminate(wait::SOON);
+        self.log()
     }
 
     /// Waits for a line of its log that holds all of `parts`.

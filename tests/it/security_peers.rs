@@ -149,6 +149,7 @@ fn a_claim_of_five_hundred_routes_fills_no_log() {
         Hello { routes: (0..500).map(claim).collect(), ..hello() },
     );
     let _ = stand.edge.process.wait_log(&["link registered", "dc2"]);
+    let _ = stand.edge.process.wait_log(&["refused"]);
     let said = lines_with(&stand.edge, "refused");
     assert!((1..=10).contains(&said), "{said} lines for one registration");
     let shown = stand.edge.tunnel("dc2").expect("it is registered")["refused_routes"].as_array().map_or(0, Vec::len);

@@ -26,7 +26,7 @@ fn a_whole_run_at_trace_level_shows_no_secret() {
     let prod = world.vnet("prod");
     let (echo, mirror) = (habits::echo(world.free_in(&prod, 10)), web::mirror(world.free_in(&prod, 11)));
     let affinity = "session_affinity = { type = \"cookie\", ttl = \"1h\" }";
-    let edge = world
+    let mut edge = world
         .edge("edge-1")
         .log_level("trace")
         .grant("dc1", &[&prod])
@@ -36,7 +36,7 @@ fn a_whole_run_at_trace_level_shows_no_secret() {
         .start();
     let token_file = edge.token("dc1");
     let token = read_token(&token_file);
-    let dc1 = world.connector("dc1").log_level("trace").serve(&prod).token(&token_file).start_enrolled(&[&edge]);
+    let mut dc1 = world.connector("dc1").log_level("trace").serve(&prod).token(&token_file).start_enrolled(&[&edge]);
     let mut secrets = kept_in(&edge.file.state_dir);
     secrets.extend(kept_in(&dc1.file.state_dir));
     assert!(secrets.len() >= 6, "CA, endpoint, admin token, identity: {} secrets", secrets.len());
@@ -59,7 +59,7 @@ fn a_whole_run_at_trace_level_shows_no_secret() {
     soon_true("the edge to close its links", || edge.links("dc1") == 0);
     let _ = dc1.process.wait_log(&["revoked"]);
 
-    let sayings = sayings(&edge, &dc1);
+    let sayings = sayings(&mut edge, &mut dc1);
     for (what, secret) in &secrets {
         for spelling in spellings(secret) {
             assert_unsaid(&sayings, what, &spelling);
@@ -87,12 +87,10 @@ fn browse(edge: &Edge) -> String {
 }
 
 /// Everything that either says to anybody but the parties of a flow, with where.
-fn sayings(edge: &Edge, dc1: &Connector) -> Vec<(&'static str, String)> {
+fn sayings(edge: &mut Edge, dc1: &mut Connector) -> Vec<(&'static str, String)> {
     let shown = |id: u32| fs::read_to_string(format!("/proc/{id}/cmdline")).unwrap_or_default();
     let connector_says = |path| http::get(dc1.file.admin, path).expect("it answers").body;
     vec![
-        ("the edge's log", edge.process.log()),
-        ("the connector's log", dc1.process.log()),
         ("the edge's metrics", edge.metrics()),
         ("the connector's metrics", connector_says("/metrics")),
         ("the connector's readiness", connector_says("/readyz")),
@@ -101,6 +99,8 @@ fn sayings(edge: &Edge, dc1: &Connector) -> Vec<(&'static str, String)> {
         ("`connector list`", edge.command(&["connector", "list"]).ok().text()),
         ("the edge's arguments", shown(edge.process.id())),
         ("the connector's arguments", shown(dc1.process.id())),
+        ("the connector's log", dc1.process.log_to_its_end()),
+        ("the edge's log", edge.process.log_to_its_end()),
     ]
 }
 

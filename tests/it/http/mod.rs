@@ -141,11 +141,11 @@ fn an_answer_that_can_have_no_body_has_no_length_either() {
 
 #[test]
 fn upstream_connections_are_used_again() {
-    let (_world, origin, edge, _dc1) = mirrored();
+    let (_world, origin, mut edge, _dc1) = mirrored();
     // One client connection stays on one worker, which keeps connections to origins for itself.
     let seen = out(curl(&edge, "/x?[1-10]", &[]));
     assert_eq!(seen.matches("GET /x?").count(), 10, "{seen}");
-    let log = edge.process.log();
+    let log = edge.process.log_to_its_end();
     let reused = log.lines().filter(|line| line.contains(" request ") && line.contains("reused=true")).count();
     assert!(reused >= 8, "{log}");
     // Each of the others, and no more, opened one; the monitor's connections ask nothing and are not counted there.
@@ -580,7 +580,7 @@ fn edges_that_share_a_key_honour_each_others_cookies() {
     for _ in 0..6 {
         assert_eq!(out(curl(&edge_2, "/who", &["-b", &format!("underpass-web={value}")])), first);
     }
-    assert!(![&edge_1, &edge_2].iter().any(|edge| edge.process.log().contains(secret)));
+    assert!(![edge_1, edge_2].iter_mut().any(|edge| edge.process.log_to_its_end().contains(secret)));
 
     fs::write(&key, "short").expect("writable");
     let mut refused = world.edge("edge-3").top(&format!("affinity_key = \"{}\"", key.display())).launch();
