@@ -43,15 +43,20 @@ pub(crate) fn make_private_dir(path: &Path) -> Result<(), FileError> {
     Ok(())
 }
 
-/// The whole file, or an error if it is longer than `max`.
-pub(crate) fn read(path: &Path, max: u64) -> Result<Vec<u8>, FileError> {
-    let fail = || FileError::of("read", path);
-    let mut bytes = Vec::new();
-    File::open(path).map_err(fail())?.take(max + 1).read_to_end(&mut bytes).map_err(fail())?;
-    if bytes.len() as u64 > max {
-        return Err(fail()(io::Error::new(ErrorKind::FileTooLarge, format!("longer than {max} bytes"))));
-    }
-    Ok(bytes)
+/// The whole file, or an error if it is longer than `max` bytes: what is named may be a device, which has no end.
+///
+/// # Errors
+/// The system's, or that it is too long.
+pub fn read(path: &Path, max: u64) -> Result<Vec<u8>, FileError> {
+    let read = || {
+        let mut bytes = Vec::new();
+        File::open(path)?.take(max + 1).read_to_end(&mut bytes)?;
+        if bytes.len() as u64 > max {
+            return Err(io::Error::new(ErrorKind::FileTooLarge, format!("longer than {max} bytes")));
+        }
+        Ok(bytes)
+    };
+    read().map_err(FileError::of("read", path))
 }
 
 /// The whole file, or nothing if there is none.

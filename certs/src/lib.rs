@@ -25,4 +25,4 @@ pub mod token;
 pub mod tokens;
 pub mod verify;
 
-pub use files::FileError;
+pub use files::{FileError, read};

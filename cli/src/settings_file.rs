@@ -15,6 +15,24 @@ pub(crate) enum Settings {
     Connector(connector::config::Config),
 }
 
+/// An edge's file. Of one that is a connector's, that is all that is said.
+pub(crate) fn read_edges(file: &Path) -> Result<edge::model::Config, Mistakes> {
+    let text = config::read(file)?;
+    if config::kind(&text) == Some(FileKind::Connector) {
+        return Err(config::of_nobody(&text, file, "a connector's file: it is for `underpass connector`".to_owned()));
+    }
+    edge::config::parse(&text, file)
+}
+
+/// A connector's file. Of one that is an edge's, that is all that is said.
+pub(crate) fn read_connectors(file: &Path) -> Result<connector::config::Config, Mistakes> {
+    let text = config::read(file)?;
+    if config::kind(&text) == Some(FileKind::Edge) {
+        return Err(config::of_nobody(&text, file, "an edge's file: it is for `underpass edge`".to_owned()));
+    }
+    connector::config::parse(&text, file)
+}
+
 /// Whether a file is a connector's. Whatever else is wrong with it is found by who reads it.
 pub(crate) fn is_connectors(file: &Path) -> Result<bool, Mistakes> {
     Ok(config::kind(&config::read(file)?) == Some(FileKind::Connector))

@@ -272,11 +272,11 @@ pub fn cidr(text: &str) -> Result<IpNetwork, String> {
 pub fn duration(text: &str) -> Result<Duration, &'static str> {
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
     let (number, unit) = text.split_at(digits);
-    let unit = UNITS.iter().find(|(name, _)| *name == unit);
-    let milliseconds = unit.and_then(|(_, unit)| number.parse::<u64>().ok()?.checked_mul(*unit));
-    milliseconds
-        .map(Duration::from_millis)
-        .ok_or("a duration is a whole number and a unit, such as \"250ms\", \"5s\", \"1m\", \"23h\" or \"1d\"")
+    let unit = UNITS.iter().find(|(name, _)| *name == unit && digits > 0);
+    let (_, unit) =
+        unit.ok_or("a duration is a whole number and a unit, such as \"250ms\", \"5s\", \"1m\", \"23h\" or \"1d\"")?;
+    let milliseconds = number.parse::<u64>().ok().and_then(|number| number.checked_mul(*unit));
+    milliseconds.map(Duration::from_millis).ok_or("no duration is as long as this")
 }
 
 /// A duration as text, in the largest unit that leaves a whole number.

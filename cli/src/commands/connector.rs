@@ -23,7 +23,7 @@ use crate::{
     args::{Common, ConnectorRun},
     failure::Failure,
     lifecycle::{self, End, Signals},
-    limits, logging, notify,
+    limits, logging, notify, settings_file,
 };
 
 /// The token file that is no file.
@@ -62,7 +62,7 @@ pub(super) fn run(common: &Common, flags: ConnectorRun) -> Result<(), Failure> {
 /// The file, or the defaults, with the flags laid over.
 fn settings(file: Option<&Path>, flags: ConnectorRun) -> Result<Config, Failure> {
     let below = match file {
-        Some(file) => connector::config::read(file)?,
+        Some(file) => settings_file::read_connectors(file)?,
         None => Config::default(),
     };
     let given = |list: Vec<String>| list.into_iter().filter(|text| !text.trim().is_empty()).collect();

@@ -21,6 +21,21 @@ fn what_is_no_toml_is_told_of_a_file_that_could_be_anybodys() {
 }
 
 #[test]
+fn a_file_of_the_other_program_is_told_as_that_and_no_more() {
+    let dir = Dir::new();
+    fs::write(dir.path("c.toml"), "edges = [\"127.0.0.1:7443\"]\n[[route]]\nvnet = \"v\"\n").expect("writable");
+    fs::write(dir.path("e.toml"), EDGE).expect("writable");
+    for (command, told) in [
+        ("edge -c c.toml", "c.toml:1:1: a connector's file: it is for `underpass connector`"),
+        ("connector -c e.toml", "e.toml:1:1: an edge's file: it is for `underpass edge`"),
+    ] {
+        let ran = dir.run(command);
+        ran.failed(SETTINGS, &[told]);
+        assert_eq!(ran.err.lines().count(), 1, "{ran:?}");
+    }
+}
+
+#[test]
 fn a_file_that_is_named_and_cannot_be_used_is_told_where_it_is_named() {
     let dir = Dir::new();
     let mut text = format!("affinity_key = \"no.secret\"\nca = {{ certificate = 'ca.pem', key = 'ca.key' }}\n{EDGE}");

@@ -13,7 +13,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use config::{Mistakes, check, read as read_text};
+use config::{Mistakes, check};
 use ipnetwork::IpNetwork;
 use protocol::id::{Name, Target};
 
@@ -74,14 +74,6 @@ impl Default for Config {
             workers: workers_default(),
         }
     }
-}
-
-/// The settings in a file.
-///
-/// # Errors
-/// Every mistake in the file.
-pub fn read(path: &Path) -> Result<Config, Mistakes> {
-    parse(&read_text(path)?, path)
 }
 
 /// The settings in a text that came from `path`; relative paths in it begin at that file's directory.

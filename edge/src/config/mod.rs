@@ -17,7 +17,7 @@ mod words;
 
 use std::{net::SocketAddr, path::Path};
 
-use config::{Mistakes, Table, beside, check, read as read_text};
+use config::{Mistakes, Table, beside, check};
 use protocol::id::Name;
 
 use crate::model::{Catalog, Config};
@@ -27,15 +27,8 @@ pub const STATE_DIR: &str = "/var/lib/underpass";
 /// Most worker threads.
 pub const WORKERS_MAX: usize = 64;
 
-/// The configuration in a file. Its catalog has version 0: numbering is the store's.
-///
-/// # Errors
-/// Every mistake in the file.
-pub fn read(path: &Path) -> Result<Config, Mistakes> {
-    parse(&read_text(path)?, path)
-}
-
-/// The configuration in a text that came from `path`; relative paths in it begin at that file's directory.
+/// The configuration in a text that came from `path`; relative paths in it begin at that file's directory. Its catalog has
+/// version 0: numbering is the store's.
 ///
 /// # Errors
 /// Every mistake in the text.

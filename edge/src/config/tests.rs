@@ -648,15 +648,6 @@ fn udp_objects_have_their_documented_defaults() {
     assert_eq!((listener.protocol, listener.idle_timeout), (ListenProtocol::Udp, Some(Duration::from_secs(60))));
 }
 
-#[test]
-fn an_unreadable_file_is_a_mistake() {
-    let dir = tempfile::tempdir().expect("a temporary directory");
-    let file = dir.path().join("edge.toml");
-    assert!(read(&file).is_err());
-    std::fs::write(&file, EXAMPLES[1]).expect("written");
-    assert!(read(&file).is_ok());
-}
-
 /// Leaves out, doubles or replaces a few pieces of a text.
 fn mutated(text: &str, changes: &[(prop::sample::Index, usize, u8)]) -> String {
     let mut chars: Vec<char> = text.chars().collect();

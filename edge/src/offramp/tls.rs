@@ -4,7 +4,6 @@
 
 use std::{
     collections::HashMap,
-    fs,
     hash::{Hash, Hasher},
     io,
     path::{Path, PathBuf},
@@ -30,6 +29,9 @@ use tokio_rustls::TlsConnector;
 
 use super::{Why, Wire, why};
 use crate::model::{Catalog, Check, Origin, OriginTls, Pool, Trust, Upstream};
+
+/// Bytes of a file of authorities, at most.
+const CA_MAX: u64 = 4 * 1024 * 1024;
 
 /// How to speak TLS: settings, and what was read for them. Equal only to itself: once a file holds something else, what
 /// was opened before is not used any more.
@@ -154,7 +156,7 @@ fn certificates(trust: &Trust) -> io::Result<Vec<CertificateDer<'static>>> {
             Ok(found.certs)
         }
         Trust::Ca(path) => {
-            let read = fs::read(path).map_err(|e| named(path, &e))?;
+            let read = certs::read(path, CA_MAX).map_err(io::Error::other)?;
             let found = CertificateDer::pem_slice_iter(&read).collect::<Result<Vec<_>, _>>();
             let found = found.map_err(|e| named(path, &e))?;
             if found.is_empty() {

@@ -1,7 +1,7 @@
 //! A certificate that clients are shown: read from its files once, with the names it is valid for and its end.
 
 use std::{
-    fmt, fs, io,
+    fmt, io,
     net::IpAddr,
     path::{Path, PathBuf},
     sync::Arc,
@@ -17,6 +17,9 @@ use rustls::{
 use x509_parser::{certificate::X509Certificate, extensions::GeneralName, prelude::FromDer, time::ASN1Time};
 
 use crate::model::CertificateFiles;
+
+/// Bytes of a chain, or of a key, at most.
+const FILE_MAX: u64 = 1024 * 1024;
 
 /// An end this near is told, or one within the last third of a shorter life.
 const SOON: Duration = Duration::from_secs(14 * 86_400);
@@ -84,7 +87,7 @@ impl Certificate {
     /// What is wrong, with the file in the text.
     pub fn read(files: &CertificateFiles) -> io::Result<Self> {
         let named = |path: &Path, error: &dyn fmt::Display| io::Error::other(format!("{}: {error}", path.display()));
-        let read = |path: &Path| fs::read(path).map_err(|e| named(path, &e));
+        let read = |path: &Path| certs::read(path, FILE_MAX).map_err(io::Error::other);
         let wrong = |error: &dyn fmt::Display| named(&files.certificate, error);
         let chain = CertificateDer::pem_slice_iter(&read(&files.certificate)?).collect::<Result<Vec<_>, _>>();
         let chain = chain.map_err(|e| wrong(&e))?;
@@ -185,6 +188,8 @@ fn moment(at: ASN1Time) -> SystemTime {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     /// A certificate of these names, kept in a directory.
@@ -217,6 +222,20 @@ mod tests {
         let mixed = CertificateFiles { certificate: a.certificate, key: b.key };
         let error = Certificate::read(&mixed).map(|_| ()).map_err(|e| e.to_string());
         assert!(error.as_ref().is_err_and(|e| e.contains("b.key: this is not the key of")), "{error:?}");
+    }
+
+    #[test]
+    fn a_file_without_an_end_is_too_long() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let CertificateFiles { certificate, key } = made(dir.path(), "a", &["a.example"]);
+        let endless = PathBuf::from("/dev/zero");
+        for files in [
+            CertificateFiles { certificate: endless.clone(), key },
+            CertificateFiles { certificate, key: endless.clone() },
+        ] {
+            let error = Certificate::read(&files).map(|_| ()).map_err(|e| e.to_string());
+            assert_eq!(error, Err("cannot read /dev/zero: longer than 1048576 bytes".to_owned()));
+        }
     }
 
     #[test]
