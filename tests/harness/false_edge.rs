@@ -13,7 +13,7 @@ use protocol::{
     wire::{self, ControlReader},
 };
 use quinn::{Connection, Endpoint, EndpointConfig, SendStream, ServerConfig, TokioRuntime};
-use tokio::{runtime::Runtime, time};
+use tokio::{runtime::Runtime, task::JoinHandle, time};
 
 use super::edge::EdgeFile;
 
@@ -81,6 +81,15 @@ impl FalseEdge {
     /// If none comes.
     #[must_use]
     pub fn capture(&self) -> Captive {
+        self.capture_as(VERSION)
+    }
+
+    /// The next link: welcomes it as an edge that speaks this version would.
+    ///
+    /// # Panics
+    /// If none comes.
+    #[must_use]
+    pub fn capture_as(&self, version: u16) -> Captive {
         self.run(async {
             let incoming = self.endpoint.accept().await.expect("the endpoint is open");
             let connection = incoming.await.expect("it believes in us");
@@ -88,7 +97,7 @@ impl FalseEdge {
             let mut control = ControlReader::new(recv);
             let Ok(Message::Hello(hello)) = control.next().await else { panic!("a link begins with a hello") };
             let welcome = Welcome {
-                version: VERSION,
+                version,
                 edge: "edge-1".to_owned(),
                 link: 1,
                 accepted: hello.routes.clone(),
@@ -106,6 +115,23 @@ impl FalseEdge {
     pub fn ask_tcp(&self, captive: &Captive, target: &str) -> Reply {
         let open = OpenTcp { vnet: vnet(), target: parsed(target), wait: DIAL_WAIT };
         self.run(ask(&captive.connection, &Open::Tcp(open)))
+    }
+
+    /// A flow to a TCP target in VNet `prod`.
+    ///
+    /// # Panics
+    /// If the connector refuses, or the link is gone.
+    #[must_use]
+    pub fn flow(&self, captive: &Captive, target: &str) -> Stream {
+        let open = Open::Tcp(OpenTcp { vnet: vnet(), target: parsed(target), wait: DIAL_WAIT });
+        let (stream, reply) = self.run(open_flow(&captive.connection, &open));
+        assert!(matches!(reply, Reply::Connected { .. }), "{target}: {reply:?}");
+        stream
+    }
+
+    /// Does something beside what follows.
+    pub fn spawn<T: Send + 'static>(&self, what: impl Future<Output = T> + Send + 'static) -> JoinHandle<T> {
+        self.runtime.spawn(what)
     }
 
     /// What it answers when it is told to open a UDP session there.
@@ -137,9 +163,14 @@ impl FalseEdge {
 }
 
 async fn ask(connection: &Connection, open: &Open) -> Reply {
+    open_flow(connection, open).await.1
+}
+
+async fn open_flow(connection: &Connection, open: &Open) -> (Stream, Reply) {
     let mut stream = Stream::new(connection.open_bi().await.expect("a live link"));
     stream.send.write_chunk(open.encode()).await.expect("a live link");
-    wire::read_reply(&mut stream.recv).await.expect("every open has a reply")
+    let reply = wire::read_reply(&mut stream.recv).await.expect("every open has a reply");
+    (stream, reply)
 }
 
 fn vnet() -> protocol::id::Name {

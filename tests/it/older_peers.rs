@@ -18,9 +18,10 @@ use protocol::{
 use quinn::Connection;
 use tokio::io::AsyncReadExt;
 use underpass_tests::harness::{
-    Edge, Service, World,
+    Edge, FalseEdge, Service, World,
     client::{self, Pattern},
     frames::{self, Raw, kind},
+    origin::habits,
     rogue::{Line, Rogue, hello},
     wait,
 };
@@ -138,4 +139,51 @@ fn whoever_reads_nothing_is_reset_at_once_when_its_answer_is_sacrificed() {
         stand.edge.process.wait_log(&[path, "stalled"]);
     }
     assert!(reset() < readers.len() / 2, "as few as it takes");
+}
+
+#[test]
+fn a_connector_of_an_older_edge_stays_open_beside_uploads_that_nobody_reads() {
+    let world = World::new();
+    let prod = world.vnet("prod");
+    let (silent, echo) = (habits::hangs(world.free_in(&prod, 10)), habits::echo(world.free_in(&prod, 11)));
+    let edge = world.edge("edge-1").grant("dc1", &[&prod]).start();
+    let older = FalseEdge::start(world.free(), &edge.file);
+    let file = world.connector("dc1").serve(&prod).links_per_edge(1).token(&edge.token("dc1"));
+    let dc1 = file.dial_at(older.address).launch();
+    let captive = older.capture_as(1);
+
+    let mut uploads: Vec<_> = (0..READERS)
+        .map(|_| {
+            let mut stream = older.flow(&captive, &prod.inside(silent.address()));
+            older.spawn(async move {
+                let written = stream.send.write_all(&vec![0; 2 * STREAM_WINDOW as usize]).await;
+                written.expect_err("nobody reads so much").to_string()
+            })
+        })
+        .collect();
+    // Those who still wait are never heard of again.
+    let mut ended = || {
+        let (over, open) = std::mem::take(&mut uploads).into_iter().partition(|upload| upload.is_finished());
+        uploads = open;
+        over
+    };
+    let over: Vec<_> =
+        wait::soon("some to be told that they are not read", || Some(ended()).filter(|over| !over.is_empty()));
+    for upload in over {
+        let told = older.run(upload).expect("it does not panic");
+        assert!(told.contains("stopped"), "{told}");
+    }
+    // Larger than what the others leave of the link at any one time.
+    let bytes = Pattern::new(1).bytes(16 << 20);
+    let Stream { mut send, mut recv } = older.flow(&captive, &prod.inside(echo.address()));
+    let sent = bytes.clone();
+    drop(older.spawn(async move { send.write_all(&sent).await.map(|()| send.finish()) }));
+    let mut back = Vec::new();
+    let _ = older.run(recv.read_to_end(&mut back)).expect("the flow ends well");
+    assert!(back == bytes, "{} of {} bytes came back", back.len(), bytes.len());
+    let reset = READERS - uploads.len();
+    assert!(reset < READERS / 2, "{reset}: as few as it takes");
+    let metrics = underpass_tests::harness::http::get(dc1.file.admin, "/metrics").expect("it answers").body;
+    let counted = metrics.lines().find_map(|line| line.strip_prefix("underpass_flows_sacrificed_total ")?.parse().ok());
+    assert!(counted >= Some(1), "{metrics}");
 }
