@@ -140,6 +140,25 @@ impl Socket {
         }
     }
 
+    /// From here on every close is a hard one, the kernel's own too should this process be killed: so nobody takes what has
+    /// come so far for the whole.
+    pub fn close_hard(&self) {
+        self.set_linger(Some(Duration::ZERO));
+    }
+
+    /// From here on a close is the end of what was written, and loses none of it.
+    pub fn close_softly(&self) {
+        self.set_linger(None);
+    }
+
+    fn set_linger(&self, linger: Option<Duration>) {
+        match &self.0 {
+            // Refused only for a connection that is gone.
+            Kind::Os(stream, _) => drop(SockRef::from(stream).set_linger(linger)),
+            Kind::Memory(_) => {}
+        }
+    }
+
     /// Closes hard: the peer sees a reset, not an end. Bytes the kernel has not sent yet are lost.
     pub fn abort(self) {
         match self.0 {

@@ -128,10 +128,11 @@ pub async fn splice(socket: Socket, stream: Stream, windows: &Arc<Windows>, mann
     let progress = Progress::new(manner.count.clone(), manner.totals.clone());
     let mut ends = Ends(Some((socket, stream)));
     let (socket, stream) = ends.0.as_mut().expect("taken only below");
+    socket.close_hard();
     let ended = carry(socket, stream, windows, manner, &progress).await;
     let (socket, mut stream) = ends.0.take().expect("taken only here");
     match ended {
-        Ended::Finished => {}
+        Ended::Finished => socket.close_softly(),
         Ended::LocalReset => {
             drop(socket);
             tell_reset(&mut stream, lead(windows.rtt())).await;

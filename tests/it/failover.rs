@@ -1,7 +1,7 @@
 //! Things that die under way: origins, links, connectors, edges; and what clients see of it.
 
 use std::{
-    io::{ErrorKind, Read},
+    io::{ErrorKind, Read, Write},
     time::{Duration, Instant},
 };
 
@@ -10,7 +10,7 @@ use underpass_tests::harness::{
     client::{self, Pattern},
     http,
     load::{Attempt, Load, LongFlow},
-    origin::{habits, web},
+    origin::{Ending, habits, web},
     process::Signal,
     relay::Relay,
     wait::{self, SOON},
@@ -322,6 +322,27 @@ fn a_flow_whose_connector_is_killed_is_reset_and_not_ended() {
     assert!(got.is_empty());
     assert_eq!(end.expect_err("an answer cut short must not look whole").kind(), ErrorKind::ConnectionReset);
     assert!(death.elapsed() < Duration::from_secs(5), "told only after {:?}", death.elapsed());
+}
+
+#[test]
+fn what_a_killed_process_carried_is_taken_for_the_whole_by_nobody() {
+    for kill_edge in [false, true] {
+        let world = World::new();
+        let prod = world.vnet("prod");
+        let reader = habits::reads_only(world.free_in(&prod, 10));
+        let (mut edge, mut dc1) = world.stand(&prod, &[&Service::tcp("sink").origin(&prod, reader.address())]);
+        let mut upload = client::connect(edge.listener("sink")).expect("the edge listens");
+        upload.write_all(b"a part of it").expect("written");
+        wait::soon_true("the origin to have it", || reader.accepted() == 1);
+        if kill_edge {
+            edge.process.kill()
+        } else {
+            dc1.process.kill()
+        }
+        assert_eq!(wait::soon("the origin to see its end", || reader.endings().pop()), Ending::Reset);
+        let (_, end) = client::read_all(&upload);
+        assert_eq!(end.expect_err("the client too").kind(), ErrorKind::ConnectionReset, "{kill_edge}");
+    }
 }
 
 #[test]
