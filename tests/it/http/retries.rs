@@ -194,6 +194,38 @@ fn of_many_kept_connections_that_are_dead_one_is_tried() {
 }
 
 #[test]
+fn a_request_that_kills_whoever_gets_it_does_not_go_round_all_origins() {
+    let world = World::new();
+    let deliveries = Arc::new(AtomicUsize::new(0));
+    let dies = || {
+        let counted = deliveries.clone();
+        Origin::start(world.free(), move |mut stream| {
+            while let Some(head) = web::head(stream)? {
+                if head.contains(" /poison ") {
+                    counted.fetch_add(1, Ordering::SeqCst);
+                    break;
+                }
+                stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")?;
+            }
+            Ok(Ending::Clean)
+        })
+    };
+    let origins: Vec<_> = (0..6).map(|_| dies()).collect();
+    let service = origins.iter().fold(Service::http("web"), |service, origin| service.direct(origin.address()));
+    let edge = world.edge("edge-1").service(&service.pool("steering = \"round_robin\"")).start();
+    // Every worker has a kept connection to each, some of which die in vain.
+    for _ in 0..4 {
+        let _ = out(curl(&edge, "/x?[1-12]", &[]));
+    }
+    for (method, most) in [("GET", 3), ("DELETE", 3), ("POST", 1)] {
+        let before = deliveries.load(Ordering::SeqCst);
+        let code = out(curl(&edge, "/poison", &["-X", method, "-o", "/dev/null", "-w", "%{http_code}"]));
+        let sent = deliveries.load(Ordering::SeqCst) - before;
+        assert!(code == "502" && (1..=most).contains(&sent), "{method}: {code} after {sent} deliveries");
+    }
+}
+
+#[test]
 fn a_small_answer_that_breaks_behind_its_head_is_answered_from_elsewhere() {
     let world = World::new();
     let prod = world.vnet("prod");

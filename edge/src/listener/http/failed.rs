@@ -61,6 +61,14 @@ impl Failed {
         }
     }
 
+    /// True if it was sent, and nobody knows what came of it.
+    pub(super) fn is_doubtful(self) -> bool {
+        match self {
+            Self::Broken(_) | Self::Sent(_) => true,
+            Self::Unsent(_) | Self::Overtaken(_) | Self::Declined(_) | Self::Final(_) => false,
+        }
+    }
+
     /// Whether to try the same origin once more, over another connection. One that had been used before (`reused`) the
     /// origin may have closed meanwhile, which says nothing about the origin.
     pub(super) fn again(self, left: Left, reused: bool) -> Again {

@@ -45,6 +45,9 @@ use crate::{
 
 /// A body up to this size, sent with a method that may be repeated, is taken in whole before it is sent.
 const BUFFER_MAX: u64 = 64 * 1024;
+/// Most times that a request is sent without anybody knowing what came of it. One that is the death of whoever gets it does not
+/// go round all origins.
+const DELIVERIES_MAX: u32 = 3;
 /// Most interim answers to one request that are passed on.
 const INTERIM_MAX: u32 = 16;
 
@@ -66,6 +69,8 @@ struct Forward<'a> {
     begun: Option<time::Instant>,
     /// The retry budget has paid for an old connection already.
     paid: bool,
+    /// How often it was sent, and nobody knows what came of it.
+    deliveries: u32,
     record: &'a mut Record,
 }
 
@@ -159,6 +164,7 @@ async fn forward(
         until: asked.timeout.map(|timeout| time::Instant::now() + timeout),
         begun: None,
         paid: false,
+        deliveries: 0,
         record: &mut record,
     };
     let until = forward.until;
@@ -234,6 +240,7 @@ impl Forward<'_> {
             }
             let may = match failed.elsewhere(self.left(sending)) {
                 Again::No => false,
+                Again::Free | Again::Paid if self.deliveries >= DELIVERIES_MAX => false,
                 Again::Free => true,
                 Again::Paid => budget.retry(Instant::now()),
             };

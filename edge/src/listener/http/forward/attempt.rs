@@ -18,7 +18,7 @@ use super::{
         idle::{Turn, Wish},
         upstream::{Key, Upstream},
     },
-    Fault, Forward, Placing, Sending,
+    DELIVERIES_MAX, Fault, Forward, Placing, Sending,
 };
 use crate::{
     listener::placing::Place,
@@ -59,6 +59,7 @@ impl Forward<'_> {
         };
         let may = match lost.failed.again(self.left(sending), lost.reused) {
             Again::No => false,
+            Again::Free | Again::Paid if self.deliveries >= DELIVERIES_MAX => false,
             Again::Free => true,
             Again::Paid => !mem::replace(&mut self.paid, true) && at.budget.retry(Instant::now()),
         };
@@ -102,6 +103,7 @@ impl Forward<'_> {
             Ok(response) => return Ok((response, upstream)),
             Err(failed) => failed,
         };
+        self.deliveries += u32::from(failed.is_doubtful());
         if let (Sending::Gone, Some(whole)) = (&*sending, self.memory.whole()) {
             *sending = Sending::Whole(whole);
         }
