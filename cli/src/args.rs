@@ -255,7 +255,7 @@ pub(crate) enum TokenCommand {
 pub(crate) struct TokenCreate {
     /// The connector that may join; the edge's file must grant it something
     pub(crate) name: Name,
-    /// Write the bare token to this file, for its owner alone, instead of printing it; several files get a token each
+    /// Write the bare token to this file, for its owner alone, instead of printing it; several files get a token each, and - prints it alone
     #[arg(long, env = "UNDERPASS_OUT", value_name = "FILE", value_delimiter = ',')]
     pub(crate) out: Vec<PathBuf>,
     /// How long the token may be used, at most 30d

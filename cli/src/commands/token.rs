@@ -10,7 +10,7 @@ use std::{
 
 use certs::{
     ca::Ca,
-    token::{JoinToken, TokenId},
+    token::{JoinToken, TEXT_MAX, TokenId},
     tokens::{NewToken, TokenError, Tokens},
 };
 use edge::model::{Config, Grant};
@@ -24,9 +24,17 @@ use crate::{
     output,
 };
 
+/// The file that is no file.
+const STANDARD_OUTPUT: &str = "-";
+
 pub(super) fn create(common: &Common, flags: &TokenCreate) -> Result<(), Failure> {
     let config = edge_file::read(common.config.as_deref(), &flags.over)?;
     let grant = grant(&config, &flags.name, common.config.as_deref())?;
+    if flags.out.as_slice() == [Path::new(STANDARD_OUTPUT)] {
+        let mut mint = Mint::open(&config, flags)?;
+        let bare = mint.make().and_then(|token| output::hand_over(&format!("{}\n", token.reveal())));
+        return bare.map_err(|failure| mint.withdraw(failure));
+    }
     // The files come first: a token that nobody can be given must not be made.
     let outs = Out::open_all(&flags.out)?;
     let mut mint = Mint::open(&config, flags)?;
@@ -195,9 +203,16 @@ impl Out {
 
     fn open(path: &Path) -> Result<Self, Failure> {
         let fail = |why: String| Failure::Failed(format!("cannot write {}: {why}", path.display()));
+        if path == Path::new(STANDARD_OUTPUT) {
+            return Err(Failure::Usage("--out - prints one token and goes with no other --out".to_owned()));
+        }
         // A device or a pipe would be replaced, and not written to.
         if path.metadata().is_ok_and(|about| !about.is_file()) {
             return Err(fail("it is no ordinary file; without --out the token is printed".to_owned()));
+        }
+        if holds_something_else(path) {
+            let why = "it holds something that is no join token; remove it first, or name another file";
+            return Err(fail(why.to_owned()));
         }
         let Some(name) = path.file_name() else { return Err(fail("it has no name".to_owned())) };
         let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
@@ -222,6 +237,13 @@ impl Out {
     fn fail(&self, error: &io::Error) -> Failure {
         Failure::Failed(format!("cannot write {}: {}", self.path.display(), cause(error)))
     }
+}
+
+/// True of a file with another content than a token's, which nobody wants to lose. A link is replaced, and loses nothing.
+fn holds_something_else(path: &Path) -> bool {
+    let Ok(about) = path.symlink_metadata() else { return false };
+    let is_token = |bytes: Vec<u8>| str::from_utf8(&bytes).is_ok_and(|text| text.parse::<JoinToken>().is_ok());
+    about.is_file() && about.len() > 0 && !certs::read(path, TEXT_MAX as u64).is_ok_and(is_token)
 }
 
 /// The system's words alone: tempfile adds the name of a file that nobody asked for.

@@ -46,6 +46,29 @@ fn a_token_that_cannot_be_printed_is_void() {
 }
 
 #[test]
+fn a_token_takes_no_place_but_another_tokens() {
+    let dir = Dir::new();
+    let before = fs::read(dir.path("edge.toml")).expect("there");
+    let made = dir.run("token create dc1 -c edge.toml --out first,edge.toml");
+    made.failed(FAILED, &["edge.toml", "holds something that is no join token"]);
+    assert_eq!(fs::read(dir.path("edge.toml")).expect("there"), before);
+    assert_eq!((open(&dir), dir.path("first").exists()), (0, false));
+    fs::write(dir.path("empty"), "").expect("writable");
+    dir.run("token create dc1 -c edge.toml --out empty").went_well();
+    dir.run("token create dc1 -c edge.toml --out empty").went_well();
+}
+
+#[test]
+fn a_token_alone_is_printed_for_a_pipe() {
+    let dir = Dir::new();
+    let made = dir.run("token create dc1 -c edge.toml --out -");
+    made.went_well();
+    made.out.parse::<certs::token::JoinToken>().expect("a token and nothing else");
+    dir.run("token create dc1 -c edge.toml --out one,-").failed(USAGE, &["--out -"]);
+    assert!(!dir.path("-").exists());
+}
+
+#[test]
 fn a_token_is_written_to_ordinary_files_alone() {
     let dir = Dir::new();
     fs::create_dir(dir.path("directory")).expect("writable");
