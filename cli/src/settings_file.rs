@@ -6,7 +6,7 @@ use config::{FileKind, Mistakes};
 
 /// What is said of a file that could be anybody's.
 const WHOSE: &str =
-    "neither an edge's nor a connector's file: an edge's has [tunnel], a connector's has `edges` or [[route]]";
+    "not clearly an edge's or a connector's file: an edge's has [tunnel], a connector's has `edges` or [[route]]";
 
 /// A file's settings, checked.
 #[derive(Debug)]

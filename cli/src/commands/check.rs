@@ -7,9 +7,12 @@ use std::{
 };
 
 use config::{Mistake, Mistakes};
+use connector::config::Doubt;
 use edge::edge::{Finding, Findings};
 
 use crate::{failure::Failure, output, settings_file::Settings};
+
+const WARNING: &str = "warning: ";
 
 pub(super) fn run(files: &[PathBuf]) -> Result<(), Failure> {
     let mut wrong: Vec<Failure> = Vec::new();
@@ -28,24 +31,32 @@ pub(super) fn run(files: &[PathBuf]) -> Result<(), Failure> {
 fn checked(file: &Path) -> Result<String, Failure> {
     let text = config::read(file)?;
     let settings = Settings::parse(&text, file)?;
-    let Findings { wrong, warnings } = match &settings {
-        Settings::Edge(config) => Findings::of(config, SystemTime::now()),
-        // It names nothing that has to be there.
-        Settings::Connector(_) => Findings::default(),
+    let (wrong, warnings) = match &settings {
+        Settings::Edge(settings) => {
+            let Findings { wrong, warnings } = Findings::of(settings, SystemTime::now());
+            let placed = |finding: &Finding, word: &str| {
+                let is_it = |string: &str| finding.file().is_some_and(|named| config::beside(file, string) == named);
+                config::at_string(&text, is_it, format!("{word}{}", finding.text))
+            };
+            let all = |findings: &[Finding], word| findings.iter().map(|finding| placed(finding, word)).collect();
+            (all(&wrong, ""), all(&warnings, WARNING))
+        }
+        // It names no file that has to be there.
+        Settings::Connector(settings) => {
+            let placed = |Doubt { entry, text: doubt }: Doubt| {
+                config::at_string(&text, |string| string == entry, format!("{WARNING}{doubt}"))
+            };
+            (Vec::new(), settings.doubts().into_iter().map(placed).collect())
+        }
     };
-    let placed = |finding: &Finding, word: &str| {
-        let is_it = |string: &str| finding.file().is_some_and(|named| config::beside(file, string) == named);
-        config::at_string(&text, is_it, format!("{word}{}", finding.text))
-    };
-    let sorted = |findings: &[Finding], word| {
-        let mut list: Vec<Mistake> = findings.iter().map(|finding| placed(finding, word)).collect();
+    let sorted = |mut list: Vec<Mistake>| {
         list.sort();
         Mistakes { file: file.to_owned(), list }
     };
     if !wrong.is_empty() {
-        return Err(sorted(&wrong, "").into());
+        return Err(sorted(wrong).into());
     }
-    let warnings = sorted(&warnings, "warning: ").to_string();
+    let warnings = sorted(warnings).to_string();
     let warnings: String = warnings.lines().map(|line| format!("{line}\n")).collect();
     Ok(format!("{}: ok ({})\n{warnings}", file.display(), settings.whose()))
 }

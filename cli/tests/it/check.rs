@@ -16,8 +16,8 @@ fn what_is_no_toml_is_told_of_a_file_that_could_be_anybodys() {
     check(&dir, "name = \"a\n").failed(SETTINGS, &["it.toml:1:", "not TOML"]);
     check(&dir, "<?xml version=\"1.0\"?>\n").failed(SETTINGS, &["it.toml:1:", "not TOML"]);
     let both = check(&dir, "name = \"a\"\nname = \"b\"\n");
-    both.failed(SETTINGS, &["it.toml:2:1: not TOML: duplicate key", "it.toml:1:1: neither an edge's"]);
-    check(&dir, "").failed(SETTINGS, &["it.toml:1:1: neither an edge's"]);
+    both.failed(SETTINGS, &["it.toml:2:1: not TOML: duplicate key", "it.toml:1:1: not clearly an edge's"]);
+    check(&dir, "").failed(SETTINGS, &["it.toml:1:1: not clearly an edge's"]);
 }
 
 #[test]
@@ -32,6 +32,17 @@ fn a_file_of_the_other_program_is_told_as_that_and_no_more() {
         let ran = dir.run(command);
         ran.failed(SETTINGS, &[told]);
         assert_eq!(ran.err.lines().count(), 1, "{ran:?}");
+    }
+}
+
+#[test]
+fn what_can_have_no_effect_is_warned_of_where_it_stands() {
+    let dir = Dir::new();
+    let text = "[[route]]\nvnet = \"v\"\ncidr = \"10.7.0.0/24\"\n[allow]\ntargets = [\"192.168.0.0/16:*\"]\n";
+    let ran = check(&dir, text);
+    ran.went_well();
+    for told in ["it.toml:3:8: warning: route v 10.7.0.0/24", "it.toml:5:12: warning: allow: no route leads to"] {
+        assert!(ran.out.contains(told), "{told}: {ran:?}");
     }
 }
 

@@ -4,6 +4,7 @@
 //! the path of the file that holds it does.
 
 mod allow;
+mod doubts;
 mod file;
 mod flags;
 mod routes;
@@ -18,6 +19,7 @@ use ipnetwork::IpNetwork;
 use protocol::id::{Name, Target};
 
 pub use allow::{AllowEntry, BadAllowEntry, NO_PORT, Ports};
+pub use doubts::Doubt;
 pub use flags::{FlagMistakes, RawFlags};
 pub use routes::Map;
 
