@@ -14,7 +14,7 @@ use std::{
 use data_encoding::HEXLOWER;
 use protocol::{
     control::{Enrolled, Renewed},
-    id::Name,
+    id::{Name, Target},
 };
 use rcgen::{KeyPair, PublicKeyData};
 use rustls::{
@@ -184,6 +184,9 @@ impl ConnectorState {
         }
         let ca = CertificateDer::from(answer.ca.clone());
         let identity = self.keep(request, &token.connector, answer.certificate.clone(), ca)?;
+        let edges: Vec<String> = token.edges.iter().map(Target::to_string).collect();
+        let edges = serde_json::to_vec_pretty(&edges).expect("a list of texts always encodes");
+        files::write(&self.token_edges_file(), &edges)?;
         files::write(&self.redeemed_file(), token.id.to_hex().as_bytes())?;
         files::remove(&self.enrolment_file())?;
         Ok(identity)
@@ -220,6 +223,18 @@ impl ConnectorState {
         Ok(identity)
     }
 
+    /// The edges that the token named which was redeemed last: the token itself may be gone.
+    ///
+    /// # Errors
+    /// [`StateError`] if the file is there and cannot be read or understood.
+    pub fn token_edges(&self) -> Result<Vec<Target>, StateError> {
+        let path = self.token_edges_file();
+        let Some(bytes) = files::read_if_there(&path, FILE_MAX)? else { return Ok(Vec::new()) };
+        let corrupt = |what: String| StateError::Corrupt { path: path.clone(), what };
+        let texts: Vec<String> = serde_json::from_slice(&bytes).map_err(|e| corrupt(e.to_string()))?;
+        texts.iter().map(|text| text.parse().map_err(|_| corrupt(format!("\"{text}\" is no edge")))).collect()
+    }
+
     /// Where edges were reached last, by name.
     ///
     /// # Errors
@@ -241,6 +256,10 @@ impl ConnectorState {
 
     fn edges_file(&self) -> PathBuf {
         self.dir.join("edges.json")
+    }
+
+    fn token_edges_file(&self) -> PathBuf {
+        self.dir.join("token-edges.json")
     }
 
     fn identity_file(&self) -> PathBuf {

@@ -87,7 +87,7 @@ pub async fn run(start: Start) -> Result<(), ConnectorError> {
 async fn serve(start: Start, vital: Vital) -> Result<(), ConnectorError> {
     let Start { config, token, network, grace, stop, cut, lost_lines } = start;
     let state = Arc::new(ConnectorState::open(&config.state_dir)?);
-    let edges = edges(&config, token.as_ref())?;
+    let edges = edges(&config, token.as_ref(), &state)?;
     let admin_listener = network.listen(config.admin_listen)?;
     // Where it really is: the port may have been left to the system.
     let listening = admin_listener.local_addr()?;
@@ -118,6 +118,7 @@ async fn serve(start: Start, vital: Vital) -> Result<(), ConnectorError> {
         () = stop.cancelled() => return Ok(()),
     };
     info!(connector = %identity.peer().connector, replica = %state.replica(), "connector starts");
+    config.doubts().iter().for_each(|doubt| warn!("{}", doubt.text));
     let service = Arc::new(Service {
         policy: policy(&config, listening),
         network: network.clone(),
@@ -190,10 +191,12 @@ impl Keeping<'_> {
     }
 }
 
-fn edges(config: &Config, token: Option<&JoinToken>) -> Result<Vec<Target>, ConnectorError> {
+/// The edges to keep links to: those in the settings, else those of the join token, which may have been redeemed long ago.
+fn edges(config: &Config, token: Option<&JoinToken>, state: &ConnectorState) -> Result<Vec<Target>, ConnectorError> {
     let edges = match token {
-        Some(token) if config.edges.is_empty() => token.edges.clone(),
-        Some(_) | None => config.edges.clone(),
+        _ if !config.edges.is_empty() => config.edges.clone(),
+        Some(token) => token.edges.clone(),
+        None => state.token_edges()?,
     };
     if edges.is_empty() {
         let text =

@@ -136,6 +136,22 @@ impl RefusalCode {
         }
     }
 
+    /// True if it stays so until somebody does something about it.
+    #[must_use]
+    pub fn is_lasting(self) -> bool {
+        match self {
+            Self::Version
+            | Self::NoGrant
+            | Self::Revoked
+            | Self::TokenUnknown
+            | Self::TokenUsed
+            | Self::TokenExpired
+            | Self::BadRequest => true,
+            // A certificate is renewed by whoever hears this.
+            Self::CertificateExpired | Self::Unavailable => false,
+        }
+    }
+
     /// The word for logs and status.
     #[must_use]
     pub fn as_str(self) -> &'static str {

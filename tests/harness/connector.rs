@@ -196,7 +196,7 @@ impl ConnectorFile {
         let Self { name, admin, links_per_edge, routes, .. } = self;
         let state_dir = self.state_dir.display();
         let edges: Vec<String> = self.edges.iter().map(|edge| format!("\"{edge}\"")).collect();
-        let edges = edges.join(", ");
+        let edges = if edges.is_empty() { String::new() } else { format!("edges = [{}]\n", edges.join(", ")) };
         let token = self.token.as_ref().map(|file| format!("token_file = \"{}\"\n", file.display()));
         let token = token.unwrap_or_default();
         let allow = if self.allow.is_empty() {
@@ -205,7 +205,7 @@ impl ConnectorFile {
             format!("\n[allow]\ntargets = [{}]\n", self.allow.join(", "))
         };
         format!(
-            "name = \"{name}\"\nedges = [{edges}]\nstate_dir = \"{state_dir}\"\n{token}\
+            "name = \"{name}\"\n{edges}state_dir = \"{state_dir}\"\n{token}\
              links_per_edge = {links_per_edge}\n{routes}{allow}\n[admin]\nlisten = \"{admin}\"\n"
         )
     }

@@ -8,6 +8,7 @@ use underpass_tests::harness::{
     edge,
     load::LongFlow,
     origin::{Origin, habits},
+    process::Signal,
     wait::{self, SOON},
 };
 
@@ -67,6 +68,38 @@ fn an_enrolled_connector_needs_no_token_again() {
     for (path, mode) in private_files(&edge.file.state_dir) {
         assert_eq!(mode & 0o077, 0, "{path} is open to others: {mode:o}");
     }
+}
+
+#[test]
+fn an_enrolled_connector_knows_the_edges_of_its_token_when_that_is_gone() {
+    let Stand { world, prod, edge, _origin } = stand();
+    let token = edge.token("dc1");
+    let mut dc1 = world.connector("dc1").serve(&prod).token(&token).launch();
+    edge.wait_links("dc1", 2);
+    dc1.process.kill();
+    wait::soon_true("its links to go", || edge.links("dc1") == 0);
+    fs::remove_file(&token).expect("it is there");
+    dc1.restart();
+    edge.wait_links("dc1", 2);
+}
+
+#[test]
+fn a_grant_that_is_taken_away_is_told_as_that_and_one_that_is_given_back_counts() {
+    let Stand { world, prod, edge, _origin } = stand();
+    let dc1 = world.connector("dc1").serve(&prod).start(&[&edge]);
+    let right = edge.file.text();
+    let without = right.replace("name = \"dc1\"", "name = \"dc2\"");
+    let reload = |text: &str| {
+        fs::write(&edge.file.path, text).expect("writable");
+        edge.process.signal(Signal::HUP);
+    };
+    reload(&without);
+    for _ in 0..2 {
+        edge.process.wait_log(&["link ended", "closed here (no_grant)", "grants the connector nothing any more"]);
+    }
+    dc1.process.wait_log(&["no link yet", "no_grant"]);
+    reload(&right);
+    edge.wait_links("dc1", 2);
 }
 
 fn private_files(dir: &std::path::Path) -> Vec<(String, u32)> {

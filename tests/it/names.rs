@@ -102,6 +102,28 @@ fn a_connector_comes_back_without_name_servers_to_where_it_reached_its_edge_last
 }
 
 #[test]
+fn a_connector_comes_back_to_where_it_reached_its_edge_last_when_a_name_server_is_wrong() {
+    let stand = stand();
+    let at = (stand.world.source(53).ip(), 53).into();
+    let names = stand.name_server(at);
+    let settings = stand.world.write("resolv.conf", &format!("nameserver {}\n", at.ip()));
+    let mut dc1 = stand.connector(&settings);
+    stand.edge.wait_links("dc1", 2);
+    let kept = dc1.file.state_dir.join("edges.json");
+    wait::soon_true("the address to be kept", || fs::read_to_string(&kept).is_ok_and(|text| text.contains(NAME)));
+
+    drop(names);
+    dc1.process.kill();
+    wait::soon_true("its links to go", || stand.edge.links("dc1") == 0);
+    let nobody = stand.world.source(98).ip();
+    let _wrong = servers::dnsmasq_knowing(&stand.world, at, &[(NAME, nobody)]);
+    dc1.restart();
+    stand.edge.wait_links("dc1", 2);
+    let known = fs::read_to_string(&kept).expect("it is there");
+    assert!(!known.contains(&nobody.to_string()), "where nobody was reached is not kept: {known}");
+}
+
+#[test]
 fn a_name_server_that_does_not_answer_is_dns_failed_with_server_and_name() {
     let world = World::new();
     let prod = world.vnet("prod");

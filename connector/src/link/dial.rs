@@ -36,6 +36,18 @@ const STAGGER: Duration = Duration::from_millis(250);
 /// After this it is told what is waited for.
 const TELL_AFTER: Duration = Duration::from_millis(1500);
 
+/// What a name server tells is dialled for so long before where the edge was reached last: a name may have moved, and it may
+/// be wrong.
+const REMEMBERED_AFTER: Duration = Duration::from_secs(2);
+
+/// Where an edge may be.
+struct Addresses {
+    /// As its name is resolved now; none if that fails.
+    told: Vec<IpAddr>,
+    /// Where it was reached last, and is not told to be now.
+    remembered: Vec<IpAddr>,
+}
+
 /// The QUIC client of one worker.
 #[derive(Debug, Clone)]
 pub struct Dialler {
@@ -178,13 +190,16 @@ impl Dialler {
     pub async fn dial(&self, edge: &Target, crypto: Arc<QuicClientConfig>) -> Result<Connection, DialError> {
         let mut config = ClientConfig::new(crypto);
         config.transport_config(transport::link_transport(Side::Connector));
-        let attempt = async |(order, address)| {
-            time::sleep(STAGGER * order).await;
-            self.handshake(config.clone(), address).await
+        let attempt = async |(after, ip)| {
+            time::sleep(after).await;
+            self.handshake(config.clone(), SocketAddr::new(ip, edge.port)).await
         };
-        let addresses = self.addresses(edge).await?;
-        let all = addresses.iter().map(|ip| SocketAddr::new(*ip, edge.port));
-        let mut attempts: FuturesUnordered<_> = (0..).zip(all).map(attempt).collect();
+        let Addresses { told, remembered } = self.addresses(edge).await?;
+        let first = if told.is_empty() { Duration::ZERO } else { REMEMBERED_AFTER };
+        let in_turn = |first: Duration| (0..).map(move |order| first + STAGGER * order);
+        let all =
+            in_turn(Duration::ZERO).zip(told.iter().copied()).chain(in_turn(first).zip(remembered.iter().copied()));
+        let mut attempts: FuturesUnordered<_> = all.map(attempt).collect();
         let mut last = DialError::Resolve("the name has no address".to_owned());
         let first_good = async {
             while let Some(attempted) = attempts.next().await {
@@ -195,11 +210,13 @@ impl Dialler {
             }
             Err(last)
         };
-        let waits_for = || format!("{edge} to answer over UDP ({})", listed(&addresses));
+        let waits_for = || format!("{edge} to answer over UDP ({})", listed(told.iter().chain(&remembered)));
         let connection = self.told.if_slow(waits_for, first_good).await?;
         self.told.forget();
-        if let Host::Name(name) = &edge.host {
-            self.book.keep(name, &addresses);
+        if let Host::Name(name) = &edge.host
+            && told.contains(&connection.remote_address().ip().to_canonical())
+        {
+            self.book.keep(name, &told);
         }
         Ok(connection)
     }
@@ -213,25 +230,27 @@ impl Dialler {
         }
     }
 
-    /// The edge's addresses; if its name cannot be resolved, those under which it was reached last: whoever answers there
-    /// must prove to be an edge all the same.
-    async fn addresses(&self, edge: &Target) -> Result<Vec<IpAddr>, DialError> {
+    /// Where the edge may be. Whoever answers there must prove to be an edge all the same.
+    async fn addresses(&self, edge: &Target) -> Result<Addresses, DialError> {
         let name = match &edge.host {
-            Host::Ip(ip) => return Ok(vec![*ip]),
+            Host::Ip(ip) => return Ok(Addresses { told: vec![*ip], remembered: Vec::new() }),
             Host::Name(name) => name,
         };
         let waits_for = || format!("a name server to tell the addresses of {name}");
         let resolved = self.told.if_slow(waits_for, self.resolver.resolve_within(name, RESOLVE_WAIT)).await;
-        match (resolved, self.book.of(name)) {
-            (Ok(addresses), _) => Ok(addresses),
-            (Err(why), Some(last_good)) => {
+        let mut remembered = self.book.of(name).unwrap_or_default();
+        let told = match resolved {
+            Ok(told) => told.into_iter().map(|ip| ip.to_canonical()).collect(),
+            Err(why) if remembered.is_empty() => return Err(DialError::Resolve(why)),
+            Err(why) => {
                 if self.told.is_news(&why) {
                     info!(why, "the edge is dialled where it was reached last");
                 }
-                Ok(last_good)
+                Vec::new()
             }
-            (Err(why), None) => Err(DialError::Resolve(why)),
-        }
+        };
+        remembered.retain(|ip| !told.contains(ip));
+        Ok(Addresses { told, remembered })
     }
 
     /// Renews on a connection of its own, for a certificate that has run out.
@@ -271,8 +290,8 @@ impl Dialler {
     }
 }
 
-fn listed(addresses: &[IpAddr]) -> String {
-    addresses.iter().map(IpAddr::to_string).collect::<Vec<_>>().join(", ")
+fn listed<'a>(addresses: impl Iterator<Item = &'a IpAddr>) -> String {
+    addresses.map(IpAddr::to_string).collect::<Vec<_>>().join(", ")
 }
 
 impl Told {

@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    fmt,
     future::pending,
     pin::Pin,
     sync::Arc,
@@ -82,6 +83,19 @@ struct Running {
     task: task::Id,
     state: watch::Receiver<LinkState>,
     wish: watch::Sender<Wish>,
+}
+
+/// Why a dial has not become a link.
+struct Missed {
+    why: String,
+    /// It will not before somebody has acted.
+    lasts: bool,
+}
+
+impl Missed {
+    fn now(error: &dyn fmt::Display) -> Self {
+        Self { why: error.to_string(), lasts: false }
+    }
 }
 
 /// A link on its way.
@@ -247,7 +261,7 @@ impl Supervisor {
         let mut next = time::Instant::from_std(not_before);
         let mut said = String::new();
         loop {
-            let failure = tokio::select! {
+            let Missed { why: failure, lasts } = tokio::select! {
                 Some(dialled) = dials.next() => match dialled {
                     Ok(connection) => match self.register(connection, number).await {
                         Ok(session) => return session,
@@ -263,24 +277,26 @@ impl Supervisor {
                     continue;
                 }
             };
-            next = time::Instant::now() + backoff.next(Instant::now(), rand::random());
-            if failure == said {
+            let (now, dice) = (Instant::now(), rand::random());
+            let wait = if lasts { backoff.next_refused(now, dice) } else { backoff.next(now, dice) };
+            next = time::Instant::now() + wait;
+            self.status.set_failure(&self.edge, self.slot, &failure);
+            if gist(&failure) == said {
                 debug!(why = failure, "no link yet");
             } else {
                 warn!(why = failure, "no link yet: trying again");
-                self.status.set_failure(&self.edge, self.slot, &failure);
-                said = failure;
+                said = gist(&failure);
             }
         }
     }
 
-    async fn dial(&self) -> Result<Connection, String> {
-        self.renewal.ensure_valid(&self.dialler, &self.edge).await.map_err(|e| e.to_string())?;
-        let crypto = tls::link_client(&self.renewal.identity()).map_err(|e| e.to_string())?;
-        self.dialler.dial(&self.edge, crypto).await.map_err(|e| e.to_string())
+    async fn dial(&self) -> Result<Connection, Missed> {
+        self.renewal.ensure_valid(&self.dialler, &self.edge).await.map_err(|e| Missed::now(&e))?;
+        let crypto = tls::link_client(&self.renewal.identity()).map_err(|e| Missed::now(&e))?;
+        self.dialler.dial(&self.edge, crypto).await.map_err(|e| Missed::now(&e))
     }
 
-    async fn register(&self, connection: Connection, number: u16) -> Result<Session, String> {
+    async fn register(&self, connection: Connection, number: u16) -> Result<Session, Missed> {
         let hello = Hello {
             version_min: 0,
             version_max: 0,
@@ -291,10 +307,14 @@ impl Supervisor {
             routes: self.routes.to_vec(),
         };
         session::register(connection, hello).await.map_err(|error| {
-            if let RegisterError::Refused(refusal) = &error {
-                self.renewal.heard(refusal);
+            let why = error.to_string();
+            match error {
+                RegisterError::Refused(refusal) => {
+                    self.renewal.heard(&refusal);
+                    Missed { why, lasts: refusal.code().is_lasting() }
+                }
+                RegisterError::Wire(_) | RegisterError::TimedOut => Missed { why, lasts: false },
             }
-            error.to_string()
         })
     }
 }
@@ -308,6 +328,11 @@ fn explain(end: &SessionEnd) -> Option<String> {
         SessionEnd::Broken(error) => Some(format!("the edge broke the protocol: {error}")),
         SessionEnd::Panicked => Some("the connector failed on this link".to_owned()),
     }
+}
+
+/// A failure's words without their numbers: what time it is, and how long ago something was, is no news.
+fn gist(failure: &str) -> String {
+    failure.chars().filter(|c| !c.is_ascii_digit()).collect()
 }
 
 /// Waits until all links have ended.

@@ -3,7 +3,7 @@
 use std::{
     net::SocketAddr,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::{Duration, SystemTime, UNIX_EPOCH},
@@ -23,7 +23,7 @@ use protocol::{
     windows::{Tally, Windows},
     wire,
 };
-use quinn::{Connection, RecvStream, SendStream};
+use quinn::{Connection, ConnectionError, RecvStream, SendStream};
 use tokio::{
     sync::{Notify, watch},
     time,
@@ -65,6 +65,8 @@ pub struct Link {
     draining: AtomicBool,
     nudged: Notify,
     expires: AtomicU64,
+    /// Why this side closed it.
+    closed: OnceLock<String>,
 }
 
 /// Why no stream could be opened on a link. Nothing was sent.
@@ -128,6 +130,7 @@ impl Link {
             connection,
             state: watch::Sender::new(LinkState::Up),
             draining: AtomicBool::new(false),
+            closed: OnceLock::new(),
             nudged: Notify::new(),
             expires: AtomicU64::new(0),
         };
@@ -226,8 +229,14 @@ impl Link {
 
     /// Ends the link with a code and words for the connector's log.
     pub fn close(&self, code: CloseCode, words: &str) {
+        self.closed.get_or_init(|| format!("closed here ({code}): {words}"));
         self.set_state(LinkState::Dead);
         wire::close(&self.connection, code, words);
+    }
+
+    /// Why it has ended, as its connection tells it; if it was closed here, in the words of whoever did that.
+    pub(super) fn ending(&self, error: &ConnectionError) -> String {
+        self.closed.get().cloned().unwrap_or_else(|| wire::ending(error))
     }
 
     /// Until when its certificate admits it.

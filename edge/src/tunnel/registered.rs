@@ -99,7 +99,7 @@ impl Registered<'_> {
                     let grace_ms = u32::try_from(self.parts.grace.as_millis()).unwrap_or(u32::MAX);
                     self.say(&Message::Goodbye(Goodbye { grace_ms })).await
                 }
-                Event::Closed(error) => Err(wire::ending(&error)),
+                Event::Closed(error) => Err(self.link.ending(&error)),
             };
             if let Err(why) = done {
                 return why;
@@ -145,7 +145,7 @@ impl Registered<'_> {
                 Ok(())
             }
             Ok(other) => Err(self.broken(&WireError::OutOfOrder(other.name()))),
-            Err(WireError::Lost(error)) => Err(wire::ending(&error)),
+            Err(WireError::Lost(error)) => Err(self.link.ending(&error)),
             Err(error) => Err(self.broken(&error)),
         }
     }
