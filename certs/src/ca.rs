@@ -25,10 +25,10 @@ use crate::{
     digest::Sha256,
     edge::EdgeIdentity,
     files::{self, FileError},
-    peer::{self, Distance, EDGE_NAME, Peer, Shown, Span, moment, parse},
+    peer::{self, Distance, EDGE_NAME, Peer, Span, moment, parse},
     pem,
     revocation::{AuthorityId, Enrolment, unix_ms},
-    rotation::{BACKDATED, Lifetime},
+    rotation::{BACKDATED, Lifetime, Utc},
     secret::random,
     verify::{ConnectorVerifier, EdgeVerifier},
 };
@@ -62,7 +62,7 @@ pub enum CaError {
     /// The CA's time has not begun, by this machine's clock.
     #[error(
         "the CA in {} begins {} from now, by this machine's clock, which shows {}: the clock is behind",
-        path.display(), Span(distance.span), Shown(distance.now)
+        path.display(), Span(distance.span), Utc(distance.now)
     )]
     NotBegun {
         /// The certificate file.
@@ -198,6 +198,12 @@ impl Ca {
     #[must_use]
     pub fn certificate(&self) -> &CertificateDer<'static> {
         &self.certificate
+    }
+
+    /// The moment it ends: nobody is let in after it.
+    #[must_use]
+    pub fn not_after(&self) -> SystemTime {
+        self.not_after
     }
 
     /// SHA-256 of [`Ca::certificate`], as join tokens pin it.

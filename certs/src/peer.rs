@@ -8,7 +8,6 @@ use std::{
 
 use protocol::id::Name;
 use rustls::{Error, OtherError, pki_types::CertificateDer};
-use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 use x509_parser::{
     certificate::X509Certificate,
     extensions::{ExtendedKeyUsage, GeneralName},
@@ -20,7 +19,7 @@ use x509_parser::{
 use crate::{
     digest::Sha256,
     revocation::{AuthorityId, Descent, Enrolment, unix_ms},
-    rotation::Lifetime,
+    rotation::{Lifetime, Utc},
     secret::random,
 };
 
@@ -65,7 +64,7 @@ pub enum PeerError {
     /// Its time is over.
     #[error(
         "the certificate expired {} ago, by a clock that shows {}; if it was just issued, one of the two clocks is wrong",
-        Span(.0.span), Shown(.0.now)
+        Span(.0.span), Utc(.0.now)
     )]
     Expired(Distance),
     /// Its time is over and so is the time to renew it.
@@ -74,7 +73,7 @@ pub enum PeerError {
     /// Its time has not begun.
     #[error(
         "the certificate begins {} from now, by a clock that shows {}: one of the two clocks is wrong",
-        Span(.0.span), Shown(.0.now)
+        Span(.0.span), Utc(.0.now)
     )]
     NotYetValid(Distance),
     /// What webpki says otherwise.
@@ -100,16 +99,6 @@ impl Distance {
     /// To a moment that is yet to come.
     pub(crate) fn until(then: SystemTime, now: SystemTime) -> Self {
         Self { span: then.duration_since(now).unwrap_or_default(), now }
-    }
-}
-
-/// A moment, in UTC, for people.
-pub(crate) struct Shown(pub(crate) SystemTime);
-
-impl fmt::Display for Shown {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let whole = OffsetDateTime::from(self.0).replace_nanosecond(0).unwrap_or(OffsetDateTime::UNIX_EPOCH);
-        f.write_str(&whole.format(&Rfc3339).unwrap_or_default())
     }
 }
 

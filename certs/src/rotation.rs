@@ -1,7 +1,12 @@
 //! When a certificate is renewed, how long an expired one still opens the door to renewal, how failures are spaced.
 //! Pure: callers bring the time and the dice.
 
-use std::time::{Duration, SystemTime};
+use std::{
+    fmt,
+    time::{Duration, SystemTime},
+};
+
+use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 /// How long a certificate lasts from its issue.
 pub const LIFE: Duration = Duration::from_secs(24 * 3600);
@@ -67,6 +72,17 @@ impl Clock {
             (_, Ok(ahead)) if ahead >= CLOCKS_AGREE => Self::Ahead(ahead),
             _ => Self::Agrees,
         }
+    }
+}
+
+/// A moment in UTC, in whole seconds (RFC 3339).
+#[derive(Debug, Clone, Copy)]
+pub struct Utc(pub SystemTime);
+
+impl fmt::Display for Utc {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let whole = OffsetDateTime::from(self.0).replace_nanosecond(0).unwrap_or(OffsetDateTime::UNIX_EPOCH);
+        f.write_str(&whole.format(&Rfc3339).unwrap_or_default())
     }
 }
 

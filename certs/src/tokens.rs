@@ -21,8 +21,9 @@ use crate::{
     csr::ProvenKey,
     digest::Sha256,
     files::{self, FileError},
-    peer::{Shown, Span},
+    peer::Span,
     revocation::{Descent, Enrolment, RevocationError, Revocations, unix_ms},
+    rotation::Utc,
     secret::Secret,
     token::{EDGES_MAX, JoinToken, TokenId},
 };
@@ -196,7 +197,7 @@ impl Tokens {
             let over = Span(now.duration_since(end).unwrap_or_default());
             let text = format!(
                 "the join token expired {over} ago, by this edge's clock, which shows {}: create a new one",
-                Shown(now)
+                Utc(now)
             );
             return Err(Refusal::new(RefusalCode::TokenExpired, &text));
         }

@@ -20,7 +20,7 @@ pub use files::{Finding, Findings};
 use net::{Network, Unreachables, Vital, Workers, drill, vital};
 use tokio::{
     sync::{mpsc, watch},
-    time,
+    time::{self, MissedTickBehavior},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{error, info, warn};
@@ -29,7 +29,7 @@ use crate::{
     admin::{self, Admin, AdminToken, TokenError},
     balancer::Balancer,
     health::{Board, BoardParts},
-    listener::{Http, Listeners, ListenersError, Scarce, Sealer, Shared, Sources},
+    listener::{Http, Listeners, ListenersError, Scarce, Sealer, Shared, Sources, Term},
     metrics::{Metrics, Process},
     model::Config,
     offramp::{Offramp, TlsError},
@@ -39,8 +39,9 @@ use crate::{
 
 /// How often an edge looks whether its clock has been set.
 const CLOCK_LOOK_EVERY: Duration = Duration::from_secs(1);
-/// How often the edge asks whether its own certificate is due.
-const ROTATE_EVERY: Duration = Duration::from_secs(60);
+/// How often the edge asks whether its own certificate is due: a machine that slept, or whose clock was set, lets no connector
+/// in before it is replaced.
+const ROTATE_EVERY: Duration = Duration::from_secs(1);
 /// How long flows that are cut may take to be reset, and links, after them, to close.
 const CLOSE_WAIT: Duration = Duration::from_secs(1);
 
@@ -313,16 +314,38 @@ fn answer(listener: Box<dyn net::Listener>, admin: Admin, stop: &CancellationTok
     tokio::spawn(vital.keep("the admin endpoint", serve));
 }
 
+/// Says if connectors will soon not be let in any more.
+fn tell_ca(ends: SystemTime) {
+    match Term::of(SystemTime::UNIX_EPOCH, ends, SystemTime::now()) {
+        Term::Good => {}
+        term @ (Term::EndsSoon(_) | Term::Ended(_) | Term::NotBegun(_)) => {
+            warn!("the fleet's CA, without which no connector is let in, {term}");
+        }
+    }
+}
+
 /// Keeps the edge's own certificate fresh.
 async fn rotate(certificates: Arc<EdgeCertificates>) {
     let mut ticks = time::interval(ROTATE_EVERY);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut told = None;
+    tell_ca(certificates.ca().not_after());
     loop {
         ticks.tick().await;
         drill::point("renewal");
         match certificates.rotate_if_due(SystemTime::now()) {
-            Ok(true) => info!("the edge's certificate was renewed"),
+            Ok(true) => {
+                info!("the edge's certificate was renewed");
+                told = None;
+            }
             Ok(false) => {}
-            Err(error) => error!(%error, "the edge's certificate cannot be renewed"),
+            Err(error) => {
+                let error = error.to_string();
+                if told.as_ref() != Some(&error) {
+                    error!(error, "the edge's certificate cannot be renewed");
+                    told = Some(error);
+                }
+            }
         }
     }
 }

@@ -1,7 +1,7 @@
 //! `docs/operating.md` says what the edge has: every setting, metric and reason. `README.md` shows settings that are right.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     path::Path,
     sync::{
         Arc,
@@ -86,14 +86,20 @@ fn every_metric_moves_and_is_told() {
     metrics.windows().hold(0, 1);
     metrics.windows().sacrifice(1);
     let certificates = vec![("www".to_owned(), "www.pem".to_owned(), 1)];
-    let readings = Readings { links: 1, links_up: 1, streams: 1, origins: 1, origins_healthy: 1, certificates };
+    let readings =
+        Readings { ca_ends: 1, links: 1, links_up: 1, streams: 1, origins: 1, origins_healthy: 1, certificates };
     let text = metrics.encode(readings).expect("a string takes every write");
     let samples = text.lines().filter(|line| !line.starts_with('#')).filter_map(|line| line.rsplit_once(' '));
     let mut moved: BTreeMap<&str, bool> = BTreeMap::new();
     for (name, value) in samples {
         *moved.entry(name.split_once('{').map_or(name, |(name, _)| name)).or_default() |= value != "0";
     }
-    assert_eq!(moved.len(), 19, "every family is there: {moved:?}");
+    assert_eq!(moved.len(), 20, "every family is there: {moved:?}");
     assert!(moved.values().all(|moved| *moved), "every metric has moved:\n{text}");
     assert_told(moved.into_keys());
+    let labels = text.split(['{', ',', '}']).filter_map(|label| label.split_once('='));
+    let words = labels.filter(|(name, _)| ["why", "cause", "reason"].contains(name));
+    let words: BTreeSet<String> = words.map(|(_, word)| word.replace('"', "`")).collect();
+    assert!(words.len() > 7, "{words:?}");
+    assert_told(words.iter().map(String::as_str));
 }

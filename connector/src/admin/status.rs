@@ -1,13 +1,10 @@
 //! `/api/v1/status` of a connector: everything `underpass status` prints of one, as JSON. Field names are an interface.
 
-use std::{
-    collections::BTreeMap,
-    time::{Duration, SystemTime},
-};
+use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
 
+use certs::rotation::Utc;
 use protocol::{control::RouteClaim, id::Target, liveness::LinkState};
 use serde::Serialize;
-use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 use super::View;
 use crate::link::LinkStatus;
@@ -66,7 +63,7 @@ impl Status {
             connector: peer.map(|peer| peer.connector.to_string()),
             replica: peer.map(|peer| peer.replica.to_string()),
             version: env!("CARGO_PKG_VERSION"),
-            certificate_expires: peer.map(|peer| moment(peer.lifetime.not_after)),
+            certificate_expires: peer.map(|peer| Utc(peer.lifetime.not_after).to_string()),
             flows: view.metrics.open_flows(),
             edges: edges.into_values().collect(),
         }
@@ -93,8 +90,16 @@ impl Edge {
                     LinkState::Dead => "dead",
                 };
                 let (remote, rtt) = (about.connection.remote_address(), about.connection.rtt());
+                let remote = SocketAddr::new(remote.ip().to_canonical(), remote.port());
                 let (remote, rtt_ms) = (Some(remote.to_string()), Some(millis(rtt)));
-                self.links.push(Link { slot, state, remote, rtt_ms, since: Some(moment(about.since)), reason: None });
+                self.links.push(Link {
+                    slot,
+                    state,
+                    remote,
+                    rtt_ms,
+                    since: Some(Utc(about.since).to_string()),
+                    reason: None,
+                });
                 about.accepted.iter().for_each(|claim| note(&mut self.routes, claim, None));
                 refused.iter().for_each(|r| note(&mut self.refused_routes, &r.route, Some(r.reason.clone())));
             }
@@ -113,10 +118,4 @@ fn note(routes: &mut Vec<Route>, claim: &RouteClaim, reason: Option<String>) {
 /// Milliseconds with three decimals.
 fn millis(duration: Duration) -> f64 {
     (duration.as_secs_f64() * 1e6).round() / 1e3
-}
-
-/// RFC 3339, UTC, whole seconds.
-fn moment(at: SystemTime) -> String {
-    let at = OffsetDateTime::from(at).replace_nanosecond(0).unwrap_or(OffsetDateTime::UNIX_EPOCH);
-    at.format(&Rfc3339).unwrap_or_default()
 }

@@ -13,7 +13,7 @@ use std::{
 use arc_swap::ArcSwap;
 use certs::{
     identity::{ConnectorState, Identity, KeyRequest},
-    rotation::{self, Clock, Standing},
+    rotation::{self, Clock, Standing, Utc},
     tls,
 };
 use net::drill;
@@ -94,7 +94,7 @@ impl Renewal {
         let store = move || state.finish_renewal(&request, &old, &renewed).map_err(|e| e.to_string());
         let stored = tokio::task::spawn_blocking(store).await.map_err(|e| io::Error::other(e).to_string())?;
         let identity = stored?;
-        info!(not_after = ?identity.peer().lifetime.not_after, "certificate renewed");
+        info!(not_after = %Utc(identity.peer().lifetime.not_after), "certificate renewed");
         self.overdue.store(false, Ordering::Relaxed);
         tell_clock(&identity);
         self.identity.store(Arc::new(identity));

@@ -106,6 +106,7 @@ async fn metrics(State(admin): State<Admin>, headers: HeaderMap) -> Response {
         streams: links.links.values().map(|l| l.load.streams()).sum(),
         origins: origins().count(),
         origins_healthy: origins().filter(|o| o.health == Health::Healthy).count(),
+        ca_ends: seconds(admin.authority.ca().not_after()),
         certificates: admin.listeners.states().iter().flat_map(|state| ends(state)).collect(),
     };
     match admin.metrics.encode(readings) {
@@ -121,12 +122,16 @@ async fn metrics(State(admin): State<Admin>, headers: HeaderMap) -> Response {
 /// When the certificates of a listener end.
 fn ends(state: &ListenerState) -> Vec<(String, String, i64)> {
     let name = state.listener().name.to_string();
-    let seconds = |at: SystemTime| at.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
     let ends = |certificate: &Arc<Certificate>| {
-        let at = i64::try_from(seconds(certificate.ends())).unwrap_or(i64::MAX);
-        (name.clone(), certificate.file().display().to_string(), at)
+        (name.clone(), certificate.file().display().to_string(), seconds(certificate.ends()))
     };
     state.certificates().iter().map(ends).collect()
+}
+
+/// Since 1970.
+fn seconds(at: SystemTime) -> i64 {
+    let since = at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
 }
 
 async fn status(State(admin): State<Admin>) -> Json<status::Status> {

@@ -5,9 +5,9 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use certs::rotation::Utc;
 use protocol::{control::RouteClaim, error::Reason, id::Name, liveness::LinkState};
 use serde::Serialize;
-use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 use crate::{
     health::view::{BalancerHealth, Health, HealthView, OriginView, PathView, PoolHealth},
@@ -205,8 +205,8 @@ fn link(link: &Link) -> LinkStatus {
         software: link.software.clone(),
         rtt_ms: millis(link.rtt()),
         streams: link.load.streams(),
-        since: moment(link.since),
-        certificate_expires: moment(link.expires()),
+        since: Utc(link.since).to_string(),
+        certificate_expires: Utc(link.expires()).to_string(),
     }
 }
 
@@ -242,7 +242,7 @@ fn path(path: &PathView) -> PathStatus {
         interval_ms: path.interval.map(millis),
         reason: path.reason.map(Reason::as_str),
         detail: path.detail.as_ref().map(ToString::to_string),
-        checked_at: path.last.map(|t| moment(t.checked_at)),
+        checked_at: path.last.map(|t| Utc(t.checked_at).to_string()),
     }
 }
 
@@ -280,7 +280,7 @@ fn shown(certificate: &Certificate) -> Shown {
     Shown {
         file: certificate.file().display().to_string(),
         names: certificate.names(),
-        expires: moment(certificate.ends()),
+        expires: Utc(certificate.ends()).to_string(),
         state: certificate.term(SystemTime::now()).as_str(),
     }
 }
@@ -304,10 +304,4 @@ fn balancer_word(health: BalancerHealth) -> &'static str {
 /// Milliseconds with three decimals.
 fn millis(duration: Duration) -> f64 {
     (duration.as_secs_f64() * 1e6).round() / 1e3
-}
-
-/// RFC 3339, UTC, whole seconds.
-fn moment(at: SystemTime) -> String {
-    let at = OffsetDateTime::from(at).replace_nanosecond(0).unwrap_or(OffsetDateTime::UNIX_EPOCH);
-    at.format(&Rfc3339).unwrap_or_default()
 }

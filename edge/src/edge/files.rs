@@ -2,7 +2,7 @@
 
 use std::{
     path::{Path, PathBuf},
-    time::SystemTime,
+    time::{SystemTime, UNIX_EPOCH},
 };
 
 use certs::{ca::Ca, secret::Secret};
@@ -44,11 +44,12 @@ impl Findings {
         for (error, file) in TlsTable::unreadable(&config.catalog) {
             findings.wrong.push(Finding { files: file.into_iter().collect(), text: error.to_string() });
         }
-        if let Some(CaFiles { certificate, key }) = &config.ca
-            && let Err(error) = Ca::from_files(certificate, key, now)
-        {
-            let (files, text) = (vec![certificate.clone(), key.clone()], format!("ca: {error}"));
-            findings.wrong.push(Finding { files, text });
+        if let Some(CaFiles { certificate, key }) = &config.ca {
+            let files = vec![certificate.clone(), key.clone()];
+            match Ca::from_files(certificate, key, now) {
+                Err(error) => findings.wrong.push(Finding { files, text: format!("ca: {error}") }),
+                Ok(ca) => findings.term(Term::of(UNIX_EPOCH, ca.not_after(), now), "ca", certificate, files),
+            }
         }
         if let Some(file) = &config.affinity_key
             && let Err(error) = Secret::in_file(file)
@@ -62,13 +63,17 @@ impl Findings {
         let files = vec![named.certificate.clone(), named.key.clone()];
         match Certificate::read(named) {
             Err(error) => self.wrong.push(Finding { files, text: format!("{whose}: {error}") }),
-            Ok(certificate) => match certificate.term(now) {
-                Term::Good => {}
-                term @ (Term::EndsSoon(_) | Term::Ended(_) | Term::NotBegun(_)) => {
-                    let text = format!("{whose}: {}: this certificate {term}", certificate.file().display());
-                    self.warnings.push(Finding { files, text });
-                }
-            },
+            Ok(certificate) => self.term(certificate.term(now), whose, certificate.file(), files),
+        }
+    }
+
+    fn term(&mut self, term: Term, whose: &str, file: &Path, files: Vec<PathBuf>) {
+        match term {
+            Term::Good => {}
+            Term::EndsSoon(_) | Term::Ended(_) | Term::NotBegun(_) => {
+                let text = format!("{whose}: {}: this certificate {term}", file.display());
+                self.warnings.push(Finding { files, text });
+            }
         }
     }
 }

@@ -27,6 +27,8 @@ pub struct Readings {
     pub origins_healthy: usize,
     /// Origins configured.
     pub origins: usize,
+    /// When the fleet's CA ends, in seconds since 1970.
+    pub ca_ends: i64,
     /// Certificates that clients are shown: by listener and file, and when each ends, in seconds since 1970.
     pub certificates: Vec<(String, String, i64)>,
 }
@@ -83,6 +85,9 @@ impl Metrics {
             ends.get_or_create(&CertificateLabel { listener, certificate }).set(at);
         }
         registry.register("certificate_expires_timestamp_seconds", "When a listener's certificate ends", ends);
+        let ca_ends: Gauge = Gauge::default();
+        ca_ends.set(readings.ca_ends);
+        registry.register("ca_expires_timestamp_seconds", "When the fleet's CA ends", ca_ends);
         let mut reading = |name: &str, help: &str, value: usize| {
             let gauge: Gauge = Gauge::default();
             gauge.set(i64::try_from(value).unwrap_or(i64::MAX));

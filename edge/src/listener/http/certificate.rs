@@ -49,6 +49,22 @@ pub enum Term {
 }
 
 impl Term {
+    /// How long what holds from `begins` to `ends` still does.
+    #[must_use]
+    pub fn of(begins: SystemTime, ends: SystemTime, now: SystemTime) -> Self {
+        let life = ends.duration_since(begins).unwrap_or_default();
+        if let Ok(ago) = now.duration_since(ends) {
+            return Self::Ended(ago);
+        }
+        if now < begins {
+            return Self::NotBegun(begins.duration_since(now).unwrap_or_default());
+        }
+        match ends.duration_since(now).unwrap_or_default() {
+            after if after < SOON.min(life / 3) => Self::EndsSoon(after),
+            _ => Self::Good,
+        }
+    }
+
     /// Its word in status.
     #[must_use]
     pub fn as_str(self) -> &'static str {
@@ -145,17 +161,7 @@ impl Certificate {
     /// How long it still holds.
     #[must_use]
     pub fn term(&self, now: SystemTime) -> Term {
-        let life = self.ends.duration_since(self.begins).unwrap_or_default();
-        if let Ok(ago) = now.duration_since(self.ends) {
-            return Term::Ended(ago);
-        }
-        if now < self.begins {
-            return Term::NotBegun(self.begins.duration_since(now).unwrap_or_default());
-        }
-        match self.ends.duration_since(now).unwrap_or_default() {
-            after if after < SOON.min(life / 3) => Term::EndsSoon(after),
-            _ => Term::Good,
-        }
+        Term::of(self.begins, self.ends, now)
     }
 }
 
