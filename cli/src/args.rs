@@ -5,7 +5,10 @@
 use std::{convert::Infallible, io::ErrorKind, path::PathBuf, time::Duration};
 
 use certs::secret::Secret;
-use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum, builder::Resettable};
+use clap::{
+    ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum, builder::Resettable,
+    parser::ValueSource,
+};
 use clap_complete::Shell;
 use protocol::id::Name;
 
@@ -38,7 +41,7 @@ pub(crate) enum Read {
 /// Reads the command line and the variables.
 pub(crate) fn read() -> Result<Cli, Read> {
     let matches = without_empty(Cli::command()).try_get_matches();
-    matches.and_then(|matches| Cli::from_arg_matches(&matches)).map_err(|error| {
+    matches.and_then(|matches| understood(&matches)).map_err(|error| {
         if error.use_stderr() {
             error.exit();
         }
@@ -47,6 +50,22 @@ pub(crate) fn read() -> Result<Cli, Read> {
             Ok(()) | Err(_) => Read::Done,
         }
     })
+}
+
+fn understood(matches: &ArgMatches) -> Result<Cli, clap::Error> {
+    let mut cli = Cli::from_arg_matches(matches)?;
+    if let (Command::Connector(args), Some(("connector", given))) = (&mut cli.command, matches.subcommand()) {
+        match (given.value_source("token"), given.value_source("token_file")) {
+            (Some(ValueSource::CommandLine), Some(ValueSource::CommandLine)) => {
+                let words = "--token and --token-file each give a join token: give one of them\n";
+                return Err(Cli::command().error(clap::error::ErrorKind::ArgumentConflict, words));
+            }
+            // A flag beats a variable, also one of another name.
+            (Some(ValueSource::EnvVariable), Some(ValueSource::CommandLine)) => args.run.token = None,
+            _ => {}
+        }
+    }
+    Ok(cli)
 }
 
 /// A variable that a container's template has left empty is not there.
@@ -302,7 +321,7 @@ mod tests {
     use super::*;
 
     fn parse(line: &str) -> Result<Cli, clap::Error> {
-        Cli::try_parse_from(line.split_whitespace())
+        Cli::command().try_get_matches_from(line.split_whitespace()).and_then(|matches| understood(&matches))
     }
 
     #[test]

@@ -46,6 +46,15 @@ fn a_token_that_cannot_be_printed_is_void() {
 }
 
 #[test]
+fn a_flag_that_names_a_token_beats_a_variable_that_is_one() {
+    let dir = Dir::new();
+    let with = |line: &str| Ran::of(dir.command(line).env("UNDERPASS_TOKEN", "nonsense").output().expect("it runs"));
+    with("connector -c connector.toml --token-file nowhere").failed(SETTINGS, &["token file nowhere"]);
+    with("connector -c connector.toml").failed(SETTINGS, &["--token: "]);
+    with("connector --token a --token-file b").failed(USAGE, &["give one of them"]);
+}
+
+#[test]
 fn a_token_takes_no_place_but_another_tokens() {
     let dir = Dir::new();
     let before = fs::read(dir.path("edge.toml")).expect("there");

@@ -60,7 +60,13 @@ impl Report {
     /// Asks an edge.
     pub(in crate::commands) async fn ask(edge: &AdminEndpoint) -> Result<Self, Failure> {
         let body = edge.get(PATH).await?;
-        serde_json::from_slice(&body).map_err(not_understood)
+        match serde_json::from_slice(&body).map_err(not_understood)? {
+            Either::Edge(report) => Ok(*report),
+            Either::Connector(_) => Err(Failure::Failed(
+                "this is a connector's endpoint: an edge knows its connectors; `underpass status` shows this one"
+                    .to_owned(),
+            )),
+        }
     }
 }
 
