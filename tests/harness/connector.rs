@@ -276,8 +276,8 @@ impl ConnectorFile {
         if let Some(grace) = self.grace {
             command.args(["--grace-period", grace]);
         }
-        if let Some(ahead) = &self.clock {
-            process::set_clock(&mut command, ahead);
+        if let Some(off) = &self.clock {
+            process::set_clock(&mut command, off, &self.path.with_extension("clock"));
         }
         if let Some(dir) = &self.drill {
             command.env("UNDERPASS_DRILL", dir);
@@ -316,6 +316,14 @@ impl Connector {
         let wish = dir.join(point);
         fs::write(&wish, "").expect("the world's directory is writable");
         wait::soon_true(&format!("{} to fail in {point}", self.file.name), || !wish.exists());
+    }
+
+    /// Its clock, which is off by something already, is off by this from now on, while it runs.
+    ///
+    /// # Panics
+    /// If the world's directory cannot be written.
+    pub fn jump(&self, off: &str) {
+        fs::write(self.file.path.with_extension("clock"), off).expect("the world's directory is writable");
     }
 
     /// Kills it and starts it again with its clock that far ahead, such as `+17h`.

@@ -37,15 +37,19 @@ pub fn command_as(user: &str, program: impl AsRef<Path>) -> Command {
     command
 }
 
-/// Lets a command live in the future: `ahead` as libfaketime reads it, such as `+17h`. Time still passes at its own pace.
+/// Lets a command live with its clock off by so much, as libfaketime reads it, such as `+17h`, and as `file` says from then on.
+/// Time still passes at its own pace.
 ///
 /// # Panics
-/// If libfaketime is not installed.
-pub fn set_clock(command: &mut Command, ahead: &str) {
+/// If libfaketime is not installed, or the file cannot be written.
+pub fn set_clock(command: &mut Command, off: &str, file: &Path) {
     let places = fs::read_dir("/usr/lib").expect("a Linux machine").flatten();
     let library = places.map(|place| place.path().join("faketime/libfaketime.so.1")).find(|path| path.exists());
     let library = library.expect("libfaketime is installed: ./test does so");
-    command.env("LD_PRELOAD", library).env("FAKETIME", ahead).env("FAKETIME_DONT_FAKE_MONOTONIC", "1");
+    fs::write(file, off).expect("the world's directory is writable");
+    command.env("LD_PRELOAD", library).env("FAKETIME_TIMESTAMP_FILE", file);
+    // Looked at each second: a clock may jump under a process.
+    command.env("FAKETIME_CACHE_DURATION", "1").env("FAKETIME_DONT_FAKE_MONOTONIC", "1");
 }
 
 /// Nothing of the caller's own settings reaches a child.

@@ -239,7 +239,7 @@ fn check_reads_the_files_that_settings_name_and_warns_of_ends() {
         let mut command = underpass_tests::harness::world::underpass();
         command.arg("check").arg(&file.path);
         if let Some(ahead) = ahead {
-            underpass_tests::harness::process::set_clock(&mut command, ahead);
+            underpass_tests::harness::process::set_clock(&mut command, ahead, &world.path("clock"));
         }
         underpass_tests::harness::process::run(command, Duration::from_secs(20))
     };

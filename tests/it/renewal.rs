@@ -63,6 +63,37 @@ fn a_certificate_that_ran_out_while_the_connector_was_away_is_renewed_and_serves
 }
 
 #[test]
+fn clocks_that_jump_a_day_ahead_keep_a_connector_out_for_seconds() {
+    let mut stand = stand();
+    let Stand { edge, dc1, .. } = &mut stand;
+    dc1.process.kill();
+    edge.travel("+1s");
+    dc1.travel("+1s");
+    edge.wait_links("dc1", 2);
+    let first = expiries(edge);
+    edge.jump("+30h");
+    dc1.jump("+30h");
+    let _ = edge.process.wait_log(&["the edge's certificate was renewed"]);
+    let anew = || edge.links("dc1") == 2 && expiries(edge).iter().all(|expires| !first.contains(expires));
+    wait::soon_true("both links to be there with new certificates", anew);
+    assert_eq!(client::exchange(edge.listener("echo"), b"on").expect("it serves"), b"on");
+}
+
+#[test]
+fn an_edges_clock_that_is_set_back_cuts_no_link() {
+    let mut stand = stand();
+    let Stand { edge, dc1, .. } = &mut stand;
+    dc1.process.kill();
+    edge.travel("+1s");
+    dc1.restart();
+    edge.wait_links("dc1", 2);
+    edge.jump("-2d");
+    let _ = edge.process.wait_log(&["the edge's certificate was renewed"]);
+    wait::always("both links stay", Duration::from_secs(2), || edge.links("dc1") == 2);
+    assert_eq!(client::exchange(edge.listener("echo"), b"on").expect("it serves"), b"on");
+}
+
+#[test]
 fn a_certificate_that_ran_out_long_ago_is_refused_in_words() {
     let mut stand = stand();
     let Stand { edge, dc1, .. } = &mut stand;

@@ -10,7 +10,10 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use protocol::{error::Reason, id::Name};
+use protocol::{
+    error::Reason,
+    id::{Host, Name},
+};
 
 use super::key::{BalancerKey, OriginKey};
 use crate::model::{Answers, Catalog, Held, LinkLoad, Origin, Pool, Via};
@@ -228,10 +231,20 @@ impl OriginView {
         let reason = self.reason()?;
         if self.unreachable == Some(reason) {
             let (vnet, address) = (self.origin.vnet.as_ref().map_or("", Name::as_str), &self.origin.address);
-            let text = if reason == Reason::NoRoute {
-                format!("no connector is granted a route of VNet {vnet} that covers {address}")
-            } else {
-                format!("a route of VNet {vnet} covers {address}, and no link of its connectors is up")
+            // A name is asked of whichever connector serves its VNet.
+            let text = match (&address.host, reason) {
+                (Host::Ip(_), Reason::NoRoute) => {
+                    format!("no connector is granted a route of VNet {vnet} that covers {address}")
+                }
+                (Host::Ip(_), _) => {
+                    format!("a route of VNet {vnet} covers {address}, and no link of its connectors is up")
+                }
+                (Host::Name(name), Reason::NoRoute) => {
+                    format!("no connector is granted a route of VNet {vnet}, so none can be asked for {name}")
+                }
+                (Host::Name(name), _) => {
+                    format!("no link of a connector that serves VNet {vnet} is up, so none can be asked for {name}")
+                }
             };
             return Some(text.into());
         }
