@@ -85,10 +85,11 @@ fn every_metric_moves_and_is_told() {
     metrics.handshake_failed("silence");
     metrics.windows().hold(0, 1);
     metrics.windows().sacrifice(1);
-    let certificates = vec![("www".to_owned(), "www.pem".to_owned(), 1)];
+    let certificates = vec![("www".to_owned(), "a\"b\\c.pem".to_owned(), 1)];
     let readings =
         Readings { ca_ends: 1, links: 1, links_up: 1, streams: 1, origins: 1, origins_healthy: 1, certificates };
     let text = metrics.encode(readings).expect("a string takes every write");
+    assert!(text.contains(r#"certificate="a\"b\\c.pem"}"#), "{text}");
     let samples = text.lines().filter(|line| !line.starts_with('#')).filter_map(|line| line.rsplit_once(' '));
     let mut moved: BTreeMap<&str, bool> = BTreeMap::new();
     for (name, value) in samples {

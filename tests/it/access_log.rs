@@ -1,6 +1,6 @@
 //! The access log: what ended a flow of any kind is told in words, beside its reason.
 
-use std::net::UdpSocket;
+use std::{io::Write, net::UdpSocket};
 
 use underpass_tests::harness::{Service, World, client, datagrams::UdpClient, http, origin::habits};
 
@@ -75,4 +75,25 @@ fn a_session_that_nobody_takes_is_told_by_whose_word_that_is() {
     UdpClient::new(edge.listener("gone")).send(b"anyone?");
     let words = "detail=\"its host says that nobody listens there (ICMP)\"";
     let _ = edge.process.wait_log(&["access", "session", "unreachable", "connect_refused", words]);
+}
+
+#[test]
+fn an_origin_that_speaks_before_it_is_asked_is_no_http_server() {
+    let world = World::new();
+    let banner = habits::banner(world.free(), "SSH-2.0-OpenSSH_9.2p1\r\n");
+    let edge = world.edge("edge-1").service(&Service::http("ssh").direct(banner.address())).start();
+    let answer = http::get(edge.listener("ssh"), "/").expect("an answer");
+    assert_eq!(answer.code, 502);
+    let _ = edge.process.wait_log(&["access", "listener=ssh", "status=502", "reason=\"http_invalid\""]);
+}
+
+#[test]
+fn of_a_head_that_is_refused_no_method_is_invented() {
+    let world = World::new();
+    let origin = habits::echo(world.free());
+    let edge = world.edge("edge-1").service(&Service::http("web").direct(origin.address())).start();
+    let mut stream = client::connect(edge.listener("web")).expect("the edge listens");
+    stream.write_all(b"\x16\x03\x01 what is this\r\n\r\n").expect("written");
+    let _ = client::read_all(&stream);
+    let _ = edge.process.wait_log(&["access", "listener=web", "method=- ", "status=400"]);
 }

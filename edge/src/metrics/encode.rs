@@ -33,6 +33,11 @@ pub struct Readings {
     pub certificates: Vec<(String, String, i64)>,
 }
 
+/// A label's value as the text formats want it: the library writes it as it is.
+fn escaped(value: &str) -> String {
+    value.replace('\\', r"\\").replace('"', r#"\""#).replace('\n', r"\n")
+}
+
 impl Metrics {
     /// Everything in the OpenMetrics text format.
     ///
@@ -82,7 +87,7 @@ impl Metrics {
         registry.register("flows_sacrificed", "Flows reset because they held what others need", sacrificed);
         let ends: Family<CertificateLabel, Gauge> = Family::default();
         for (listener, certificate, at) in readings.certificates {
-            ends.get_or_create(&CertificateLabel { listener, certificate }).set(at);
+            ends.get_or_create(&CertificateLabel { listener, certificate: escaped(&certificate) }).set(at);
         }
         registry.register("certificate_expires_timestamp_seconds", "When a listener's certificate ends", ends);
         let ca_ends: Gauge = Gauge::default();

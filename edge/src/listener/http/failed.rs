@@ -56,9 +56,18 @@ impl Failed {
             // Only streams that the origin's last word leaves out fail by it.
             Some(_) if http2.is_go_away() && http2.is_remote() => Self::Overtaken(REASON),
             Some(h2::Reason::REFUSED_STREAM) if http2.is_reset() && http2.is_remote() => Self::Declined(REASON),
+            // What the origin sent contradicts itself.
+            Some(_) if http2.is_library() => Self::Sent(Reason::HttpInvalid),
             Some(_) if http2.is_reset() => Self::Sent(REASON),
             Some(_) | None => Self::Broken(broken),
         }
+    }
+
+    /// The reason of a request that has not left, by why its connection has broken if it has.
+    pub(super) fn unsent(error: &Error, broken: Reason) -> Reason {
+        // hyper has no other name for an origin that speaks before it is asked.
+        let spoke_first = |source: &dyn std::error::Error| source.to_string().contains("unexpected message");
+        if std::error::Error::source(error).is_some_and(spoke_first) { Reason::HttpInvalid } else { broken }
     }
 
     /// True if it was sent, and nobody knows what came of it.

@@ -9,7 +9,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{Request, Response, StatusCode, Version, uri::Scheme};
+use http::{Method, Request, Response, StatusCode, Version, uri::Scheme};
 use http_body_util::{BodyExt, Limited};
 use hyper::body::{Body as _, Incoming};
 use protocol::error::Reason;
@@ -93,7 +93,9 @@ pub(super) async fn answer(
     let under_way = connection.talk.under_way();
     let listener = connection.state.listener();
     let hides_reasons = listener.http.hides_reasons;
-    let shown = (request.method().clone(), request.version());
+    // Of a head that was refused nothing is known.
+    let method = if refused.is_some() { unknown() } else { request.method().clone() };
+    let shown = (method, request.version());
     let is_h1 = request.version() != Version::HTTP_2;
     let grpc = grpc::is_call(request.headers());
     let mut record = Record::new(&connection.shared.metrics, listener, connection.source, shown);
@@ -127,6 +129,11 @@ pub(super) async fn answer(
         }
     };
     if hides_reasons { answer::without_reason(response) } else { response }
+}
+
+/// What stands for a method in the access log.
+fn unknown() -> Method {
+    Method::from_bytes(b"-").expect("a token")
 }
 
 async fn forward(
@@ -318,7 +325,8 @@ impl Forward<'_> {
                             if matches!(sending, Sending::Gone) {
                                 *sending = Sending::Untouched(unsent.into_body());
                             }
-                            Err(self.met(Why::new(upstream.why_broken(), whole(error.error())), Failed::Unsent))
+                            let reason = Failed::unsent(error.error(), upstream.why_broken());
+                            Err(self.met(Why::new(reason, whole(error.error())), Failed::Unsent))
                         }
                         Some(_) | None => Err(self.lost(error.error(), upstream)),
                     }
