@@ -9,6 +9,7 @@ pub mod drill;
 pub mod endpoint;
 pub mod exposition;
 mod files;
+mod info;
 pub mod memory;
 pub mod network;
 pub mod ping;

@@ -17,7 +17,7 @@ use tokio::{
     net::TcpStream,
 };
 
-use crate::{files, memory, unread::Unread};
+use crate::{files, info, memory, unread::Unread};
 
 /// A peer that vanished without a word is noticed after about this long (keep-alive probes of the kernel).
 const KEEP_ALIVE: Duration = Duration::from_secs(60);
@@ -149,6 +149,15 @@ impl Socket {
     /// From here on a close is the end of what was written, and loses none of it.
     pub fn close_softly(&self) {
         self.set_linger(None);
+    }
+
+    /// Bytes that the peer's system has acknowledged, as far as this one knows; it grows while somebody reads there.
+    #[must_use]
+    pub fn acknowledged(&self) -> u64 {
+        match &self.0 {
+            Kind::Os(stream, _) => info::acknowledged(stream),
+            Kind::Memory(_) => 0,
+        }
     }
 
     fn set_linger(&self, linger: Option<Duration>) {

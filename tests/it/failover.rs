@@ -346,6 +346,23 @@ fn what_a_killed_process_carried_is_taken_for_the_whole_by_nobody() {
 }
 
 #[test]
+fn an_answer_that_ends_with_its_connection_is_not_ended_by_a_kill() {
+    let world = World::new();
+    let origin = web::pours(world.free(), "HTTP/1.1 200 OK\r\n\r\n", 1000);
+    let mut edge = world.edge("edge-1").service(&Service::http("web").direct(origin.address())).start();
+    let mut old = client::connect(edge.listener("web")).expect("it accepts");
+    old.write_all(b"GET / HTTP/1.0\r\n\r\n").expect("written");
+    let (mut got, mut byte) = (Vec::new(), [0]);
+    while !got.ends_with(b"\r\n\r\n") {
+        old.read_exact(&mut byte).expect("its head comes");
+        got.push(byte[0]);
+    }
+    edge.process.kill();
+    let (_, end) = client::read_all(&old);
+    assert_eq!(end.map_err(|error| error.kind()), Err(ErrorKind::ConnectionReset));
+}
+
+#[test]
 fn only_who_comes_soon_after_the_last_link_went_waits_for_another() {
     let world = World::new();
     let prod = world.vnet("prod");

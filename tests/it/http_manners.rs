@@ -290,6 +290,27 @@ fn a_client_that_is_waited_for_too_long_is_told_and_logged() {
     wait::soon_true("the deaf client to be given up", told);
 }
 
+#[test]
+fn a_client_that_reads_slowly_and_steadily_is_not_given_up() {
+    let world = World::new();
+    let big = web::says(world.free(), BIG.get_or_init(big));
+    let (_world, edge) = before(&big.0, "", "client_timeout = \"1s\"");
+    // Little room: what its system holds says nothing of what it reads.
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).expect("a socket");
+    socket.set_recv_buffer_size(4096).expect("a size");
+    socket.connect(&edge.listener("web").into()).expect("it accepts");
+    let mut slow = TcpStream::from(socket);
+    slow.write_all(b"GET /slow HTTP/1.1\r\nHost: a\r\n\r\n").expect("written");
+    let mut next = std::time::Instant::now();
+    for _ in 0..20 {
+        wait::beat(&mut next, std::time::Duration::from_millis(250));
+        slow.read_exact(&mut [0; 2048]).expect("it goes on");
+    }
+    // Once it reads no more, it is.
+    let told = || edge.process.log().lines().any(|l| l.contains("/slow") && l.contains("ended=\"client_timeout\""));
+    wait::soon_true("it to be given up", told);
+}
+
 static BIG: std::sync::OnceLock<String> = std::sync::OnceLock::new();
 
 /// More than sockets hold.

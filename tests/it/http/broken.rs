@@ -55,6 +55,34 @@ fn half_an_answer_is_never_ended_whatever_its_framing_and_whoever_reads() {
     }
 }
 
+/// Answers each head with these bytes and closes the connection.
+fn ends_early(at: SocketAddr, answer: &'static str) -> Origin {
+    Origin::start(at, move |mut stream| {
+        if web::head(stream)?.is_some() {
+            stream.write_all(answer.as_bytes())?;
+        }
+        Ok(Ending::Clean)
+    })
+}
+
+#[test]
+fn what_has_come_of_an_answer_is_passed_on_before_it_breaks() {
+    for half in &HALVES[1..] {
+        let (_world, _origin, edge, _dc1) = with_origin(|at| ends_early(at, half), Origin::address);
+        for method in ["GET", "POST"].repeat(4) {
+            let mut stream = client::connect(edge.listener("web")).expect("it accepts");
+            let asked = format!("{method} / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nbody");
+            stream.write_all(asked.as_bytes()).expect("written");
+            let (got, ended) = client::read_all(&stream);
+            let got = String::from_utf8_lossy(&got);
+            assert_eq!(ended.map_err(|e| e.kind()), Err(ErrorKind::ConnectionReset), "{half:?} {method}: {got}");
+            assert!(got.starts_with("HTTP/1.1 200 ") && got.contains("half"), "{half:?} {method}: {got}");
+        }
+        let ran = process::run(curl(&edge, "/", &["--http2-prior-knowledge", "-d", "body", "-i"]), SOON);
+        assert!(ran.code != 0 && ran.out.contains(" 200") && ran.out.contains("half"), "{half:?} HTTP/2: {ran:?}");
+    }
+}
+
 /// Answers the first head with the begin of a long answer, and leaves it at that.
 fn begins(at: SocketAddr) -> Origin {
     Origin::start(at, |mut stream| {

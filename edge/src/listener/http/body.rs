@@ -219,12 +219,14 @@ pub(super) struct Answering {
     upload: Arc<Upload>,
     exchange: Option<Exchange>,
     early: Option<Upstream>,
+    /// It broke off, which is told once what came before has gone out.
+    broken: Option<BoxError>,
 }
 
 impl Answering {
     /// An answer whose end is awaited.
     pub(super) fn new(body: Early, upload: Arc<Upload>, exchange: Exchange) -> Self {
-        let mut answering = Self { body, upload, exchange: Some(exchange), early: None };
+        let mut answering = Self { body, upload, exchange: Some(exchange), early: None, broken: None };
         answering.end_if_over();
         answering
     }
@@ -277,6 +279,9 @@ impl HttpBody for Answering {
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let this = self.get_mut();
+        if let Some(error) = this.broken.take() {
+            return Poll::Ready(Some(Err(error)));
+        }
         drain::asked();
         match ready!(Pin::new(&mut this.body).poll_frame(cx)) {
             None => {
@@ -300,7 +305,9 @@ impl HttpBody for Answering {
                 }
                 this.note_client();
                 this.exchange = None;
-                Poll::Ready(Some(Err(error.into())))
+                this.broken = Some(error.into());
+                cx.waker().wake_by_ref();
+                Poll::Pending
             }
         }
     }

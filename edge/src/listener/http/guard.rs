@@ -22,7 +22,7 @@ use super::{
     chunks::Chunks,
     fault::Fault,
     head::{self, Framing, Message, Scan},
-    stall::{STALL_WAIT, Stall},
+    stall::{Line, STALL_WAIT, Stall},
     talk::Talk,
 };
 
@@ -73,6 +73,8 @@ pub(super) struct Guard<S> {
     stall: Stall,
     /// The message asks for another protocol behind it.
     switches: bool,
+    /// Whatever closes the connection now, the client sees a reset.
+    hard: bool,
     /// hyper may hold bytes of an answer that it has not written yet.
     pub(super) unflushed: bool,
 }
@@ -96,6 +98,7 @@ impl<S> Guard<S> {
             idle: IDLE_WAIT,
             stall,
             switches: false,
+            hard: false,
             unflushed: false,
         }
     }
@@ -289,14 +292,26 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Guard<S> {
     }
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Guard<S> {
+impl<S: AsyncRead + AsyncWrite + Line + Unpin> Guard<S> {
+    /// What comes before anything that hyper writes.
+    fn poll_begin(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_interim(cx))?;
+        self.unflushed = true;
+        if !self.hard && self.talk.is_ended_by_close() {
+            self.hard = true;
+            self.io.close_hard(true);
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Line + Unpin> AsyncWrite for Guard<S> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        ready!(this.poll_interim(cx))?;
-        this.unflushed = true;
+        ready!(this.poll_begin(cx))?;
         let written = Pin::new(&mut this.io).poll_write(cx, bytes);
         this.written |= written.is_ready();
-        this.stall.watch(cx, written)
+        this.stall.watch(cx, &this.io, written)
     }
 
     fn poll_write_vectored(
@@ -305,11 +320,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Guard<S> {
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        ready!(this.poll_interim(cx))?;
-        this.unflushed = true;
+        ready!(this.poll_begin(cx))?;
         let written = Pin::new(&mut this.io).poll_write_vectored(cx, slices);
         this.written |= written.is_ready();
-        this.stall.watch(cx, written)
+        this.stall.watch(cx, &this.io, written)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -326,7 +340,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Guard<S> {
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().io).poll_shutdown(cx)
+        let this = self.get_mut();
+        // Asked for behind the end of what was to be said, and never otherwise.
+        if std::mem::take(&mut this.hard) {
+            this.io.close_hard(false);
+        }
+        Pin::new(&mut this.io).poll_shutdown(cx)
     }
 }
 

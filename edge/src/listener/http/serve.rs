@@ -13,8 +13,12 @@ use std::{
 };
 
 use bytes::BytesMut;
-use http::Request;
-use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use http::{Request, Version};
+use hyper::{
+    body::{Body as _, Incoming},
+    server::conn::http1,
+    service::service_fn,
+};
 use hyper_util::rt::TokioIo;
 use net::Socket;
 use tokio::{
@@ -32,6 +36,7 @@ use super::{
     interim::Interim,
     received::Received,
     rest,
+    stall::Line,
 };
 use crate::offramp::Sacrificed;
 
@@ -120,13 +125,17 @@ async fn serve_http1(connection: Arc<Connection>, io: ClientIo, first: BytesMut)
         let connection = this.clone();
         let (request, rest) = rest::of_http1(request, &connection.talk, &connection.tasks);
         let mut request = request.map(Received::Http1);
-        let interim = Interim::http1(request.version(), &connection.talk);
+        let version = request.version();
+        let interim = Interim::http1(version, &connection.talk);
         request.extensions_mut().insert(interim);
         let talk = connection.talk.clone();
         async move {
             let mut response = Box::pin(forward::answer(connection, request, refused)).await;
             rest.settle(&mut response);
             talk.reads_from(response.extensions_mut().remove::<Sacrificed>());
+            if version == Version::HTTP_10 && response.size_hint().exact().is_none() {
+                talk.end_by_close();
+            }
             Ok::<_, Infallible>(response)
         }
     });
@@ -175,6 +184,25 @@ pub(super) async fn linger(mut client: impl AsyncRead + Unpin) {
         }
     };
     let _ = time::timeout(LINGER_WAIT, reading).await;
+}
+
+impl ClientIo {
+    fn socket(&self) -> &Socket {
+        match self {
+            Self::Plain(socket) => socket,
+            Self::Tls(stream) => stream.get_ref().0,
+        }
+    }
+}
+
+impl Line for ClientIo {
+    fn taken(&self) -> u64 {
+        self.socket().acknowledged()
+    }
+
+    fn close_hard(&self, hard: bool) {
+        if hard { self.socket().close_hard() } else { self.socket().close_softly() }
+    }
 }
 
 impl AsyncRead for ClientIo {

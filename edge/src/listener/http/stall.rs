@@ -16,6 +16,15 @@ use super::talk::Talk;
 /// A client that takes none of its answer for this long is given up, unless the listener says otherwise.
 pub(super) const STALL_WAIT: Duration = Duration::from_secs(60);
 
+/// What a client's connection knows besides bytes.
+pub(super) trait Line {
+    /// Bytes that the client's system has taken; it grows while the client reads.
+    fn taken(&self) -> u64;
+
+    /// From here on a close is a hard one, whoever closes it, or no longer.
+    fn close_hard(&self, hard: bool);
+}
+
 /// Gives up a client that takes nothing of what is written.
 #[derive(Debug)]
 pub(super) struct Stall {
@@ -27,6 +36,8 @@ pub(super) struct Stall {
 /// A write that has to wait.
 #[derive(Debug)]
 struct Waiting {
+    /// What the client had taken when its patience began anew.
+    taken: u64,
     patience: Pin<Box<Sleep>>,
     /// The answer's flow is sacrificed: there will be no more of it.
     sacrificed: Pin<Box<WaitForCancellationFutureOwned>>,
@@ -39,13 +50,19 @@ impl Stall {
     }
 
     /// What a write came to, or the end of patience, or of what the client would have been sent.
-    pub(super) fn watch(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+    pub(super) fn watch(
+        &mut self,
+        cx: &mut Context<'_>,
+        line: &impl Line,
+        written: Poll<io::Result<usize>>,
+    ) -> Poll<io::Result<usize>> {
         if written.is_ready() {
             self.waiting = None;
             return written;
         }
         let Self { wait, talk, waiting } = self;
         let waiting = waiting.get_or_insert_with(|| Waiting {
+            taken: line.taken(),
             patience: Box::pin(sleep_until(Instant::now() + *wait)),
             sacrificed: talk.sacrificed().wait(),
         });
@@ -53,8 +70,25 @@ impl Stall {
         if waiting.sacrificed.as_mut().poll(cx).is_ready() && talk.sacrificed().is_said() {
             return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
         }
-        ready!(waiting.patience.as_mut().poll(cx));
+        loop {
+            ready!(waiting.patience.as_mut().poll(cx));
+            // The system takes more from us only in large pieces: a client that reads slowly may be reading all the while.
+            let before = std::mem::replace(&mut waiting.taken, line.taken());
+            if waiting.taken == before {
+                break;
+            }
+            waiting.patience.as_mut().reset(Instant::now() + *wait);
+        }
         self.talk.give_up();
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
+}
+
+#[cfg(test)]
+impl Line for tokio::io::DuplexStream {
+    fn taken(&self) -> u64 {
+        0
+    }
+
+    fn close_hard(&self, _: bool) {}
 }

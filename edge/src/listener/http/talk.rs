@@ -33,6 +33,8 @@ struct Told {
     reader: Option<Waker>,
     /// The client took nothing for too long.
     given_up: bool,
+    /// The answer that is under way has no other end than the connection's.
+    ends_by_close: bool,
     /// Of the flow that the answer comes over.
     sacrificed: Sacrificed,
 }
@@ -50,6 +52,7 @@ impl Default for Told {
             interim: BytesMut::new(),
             reader: None,
             given_up: false,
+            ends_by_close: false,
             sacrificed: Sacrificed::default(),
         }
     }
@@ -121,6 +124,16 @@ impl Talk {
     /// True if that is why the connection ends.
     pub(super) fn is_given_up(&self) -> bool {
         self.told().given_up
+    }
+
+    /// The answer that begins has neither length nor chunks: it is the last, and ends where the connection does.
+    pub(super) fn end_by_close(&self) {
+        self.told().ends_by_close = true;
+    }
+
+    /// True if a close would be the end of an answer.
+    pub(super) fn is_ended_by_close(&self) -> bool {
+        self.told().ends_by_close
     }
 
     /// From now on what is answered comes over this flow; absent: over none.

@@ -26,7 +26,7 @@ use super::{
     frames,
     guard::{HEAD_WAIT, IDLE_WAIT},
     meter::{Abuse, Meter},
-    stall::{STALL_WAIT, Stall},
+    stall::{Line, STALL_WAIT, Stall},
     talk::Talk,
 };
 
@@ -123,7 +123,7 @@ impl<S> Watched<S> {
     }
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> Watched<S> {
+impl<S: AsyncRead + AsyncWrite + Line + Unpin> Watched<S> {
     /// Says goodbye as far as it is taken at once, hands the connection back, and fails.
     fn end(&mut self, cx: &mut Context<'_>, end: End) -> io::Error {
         if let Some(mut io) = self.io.take() {
@@ -167,7 +167,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Watched<S> {
         slices: &[io::IoSlice<'_>],
         written: Poll<io::Result<usize>>,
     ) -> Poll<io::Result<usize>> {
-        let count = ready!(self.stall.watch(cx, written))?;
+        let written = match &self.io {
+            Some(io) => self.stall.watch(cx, io, written),
+            None => written,
+        };
+        let count = ready!(written)?;
         self.moved.fetch_add(1, Ordering::Relaxed);
         let mut left = count;
         for slice in slices {
@@ -181,7 +185,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Watched<S> {
     }
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Watched<S> {
+impl<S: AsyncRead + AsyncWrite + Line + Unpin> AsyncRead for Watched<S> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, out: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         let before = out.filled().len();
@@ -205,7 +209,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Watched<S> {
     }
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Watched<S> {
+impl<S: AsyncRead + AsyncWrite + Line + Unpin> AsyncWrite for Watched<S> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         let written = Pin::new(this.io()?).poll_write(cx, bytes);
