@@ -1,35 +1,35 @@
 //! Composition root: builds the rooms in order and owns their lives.
 
+mod credentials;
 mod files;
 
 use std::{
     array, io,
     net::SocketAddr,
     sync::{Arc, atomic::AtomicU64},
-    time::{Duration, SystemTime},
+    time::Duration,
 };
 
 use certs::{
-    ca::{Ca, CaError, IssueError},
+    ca::{CaError, IssueError},
     edge::EdgeCertificates,
-    endpoint::EndpointKeys,
-    enrol::{Authority, AuthorityError},
-    secret::Secret,
+    enrol::AuthorityError,
 };
+use credentials::Credentials;
 pub use files::{Finding, Findings};
-use net::{Network, Unreachables, Vital, Workers, drill, vital};
+use net::{Network, Unreachables, Vital, Workers, vital};
 use tokio::{
     sync::{mpsc, watch},
-    time::{self, MissedTickBehavior},
+    time,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{error, info, warn};
 
 use crate::{
-    admin::{self, Admin, AdminToken, TokenError},
+    admin::{self, Admin, TokenError},
     balancer::Balancer,
     health::{Board, BoardParts},
-    listener::{Http, Listeners, ListenersError, Scarce, Sealer, Shared, Sources, Term},
+    listener::{Http, Listeners, ListenersError, Scarce, Shared, Sources},
     metrics::{Metrics, Process},
     model::Config,
     offramp::{Offramp, TlsError},
@@ -37,11 +37,6 @@ use crate::{
     tunnel::{self, Registry, TunnelError, TunnelParts},
 };
 
-/// How often an edge looks whether its clock has been set.
-const CLOCK_LOOK_EVERY: Duration = Duration::from_secs(1);
-/// How often the edge asks whether its own certificate is due: a machine that slept, or whose clock was set, lets no connector
-/// in before it is replaced.
-const ROTATE_EVERY: Duration = Duration::from_secs(1);
 /// How long flows that are cut may take to be reset, and links, after them, to close.
 const CLOSE_WAIT: Duration = Duration::from_secs(1);
 
@@ -144,7 +139,7 @@ async fn serve(start: Start, vital: Vital) -> Result<(), EdgeError> {
     let (unready, readiness) = watch::channel(vec!["listeners are not bound yet".to_owned()]);
     let metrics = Metrics::of(Process { vital: vital.clone(), lost_lines });
     let credentials = tokio::select! {
-        credentials = credentials_in_time(&config) => credentials?,
+        credentials = Credentials::in_time(&config) => credentials?,
         () = stop.cancelled() => return Ok(()),
     };
     let base = Base { network, grace, cut: cut.child_token(), unready: readiness, metrics, vital, credentials };
@@ -258,50 +253,9 @@ fn keep_house(vital: &Vital, listeners: &Arc<Listeners>, http: &Arc<Http>, certi
     let watch = move || Listeners::watch_certificates(listeners.clone());
     tokio::spawn(vital.clone().keep("the watch over certificate files", watch));
     tokio::spawn(vital.clone().keep("the sweep of idle connections", move || Http::sweep(http.clone())));
-    tokio::spawn(vital.clone().keep("the renewal of the edge's certificate", move || rotate(certificates.clone())));
-}
-
-/// What an edge keeps in `state_dir`.
-struct Credentials {
-    authority: Arc<Authority>,
-    certificates: Arc<EdgeCertificates>,
-    keys: EndpointKeys,
-    token: Arc<AdminToken>,
-    sealer: Sealer,
-}
-
-/// The same, once the clock has come to the CA's beginning: a machine may start before its clock is set.
-async fn credentials_in_time(config: &Config) -> Result<Credentials, EdgeError> {
-    let mut told = false;
-    loop {
-        match credentials(config) {
-            Err(EdgeError::Ca(early @ CaError::NotBegun { .. })) => {
-                if !std::mem::replace(&mut told, true) {
-                    warn!(why = %early, "the edge waits for its clock");
-                }
-                time::sleep(CLOCK_LOOK_EVERY).await;
-            }
-            done => return done,
-        }
-    }
-}
-
-fn credentials(config: &Config) -> Result<Credentials, EdgeError> {
-    let now = SystemTime::now();
-    let ca = Arc::new(match &config.ca {
-        Some(files) => Ca::from_files(&files.certificate, &files.key, now)?,
-        None => Ca::open(&config.state_dir, now)?,
-    });
-    Ok(Credentials {
-        certificates: Arc::new(EdgeCertificates::new(ca.clone(), now)?),
-        keys: EndpointKeys::open(&config.state_dir)?,
-        authority: Arc::new(Authority::open(&config.state_dir, ca)?),
-        token: Arc::new(AdminToken::open(&config.state_dir)?),
-        sealer: Sealer::new(&match &config.affinity_key {
-            Some(file) => Secret::in_file(file)?,
-            None => Secret::kept_in(&config.state_dir.join("affinity.key"))?,
-        }),
-    })
+    tokio::spawn(
+        vital.clone().keep("the renewal of the edge's certificate", move || credentials::rotate(certificates.clone())),
+    );
 }
 
 /// Starts the admin endpoint.
@@ -312,42 +266,6 @@ fn answer(listener: Box<dyn net::Listener>, admin: Admin, stop: &CancellationTok
     let vital = admin.vital.clone();
     let serve = move || admin::serve(listener.clone(), admin.clone(), stop.clone());
     tokio::spawn(vital.keep("the admin endpoint", serve));
-}
-
-/// Says if connectors will soon not be let in any more.
-fn tell_ca(ends: SystemTime) {
-    match Term::of(SystemTime::UNIX_EPOCH, ends, SystemTime::now()) {
-        Term::Good => {}
-        term @ (Term::EndsSoon(_) | Term::Ended(_) | Term::NotBegun(_)) => {
-            warn!("the fleet's CA, without which no connector is let in, {term}");
-        }
-    }
-}
-
-/// Keeps the edge's own certificate fresh.
-async fn rotate(certificates: Arc<EdgeCertificates>) {
-    let mut ticks = time::interval(ROTATE_EVERY);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut told = None;
-    tell_ca(certificates.ca().not_after());
-    loop {
-        ticks.tick().await;
-        drill::point("renewal");
-        match certificates.rotate_if_due(SystemTime::now()) {
-            Ok(true) => {
-                info!("the edge's certificate was renewed");
-                told = None;
-            }
-            Ok(false) => {}
-            Err(error) => {
-                let error = error.to_string();
-                if told.as_ref() != Some(&error) {
-                    error!(error, "the edge's certificate cannot be renewed");
-                    told = Some(error);
-                }
-            }
-        }
-    }
 }
 
 impl Rooms {
