@@ -125,8 +125,8 @@ pub(crate) enum Command {
     Token(TokenCommand),
     /// Validate configuration files without starting anything
     Check {
-        /// Files of edges or connectors
-        #[arg(required = true, value_name = "FILE")]
+        /// Files of edges or connectors; unless given the one that -c names
+        #[arg(value_name = "FILE")]
         files: Vec<PathBuf>,
     },
     /// Show tunnels, paths, origins, pools and load balancers of a running edge

@@ -6,9 +6,15 @@ use crate::failure::Failure;
 
 /// Prints to standard output. A reader that went away early (`| head`) has what it wanted.
 pub(crate) fn print(text: &str) -> Result<(), Failure> {
+    print_on(text).map(drop)
+}
+
+/// The same; false if nobody reads any more.
+pub(crate) fn print_on(text: &str) -> Result<bool, Failure> {
     match write(text) {
-        Err(e) if e.kind() != ErrorKind::BrokenPipe => Err(cannot_print(&e)),
-        Ok(()) | Err(_) => Ok(()),
+        Ok(()) => Ok(true),
+        Err(e) if e.kind() == ErrorKind::BrokenPipe => Ok(false),
+        Err(e) => Err(cannot_print(&e)),
     }
 }
 

@@ -10,14 +10,20 @@ use config::{Mistake, Mistakes};
 use connector::config::Doubt;
 use edge::edge::{Finding, Findings};
 
-use crate::{failure::Failure, output, settings_file::Settings};
+use crate::{args::Common, failure::Failure, output, settings_file::Settings};
 
 const WARNING: &str = "warning: ";
 
-pub(super) fn run(files: &[PathBuf]) -> Result<(), Failure> {
+pub(super) fn run(common: &Common, mut files: Vec<PathBuf>) -> Result<(), Failure> {
+    if files.is_empty() {
+        files.extend(common.config.clone());
+    }
+    if files.is_empty() {
+        return Err(Failure::Usage("check what? give files: underpass check edge.toml".to_owned()));
+    }
     let mut wrong: Vec<Failure> = Vec::new();
     for file in files {
-        match checked(file) {
+        match checked(&file) {
             Ok(text) => output::print(&text)?,
             Err(failure) => wrong.push(failure),
         }

@@ -26,7 +26,7 @@ pub(crate) fn run(cli: Cli) -> Result<(), Failure> {
             Some(ConnectorCommand::Revoke(revoke)) => connectors::revoke(&common, &revoke),
         },
         Command::Token(TokenCommand::Create(flags)) => token::create(&common, &flags),
-        Command::Check { files } => check::run(&files),
+        Command::Check { files } => check::run(&common, files),
         Command::Status(flags) => status::run(&common, &flags),
         Command::Ready { admin } => ready::run(&common, admin.as_deref()),
         Command::Lab(args) => lab(args),

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::dir::{Dir, EDGE, Ran, SETTINGS};
+use crate::dir::{Dir, EDGE, Ran, SETTINGS, USAGE};
 
 fn check(dir: &Dir, text: &str) -> Ran {
     fs::write(dir.path("it.toml"), text).expect("writable");
@@ -18,6 +18,15 @@ fn what_is_no_toml_is_told_of_a_file_that_could_be_anybodys() {
     let both = check(&dir, "name = \"a\"\nname = \"b\"\n");
     both.failed(SETTINGS, &["it.toml:2:1: not TOML: duplicate key", "it.toml:1:1: not clearly an edge's"]);
     check(&dir, "").failed(SETTINGS, &["it.toml:1:1: not clearly an edge's"]);
+}
+
+#[test]
+fn a_file_may_be_named_as_everywhere() {
+    let dir = Dir::new();
+    let ran = dir.run("check -c connector.toml");
+    ran.went_well();
+    assert!(ran.out.starts_with("connector.toml: ok (connector)\n"), "{ran:?}");
+    dir.run("check").failed(USAGE, &["underpass check edge.toml"]);
 }
 
 #[test]

@@ -212,6 +212,21 @@ fn status_and_list_print_what_the_edge_says() {
 }
 
 #[test]
+fn a_watch_ends_with_its_reader_and_not_with_the_edge() {
+    let dir = Dir::new();
+    let (at, asked) = edge_that_answers(vec![(200, STATUS)]);
+    let (reader, out) = std::io::pipe().expect("a pipe");
+    let mut watch = dir.command(&format!("status --watch --admin {at}")).stdout(out).spawn().expect("the binary runs");
+    asked.join().expect("one question");
+    let mut lines = BufReader::new(reader).lines();
+    // The edge is gone, and is asked again.
+    let gone = lines.by_ref().map_while(Result::ok).find(|line| line.contains("is it running"));
+    assert!(gone.is_some(), "the watch has ended");
+    drop(lines);
+    assert!(watch.wait().expect("our child").success());
+}
+
+#[test]
 fn ready_is_an_exit_code_with_the_reasons_beside_it() {
     let dir = Dir::new();
     let (at, asked) =

@@ -31,11 +31,15 @@ pub(super) fn run(common: &Common, flags: &StatusArgs) -> Result<(), Failure> {
         if !flags.watch {
             return output::print(&answer(&edge, flags.json).await?);
         }
+        let mut text = answer(&edge, flags.json).await?;
         loop {
-            let text = answer(&edge, flags.json).await?;
             let clear = if output::is_terminal() { CLEAR } else { "" };
-            output::print(&format!("{clear}{text}"))?;
+            if !output::print_on(&format!("{clear}{text}"))? {
+                return Ok(());
+            }
             tokio::time::sleep(WATCH_INTERVAL).await;
+            // It may be back the next time.
+            text = answer(&edge, flags.json).await.unwrap_or_else(|failure| failure.lines().join("\n") + "\n");
         }
     })
 }
