@@ -372,7 +372,6 @@ mod tests {
             "underpass token create NAME",
             "underpass token create dc1 --expires soon",
             "underpass connector revoke",
-            "underpass check",
             "underpass edge --grace-period 30",
             "underpass edge --log-format xml",
             "underpass completion cmd",

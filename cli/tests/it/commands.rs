@@ -113,11 +113,13 @@ fn a_join_token_is_printed_with_the_command_that_takes_it() {
 #[test]
 fn a_token_file_is_bare_and_for_its_owner_alone() {
     let dir = Dir::new();
-    fs::write(dir.path("token"), "an old one").expect("writable");
+    dir.run("token create dc1 -c edge.toml --out token").went_well();
+    let old = fs::read(dir.path("token")).expect("readable");
     let made = dir.run("token create dc1 -c edge.toml --out token");
     made.went_well();
     let text = fs::read_to_string(dir.path("token")).expect("readable");
     text.parse::<certs::token::JoinToken>().expect("a token and nothing else");
+    assert_ne!(text.as_bytes(), old, "it takes the place of an old one");
     assert!(!made.out.contains(text.trim()), "what is written is not printed");
     assert!(made.out.contains("--token-file token --edge 127.0.0.1:1"), "{}", made.out);
     let mode = fs::metadata(dir.path("token")).expect("there").permissions().mode();
