@@ -19,7 +19,7 @@ pub use speaking::{Sender, Speaking, Speech};
 pub use tls::{Tls, TlsError, TlsTable};
 pub use why::Why;
 pub(crate) use why::whole;
-pub use wire::Wire;
+pub use wire::{Deaf, Wire};
 
 use std::{
     io::{self, IoSlice},
@@ -311,6 +311,16 @@ fn refused(reason: Reason, text: &str) -> Failure {
     Failure::Refused(reason, text.to_owned())
 }
 
+fn not_opened(error: OpenError) -> Failure {
+    let reason = match error {
+        OpenError::NoCredit => Reason::ConnectorOverloaded,
+        OpenError::Lost => Reason::LinkLost,
+        OpenError::Full => Reason::ConnectTimeout,
+        OpenError::Unanswered => return Failure::Unanswered(Reason::ConnectTimeout),
+    };
+    refused(reason, &error.to_string())
+}
+
 async fn open_over(
     link: Arc<Link>,
     opening: Opening<'_>,
@@ -322,14 +332,11 @@ async fn open_over(
         Ok(()) | Err(_) => {}
     }
     let wait = opening.wait + link.rtt() * 4 + REPLY_SLACK;
-    let (mut stream, held) = match time::timeout(wait, link.open(header, &first.bytes, opening.priority)).await {
-        Ok(Ok(opened)) => opened,
-        Ok(Err(error @ OpenError::NoCredit)) => return Err(refused(Reason::ConnectorOverloaded, &error.to_string())),
-        Ok(Err(error @ OpenError::Lost)) => return Err(refused(Reason::LinkLost, &error.to_string())),
-        // The header waits for the link's window: it may have left in part, but never whole, so nobody has dialled.
-        Err(_) => return Err(refused(Reason::ConnectTimeout, "the link takes no more bytes")),
-    };
-    first.sent = first.bytes.len();
+    let opened = link.open(header, &first.bytes, (opening.priority, wait)).await;
+    if matches!(opened, Ok(_) | Err(OpenError::Unanswered)) {
+        first.sent = first.bytes.len();
+    }
+    let (mut stream, held) = opened.map_err(not_opened)?;
     let reply = await_reply(&link, &mut stream, wait, first).await;
     match reply {
         Ok(Reply::Connected { connect }) => Ok(Opened { carrier: Carrier::Tunnel(stream, link, held), connect }),

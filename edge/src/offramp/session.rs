@@ -25,10 +25,10 @@ use protocol::{
 use quinn::SendStream;
 use tokio::{sync::mpsc, time};
 
-use super::{Failure, Offramp, Opening, REPLY_SLACK, refused};
+use super::{Failure, Offramp, Opening, REPLY_SLACK, not_opened, refused};
 use crate::{
     model::{Held, Origin, ProxyVersion, Via},
-    tunnel::{Link, OpenError},
+    tunnel::Link,
 };
 
 /// A session to an origin.
@@ -321,12 +321,7 @@ async fn open_over(
         session: inbox.session(),
     });
     let wait = opening.wait + link.rtt() * 4 + REPLY_SLACK;
-    let (mut stream, held) = match time::timeout(wait, link.open(&header, &[], opening.priority)).await {
-        Ok(Ok(opened)) => opened,
-        Ok(Err(error @ OpenError::NoCredit)) => return Err(refused(Reason::ConnectorOverloaded, &error.to_string())),
-        Ok(Err(error @ OpenError::Lost)) => return Err(refused(Reason::LinkLost, &error.to_string())),
-        Err(_) => return Err(refused(Reason::ConnectTimeout, "the link takes no more bytes")),
-    };
+    let (mut stream, held) = link.open(&header, &[], (opening.priority, wait)).await.map_err(not_opened)?;
     match time::timeout(wait, await_reply(&link, &mut stream, early)).await {
         Ok(Ok(Reply::Connected { connect })) => {
             let session = Session::new(link.connection().clone(), stream, inbox, early.unsent());

@@ -20,7 +20,7 @@ use protocol::{
 use tokio::{task::AbortHandle, time};
 
 use super::{
-    Carrier, Offramp, Opened, Sacrificed, Why, Wire,
+    Carrier, Deaf, Offramp, Opened, Sacrificed, Why, Wire,
     settings::{Server, Tap},
     tls::{Chosen, Offer, Tls},
     why::whole,
@@ -85,6 +85,8 @@ pub struct Speaking<B> {
     pub account: Option<Account>,
     /// Says when that link has sacrificed it.
     pub sacrificed: Sacrificed,
+    /// Says when its origin takes no more.
+    pub deaf: Deaf,
     /// What an HTTP/2 origin says of itself.
     pub server: Option<Server>,
     /// How long the TLS handshake took; absent without TLS.
@@ -128,7 +130,7 @@ impl Speech {
             Carrier::Direct(_) => None,
         };
         let wire = Wire::from(opened.carrier);
-        let (account, sacrificed) = (wire.account(), wire.sacrificed());
+        let (account, sacrificed, deaf) = (wire.account(), wire.sacrificed(), wire.deaf());
         let (wire, chosen, tls) = match self {
             Self::Http1 => (wire, Chosen::Http1, None),
             Self::H2c => (wire, Chosen::Http2, None),
@@ -146,7 +148,7 @@ impl Speech {
         };
         let (sender, server) = begun.map_err(|error| Why::new(Reason::ConnectionReset, whole(&error)))?;
         let retires = retires(&origin.address, Instant::now());
-        Ok(Speaking { sender, link, account, sacrificed, server, tls, retires })
+        Ok(Speaking { sender, link, account, sacrificed, deaf, server, tls, retires })
     }
 }
 

@@ -5,7 +5,10 @@ use std::{
     io,
     net::Ipv4Addr,
     pin::Pin,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     task::{Context, Poll, ready},
 };
 
@@ -53,19 +56,56 @@ impl From<Carrier> for Wire {
 /// An origin that takes no more may still have an answer to read, so what it does not take is thrown away.
 #[derive(Debug, Default)]
 pub struct Sink {
-    open: bool,
+    deaf: Deaf,
+    /// The write that failed was told of a reset, which no read will be told of again.
+    reset: bool,
+}
+
+/// Says that an origin takes no more; clones hear the same.
+#[derive(Debug, Clone, Default)]
+pub struct Deaf(Arc<AtomicBool>);
+
+impl Deaf {
+    /// True if what is sent there is thrown away.
+    #[must_use]
+    pub fn is_said(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    fn say(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 impl Sink {
+    fn is_open(&self) -> bool {
+        self.deaf.is_said()
+    }
+
     fn of(&mut self, written: Poll<io::Result<usize>>, whole: usize) -> Poll<io::Result<usize>> {
         match written {
-            Poll::Ready(Err(_)) => {
-                self.open = true;
+            Poll::Ready(Err(error)) => {
+                self.reset |= error.kind() != io::ErrorKind::BrokenPipe;
+                self.deaf.say();
                 Poll::Ready(Ok(whole))
             }
             done @ (Poll::Ready(Ok(_)) | Poll::Pending) => done,
         }
     }
+}
+
+/// Reads what a connection of our own still has, to its end or to its reset.
+fn read_direct(
+    (socket, sink): (&mut Socket, &Sink),
+    cx: &mut Context<'_>,
+    buf: &mut ReadBuf<'_>,
+) -> Poll<io::Result<()>> {
+    let before = buf.filled().len();
+    ready!(Pin::new(socket).poll_read(cx, buf))?;
+    if sink.reset && buf.filled().len() == before && buf.remaining() > 0 {
+        return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
+    }
+    Poll::Ready(Ok(()))
 }
 
 /// A stream of a link. Dropped before its end it is cut, so that nobody takes a part for the whole.
@@ -136,13 +176,13 @@ impl TunnelWire {
     }
 
     fn poll_write(&mut self, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        if self.sink.open {
+        if self.sink.is_open() {
             return Poll::Ready(Ok(buf.len()));
         }
         let Poll::Ready(room) = self.writer.poll_room(cx) else {
             // No window will come if the origin takes no more.
             ready!(self.poll_stopped(cx));
-            self.sink.open = true;
+            self.sink.deaf.say();
             return Poll::Ready(Ok(buf.len()));
         };
         let piece = &buf[..buf.len().min(room)];
@@ -175,6 +215,23 @@ impl Wire {
         Some(wire.reader.account())
     }
 
+    /// Says when its origin takes no more.
+    pub fn deaf(&self) -> Deaf {
+        match self {
+            Self::Tunnel(TunnelWire { sink, .. }) | Self::Direct(_, sink) => sink.deaf.clone(),
+            Self::Tls(stream) => stream.get_ref().0.deaf(),
+        }
+    }
+
+    /// From here on every close of it is a hard one, until its end is said.
+    pub fn close_hard(&self) {
+        match self {
+            // The link's own end is no end of its streams; and TLS has an end of its own.
+            Self::Tunnel(_) | Self::Tls(_) => {}
+            Self::Direct(socket, _) => socket.close_hard(),
+        }
+    }
+
     /// Says when its link has sacrificed it.
     pub fn sacrificed(&self) -> Sacrificed {
         match self {
@@ -199,7 +256,7 @@ impl AsyncRead for Wire {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Self::Tunnel(wire) => wire.poll_read(cx, buf),
-            Self::Direct(stream, _) => Pin::new(stream).poll_read(cx, buf),
+            Self::Direct(socket, sink) => read_direct((socket, sink), cx, buf),
             Self::Tls(stream) => Pin::new(stream).poll_read(cx, buf),
         }
     }
@@ -208,7 +265,7 @@ impl AsyncRead for Wire {
 impl AsyncWrite for Wire {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         match self.get_mut() {
-            Self::Direct(_, sink) if sink.open => Poll::Ready(Ok(buf.len())),
+            Self::Direct(_, sink) if sink.is_open() => Poll::Ready(Ok(buf.len())),
             Self::Tunnel(wire) => wire.poll_write(cx, buf),
             Self::Direct(stream, sink) => {
                 let written = Pin::new(stream).poll_write(cx, buf);
@@ -232,8 +289,65 @@ impl AsyncWrite for Wire {
                 wire.ended = true;
                 AsyncWrite::poll_shutdown(Pin::new(&mut wire.stream().send), cx)
             }
-            Self::Direct(stream, _) => Pin::new(stream).poll_shutdown(cx),
+            Self::Direct(stream, _) => {
+                stream.close_softly();
+                Pin::new(stream).poll_shutdown(cx)
+            }
             Self::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use socket2::SockRef;
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt},
+        net::{TcpListener, TcpStream},
+    };
+
+    use super::*;
+
+    /// Both ends of a connection of our own.
+    async fn direct() -> (Wire, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let dialled = TcpStream::connect(listener.local_addr().expect("bound")).await.expect("it listens");
+        let (origin, _) = listener.accept().await.expect("it was dialled");
+        (Wire::Direct(Socket::new(dialled).expect("a connection"), Sink::default()), origin)
+    }
+
+    /// Writes until nothing is taken any more.
+    async fn write_in_vain(wire: &mut Wire) {
+        let deaf = wire.deaf();
+        while !deaf.is_said() {
+            wire.write_all(b"more").await.expect("what is not taken is thrown away");
+            tokio::task::yield_now().await;
+        }
+    }
+
+    #[tokio::test]
+    async fn a_reset_that_a_write_was_told_of_is_the_end_of_no_answer() {
+        let (mut wire, mut origin) = direct().await;
+        origin.write_all(b"a part").await.expect("room");
+        SockRef::from(&origin).set_linger(Some(Duration::ZERO)).expect("an option");
+        drop(origin);
+        write_in_vain(&mut wire).await;
+        let mut got = Vec::new();
+        let ended = wire.read_to_end(&mut got).await.map_err(|error| error.kind());
+        assert_eq!((got.as_slice(), ended), (&b"a part"[..], Err(io::ErrorKind::ConnectionReset)));
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_has_ended_is_whole_whatever_else_was_to_be_sent() {
+        let (mut wire, mut origin) = direct().await;
+        origin.write_all(b"all of it").await.expect("room");
+        origin.shutdown().await.expect("an end");
+        let mut got = Vec::new();
+        wire.read_to_end(&mut got).await.expect("an end");
+        drop(origin);
+        write_in_vain(&mut wire).await;
+        assert_eq!(got, b"all of it");
     }
 }

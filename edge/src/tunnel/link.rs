@@ -13,7 +13,7 @@ use bytes::BytesMut;
 use futures_util::FutureExt;
 use protocol::{
     control::RouteClaim,
-    error::CloseCode,
+    error::{CloseCode, StreamCode},
     id::{LinkId, Name},
     limits::{CREDIT_WAIT, STREAMS_MAX},
     liveness::LinkState,
@@ -69,7 +69,7 @@ pub struct Link {
     closed: OnceLock<String>,
 }
 
-/// Why no stream could be opened on a link. Nothing was sent.
+/// Why no stream could be opened on a link.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum OpenError {
     /// The link carries as many streams as the connector allows, and it did not allow more in time.
@@ -78,6 +78,12 @@ pub enum OpenError {
     /// The link is gone.
     #[error("the link is gone")]
     Lost,
+    /// The link's window is full, and was so for too long.
+    #[error("the link takes no more bytes")]
+    Full,
+    /// The header has left, and of what follows it nobody knows how much.
+    #[error("the link took the beginning, and no more")]
+    Unanswered,
 }
 
 /// What a registering link brings.
@@ -141,8 +147,14 @@ impl Link {
     /// Opens a stream: the header and the client's first bytes leave together, without waiting for any answer.
     ///
     /// # Errors
-    /// [`OpenError`]; then nothing was sent.
-    pub async fn open(&self, header: &Open, first: &[u8], priority: i32) -> Result<(Stream, Held), OpenError> {
+    /// [`OpenError`]; then the header has not left as a whole, so nobody has dialled, unless it is [`OpenError::Unanswered`].
+    pub async fn open(
+        &self,
+        header: &Open,
+        first: &[u8],
+        (priority, wait): (i32, Duration),
+    ) -> Result<(Stream, Held), OpenError> {
+        let until = time::Instant::now() + wait;
         let mut stream = Stream::new(self.stream().await?);
         let held = self.load.hold();
         let header = header.encode();
@@ -150,7 +162,19 @@ impl Link {
         frame.extend_from_slice(&header);
         frame.extend_from_slice(first);
         let _ = stream.send.set_priority(priority);
-        stream.send.write_chunk(frame.freeze()).await.map_err(|_| OpenError::Lost)?;
+        let (mut left, mut sent) = ([frame.freeze()], 0);
+        while !left[0].is_empty() {
+            let failed = match time::timeout_at(until, stream.send.write_chunks(&mut left)).await {
+                Ok(Ok(written)) => {
+                    sent += written.bytes;
+                    continue;
+                }
+                Ok(Err(_)) => OpenError::Lost,
+                Err(_) => OpenError::Full,
+            };
+            stream.cut(StreamCode::Cancelled);
+            return Err(if sent < header.len() { failed } else { OpenError::Unanswered });
+        }
         Ok((stream, held))
     }
 
