@@ -8,6 +8,7 @@ use std::{
 
 use underpass_tests::harness::{
     Edge, Origin, Service, World, client,
+    frames::{self, Raw, kind},
     origin::{Ending, web},
     process::{self, command},
     wait::{self, SOON},
@@ -309,6 +310,31 @@ fn a_client_that_reads_slowly_and_steadily_is_not_given_up() {
     // Once it reads no more, it is.
     let told = || edge.process.log().lines().any(|l| l.contains("/slow") && l.contains("ended=\"client_timeout\""));
     wait::soon_true("it to be given up", told);
+}
+
+#[test]
+fn a_client_that_reads_slowly_and_steadily_over_http_2_is_not_given_up() {
+    let world = World::new();
+    let big = web::says(world.free(), BIG.get_or_init(big));
+    let (_world, edge) = before(&big.0, "", "client_timeout = \"1s\"");
+    let mut raw = Raw::connect(edge.listener("web"), &[]);
+    let request: [(&[u8], &[u8]); 4] =
+        [(b":method", b"GET"), (b":scheme", b"http"), (b":authority", b"a.test"), (b":path", b"/slow")];
+    let stream = raw.open(&request, frames::END_STREAM);
+    // Half a frame every quarter of a second; from the origin more is taken at a time.
+    let more = (8_u32 * 1024).to_be_bytes();
+    let (mut next, mut got) = (std::time::Instant::now(), 0);
+    for round in 0..20 {
+        wait::beat(&mut next, std::time::Duration::from_millis(250));
+        for window in [stream, 0] {
+            raw.send(kind::WINDOW_UPDATE, 0, window, &more).expect("it is open");
+        }
+        while got < 65_535 + round * 8 * 1024 {
+            let frame = raw.read().expect("it goes on");
+            assert_ne!(frame.kind, kind::RST_STREAM, "given up after {got} bytes");
+            got += if frame.kind == kind::DATA { frame.payload.len() } else { 0 };
+        }
+    }
 }
 
 static BIG: std::sync::OnceLock<String> = std::sync::OnceLock::new();

@@ -24,6 +24,9 @@ use super::{
 };
 use crate::offramp::Sacrificed;
 
+/// An answer is handed over in pieces of this size, the size of a frame: each that is taken shows that the client reads.
+const PIECE: usize = 16 * 1024;
+
 /// The stream is over, and nothing more can be said on it.
 #[derive(Debug)]
 struct Over;
@@ -144,8 +147,10 @@ async fn send(writer: &mut SendStream<Bytes>, mut body: Body, sacrificed: &Sacri
             },
         };
         match piece {
-            Either::Left((data, is_last)) => {
-                if !data.is_empty() {
+            Either::Left((mut data, is_last)) => loop {
+                let piece = data.split_to(data.len().min(PIECE));
+                if !piece.is_empty() {
+                    drain::handed();
                     // What has come as a whole has given its flow back.
                     tokio::select! {
                         biased;
@@ -156,11 +161,13 @@ async fn send(writer: &mut SendStream<Bytes>, mut body: Body, sacrificed: &Sacri
                         }
                     }
                 }
-                writer.send_data(data, is_last)?;
-                if is_last {
-                    return Ok(());
+                writer.send_data(piece, is_last && data.is_empty())?;
+                match (data.is_empty(), is_last) {
+                    (true, true) => return Ok(()),
+                    (true, false) => break,
+                    (false, _) => {}
                 }
-            }
+            },
             Either::Right(trailers) => return Ok(writer.send_trailers(trailers)?),
         }
     }
