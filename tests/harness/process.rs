@@ -64,13 +64,22 @@ fn strip(command: &mut Command) {
     command.env("PATH", format!("{path}:/usr/sbin:/sbin")).env("LC_ALL", "C");
 }
 
-/// Lets this process and those it starts open as many files as it may, and returns how many that is.
+/// Clients and origins of ten thousand flows at once, in one process.
+const FILES_WANTED: u64 = 65_536;
+
+/// Lets this process and those it starts open as many files as it may, or as `FILES_WANTED` if it may decide that, and returns
+/// how many that is.
 #[must_use]
 pub fn raise_file_limit() -> u64 {
     let limit = getrlimit(Resource::Nofile);
-    let hard = limit.maximum.unwrap_or(1 << 20);
-    let raised = Rlimit { current: Some(hard), maximum: limit.maximum };
-    if setrlimit(Resource::Nofile, raised).is_ok() { hard } else { limit.current.unwrap_or(1024) }
+    let hard = limit.maximum.unwrap_or(FILES_WANTED);
+    // Root may have more than it was given.
+    let wanted = [hard.max(FILES_WANTED), hard];
+    let raised = wanted.into_iter().find(|files| {
+        let all = Rlimit { current: Some(*files), maximum: Some(*files) };
+        setrlimit(Resource::Nofile, all).is_ok()
+    });
+    raised.unwrap_or(limit.current.unwrap_or(1024))
 }
 
 /// A running server.

@@ -326,11 +326,14 @@ fn a_flow_whose_connector_is_killed_is_reset_and_not_ended() {
 
 #[test]
 fn what_a_killed_process_carried_is_taken_for_the_whole_by_nobody() {
-    for kill_edge in [false, true] {
+    for (kill_edge, is_direct) in [(false, false), (true, false), (true, true)] {
         let world = World::new();
         let prod = world.vnet("prod");
         let reader = habits::reads_only(world.free_in(&prod, 10));
-        let (mut edge, mut dc1) = world.stand(&prod, &[&Service::tcp("sink").origin(&prod, reader.address())]);
+        let service = Service::tcp("sink");
+        let service =
+            if is_direct { service.direct(reader.address()) } else { service.origin(&prod, reader.address()) };
+        let (mut edge, mut dc1) = world.stand(&prod, &[&service]);
         let mut upload = client::connect(edge.listener("sink")).expect("the edge listens");
         upload.write_all(b"a part of it").expect("written");
         wait::soon_true("the origin to have it", || reader.accepted() == 1);
@@ -341,7 +344,7 @@ fn what_a_killed_process_carried_is_taken_for_the_whole_by_nobody() {
         }
         assert_eq!(wait::soon("the origin to see its end", || reader.endings().pop()), Ending::Reset);
         let (_, end) = client::read_all(&upload);
-        assert_eq!(end.expect_err("the client too").kind(), ErrorKind::ConnectionReset, "{kill_edge}");
+        assert_eq!(end.expect_err("the client too").kind(), ErrorKind::ConnectionReset, "{kill_edge} {is_direct}");
     }
 }
 

@@ -76,7 +76,10 @@ impl Flow {
     pub(super) async fn run(mut self, client: Socket) {
         let mut story = Story::default();
         let cut = self.shared.cut.clone();
-        let opened = self.open(&client, &mut story).await;
+        let opened = tokio::select! {
+            opened = self.open(&client, &mut story) => opened,
+            () = cut.cancelled() => Err(RefusedFlow::NoPlace),
+        };
         match opened {
             Ok(Begun { opened, first, on_stream, held }) => {
                 story.connect = Some(opened.connect);

@@ -222,8 +222,15 @@ impl Listeners {
         }
         let mut next = Vec::new();
         for (state, listener) in plan.kept {
-            state.settings.store(listener.clone());
-            state.tls.store(plan.certificates.remove(&listener.name));
+            // A connection that comes in between is served as before or as from now on: whoever is to speak TLS finds it.
+            let tls = plan.certificates.remove(&listener.name);
+            if tls.is_some() {
+                state.tls.store(tls);
+                state.settings.store(listener.clone());
+            } else {
+                state.settings.store(listener.clone());
+                state.tls.store(None);
+            }
             next.push(state);
         }
         for ((socket, address), listener) in plan.fresh {

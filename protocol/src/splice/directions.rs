@@ -195,6 +195,6 @@ async fn wait_for_reader(socket: &Socket, taking: &Taking<'_>, progress: &Progre
             Err(_) => {}
         }
     }
-    taking.reader.resume();
-    Ok(())
+    // Sacrificed in this very moment: no window will come any more.
+    if taking.reader.resume() { Ok(()) } else { Err(End::Stalled) }
 }

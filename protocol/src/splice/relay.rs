@@ -32,10 +32,15 @@ pub async fn relay(local: Socket, remote: Socket, manner: Manner) -> Carried {
     let progress = Progress::new(manner.count.clone(), manner.totals.clone());
     let mut ends = Ends(Some((local, remote)));
     let (local, remote) = ends.0.as_ref().expect("taken only below");
+    local.close_hard();
+    remote.close_hard();
     let ended = carry(local, remote, manner, &progress).await;
     let (local, remote) = ends.0.take().expect("taken only here");
     match ended {
-        Ended::Finished => {}
+        Ended::Finished => {
+            local.close_softly();
+            remote.close_softly();
+        }
         Ended::LocalReset => remote.abort_when_sent(LAST_BYTES_WAIT).await,
         Ended::RemoteReset => local.abort_when_sent(LAST_BYTES_WAIT).await,
         Ended::Stalled | Ended::LinkLost | Ended::Idle => {

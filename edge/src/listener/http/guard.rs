@@ -292,14 +292,22 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Guard<S> {
     }
 }
 
+impl<S: Line> Guard<S> {
+    /// From here on every close is a hard one, until the end is said.
+    pub(super) fn close_hard(&mut self) {
+        if !std::mem::replace(&mut self.hard, true) {
+            self.io.close_hard(true);
+        }
+    }
+}
+
 impl<S: AsyncRead + AsyncWrite + Line + Unpin> Guard<S> {
     /// What comes before anything that hyper writes.
     fn poll_begin(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(self.poll_interim(cx))?;
         self.unflushed = true;
-        if !self.hard && self.talk.is_ended_by_close() {
-            self.hard = true;
-            self.io.close_hard(true);
+        if self.talk.is_ended_by_close() {
+            self.close_hard();
         }
         Poll::Ready(Ok(()))
     }

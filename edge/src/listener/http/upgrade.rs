@@ -98,6 +98,8 @@ pub(super) async fn carry(
         () = connection.shared.cut.cancelled() => return upstream.cut(),
     };
     let ((mut client, from_client), (mut origin, from_origin)) = (Side::of_client(client), Side::of_origin(origin));
+    client.close_hard();
+    origin.close_hard();
     let moved = Both { up: record.up.clone(), down: record.down.clone() };
     let idle = connection.state.listener().idle_timeout.unwrap_or(IDLE_WAIT);
     let ended = tokio::select! {
@@ -224,6 +226,16 @@ impl Side {
         match upgraded.downcast::<TokioIo<Wire>>() {
             Ok(parts) => (Self::Origin(parts.io.into_inner()), parts.read_buf.into()),
             Err(stream) => (Self::Shared { io: TokioIo::new(stream), asked: false }, BytesMut::new()),
+        }
+    }
+
+    /// From here on every close of it is a hard one, until its end is said.
+    fn close_hard(&mut self) {
+        match self {
+            Self::Client(guard) => guard.close_hard(),
+            Self::Origin(wire) => wire.close_hard(),
+            // Whatever closes the connection below, a stream has an end of its own.
+            Self::Stream(_) | Self::Shared { .. } => {}
         }
     }
 
