@@ -10,8 +10,10 @@ pub mod servers;
 pub mod web;
 
 use std::{
+    collections::BTreeMap,
     fmt,
     io::{self, ErrorKind},
+    mem,
     net::{Shutdown, SocketAddr, TcpListener, TcpStream},
     sync::{
         Arc, Mutex,
@@ -49,7 +51,8 @@ pub struct Origin {
 struct Seen {
     accepted: AtomicUsize,
     endings: Mutex<Vec<Ending>>,
-    open: Mutex<Vec<TcpStream>>,
+    /// A copy of each connection that is open, by its number.
+    open: Mutex<BTreeMap<usize, TcpStream>>,
 }
 
 struct Listening {
@@ -117,7 +120,7 @@ impl Origin {
     /// If the accepting thread panicked.
     pub fn stop(&mut self) {
         self.refuse_new();
-        for stream in self.seen.open.lock().expect("no panic while held").drain(..) {
+        for stream in mem::take(&mut *self.seen.open.lock().expect("no panic while held")).into_values() {
             let _ = stream.shutdown(Shutdown::Both);
         }
     }
@@ -147,19 +150,15 @@ fn accept(listener: &TcpListener, habit: &Arc<Habit>, seen: &Arc<Seen>, stop: &A
             return;
         }
         let Ok(stream) = stream else { continue };
-        seen.accepted.fetch_add(1, Ordering::SeqCst);
+        let number = seen.accepted.fetch_add(1, Ordering::SeqCst);
         if let Ok(copy) = stream.try_clone() {
-            seen.open.lock().expect("no panic while held").push(copy);
+            seen.open.lock().expect("no panic while held").insert(number, copy);
         }
         let (habit, seen) = (habit.clone(), seen.clone());
         thread::spawn(move || {
             let ending = habit(&stream).unwrap_or_else(|error| ending_of(&error));
-            let peer = stream.peer_addr().ok();
             // The copy kept for `stop` would hold the connection open.
-            seen.open
-                .lock()
-                .expect("no panic while held")
-                .retain(|other| peer.is_none() || other.peer_addr().ok() != peer);
+            seen.open.lock().expect("no panic while held").remove(&number);
             drop(stream);
             seen.endings.lock().expect("no panic while held").push(ending);
         });
