@@ -295,7 +295,7 @@ fn a_client_that_is_waited_for_too_long_is_told_and_logged() {
 fn a_client_that_reads_slowly_and_steadily_is_not_given_up() {
     let world = World::new();
     let big = web::says(world.free(), BIG.get_or_init(big));
-    let (_world, edge) = before(&big.0, "", "client_timeout = \"1s\"");
+    let (_world, edge) = before(&big.0, "", "client_timeout = \"3s\"");
     // Little room: what its system holds says nothing of what it reads.
     let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).expect("a socket");
     socket.set_recv_buffer_size(4096).expect("a size");
@@ -316,7 +316,7 @@ fn a_client_that_reads_slowly_and_steadily_is_not_given_up() {
 fn a_client_that_reads_slowly_and_steadily_over_http_2_is_not_given_up() {
     let world = World::new();
     let big = web::says(world.free(), BIG.get_or_init(big));
-    let (_world, edge) = before(&big.0, "", "client_timeout = \"1s\"");
+    let (_world, edge) = before(&big.0, "", "client_timeout = \"3s\"");
     let mut raw = Raw::connect(edge.listener("web"), &[]);
     let request: [(&[u8], &[u8]); 4] =
         [(b":method", b"GET"), (b":scheme", b"http"), (b":authority", b"a.test"), (b":path", b"/slow")];
