@@ -1,6 +1,10 @@
 //! gRPC, with its own library on both sides.
 
-use std::fs;
+use std::{
+    fs,
+    io::{BufRead, BufReader},
+    process::Stdio,
+};
 
 use underpass_tests::harness::{
     Edge, Service, World,
@@ -30,6 +34,23 @@ fn calls_of_every_kind_go_through() {
     assert_eq!(called(&edge, "rpc", "everything"), "good\n");
     origin.process.wait_log(&["cancelled client"]);
     assert_eq!(called(&edge, "nobody", "status"), "UNAVAILABLE connect_refused\n");
+}
+
+#[test]
+fn a_call_whose_connector_dies_is_told_that_its_server_is_unavailable() {
+    let world = World::new();
+    let prod = world.vnet("prod");
+    let origin = servers::python(&world, "grpc_origin", world.free_in(&prod, 10));
+    let service = Service::http("rpc").origin(&prod, origin.address).pool("upstream = \"h2c\"");
+    let (edge, mut dc1) = world.stand(&prod, &[&service]);
+    let mut client = servers::python_client("grpc_client");
+    client.args([&edge.listener("rpc").to_string(), "broken"]).stdout(Stdio::piped());
+    let mut client = client.spawn().expect("python runs");
+    let mut said = BufReader::new(client.stdout.take().expect("it is piped")).lines().map_while(Result::ok);
+    assert_eq!(said.next().as_deref(), Some("begun"));
+    dc1.process.kill();
+    assert_eq!(said.next().as_deref(), Some("UNAVAILABLE link_lost"));
+    assert!(client.wait().expect("our child").success());
 }
 
 #[test]

@@ -18,8 +18,9 @@ use tokio::{sync::watch, time::Instant};
 use super::{
     drain,
     early::Early,
+    failed,
     fault::Fault,
-    fields,
+    fields, grpc,
     idle::Idle,
     owed::Debt,
     pace::{Pace, Patience},
@@ -221,12 +222,22 @@ pub(super) struct Answering {
     early: Option<Upstream>,
     /// It broke off, which is told once what came before has gone out.
     broken: Option<BoxError>,
+    /// A gRPC call is told in words of its own that it has failed, behind whatever has come of the answer.
+    grpc: Grpc,
+}
+
+/// Whether an answer is to a gRPC call over HTTP/2, and whether that was told its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Grpc {
+    No,
+    Call,
+    Told,
 }
 
 impl Answering {
     /// An answer whose end is awaited.
-    pub(super) fn new(body: Early, upload: Arc<Upload>, exchange: Exchange) -> Self {
-        let mut answering = Self { body, upload, exchange: Some(exchange), early: None, broken: None };
+    pub(super) fn new(body: Early, upload: Arc<Upload>, exchange: Exchange, grpc: Grpc) -> Self {
+        let mut answering = Self { body, upload, exchange: Some(exchange), early: None, broken: None, grpc };
         answering.end_if_over();
         answering
     }
@@ -282,6 +293,9 @@ impl HttpBody for Answering {
         if let Some(error) = this.broken.take() {
             return Poll::Ready(Some(Err(error)));
         }
+        if this.grpc == Grpc::Told {
+            return Poll::Ready(None);
+        }
         drain::asked();
         match ready!(Pin::new(&mut this.body).poll_frame(cx)) {
             None => {
@@ -298,10 +312,17 @@ impl HttpBody for Answering {
             }
             Some(Err(error)) => {
                 let client_is_why = this.upload.is_given_up();
-                if let Some(exchange) =
-                    this.exchange.as_mut().filter(|exchange| !client_is_why && !exchange.is_sacrificed())
-                {
-                    exchange.record.cause.failed(Why::new(exchange.why_broken(), whole(&error)));
+                let blamed = this.exchange.as_mut().filter(|exchange| !client_is_why && !exchange.is_sacrificed());
+                if let Some(exchange) = blamed {
+                    let why = exchange.why_broken();
+                    exchange.record.cause.failed(Why::new(why, whole(&error)));
+                    // An origin that has ended the call itself has said why.
+                    if this.grpc == Grpc::Call && failed::origins_code(&error).is_none() {
+                        this.grpc = Grpc::Told;
+                        exchange.debt.take().into_iter().for_each(Debt::paid);
+                        this.exchange = None;
+                        return Poll::Ready(Some(Ok(Frame::trailers(grpc::failed(Fault::lost(why))))));
+                    }
                 }
                 this.note_client();
                 this.exchange = None;

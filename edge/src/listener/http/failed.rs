@@ -115,6 +115,18 @@ impl Failed {
     }
 }
 
+/// The code with which an HTTP/2 origin has ended an answer, if that is why it broke off.
+pub(super) fn origins_code(error: &(dyn std::error::Error + 'static)) -> Option<h2::Reason> {
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        if let Some(reason) = error.downcast_ref::<h2::Error>().and_then(h2::Error::reason) {
+            return Some(reason);
+        }
+        cause = error.source();
+    }
+    None
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -18,7 +18,7 @@ use tokio::{sync::watch, time};
 use self::attempt::At;
 use super::{
     Connection, answer,
-    body::{Gate, Upload, Uploading},
+    body::{Gate, Grpc, Upload, Uploading},
     copied::{Copied, Memory},
     deadline::{self, Timed},
     failed::{Again, Failed, Left},
@@ -191,7 +191,9 @@ async fn forward(
     };
     let (upload, head) = (forward.upload.clone(), forward.head);
     let opened = client.map(|(handshake, client)| Opened { handshake, asked: head.into_parts().0.headers, client });
-    Ok(reply::pass_on(connection, answered, opened, Told { record, upload, under_way, until, edits }))
+    // Over HTTP/1 a call can be told nothing behind its head.
+    let grpc = if asked.grpc && parts.version == Version::HTTP_2 { Grpc::Call } else { Grpc::No };
+    Ok(reply::pass_on(connection, answered, opened, Told { record, upload, under_way, until, edits, grpc }))
 }
 
 impl Forward<'_> {

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::{
     Connection, answer,
-    body::{Answering, Exchange, Upload},
+    body::{Answering, Exchange, Grpc, Upload},
     deadline::Timed,
     early::Early,
     fault::Fault,
@@ -58,6 +58,8 @@ pub(super) struct Told {
     pub(super) under_way: UnderWay,
     /// When it is over, if it is a gRPC call.
     pub(super) until: Option<Instant>,
+    /// Whether it is a gRPC call.
+    pub(super) grpc: Grpc,
     /// What its rule changes in the head of the answer.
     pub(super) edits: Option<Arc<FieldEdits>>,
 }
@@ -67,7 +69,7 @@ pub(super) fn pass_on(
     connection: &Arc<Connection>,
     answered: Answered,
     opened: Option<Opened>,
-    Told { mut record, upload, under_way, until, edits }: Told,
+    Told { mut record, upload, under_way, until, edits, grpc }: Told,
 ) -> Response<Body> {
     let Answered { mut response, upstream, key, place, cookie } = answered;
     let origin = opened.as_ref().map(|_| hyper::upgrade::on(&mut response));
@@ -96,7 +98,7 @@ pub(super) fn pass_on(
     let upstream = Some((upstream, key, connection.worker.idle.clone()));
     let debt = Some(connection.owed.begin());
     let exchange = Exchange { upstream, record, debt, _held: Some(place.held), under_way: Some(under_way) };
-    let answering = Answering::new(body, upload, exchange);
+    let answering = Answering::new(body, upload, exchange, grpc);
     if !answering.is_end_stream() {
         parts.extensions.insert(sacrificed);
     }

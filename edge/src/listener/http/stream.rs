@@ -13,7 +13,7 @@ use tokio::{
 };
 
 use super::{
-    Connection, drain,
+    Connection, drain, failed,
     fault::Fault,
     forward, head,
     interim::Interim,
@@ -185,16 +185,11 @@ async fn room(writer: &mut SendStream<Bytes>) -> Result<(), Over> {
 
 /// The code that tells the client why its answer broke off: an HTTP/2 origin's own, unless it would be false by now.
 fn code(error: &BoxError) -> Reason {
-    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(&**error);
-    while let Some(error) = cause {
-        if let Some(reason) = error.downcast_ref::<h2::Error>().and_then(h2::Error::reason) {
-            // The one would pass for an end, the other for a request that nobody has looked at.
-            let is_false = [Reason::NO_ERROR, Reason::REFUSED_STREAM].contains(&reason);
-            return if is_false { Reason::INTERNAL_ERROR } else { reason };
-        }
-        cause = error.source();
+    match failed::origins_code(&**error) {
+        // The one would pass for an end, the other for a request that nobody has looked at.
+        None | Some(Reason::NO_ERROR | Reason::REFUSED_STREAM) => Reason::INTERNAL_ERROR,
+        Some(reason) => reason,
     }
-    Reason::INTERNAL_ERROR
 }
 
 /// Hears a client out that has been answered, so that its stream ends by the client's own end. Behind its last announced byte
