@@ -12,7 +12,7 @@ use certs::{
     tls,
     token::JoinToken,
 };
-use net::{Network, Vital, Workers, vital};
+use net::{Network, Unreachables, Vital, Workers, vital};
 use protocol::{
     control::{Enrol, Refusal, RefusalCode, RouteClaim},
     id::{Name, Target},
@@ -112,7 +112,8 @@ async fn serve(start: Start, vital: Vital) -> Result<(), ConnectorError> {
     tokio::spawn(vital.clone().keep("the admin endpoint", answering));
 
     let book = Arc::new(AddressBook::open(state.clone(), &resolver));
-    let dialler = Dialler::new(&*network, resolver.clone(), book.clone())?;
+    let heard = Unreachables::default();
+    let dialler = Dialler::new(&*network, resolver.clone(), book.clone(), heard.clone())?;
     let identity = tokio::select! {
         identity = identify(&state, &config, token, (&dialler, &status)) => identity?,
         () = stop.cancelled() => return Ok(()),
@@ -130,7 +131,7 @@ async fn serve(start: Start, vital: Vital) -> Result<(), ConnectorError> {
     let renewal = Arc::new(Renewal::new(state, identity));
     // It is told once.
     let _ = known.set(renewal.clone());
-    let keeping = Keeping { config: &config, network: &*network, book, grace, stop, cut, vital, status };
+    let keeping = Keeping { config: &config, network: &*network, book, heard, grace, stop, cut, vital, status };
     keeping.start(edges, (&service, &renewal), (&workers, &tasks))?;
     tasks.close();
     tasks.wait().await;
@@ -142,6 +143,7 @@ struct Keeping<'a> {
     config: &'a Config,
     network: &'a dyn Network,
     book: Arc<AddressBook>,
+    heard: Unreachables,
     grace: Duration,
     stop: CancellationToken,
     cut: CancellationToken,
@@ -157,7 +159,7 @@ impl Keeping<'_> {
         (service, renewal): (&Arc<Service>, &Arc<Renewal>),
         (workers, tasks): (&Workers, &TaskTracker),
     ) -> Result<(), ConnectorError> {
-        let Self { config, network, book, grace, stop, cut, vital, status } = self;
+        let Self { config, network, book, heard, grace, stop, cut, vital, status } = self;
         let claim = |(vnet, cidr): &(Name, _)| RouteClaim { vnet: vnet.to_string(), cidr: format!("{cidr}") };
         let routes: Arc<[RouteClaim]> = config.routes.iter().map(claim).collect();
         let run = rand::random();
@@ -167,7 +169,7 @@ impl Keeping<'_> {
             let on_worker = workers.handle(number);
             let dialler = {
                 let _here = on_worker.enter();
-                Dialler::new(*network, service.resolver.clone(), book.clone())?
+                Dialler::new(*network, service.resolver.clone(), book.clone(), heard.clone())?
             };
             status.set(edge, slot, LinkStatus::Dialling(None));
             let supervisor = Supervisor {

@@ -165,14 +165,18 @@ impl EnrolError {
 }
 
 impl Dialler {
-    /// A client on the current runtime.
+    /// A client on the current runtime. What hosts say of edges is heard by all that share `heard`: hosts ration such words.
     ///
     /// # Errors
     /// If no UDP socket can be had.
-    pub fn new(network: &dyn Network, resolver: Resolver, book: Arc<AddressBook>) -> io::Result<Self> {
+    pub fn new(
+        network: &dyn Network,
+        resolver: Resolver,
+        book: Arc<AddressBook>,
+        heard: Unreachables,
+    ) -> io::Result<Self> {
         let mut config = EndpointConfig::default();
         transport::allow_large_packets(&mut config);
-        let heard = Unreachables::default();
         let socket = bind_quic_client(network, &heard)?;
         let endpoint = Endpoint::new_with_abstract_socket(config, None, socket, Arc::new(TokioRuntime))?;
         Ok(Self { endpoint, resolver, heard, book, told: Told::default() })

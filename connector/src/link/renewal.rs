@@ -189,7 +189,7 @@ mod tests {
         tokens::{LIFETIME_DEFAULT, NewToken},
     };
     use futures_util::future::join_all;
-    use net::memory::MemoryNetwork;
+    use net::{Unreachables, memory::MemoryNetwork};
     use protocol::control::Enrol;
     use tokio::time::Instant;
 
@@ -229,7 +229,7 @@ mod tests {
         let renewal = run_out(dir.path());
         let host = MemoryNetwork::new(1).host("192.0.2.1".parse().expect("an address"));
         let book = Arc::new(AddressBook::open(renewal.state.clone(), &Resolver::system()));
-        let dialler = Dialler::new(&host, Resolver::system(), book).expect("a socket");
+        let dialler = Dialler::new(&host, Resolver::system(), book, Unreachables::default()).expect("a socket");
         let edges: Vec<Target> = (2..6).map(target).collect();
         let began = Instant::now();
         let asked = join_all(edges.iter().map(|edge| renewal.ensure_valid(&dialler, edge))).await;

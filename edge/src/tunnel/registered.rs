@@ -13,7 +13,7 @@ use protocol::{
     control::{Goodbye, Message},
     datagram,
     error::CloseCode,
-    liveness::{LinkState, Liveness, Look},
+    liveness::{Death, LinkState, Liveness, Look},
     transport::Side,
     wire::{self, WireError},
 };
@@ -164,6 +164,10 @@ impl Registered<'_> {
             self.parts.registry.changed(&self.link);
         }
         if state == LinkState::Dead {
+            if liveness.death() == Death::Gone {
+                // Hosts ration such words: what was said of one link of a process goes for all, if they are silent too.
+                self.parts.registry.beside(&self.link).into_iter().for_each(|at| self.parts.unreachable.note(at));
+            }
             self.link.close(CloseCode::Dead, "nothing was acknowledged");
             return Err(liveness.death().as_str().to_owned());
         }

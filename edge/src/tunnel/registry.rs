@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     mem,
+    net::SocketAddr,
     ops::{Deref, DerefMut},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     thread,
@@ -142,6 +143,17 @@ impl Registry {
         }
         drop(inner);
         self.publish();
+    }
+
+    /// Where the other links of a link's own process are.
+    pub(super) fn beside(&self, link: &Link) -> Vec<SocketAddr> {
+        let inner = self.lock();
+        let others = inner.links.values().map(|entry| &entry.link).filter(|other| {
+            other.id != link.id
+                && other.run == link.run
+                && (&other.connector, &other.replica) == (&link.connector, &link.replica)
+        });
+        others.map(|other| other.remote()).collect()
     }
 
     /// A link's state changed.

@@ -117,3 +117,19 @@ async fn changes_that_come_while_a_view_is_made_share_the_next() {
     (1..links.len()).for_each(|_| registry.publish());
     assert!(!views.has_changed().expect("the registry lives"), "nothing was left to do");
 }
+
+#[tokio::test]
+async fn links_of_one_process_know_each_other_and_no_others() {
+    let ([here, there], _endpoints) = connections().await;
+    let registry = Registry::default();
+    let link = |connection: &Connection, run, slot| {
+        let registration = registration(connection, ("dc1", "r-1"), &[]);
+        registry.register(Registration { run, slot, links: 2, ..registration })
+    };
+    let one = link(&here, 1, 0);
+    assert_eq!(registry.beside(&one), []);
+    let _two = link(&there, 1, 1);
+    let _stranger = registry.register(Registration { run: 1, ..registration(&there, ("dc1", "r-2"), &[]) });
+    assert_eq!(registry.beside(&one), [there.remote_address()]);
+    assert_eq!(registry.beside(&link(&here, 2, 0)), [], "another run of the replica");
+}
