@@ -18,7 +18,7 @@ pub use settings::Server;
 pub use speaking::{Sender, Speaking, Speech};
 pub use tls::{Tls, TlsError, TlsTable};
 pub use why::Why;
-pub(crate) use why::whole;
+pub(crate) use why::{spoke_first, whole};
 pub use wire::{Deaf, Wire};
 
 use std::{

@@ -88,6 +88,12 @@ pub(super) fn certificate(error: &CertificateError) -> String {
     }
 }
 
+/// True of a request that has not left because its origin spoke before it was asked. hyper has no other name for that.
+pub(crate) fn spoke_first(error: &hyper::Error) -> bool {
+    let says_so = |source: &dyn Error| source.to_string().contains("unexpected message");
+    error.source().is_some_and(says_so)
+}
+
 #[cfg(test)]
 mod tests {
     use rustls::pki_types::UnixTime;

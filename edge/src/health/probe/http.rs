@@ -13,7 +13,7 @@ use protocol::error::Reason;
 
 use crate::{
     model::{HttpCheck, Origin, Upstream},
-    offramp::{Opened, Sender, Speech, Why, whole},
+    offramp::{Opened, Sender, Speech, Why, spoke_first, whole},
 };
 
 /// How much of a body is searched for the expected text.
@@ -150,7 +150,7 @@ fn as_http2(request: &mut Request<Empty<Bytes>>, speaks: &Upstream) {
 }
 
 fn why(error: &hyper::Error) -> Why {
-    let invalid = error.is_parse() || error.is_parse_status();
+    let invalid = error.is_parse() || error.is_parse_status() || spoke_first(error);
     Why::new(if invalid { Reason::HttpInvalid } else { Reason::ConnectionReset }, whole(error))
 }
 

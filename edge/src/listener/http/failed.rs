@@ -4,6 +4,7 @@ use hyper::Error;
 use protocol::error::Reason;
 
 use super::fault::Fault;
+use crate::offramp::spoke_first;
 
 /// How one attempt failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,9 +66,7 @@ impl Failed {
 
     /// The reason of a request that has not left, by why its connection has broken if it has.
     pub(super) fn unsent(error: &Error, broken: Reason) -> Reason {
-        // hyper has no other name for an origin that speaks before it is asked.
-        let spoke_first = |source: &dyn std::error::Error| source.to_string().contains("unexpected message");
-        if std::error::Error::source(error).is_some_and(spoke_first) { Reason::HttpInvalid } else { broken }
+        if spoke_first(error) { Reason::HttpInvalid } else { broken }
     }
 
     /// True if it was sent, and nobody knows what came of it.
