@@ -1,6 +1,11 @@
 //! Names of edges: a connector that is started before they can be resolved, and one that comes back when they no longer can.
 
-use std::{fs, net::UdpSocket, path::Path, time::Instant};
+use std::{
+    fs,
+    net::{SocketAddr, UdpSocket},
+    path::{Path, PathBuf},
+    time::Instant,
+};
 
 use underpass_tests::harness::{
     Connector, Edge, Service, Vnet, World, http,
@@ -31,8 +36,24 @@ impl Stand {
         file.dial_named(NAME, self.edge.file.tunnel.port()).resolving_as_in(settings).launch()
     }
 
-    fn name_server(&self, at: std::net::SocketAddr) -> servers::Server {
+    fn name_server(&self, at: SocketAddr) -> servers::Server {
         servers::dnsmasq_knowing(&self.world, at, &[(NAME, self.edge.file.tunnel.ip())])
+    }
+
+    /// A connector that has reached its edge by a name and is not running any more, nor is its name server, which was at this
+    /// address; and where it keeps what it knows.
+    fn reached_once(&self) -> (SocketAddr, Connector, PathBuf) {
+        let at = (self.world.source(53).ip(), 53).into();
+        let names = self.name_server(at);
+        let settings = self.world.write("resolv.conf", &format!("nameserver {}\n", at.ip()));
+        let mut dc1 = self.connector(&settings);
+        self.edge.wait_links("dc1", 2);
+        let kept = dc1.file.state_dir.join("edges.json");
+        wait::soon_true("the address to be kept", || fs::read_to_string(&kept).is_ok_and(|text| text.contains(NAME)));
+        drop(names);
+        dc1.process.kill();
+        wait::soon_true("its links to go", || self.edge.links("dc1") == 0);
+        (at, dc1, kept)
     }
 }
 
@@ -85,17 +106,7 @@ fn a_connector_that_cannot_join_says_where_and_why() {
 #[test]
 fn a_connector_comes_back_without_name_servers_to_where_it_reached_its_edge_last() {
     let stand = stand();
-    let at = (stand.world.source(53).ip(), 53).into();
-    let names = stand.name_server(at);
-    let settings = stand.world.write("resolv.conf", &format!("nameserver {}\n", at.ip()));
-    let mut dc1 = stand.connector(&settings);
-    stand.edge.wait_links("dc1", 2);
-    let kept = dc1.file.state_dir.join("edges.json");
-    wait::soon_true("the address to be kept", || fs::read_to_string(&kept).is_ok_and(|text| text.contains(NAME)));
-
-    drop(names);
-    dc1.process.kill();
-    wait::soon_true("its links to go", || stand.edge.links("dc1") == 0);
+    let (_, mut dc1, _) = stand.reached_once();
     dc1.restart();
     stand.edge.wait_links("dc1", 2);
     let _ = dc1.process.wait_log(&["its last good addresses are used", NAME]);
@@ -104,17 +115,7 @@ fn a_connector_comes_back_without_name_servers_to_where_it_reached_its_edge_last
 #[test]
 fn a_connector_comes_back_to_where_it_reached_its_edge_last_when_a_name_server_is_wrong() {
     let stand = stand();
-    let at = (stand.world.source(53).ip(), 53).into();
-    let names = stand.name_server(at);
-    let settings = stand.world.write("resolv.conf", &format!("nameserver {}\n", at.ip()));
-    let mut dc1 = stand.connector(&settings);
-    stand.edge.wait_links("dc1", 2);
-    let kept = dc1.file.state_dir.join("edges.json");
-    wait::soon_true("the address to be kept", || fs::read_to_string(&kept).is_ok_and(|text| text.contains(NAME)));
-
-    drop(names);
-    dc1.process.kill();
-    wait::soon_true("its links to go", || stand.edge.links("dc1") == 0);
+    let (at, mut dc1, kept) = stand.reached_once();
     let nobody = stand.world.source(98).ip();
     let _wrong = servers::dnsmasq_knowing(&stand.world, at, &[(NAME, nobody)]);
     dc1.restart();

@@ -355,6 +355,8 @@ fn udp_a_client_leaves_an_origin_that_is_silent_while_others_are_answered() {
     let [moves, stays] = ["moves", "stays"].map(|listener| client_of(&edge, listener, "first"));
     let alone = client_of(&edge, "moves", "second");
     silent.store(true, Ordering::SeqCst);
+    // What a busy machine made a client ask twice is answered twice, and the second answer is one that others got.
+    while alone.receive(Duration::from_millis(300)).is_some() {}
     assert_eq!(answered_by(&moves, Duration::from_secs(3)), None, "nobody else is answered: it may be the question");
     let steady = SteadyUdp::start(alone);
     let (answer, after) = answered_by(&moves, SOON).expect("it goes on elsewhere");
