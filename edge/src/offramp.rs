@@ -18,8 +18,8 @@ pub use settings::Server;
 pub use speaking::{Sender, Speaking, Speech};
 pub use tls::{Tls, TlsError, TlsTable};
 pub use why::Why;
-pub(crate) use why::{spoke_first, whole};
-pub use wire::{Deaf, Wire};
+pub(crate) use why::{is_unasked, whole};
+pub use wire::{Manners, Wire};
 
 use std::{
     io::{self, IoSlice},

@@ -6,7 +6,7 @@ use underpass_tests::harness::{
     Service, World, client,
     origin::{
         habits::{self, FullQueue},
-        servers, web,
+        servers,
     },
     process::{self, command},
     wait::{self, SOON},
@@ -47,7 +47,7 @@ fn every_way_to_fail_has_its_reason() {
     let (wrong_code, code) = habits::http(world.free_in(&prod, 14), "hello");
     code.store(500, Ordering::SeqCst);
     let (wrong_body, _) = habits::http(world.free_in(&prod, 15), "hello");
-    let (babbling, _) = web::says(world.free_in(&prod, 16), "220 this is no HTTP\r\n\r\n");
+    let babbling = habits::banner(world.free_in(&prod, 16), "220 this is no HTTP\r\n\r\n");
     let service = |name: &str, monitor: &str, at| Service::tcp(name).monitor(monitor).origin(&prod, at);
     let nowhere = Service::tcp("nowhere").monitor("tcp").target(Some("prod"), "10.7.0.200:1");
     let lost = Service::tcp("lost").monitor("tcp").target(Some("prod"), "10.8.0.1:80");

@@ -20,7 +20,7 @@ use protocol::{
 use tokio::{task::AbortHandle, time};
 
 use super::{
-    Carrier, Deaf, Offramp, Opened, Sacrificed, Why, Wire,
+    Carrier, Manners, Offramp, Opened, Sacrificed, Why, Wire,
     settings::{Server, Tap},
     tls::{Chosen, Offer, Tls},
     why::whole,
@@ -85,8 +85,8 @@ pub struct Speaking<B> {
     pub account: Option<Account>,
     /// Says when that link has sacrificed it.
     pub sacrificed: Sacrificed,
-    /// Says when its origin takes no more.
-    pub deaf: Deaf,
+    /// What is seen of its origin's manners.
+    pub manners: Manners,
     /// What an HTTP/2 origin says of itself.
     pub server: Option<Server>,
     /// How long the TLS handshake took; absent without TLS.
@@ -130,7 +130,7 @@ impl Speech {
             Carrier::Direct(_) => None,
         };
         let wire = Wire::from(opened.carrier);
-        let (account, sacrificed, deaf) = (wire.account(), wire.sacrificed(), wire.deaf());
+        let (account, sacrificed, manners) = (wire.account(), wire.sacrificed(), wire.manners());
         let (wire, chosen, tls) = match self {
             Self::Http1 => (wire, Chosen::Http1, None),
             Self::H2c => (wire, Chosen::Http2, None),
@@ -148,7 +148,7 @@ impl Speech {
         };
         let (sender, server) = begun.map_err(|error| Why::new(Reason::ConnectionReset, whole(&error)))?;
         let retires = retires(&origin.address, Instant::now());
-        Ok(Speaking { sender, link, account, sacrificed, deaf, server, tls, retires })
+        Ok(Speaking { sender, link, account, sacrificed, manners, server, tls, retires })
     }
 }
 
@@ -188,8 +188,14 @@ where
     let mut builder = http1::Builder::new();
     builder.allow_obsolete_multiline_headers_in_responses(true);
     builder.max_headers(FIELDS_MAX).max_header_size(HEAD_MAX).max_buf_size(HEAD_MAX.max(128 * 1024));
+    let manners = wire.manners();
     let (sender, connection) = builder.handshake(TokioIo::new(wire)).await?;
-    let driving = tokio::spawn(async move { drop(connection.with_upgrades().await) }).abort_handle();
+    let driving = async move {
+        if let Err(error) = connection.with_upgrades().await {
+            manners.met(&error);
+        }
+    };
+    let driving = tokio::spawn(driving).abort_handle();
     Ok(Sender::Http1(sender, driving))
 }
 

@@ -88,10 +88,10 @@ pub(super) fn certificate(error: &CertificateError) -> String {
     }
 }
 
-/// True of a request that has not left because its origin spoke before it was asked. hyper has no other name for that.
-pub(crate) fn spoke_first(error: &hyper::Error) -> bool {
-    let says_so = |source: &dyn Error| source.to_string().contains("unexpected message");
-    error.source().is_some_and(says_so)
+/// True if an origin spoke before it was asked, by the error of the connection or of a request that has not left. hyper has no
+/// other name for that.
+pub(crate) fn is_unasked(error: &hyper::Error) -> bool {
+    whole(error).contains("unexpected message")
 }
 
 #[cfg(test)]

@@ -21,7 +21,7 @@ use protocol::{
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_rustls::client::TlsStream;
 
-use super::{Carrier, Sacrificed};
+use super::{Carrier, Sacrificed, why::is_unasked};
 use crate::{model::Held, tunnel::Link};
 
 /// What HTTP is spoken over.
@@ -56,37 +56,54 @@ impl From<Carrier> for Wire {
 /// An origin that takes no more may still have an answer to read, so what it does not take is thrown away.
 #[derive(Debug, Default)]
 pub struct Sink {
-    deaf: Deaf,
+    manners: Manners,
     /// The write that failed was told of a reset, which no read will be told of again.
     reset: bool,
 }
 
-/// Says that an origin takes no more; clones hear the same.
+/// What is seen of an origin's manners over one connection; clones see the same.
 #[derive(Debug, Clone, Default)]
-pub struct Deaf(Arc<AtomicBool>);
+pub struct Manners(Arc<Seen>);
 
-impl Deaf {
-    /// True if what is sent there is thrown away.
+#[derive(Debug, Default)]
+struct Seen {
+    deaf: AtomicBool,
+    babbles: AtomicBool,
+}
+
+impl Manners {
+    /// True if the origin takes no more: what is sent there is thrown away.
     #[must_use]
-    pub fn is_said(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
+    pub fn is_deaf(&self) -> bool {
+        self.0.deaf.load(Ordering::Relaxed)
     }
 
-    fn say(&self) {
-        self.0.store(true, Ordering::Relaxed);
+    /// True if the origin spoke before it was asked: it is no HTTP server.
+    #[must_use]
+    pub fn babbles(&self) -> bool {
+        self.0.babbles.load(Ordering::Relaxed)
+    }
+
+    fn turn_deaf(&self) {
+        self.0.deaf.store(true, Ordering::Relaxed);
+    }
+
+    /// Notes how the connection's own task has ended.
+    pub(super) fn met(&self, error: &hyper::Error) {
+        self.0.babbles.fetch_or(is_unasked(error), Ordering::Relaxed);
     }
 }
 
 impl Sink {
     fn is_open(&self) -> bool {
-        self.deaf.is_said()
+        self.manners.is_deaf()
     }
 
     fn of(&mut self, written: Poll<io::Result<usize>>, whole: usize) -> Poll<io::Result<usize>> {
         match written {
             Poll::Ready(Err(error)) => {
                 self.reset |= error.kind() != io::ErrorKind::BrokenPipe;
-                self.deaf.say();
+                self.manners.turn_deaf();
                 Poll::Ready(Ok(whole))
             }
             done @ (Poll::Ready(Ok(_)) | Poll::Pending) => done,
@@ -182,7 +199,7 @@ impl TunnelWire {
         let Poll::Ready(room) = self.writer.poll_room(cx) else {
             // No window will come if the origin takes no more.
             ready!(self.poll_stopped(cx));
-            self.sink.deaf.say();
+            self.sink.manners.turn_deaf();
             return Poll::Ready(Ok(buf.len()));
         };
         let piece = &buf[..buf.len().min(room)];
@@ -215,11 +232,11 @@ impl Wire {
         Some(wire.reader.account())
     }
 
-    /// Says when its origin takes no more.
-    pub fn deaf(&self) -> Deaf {
+    /// What is seen of its origin's manners.
+    pub fn manners(&self) -> Manners {
         match self {
-            Self::Tunnel(TunnelWire { sink, .. }) | Self::Direct(_, sink) => sink.deaf.clone(),
-            Self::Tls(stream) => stream.get_ref().0.deaf(),
+            Self::Tunnel(TunnelWire { sink, .. }) | Self::Direct(_, sink) => sink.manners.clone(),
+            Self::Tls(stream) => stream.get_ref().0.manners(),
         }
     }
 
@@ -320,8 +337,8 @@ mod tests {
 
     /// Writes until nothing is taken any more.
     async fn write_in_vain(wire: &mut Wire) {
-        let deaf = wire.deaf();
-        while !deaf.is_said() {
+        let manners = wire.manners();
+        while !manners.is_deaf() {
             wire.write_all(b"more").await.expect("what is not taken is thrown away");
             tokio::task::yield_now().await;
         }

@@ -13,7 +13,7 @@ use protocol::error::Reason;
 
 use crate::{
     model::{HttpCheck, Origin, Upstream},
-    offramp::{Opened, Sender, Speech, Why, spoke_first, whole},
+    offramp::{Manners, Opened, Sender, Speech, Why, is_unasked, whole},
 };
 
 /// How much of a body is searched for the expected text.
@@ -23,6 +23,7 @@ const BODY_MAX: usize = 64 * 1024;
 #[derive(Debug)]
 pub(super) struct Kept {
     sender: Sender<Empty<Bytes>>,
+    manners: Manners,
     speech: Speech,
     /// When the next probe makes another, which goes wherever the origin's name leads by then.
     retires: Option<Instant>,
@@ -44,7 +45,7 @@ impl Kept {
     ) -> Result<Self, Why> {
         let speaking = Box::pin(speech.begin(opened, origin, wait)).await?;
         *tls = speaking.tls;
-        Ok(Self { sender: speaking.sender, speech, retires: speaking.retires })
+        Ok(Self { sender: speaking.sender, manners: speaking.manners, speech, retires: speaking.retires })
     }
 
     /// True if it is open, what is to be spoken, and where the origin still is as far as one can know.
@@ -89,7 +90,7 @@ impl Kept {
             as_http2(&mut request, &check.speaks);
         }
         let asked = Instant::now();
-        let answer = self.send(request).await.map_err(|e| why(&e))?;
+        let answer = self.send(request).await.map_err(|e| why(&e, &self.manners))?;
         *first_byte = Some(asked.elapsed());
         let code = answer.status().as_u16();
         let expected = check.expected_codes.iter().any(|(low, high)| (*low..=*high).contains(&code));
@@ -149,8 +150,8 @@ fn as_http2(request: &mut Request<Empty<Bytes>>, speaks: &Upstream) {
     *request.version_mut() = Version::HTTP_2;
 }
 
-fn why(error: &hyper::Error) -> Why {
-    let invalid = error.is_parse() || error.is_parse_status() || spoke_first(error);
+fn why(error: &hyper::Error, origin: &Manners) -> Why {
+    let invalid = error.is_parse() || error.is_parse_status() || is_unasked(error) || origin.babbles();
     Why::new(if invalid { Reason::HttpInvalid } else { Reason::ConnectionReset }, whole(error))
 }
 
@@ -183,7 +184,12 @@ mod tests {
         let (sender, connection) = http1::handshake(TokioIo::new(near)).await.expect("a connection");
         let driving = tokio::spawn(async move { drop(connection.await) }).abort_handle();
         let now = Instant::now();
-        let mut kept = Kept { sender: Sender::Http1(sender, driving), speech: Speech::Http1, retires: None };
+        let mut kept = Kept {
+            sender: Sender::Http1(sender, driving),
+            speech: Speech::Http1,
+            manners: Manners::default(),
+            retires: None,
+        };
         assert!(kept.is_good(&Speech::Http1, now) && !kept.is_good(&Speech::H2c, now));
         kept.retires = Some(now + Duration::from_secs(1));
         assert!(kept.is_good(&Speech::Http1, now) && !kept.is_good(&Speech::Http1, now + Duration::from_secs(1)));

@@ -4,7 +4,7 @@ use hyper::Error;
 use protocol::error::Reason;
 
 use super::fault::Fault;
-use crate::offramp::spoke_first;
+use crate::offramp::is_unasked;
 
 /// How one attempt failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,7 +66,7 @@ impl Failed {
 
     /// The reason of a request that has not left, by why its connection has broken if it has.
     pub(super) fn unsent(error: &Error, broken: Reason) -> Reason {
-        if spoke_first(error) { Reason::HttpInvalid } else { broken }
+        if is_unasked(error) { Reason::HttpInvalid } else { broken }
     }
 
     /// True if it was sent, and nobody knows what came of it.

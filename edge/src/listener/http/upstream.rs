@@ -22,7 +22,7 @@ use super::patience;
 use crate::{
     health::OriginKey,
     model::{Held, Origin, Via},
-    offramp::{Deaf, Opened, Sacrificed, Sender, Speaking, Speech, Why},
+    offramp::{Manners, Opened, Sacrificed, Sender, Speaking, Speech, Why},
     tunnel::Link,
 };
 
@@ -39,8 +39,8 @@ pub(super) struct Upstream {
     account: Option<Account>,
     /// Says when its link has sacrificed it.
     sacrificed: Sacrificed,
-    /// Says when its origin takes no more: what is sent over it is thrown away.
-    deaf: Deaf,
+    /// What is seen of its origin's manners.
+    manners: Manners,
     /// Where an HTTP/2 origin's word on extended CONNECT arrives, for whoever has opened the connection.
     offers_connect: Option<oneshot::Receiver<bool>>,
     /// What those who share it know of it.
@@ -86,10 +86,10 @@ impl Upstream {
     /// Begins to speak HTTP over an opened way, within `wait`.
     pub(super) async fn over(key: &Key, opened: Opened, origin: &Origin, wait: Duration) -> Result<Self, Why> {
         let speaking = Box::pin(key.speech.begin(opened, origin, wait)).await?;
-        let Speaking { sender, link, account, sacrificed, deaf, server, tls: _, retires } = speaking;
+        let Speaking { sender, link, account, sacrificed, manners, server, tls: _, retires } = speaking;
         let (offers_connect, allowed) = server.map(|server| (server.offers_connect, server.streams)).unzip();
         let upstream = Self::new(sender, allowed).retiring(retires);
-        Ok(Self { link, account, sacrificed, deaf, offers_connect, ..upstream })
+        Ok(Self { link, account, sacrificed, manners, offers_connect, ..upstream })
     }
 
     /// A connection that was opened; `allowed`: many requests may share it, so many at once by its origin's last word.
@@ -104,7 +104,7 @@ impl Upstream {
             link: None,
             account: None,
             sacrificed: Sacrificed::default(),
-            deaf: Deaf::default(),
+            manners: Manners::default(),
             offers_connect: None,
             shared,
             _stream,
@@ -178,7 +178,13 @@ impl Upstream {
     /// Why it has broken: its link has, or the origin's side.
     pub(super) fn why_broken(&self) -> Reason {
         let link_is_over = self.link.as_ref().is_some_and(|link| link.is_over());
-        if link_is_over { Reason::LinkLost } else { Reason::ConnectionReset }
+        if link_is_over {
+            Reason::LinkLost
+        } else if self.manners.babbles() {
+            Reason::HttpInvalid
+        } else {
+            Reason::ConnectionReset
+        }
     }
 
     /// True if HTTP/2 is spoken: every request has a stream of its own, which ends by itself.
@@ -212,7 +218,7 @@ impl Upstream {
             link: self.link.clone(),
             account: None,
             sacrificed: self.sacrificed.clone(),
-            deaf: self.deaf.clone(),
+            manners: self.manners.clone(),
             offers_connect: None,
             shared: Some(room.clone()),
             _stream: None,
@@ -266,7 +272,7 @@ impl Upstream {
             Sender::Http1(sender, _) => sender.is_ready(),
             Sender::Http2(sender, _) => sender.is_ready() && !sender.is_closed(),
         };
-        let retired = self.retires.is_some_and(|at| at <= now) || self.deaf.is_said();
+        let retired = self.retires.is_some_and(|at| at <= now) || self.manners.is_deaf();
         link_good && ready && !retired && self.shared.as_ref().is_none_or(|room| !room.ends.load(Ordering::Relaxed))
     }
 
