@@ -18,10 +18,14 @@ use super::wait;
 /// Most lines of a log that a failing test prints.
 const LOG_LINES_SHOWN: usize = 150;
 
+/// Named by its path, so that a child is spawned without a copy of this process's memory: a program found in a `PATH` that is
+/// set for the child needs a fork, which stops every thread of a measuring process for milliseconds.
+const SETPRIV: &str = "/usr/bin/setpriv";
+
 /// A command that the kernel kills when the thread that starts it ends, however it ends.
 #[must_use]
 pub fn command(program: impl AsRef<Path>) -> Command {
-    let mut command = Command::new("setpriv");
+    let mut command = Command::new(SETPRIV);
     command.args(["--pdeathsig", "KILL", "--"]).arg(program.as_ref());
     strip(&mut command);
     command
@@ -30,7 +34,7 @@ pub fn command(program: impl AsRef<Path>) -> Command {
 /// The same, as another user.
 #[must_use]
 pub fn command_as(user: &str, program: impl AsRef<Path>) -> Command {
-    let mut command = Command::new("setpriv");
+    let mut command = Command::new(SETPRIV);
     command.args(["--reuid", user, "--regid", user, "--clear-groups", "--pdeathsig", "KILL", "--"]);
     command.arg(program.as_ref());
     strip(&mut command);
