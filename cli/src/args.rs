@@ -137,6 +137,7 @@ pub(crate) enum Command {
         #[arg(long, env = "UNDERPASS_ADMIN", value_name = "URL")]
         admin: Option<String>,
     },
+    #[cfg(feature = "lab")]
     /// Try everything on this machine: two edges, three connectors and five origins on loopback
     Lab(crate::lab::Args),
     /// Print shell completion
@@ -152,12 +153,11 @@ impl Command {
         match self {
             Self::Edge(_) => true,
             Self::Connector(args) => args.command.is_none(),
-            Self::Token(_)
-            | Self::Check { .. }
-            | Self::Status(_)
-            | Self::Ready { .. }
-            | Self::Lab(_)
-            | Self::Completion { .. } => false,
+            Self::Token(_) | Self::Check { .. } | Self::Status(_) | Self::Ready { .. } | Self::Completion { .. } => {
+                false
+            }
+            #[cfg(feature = "lab")]
+            Self::Lab(_) => false,
         }
     }
 }

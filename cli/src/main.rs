@@ -5,6 +5,7 @@ mod args;
 mod commands;
 mod edge_file;
 mod failure;
+#[cfg(feature = "lab")]
 mod lab;
 mod lifecycle;
 mod limits;

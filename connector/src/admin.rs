@@ -41,7 +41,7 @@ pub async fn serve(listener: Arc<dyn net::Listener>, view: View, stop: Cancellat
         .route("/livez", get(alive))
         .route("/readyz", get(ready))
         .route("/metrics", get(metrics))
-        .route("/api/v1/status", get(status))
+        .route(api::STATUS, get(status))
         .with_state(view);
     net::endpoint::serve(listener, TowerToHyperService::new(router), stop).await;
 }
@@ -88,6 +88,6 @@ async fn metrics(State(view): State<View>, headers: HeaderMap) -> impl IntoRespo
     ([(header::CONTENT_TYPE, kind)], text)
 }
 
-async fn status(State(view): State<View>) -> Json<status::Status> {
-    Json(status::Status::of(&view))
+async fn status(State(view): State<View>) -> Json<api::connector::Status> {
+    Json(status::status(&view))
 }

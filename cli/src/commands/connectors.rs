@@ -1,8 +1,8 @@
 //! `connector list` and `connector revoke NAME`, asked of a running edge.
 
-use serde::Deserialize;
+use api::Revoked;
 
-use super::status::Report;
+use super::status;
 use crate::{
     admin::AdminEndpoint,
     args::{AdminArgs, Common, Revoke},
@@ -10,25 +10,19 @@ use crate::{
     lifecycle, output,
 };
 
-/// What an edge says of a revocation.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct Revoked {
-    links_closed: Option<u64>,
-}
-
 pub(super) fn list(common: &Common, args: &AdminArgs) -> Result<(), Failure> {
     let edge = AdminEndpoint::find(common, args)?;
-    let report = lifecycle::runtime()?.block_on(Report::ask(&edge))?;
-    output::print(&report.connectors())
+    let status = lifecycle::runtime()?.block_on(status::of_edge(&edge))?;
+    output::print(&status::edge::connectors(&status))
 }
 
 pub(super) fn revoke(common: &Common, Revoke { name, force, admin }: &Revoke) -> Result<(), Failure> {
     let edge = AdminEndpoint::find(common, admin)?;
     let query = if *force { "?force=true" } else { "" };
     let answer = lifecycle::runtime()?.block_on(edge.post(&format!("/api/v1/connectors/{name}/revoke{query}")))?;
-    let revoked: Revoked = serde_json::from_slice(&answer).unwrap_or_default();
-    let closed = match revoked.links_closed {
+    // It is done, whatever else is said.
+    let revoked: Option<Revoked> = serde_json::from_slice(&answer).ok();
+    let closed = match revoked.map(|revoked| revoked.links_closed) {
         Some(1) => "1 link closed".to_owned(),
         Some(links) => format!("{links} links closed"),
         None => "its links are closed".to_owned(),

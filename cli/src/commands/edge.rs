@@ -97,7 +97,7 @@ fn failure(error: EdgeError) -> Failure {
         | EdgeError::File(_)
         | EdgeError::AdminToken(_)
         | EdgeError::Tunnel(_)
-        | EdgeError::OriginTls(_)
+        | EdgeError::Tls(_)
         | EdgeError::Listeners(_)
         | EdgeError::Io(_)
         | EdgeError::Lost(_) => Failure::failed(error),

@@ -12,7 +12,6 @@ mod token;
 use crate::{
     args::{Cli, Command, ConnectorCommand, TokenCommand},
     failure::Failure,
-    lab::{self, Ended},
 };
 
 /// Does what the command line says.
@@ -29,13 +28,17 @@ pub(crate) fn run(cli: Cli) -> Result<(), Failure> {
         Command::Check { files } => check::run(&common, files),
         Command::Status(flags) => status::run(&common, &flags),
         Command::Ready { admin } => ready::run(&common, admin.as_deref()),
+        #[cfg(feature = "lab")]
         Command::Lab(args) => lab(args),
         Command::Completion { shell } => completion::run(shell),
     }
 }
 
-fn lab(args: lab::Args) -> Result<(), Failure> {
-    match lab::run(args).map_err(Failure::failed)? {
+#[cfg(feature = "lab")]
+fn lab(args: crate::lab::Args) -> Result<(), Failure> {
+    use crate::lab::{Ended, run};
+
+    match run(args).map_err(Failure::failed)? {
         Ended::Well => Ok(()),
         Ended::PromiseBroken => Err(Failure::Failed("a promise was broken".to_owned())),
     }

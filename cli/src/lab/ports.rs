@@ -9,7 +9,7 @@ use std::{
     ops::Range,
 };
 
-use rand::Rng;
+use rand::{Rng, RngExt};
 
 const PORTS: Range<u16> = 10_000..30_000;
 

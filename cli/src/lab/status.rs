@@ -2,85 +2,53 @@
 
 use std::collections::BTreeSet;
 
-use serde::Deserialize;
+use api::{
+    edge::Status,
+    words::{Health, TunnelHealth},
+};
 
 use super::plan::{LINKS_PER_EDGE, SERVICES, Vnet, replicas_of, servers_of};
 
-/// The parts of `/api/v1/status` that the lab looks at.
-#[derive(Debug, Default, Deserialize)]
-pub(super) struct Status {
-    tunnels: Vec<Tunnel>,
-    origins: Vec<OriginStatus>,
+/// What is missing before every link of every replica is up; empty: nothing.
+pub(super) fn lacking_links(status: &Status) -> Vec<String> {
+    let mut lacking = Vec::new();
+    for vnet in Vnet::ALL {
+        let (name, replicas) = (vnet.connector(), replicas_of(vnet).count());
+        let Some(tunnel) = status.tunnels.iter().find(|tunnel| tunnel.connector == name) else {
+            lacking.push(format!("tunnel {name} is not there"));
+            continue;
+        };
+        let expected = replicas * LINKS_PER_EDGE;
+        let seen: BTreeSet<&str> = tunnel.links.iter().map(|link| link.replica.as_str()).collect();
+        if tunnel.links.len() != expected || seen.len() != replicas || tunnel.health != TunnelHealth::Healthy {
+            let (health, links, seen) = (&tunnel.health, tunnel.links.len(), seen.len());
+            lacking.push(format!(
+                "tunnel {name} is {health} with {links} of {expected} links from {seen} of {replicas} replicas"
+            ));
+        }
+    }
+    lacking
 }
 
-#[derive(Debug, Deserialize)]
-struct Tunnel {
-    connector: String,
-    health: String,
-    links: Vec<Link>,
-}
-
-#[derive(Debug, Deserialize)]
-struct Link {
-    replica: String,
-}
-
-#[derive(Debug, Deserialize)]
-struct OriginStatus {
-    pool: String,
-    origin: String,
-    health: String,
-    paths: Vec<Path>,
-}
-
-#[derive(Debug, Deserialize)]
-struct Path {
-    health: String,
-}
-
-impl Status {
-    /// What is missing before every link of every replica is up; empty: nothing.
-    pub(super) fn lacking_links(&self) -> Vec<String> {
-        let mut lacking = Vec::new();
-        for vnet in Vnet::ALL {
-            let (name, replicas) = (vnet.connector(), replicas_of(vnet).count());
-            let Some(tunnel) = self.tunnels.iter().find(|tunnel| tunnel.connector == name) else {
-                lacking.push(format!("tunnel {name} is not there"));
+/// What is missing before every origin is found healthy over every link; empty: nothing.
+pub(super) fn lacking(status: &Status) -> Vec<String> {
+    let mut lacking = lacking_links(status);
+    for service in &SERVICES {
+        let expected = replicas_of(service.vnet).count() * LINKS_PER_EDGE;
+        for server in servers_of(service.vnet) {
+            let (pool, origin) = (service.name, server.name);
+            let Some(found) = status.origins.iter().find(|o| o.pool == pool && o.origin == origin) else {
+                lacking.push(format!("origin {pool}/{origin} is not there"));
                 continue;
             };
-            let expected = replicas * LINKS_PER_EDGE;
-            let seen: BTreeSet<&str> = tunnel.links.iter().map(|link| link.replica.as_str()).collect();
-            if tunnel.links.len() != expected || seen.len() != replicas || tunnel.health != "healthy" {
-                let (health, links, seen) = (&tunnel.health, tunnel.links.len(), seen.len());
-                lacking.push(format!(
-                    "tunnel {name} is {health} with {links} of {expected} links from {seen} of {replicas} replicas"
-                ));
+            let healthy = found.paths.iter().filter(|path| path.health == Health::Healthy).count();
+            if healthy != expected || found.paths.len() != expected || found.health != Health::Healthy {
+                let health = &found.health;
+                lacking.push(format!("origin {pool}/{origin} is {health} with {healthy} of {expected} paths healthy"));
             }
         }
-        lacking
     }
-
-    /// What is missing before every origin is found healthy over every link; empty: nothing.
-    pub(super) fn lacking(&self) -> Vec<String> {
-        let mut lacking = self.lacking_links();
-        for service in &SERVICES {
-            let expected = replicas_of(service.vnet).count() * LINKS_PER_EDGE;
-            for server in servers_of(service.vnet) {
-                let (pool, origin) = (service.name, server.name);
-                let Some(status) = self.origins.iter().find(|o| o.pool == pool && o.origin == origin) else {
-                    lacking.push(format!("origin {pool}/{origin} is not there"));
-                    continue;
-                };
-                let healthy = status.paths.iter().filter(|path| path.health == "healthy").count();
-                if healthy != expected || status.paths.len() != expected || status.health != "healthy" {
-                    let health = &status.health;
-                    lacking
-                        .push(format!("origin {pool}/{origin} is {health} with {healthy} of {expected} paths healthy"));
-                }
-            }
-        }
-        lacking
-    }
+    lacking
 }
 
 #[cfg(test)]
@@ -114,7 +82,7 @@ mod tests {
     }
 
     fn lacking(status: Value) -> Vec<String> {
-        serde_json::from_value::<Status>(status).expect("it has the parts").lacking()
+        super::lacking(&serde_json::from_value(status).expect("it has the parts"))
     }
 
     #[test]

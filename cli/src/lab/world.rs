@@ -19,7 +19,7 @@ use super::{
     ports::Ports,
     process::{self, Process, Program},
     request::Connection,
-    status::Status,
+    status,
 };
 
 /// Everything is up and healthy within this, on a slow machine too.
@@ -166,7 +166,7 @@ impl World {
     /// What is lacking when the time is up.
     pub(super) async fn healed(&self, within: Duration) -> Result<(), Vec<String>> {
         let all: Vec<usize> = (0..self.edges.len()).collect();
-        self.until(&all, Status::lacking, within).await
+        self.until(&all, status::lacking, within).await
     }
 
     /// Waits until an edge has every link.
@@ -174,13 +174,13 @@ impl World {
     /// # Errors
     /// What is lacking when the time is up.
     pub(super) async fn linked(&self, edge: usize, within: Duration) -> Result<(), Vec<String>> {
-        self.until(&[edge], Status::lacking_links, within).await
+        self.until(&[edge], status::lacking_links, within).await
     }
 
     async fn until(
         &self,
         edges: &[usize],
-        lacking: fn(&Status) -> Vec<String>,
+        lacking: fn(&api::edge::Status) -> Vec<String>,
         within: Duration,
     ) -> Result<(), Vec<String>> {
         let deadline = Instant::now() + within;
@@ -213,12 +213,12 @@ impl World {
         fallen.collect()
     }
 
-    async fn status(&self, edge: usize) -> Result<Status, String> {
+    async fn status(&self, edge: usize) -> Result<api::edge::Status, String> {
         let at = self.plan.edges[edge].admin;
         let look = async {
             let mut connection = Connection::open(at).await?;
             let ready = connection.get("/readyz").await?;
-            Ok((ready, connection.get_last("/api/v1/status").await?))
+            Ok((ready, connection.get_last(api::STATUS).await?))
         };
         let looked = timeout(ADMIN_PATIENCE, look).await.map_err(|_| format!("{at} is silent"))?;
         let (ready, (status, body)) = looked.map_err(|e: super::request::GetError| e.to_string())?;

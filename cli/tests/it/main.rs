@@ -3,6 +3,7 @@
 mod check;
 mod commands;
 mod dir;
+#[cfg(feature = "lab")]
 mod lab;
 mod services;
 mod tokens;

@@ -11,6 +11,7 @@ pub use token::{AdminToken, TokenError};
 
 use std::{sync::Arc, time::SystemTime};
 
+use api::Problem;
 use axum::{
     Json, Router,
     extract::State,
@@ -23,15 +24,15 @@ use certs::enrol::Authority;
 use hyper_util::service::TowerToHyperService;
 use net::{Vital, exposition};
 use protocol::id::Name;
-use serde_json::json;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     health::view::{Health, HealthView},
-    listener::{Certificate, ListenerState, Listeners},
+    listener::{ListenerState, Listeners},
     metrics::{Metrics, Readings},
     model::AdminConfig,
+    tls::Certificate,
     tunnel::{LinksView, Registry},
 };
 
@@ -68,7 +69,7 @@ pub async fn serve(listener: Arc<dyn net::Listener>, admin: Admin, stop: Cancell
         .route("/livez", get(alive))
         .route("/readyz", get(ready))
         .route("/metrics", get(metrics))
-        .route("/api/v1/status", get(status))
+        .route(api::STATUS, get(status))
         .route("/api/v1/connectors/{name}/revoke", post(revoke::revoke))
         .layer(middleware::from_fn_with_state(admin.clone(), guard::guard))
         .with_state(admin);
@@ -134,12 +135,11 @@ fn seconds(at: SystemTime) -> i64 {
     i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
 }
 
-async fn status(State(admin): State<Admin>) -> Json<status::Status> {
+async fn status(State(admin): State<Admin>) -> Json<api::edge::Status> {
     let (view, links) = (admin.view.borrow().clone(), admin.links.borrow().clone());
-    let status = status::Status::of(&admin.name, &view, &links, &admin.listeners.states());
-    Json(status.unready(reasons(&admin)))
+    Json(status::status(&admin.name, reasons(&admin), &view, &links, &admin.listeners.states()))
 }
 
 fn problem(status: StatusCode, text: &str) -> Response {
-    (status, Json(json!({ "error": text }))).into_response()
+    (status, Json(Problem { error: text.to_owned() })).into_response()
 }

@@ -2,6 +2,7 @@
 
 use std::time::SystemTime;
 
+use api::Revoked;
 use axum::{
     Json,
     extract::{Path, Query, State},
@@ -10,7 +11,6 @@ use axum::{
 };
 use protocol::{error::CloseCode, id::Name};
 use serde::Deserialize;
-use serde_json::json;
 use tracing::{error, info};
 
 use super::{Admin, problem};
@@ -41,10 +41,11 @@ pub(super) async fn revoke(
     let recorded = recorded.map_err(|error| error.to_string()).and_then(|done| done.map_err(|e| e.to_string()));
     // It holds from here on, so whoever dials again is kept out.
     let closed = admin.registry.close_all_of(&name, CloseCode::Revoked, "the connector was revoked");
+    let answer = Revoked { connector: name.to_string(), links_closed: closed, error: None };
     match recorded {
         Ok(()) => {
             info!(connector = %name, links_closed = closed, "connector revoked");
-            Json(json!({ "connector": name.as_str(), "links_closed": closed })).into_response()
+            Json(answer).into_response()
         }
         Err(why) => {
             error!(connector = %name, links_closed = closed, why, "connector revoked, but that is not recorded yet");
@@ -52,8 +53,7 @@ pub(super) async fn revoke(
                 "{name} is kept out and its links are closed, but that could not be recorded, so a restart of this \
                  edge would undo it: {why}; mend that, then revoke it again"
             );
-            let answer = json!({ "error": text, "connector": name.as_str(), "links_closed": closed });
-            (StatusCode::INTERNAL_SERVER_ERROR, Json(answer)).into_response()
+            (StatusCode::INTERNAL_SERVER_ERROR, Json(Revoked { error: Some(text), ..answer })).into_response()
         }
     }
 }

@@ -1,238 +1,108 @@
-//! `/api/v1/status`: everything `underpass status` prints, as JSON. Field names are an interface.
+//! What `/api/v1/status` tells, taken from the views; its fields are those of [`api::edge`].
 
-use std::{
-    sync::Arc,
-    time::{Duration, SystemTime},
+use std::{sync::Arc, time::SystemTime};
+
+use api::{
+    RefusedRoute, Route,
+    edge::{Certificate, Link, Listener, LoadBalancer, Origin, Path, Pool, Stages, Status, Tunnel},
+    millis, words,
 };
-
 use certs::rotation::Utc;
-use protocol::{control::RouteClaim, error::Reason, id::Name, liveness::LinkState};
-use serde::Serialize;
+use protocol::{control, error::Reason, id::Name, liveness::LinkState};
 
 use crate::{
-    health::view::{BalancerHealth, Health, HealthView, OriginView, PathView, PoolHealth},
-    listener::{Certificate, ListenerState},
-    model::{ListenProtocol, Via},
-    tunnel::{Link, LinksView, TunnelHealth, TunnelView},
+    health::view::{BalancerHealth, BalancerView, Health, HealthView, OriginView, PathView, PoolHealth, PoolView},
+    listener::ListenerState,
+    model::{self, ListenProtocol, Via},
+    tls,
+    tunnel::{self, LinksView, TunnelHealth, TunnelView},
 };
 
-/// The whole status.
-#[derive(Debug, Serialize)]
-pub(super) struct Status {
-    edge: String,
-    version: &'static str,
-    catalog_version: u64,
+/// All of it, of an edge that is not ready for these reasons.
+pub(super) fn status(
+    name: &Name,
     unready: Vec<String>,
-    tunnels: Vec<Tunnel>,
-    origins: Vec<Origin>,
-    pools: Vec<Pool>,
-    load_balancers: Vec<LoadBalancer>,
-    listeners: Vec<Listener>,
-}
-
-#[derive(Debug, Serialize)]
-struct Tunnel {
-    connector: String,
-    health: &'static str,
-    links: Vec<LinkStatus>,
-    routes: Vec<RouteStatus>,
-    refused_routes: Vec<RefusedRoute>,
-}
-
-#[derive(Debug, Serialize)]
-struct LinkStatus {
-    id: String,
-    replica: String,
-    slot: u16,
-    state: &'static str,
-    remote: String,
-    software: String,
-    rtt_ms: f64,
-    streams: usize,
-    since: String,
-    certificate_expires: String,
-}
-
-#[derive(Debug, Serialize)]
-struct RouteStatus {
-    vnet: String,
-    cidr: String,
-}
-
-#[derive(Debug, Serialize)]
-struct RefusedRoute {
-    vnet: String,
-    cidr: String,
-    reason: String,
-}
-
-#[derive(Debug, Serialize)]
-struct Origin {
-    pool: String,
-    origin: String,
-    vnet: Option<String>,
-    address: String,
-    weight: f64,
-    health: &'static str,
-    reason: Option<&'static str>,
-    detail: Option<String>,
-    flows: usize,
-    paths: Vec<PathStatus>,
-}
-
-#[derive(Debug, Serialize)]
-struct PathStatus {
-    link: Option<String>,
-    connector: Option<String>,
-    health: &'static str,
-    rtt_ms: Option<f64>,
-    stages_ms: Stages,
-    interval_ms: Option<f64>,
-    reason: Option<&'static str>,
-    detail: Option<String>,
-    checked_at: Option<String>,
-}
-
-#[derive(Debug, Serialize, Default)]
-struct Stages {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    connect: Option<f64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    tls: Option<f64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    first_byte: Option<f64>,
-}
-
-#[derive(Debug, Serialize)]
-struct Pool {
-    pool: String,
-    health: &'static str,
-    healthy_origins: usize,
-    origins: usize,
-}
-
-#[derive(Debug, Serialize)]
-struct LoadBalancer {
-    load_balancer: String,
-    health: &'static str,
-    serving_pool: Option<String>,
-}
-
-#[derive(Debug, Serialize)]
-struct Listener {
-    listener: String,
-    address: String,
-    protocol: &'static str,
-    flows: usize,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    certificates: Vec<Shown>,
-}
-
-#[derive(Debug, Serialize)]
-struct Shown {
-    file: String,
-    names: Vec<String>,
-    expires: String,
-    state: &'static str,
-}
-
-impl Status {
-    pub(super) fn of(name: &Name, view: &HealthView, links: &LinksView, listeners: &[Arc<ListenerState>]) -> Self {
-        let pools = || view.pools.iter();
-        Self {
-            edge: name.to_string(),
-            version: env!("CARGO_PKG_VERSION"),
-            catalog_version: view.catalog.version,
-            unready: Vec::new(),
-            tunnels: links.tunnels.iter().map(|t| tunnel(t)).collect(),
-            origins: pools().flat_map(|p| p.origins.iter().map(|o| origin(&p.pool.name, o))).collect(),
-            pools: pools().map(|p| pool(p)).collect(),
-            load_balancers: view
-                .catalog
-                .load_balancers
-                .iter()
-                .zip(&view.load_balancers)
-                .map(|(lb, shown)| LoadBalancer {
-                    load_balancer: lb.name.to_string(),
-                    health: balancer_word(shown.health),
-                    serving_pool: shown.serving_pool.map(|at| view.pools[at].pool.name.to_string()),
-                })
-                .collect(),
-            listeners: listeners.iter().map(|l| listener(l)).collect(),
-        }
+    view: &HealthView,
+    links: &LinksView,
+    listeners: &[Arc<ListenerState>],
+) -> Status {
+    let pools = || view.pools.iter();
+    Status {
+        edge: name.to_string(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        catalog_version: view.catalog.version,
+        unready,
+        tunnels: links.tunnels.iter().map(|t| of_tunnel(t)).collect(),
+        origins: pools().flat_map(|p| p.origins.iter().map(|o| of_origin(&p.pool.name, o))).collect(),
+        pools: pools().map(|p| of_pool(p)).collect(),
+        load_balancers: view.load_balancers.iter().map(|lb| of_balancer(view, lb)).collect(),
+        listeners: listeners.iter().map(|l| of_listener(l)).collect(),
     }
 }
 
-impl Status {
-    /// Of an edge that is not ready for these reasons.
-    pub(super) fn unready(self, reasons: Vec<String>) -> Self {
-        Self { unready: reasons, ..self }
-    }
-}
-
-fn tunnel(tunnel: &TunnelView) -> Tunnel {
-    let refused = |r: &protocol::control::RefusedRoute| {
-        let RouteClaim { vnet, cidr } = r.route.clone();
-        RefusedRoute { vnet, cidr, reason: r.reason.clone() }
+fn of_tunnel(tunnel: &TunnelView) -> Tunnel {
+    let refused = |refused: &control::RefusedRoute| {
+        let control::RouteClaim { vnet, cidr } = refused.route.clone();
+        RefusedRoute { vnet, cidr, reason: Some(refused.reason.clone()) }
     };
-    let route = |r: &crate::model::Route| RouteStatus { vnet: r.vnet.to_string(), cidr: r.cidr.to_string() };
+    let route = |r: &model::Route| Route { vnet: r.vnet.to_string(), cidr: r.cidr.to_string() };
     Tunnel {
         connector: tunnel.connector.to_string(),
         health: match tunnel.health {
-            TunnelHealth::Healthy => "healthy",
-            TunnelHealth::Degraded => "degraded",
-            TunnelHealth::Down => "down",
-            TunnelHealth::Inactive => "inactive",
+            TunnelHealth::Healthy => words::TunnelHealth::Healthy,
+            TunnelHealth::Degraded => words::TunnelHealth::Degraded,
+            TunnelHealth::Down => words::TunnelHealth::Down,
+            TunnelHealth::Inactive => words::TunnelHealth::Inactive,
         },
-        links: tunnel.links.iter().map(|l| link(l)).collect(),
+        links: tunnel.links.iter().map(|l| of_link(l)).collect(),
         routes: tunnel.routes.iter().map(route).collect(),
         refused_routes: tunnel.refused.iter().map(refused).collect(),
     }
 }
 
-fn link(link: &Link) -> LinkStatus {
-    LinkStatus {
+fn of_link(link: &tunnel::Link) -> Link {
+    Link {
         id: link.id.to_string(),
         replica: link.replica.to_string(),
         slot: link.slot,
-        state: match link.state() {
-            _ if link.is_draining() => "draining",
-            LinkState::Up => "up",
-            LinkState::Suspect => "suspect",
-            LinkState::Dead => "dead",
-        },
+        state: Some(match link.state() {
+            _ if link.is_draining() => words::LinkState::Draining,
+            LinkState::Up => words::LinkState::Up,
+            LinkState::Suspect => words::LinkState::Suspect,
+            LinkState::Dead => words::LinkState::Dead,
+        }),
         remote: link.remote().to_string(),
         software: link.software.clone(),
-        rtt_ms: millis(link.rtt()),
+        rtt_ms: Some(millis(link.rtt())),
         streams: link.load.streams(),
-        since: Utc(link.since).to_string(),
-        certificate_expires: Utc(link.expires()).to_string(),
+        since: Some(Utc(link.since).to_string()),
+        certificate_expires: Some(Utc(link.expires()).to_string()),
     }
 }
 
-fn origin(pool: &Name, view: &OriginView) -> Origin {
+fn of_origin(pool: &Name, view: &OriginView) -> Origin {
     Origin {
         pool: pool.to_string(),
         origin: view.origin.name.to_string(),
         vnet: view.origin.vnet.as_ref().map(Name::to_string),
         address: view.origin.address.to_string(),
         weight: view.origin.weight,
-        health: health_word(view.health),
-        reason: view.reason().map(Reason::as_str),
+        health: of_health(view.health),
+        reason: view.reason().map(word),
         detail: view.detail().map(|words| words.to_string()),
         flows: view.flows(),
-        paths: view.paths.iter().map(path).collect(),
+        paths: view.paths.iter().map(of_path).collect(),
     }
 }
 
-fn path(path: &PathView) -> PathStatus {
-    PathStatus {
+fn of_path(path: &PathView) -> Path {
+    Path {
         link: match path.via {
             Via::Link(id) => Some(id.to_string()),
             Via::Direct => None,
         },
         connector: path.connector.as_ref().map(Name::to_string),
-        health: health_word(path.health),
+        health: of_health(path.health),
         rtt_ms: path.last.map(|t| millis(t.total)),
         stages_ms: path.last.map_or_else(Stages::default, |t| Stages {
             connect: t.connect.map(millis),
@@ -240,68 +110,71 @@ fn path(path: &PathView) -> PathStatus {
             first_byte: t.first_byte.map(millis),
         }),
         interval_ms: path.interval.map(millis),
-        reason: path.reason.map(Reason::as_str),
+        reason: path.reason.map(word),
         detail: path.detail.as_ref().map(ToString::to_string),
         checked_at: path.last.map(|t| Utc(t.checked_at).to_string()),
     }
 }
 
-fn pool(view: &crate::health::view::PoolView) -> Pool {
+fn of_pool(view: &PoolView) -> Pool {
     Pool {
         pool: view.pool.name.to_string(),
         health: match view.health {
-            PoolHealth::Healthy => "healthy",
-            PoolHealth::Degraded => "degraded",
-            PoolHealth::Critical => "critical",
-            PoolHealth::Unknown => "unknown",
+            PoolHealth::Healthy => words::PoolHealth::Healthy,
+            PoolHealth::Degraded => words::PoolHealth::Degraded,
+            PoolHealth::Critical => words::PoolHealth::Critical,
+            PoolHealth::Unknown => words::PoolHealth::Unknown,
         },
         healthy_origins: view.origins.iter().filter(|o| o.health == Health::Healthy).count(),
         origins: view.origins.len(),
     }
 }
 
-fn listener(state: &ListenerState) -> Listener {
+fn of_listener(state: &ListenerState) -> Listener {
     let settings = state.listener();
     Listener {
         listener: settings.name.to_string(),
         address: state.address.to_string(),
         protocol: match settings.protocol {
-            ListenProtocol::Tcp => "tcp",
-            ListenProtocol::Udp => "udp",
-            ListenProtocol::Http => "http",
-            ListenProtocol::Https => "https",
+            ListenProtocol::Tcp => words::Protocol::Tcp,
+            ListenProtocol::Udp => words::Protocol::Udp,
+            ListenProtocol::Http => words::Protocol::Http,
+            ListenProtocol::Https => words::Protocol::Https,
         },
         flows: state.flows(),
-        certificates: state.certificates().iter().map(|certificate| shown(certificate)).collect(),
+        certificates: state.certificates().iter().map(|certificate| of_certificate(certificate)).collect(),
     }
 }
 
-fn shown(certificate: &Certificate) -> Shown {
-    Shown {
+fn of_certificate(certificate: &tls::Certificate) -> Certificate {
+    Certificate {
         file: certificate.file().display().to_string(),
         names: certificate.names(),
         expires: Utc(certificate.ends()).to_string(),
-        state: certificate.term(SystemTime::now()).as_str(),
+        state: certificate.term(SystemTime::now()).as_str().to_owned(),
     }
 }
 
-fn health_word(health: Health) -> &'static str {
+fn of_health(health: Health) -> words::Health {
     match health {
-        Health::Healthy => "healthy",
-        Health::Unhealthy => "unhealthy",
-        Health::Unknown => "unknown",
+        Health::Healthy => words::Health::Healthy,
+        Health::Unhealthy => words::Health::Unhealthy,
+        Health::Unknown => words::Health::Unknown,
     }
 }
 
-fn balancer_word(health: BalancerHealth) -> &'static str {
-    match health {
-        BalancerHealth::Healthy => "healthy",
-        BalancerHealth::Degraded => "degraded",
-        BalancerHealth::Critical => "critical",
+fn of_balancer(view: &HealthView, lb: &BalancerView) -> LoadBalancer {
+    LoadBalancer {
+        load_balancer: lb.balancer.name.to_string(),
+        health: match lb.health {
+            BalancerHealth::Healthy => words::PoolHealth::Healthy,
+            BalancerHealth::Degraded => words::PoolHealth::Degraded,
+            BalancerHealth::Critical => words::PoolHealth::Critical,
+        },
+        serving_pool: lb.serving_pool.map(|at| view.pools[at].pool.name.to_string()),
     }
 }
 
-/// Milliseconds with three decimals.
-fn millis(duration: Duration) -> f64 {
-    (duration.as_secs_f64() * 1e6).round() / 1e3
+fn word(reason: Reason) -> String {
+    reason.as_str().to_owned()
 }

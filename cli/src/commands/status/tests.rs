@@ -1,6 +1,6 @@
 //! Tables from a fixed answer.
 
-use super::*;
+use super::edge::{connectors, tables};
 
 const ANSWER: &str = r#"{ "edge": "edge-1", "version": "0.1.0", "catalog_version": 7, "later": {"release": true},
   "tunnels": [
@@ -63,19 +63,19 @@ refused routes
   dc1        \u{FFFD}[2J  x          -
 ";
 
-fn report(text: &str) -> Report {
+fn status(text: &str) -> api::edge::Status {
     serde_json::from_str(text).expect("an answer")
 }
 
 #[test]
 fn people_read_aligned_tables_that_no_stranger_can_draw_in() {
-    let printed: Vec<String> = report(ANSWER).tables().lines().map(str::to_owned).collect();
+    let printed: Vec<String> = tables(&status(ANSWER)).lines().map(str::to_owned).collect();
     assert_eq!(printed, TABLES.lines().collect::<Vec<_>>());
 }
 
 #[test]
 fn an_edge_with_nothing_says_so() {
-    let printed = report(r#"{ "edge": "edge-1", "version": "0.1.0", "catalog_version": 0 }"#).tables();
+    let printed = tables(&status(r#"{ "edge": "edge-1", "version": "0.1.0", "catalog_version": 0 }"#));
     assert!(printed.contains("\ntunnels: none\n"), "{printed}");
     assert!(printed.contains("\nlisteners: none\n"), "{printed}");
     assert!(!printed.contains("refused"), "{printed}");
@@ -83,7 +83,7 @@ fn an_edge_with_nothing_says_so() {
 
 #[test]
 fn connectors_are_listed_with_their_links_and_refused_routes() {
-    let printed = report(ANSWER).connectors();
+    let printed = connectors(&status(ANSWER));
     assert!(printed.starts_with("tunnels\n  CONNECTOR  HEALTH"), "{printed}");
     for part in ["dc2        inactive", "r-0a1b2c3d", "outside the grant"] {
         assert!(printed.contains(part), "{part}: {printed}");

@@ -5,7 +5,7 @@ use aws_lc_rs::digest;
 use data_encoding::BASE64;
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header, response::Parts};
 use hyper::ext::Protocol;
-use rand::Rng;
+use rand::{Rng, RngExt};
 
 use super::{fault::Fault, request::Handshake};
 

@@ -1,0 +1,61 @@
+//! Of a connector.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{RefusedRoute, Route, words::LinkState};
+
+/// Everything a connector tells of itself.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Status {
+    /// Its name; none before it has joined.
+    #[serde(default)]
+    pub connector: Option<String>,
+    /// Which of the processes of that name; none before it has joined.
+    #[serde(default)]
+    pub replica: Option<String>,
+    /// Its release.
+    #[serde(default)]
+    pub version: String,
+    /// When its certificate ends, RFC 3339; none before it has joined.
+    #[serde(default)]
+    pub certificate_expires: Option<String>,
+    /// Flows it carries now.
+    #[serde(default)]
+    pub flows: u64,
+    /// Those it keeps links to. Never absent: by it a connector is known from an edge.
+    pub edges: Vec<Edge>,
+}
+
+/// One edge, as a connector sees it.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Edge {
+    /// As the settings name it, HOST:PORT.
+    pub address: String,
+    /// As it calls itself; none before a link has registered.
+    pub edge: Option<String>,
+    /// Every slot, whether up or not.
+    pub links: Vec<Link>,
+    /// What it accepted.
+    pub routes: Vec<Route>,
+    /// What it did not.
+    pub refused_routes: Vec<RefusedRoute>,
+}
+
+/// One link, as a connector sees it.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Link {
+    /// Which of those to this edge.
+    pub slot: u16,
+    /// Whether it carries.
+    pub state: LinkState,
+    /// Where it leads, as IP:PORT; none while it is dialled.
+    pub remote: Option<String>,
+    /// Round trip, milliseconds; none while it is dialled.
+    pub rtt_ms: Option<f64>,
+    /// When it registered, RFC 3339.
+    pub since: Option<String>,
+    /// Why it is not up, in words.
+    pub reason: Option<String>,
+}

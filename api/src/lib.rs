@@ -1,0 +1,78 @@
+//! What crosses the admin endpoint of an edge or a connector, as types: who serves it writes them, who asks reads them, and
+//! neither can mean another field than the other.
+//!
+//! Field names are an interface. Reading is lenient, since the two may be of different versions: what an older one does not say
+//! is absent or empty, what a newer one says beyond this is passed over, and a word nobody knew yet is kept as it came.
+
+pub mod connector;
+pub mod edge;
+pub mod words;
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+/// Where an edge or a connector tells everything.
+pub const STATUS: &str = "/api/v1/status";
+
+/// The status of whoever was asked. Only a connector tells of `edges`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Status {
+    /// A connector's.
+    Connector(Box<connector::Status>),
+    /// An edge's.
+    Edge(Box<edge::Status>),
+}
+
+/// What a connector reaches.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Route {
+    /// The address space.
+    pub vnet: String,
+    /// The network in it.
+    pub cidr: String,
+}
+
+/// A claimed route that the edge did not accept. What is claimed may be no CIDR at all.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct RefusedRoute {
+    /// The address space, as claimed.
+    pub vnet: String,
+    /// The network in it, as claimed.
+    pub cidr: String,
+    /// Why not, in words.
+    pub reason: Option<String>,
+}
+
+/// A connector was revoked.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Revoked {
+    /// Its name.
+    #[serde(default)]
+    pub connector: String,
+    /// Links of it that were closed.
+    pub links_closed: usize,
+    /// What is wrong all the same; absent if nothing is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+}
+
+/// Why something asked for was not done.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Problem {
+    /// In words, for the one who asked.
+    pub error: String,
+}
+
+/// A duration as it is told: milliseconds, with three decimals.
+#[must_use]
+pub fn millis(duration: Duration) -> f64 {
+    (duration.as_secs_f64() * 1e6).round() / 1e3
+}
+
+#[cfg(test)]
+mod tests;

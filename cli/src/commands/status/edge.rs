@@ -1,0 +1,173 @@
+//! An edge's status as people read it: one table a kind of thing.
+
+use api::{
+    Route,
+    edge::{Path, Status},
+    words::{Health, LinkState},
+};
+
+use super::table::Table;
+
+/// Everything.
+pub(super) fn tables(status: &Status) -> String {
+    let tables = [
+        listeners(status),
+        load_balancers(status),
+        pools(status),
+        origins(status),
+        paths(status),
+        tunnels(status),
+        links(status),
+        refused_routes(status),
+    ];
+    let mut head = format!("edge {}, version {}, catalog {}\n", status.edge, status.version, status.catalog_version);
+    for why in &status.unready {
+        head.push_str("not ready: ");
+        head.extend(why.chars().map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c }));
+        head.push('\n');
+    }
+    let rest: Vec<String> = tables.into_iter().flatten().map(|table| table.text()).collect();
+    [head].into_iter().chain(rest).collect::<Vec<_>>().join("\n")
+}
+
+/// Connectors and their links.
+pub(in crate::commands) fn connectors(status: &Status) -> String {
+    let tables = [tunnels(status), links(status), refused_routes(status)];
+    tables.into_iter().flatten().map(|table| table.text()).collect::<Vec<_>>().join("\n")
+}
+
+fn listeners(status: &Status) -> Option<Table> {
+    let mut table = Table::new("listeners", &["LISTENER", "PROTOCOL", "ADDRESS", "FLOWS"]);
+    for listener in &status.listeners {
+        let flows = listener.flows.to_string();
+        table.row([listener.listener.clone(), listener.protocol.to_string(), listener.address.clone(), flows]);
+    }
+    Some(table)
+}
+
+fn load_balancers(status: &Status) -> Option<Table> {
+    let mut table = Table::new("load balancers", &["LOAD BALANCER", "HEALTH", "SERVING POOL"]);
+    for balancer in &status.load_balancers {
+        let serving = balancer.serving_pool.clone().unwrap_or_default();
+        table.row([balancer.load_balancer.clone(), balancer.health.to_string(), serving]);
+    }
+    Some(table)
+}
+
+fn pools(status: &Status) -> Option<Table> {
+    let mut table = Table::new("pools", &["POOL", "HEALTH", "HEALTHY ORIGINS"]);
+    for pool in &status.pools {
+        let share = format!("{} of {}", pool.healthy_origins, pool.origins);
+        table.row([pool.pool.clone(), pool.health.to_string(), share]);
+    }
+    Some(table)
+}
+
+fn origins(status: &Status) -> Option<Table> {
+    let mut table = Table::new("origins", &["POOL", "ORIGIN", "VNET", "ADDRESS", "HEALTH", "PATHS", "FLOWS", "REASON"]);
+    for origin in &status.origins {
+        let healthy = origin.paths.iter().filter(|path| path.health == Health::Healthy).count();
+        table.row([
+            origin.pool.clone(),
+            origin.origin.clone(),
+            origin.vnet.clone().unwrap_or_else(|| "direct".to_owned()),
+            origin.address.clone(),
+            origin.health.to_string(),
+            format!("{healthy} of {}", origin.paths.len()),
+            origin.flows.to_string(),
+            why(origin.reason.as_deref(), origin.detail.as_deref()),
+        ]);
+    }
+    Some(table)
+}
+
+fn paths(status: &Status) -> Option<Table> {
+    const TITLES: [&str; 8] = ["POOL", "ORIGIN", "VIA", "HEALTH", "PROBE", "STAGES", "REASON", "CHECKED"];
+    let mut table = Table::new("paths", &TITLES);
+    for origin in &status.origins {
+        for path in &origin.paths {
+            table.row([
+                origin.pool.clone(),
+                origin.origin.clone(),
+                via(path),
+                path.health.to_string(),
+                path.rtt_ms.map(milliseconds).unwrap_or_default(),
+                stages(path),
+                why(path.reason.as_deref(), path.detail.as_deref()),
+                path.checked_at.clone().unwrap_or_default(),
+            ]);
+        }
+    }
+    Some(table)
+}
+
+fn tunnels(status: &Status) -> Option<Table> {
+    let mut table = Table::new("tunnels", &["CONNECTOR", "HEALTH", "LINKS", "ROUTES"]);
+    for tunnel in &status.tunnels {
+        let routes: Vec<String> = tunnel.routes.iter().map(route).collect();
+        let links = tunnel.links.len().to_string();
+        table.row([tunnel.connector.clone(), tunnel.health.to_string(), links, routes.join(", ")]);
+    }
+    Some(table)
+}
+
+fn links(status: &Status) -> Option<Table> {
+    const TITLES: [&str; 8] = ["LINK", "CONNECTOR", "REPLICA", "REMOTE", "STATE", "RTT", "STREAMS", "SINCE"];
+    let mut table = Table::new("links", &TITLES);
+    for tunnel in &status.tunnels {
+        for link in &tunnel.links {
+            table.row([
+                link.id.clone(),
+                tunnel.connector.clone(),
+                link.replica.clone(),
+                link.remote.clone(),
+                link.state.as_ref().unwrap_or(&LinkState::Up).to_string(),
+                link.rtt_ms.map(milliseconds).unwrap_or_default(),
+                link.streams.to_string(),
+                link.since.clone().unwrap_or_default(),
+            ]);
+        }
+    }
+    Some(table)
+}
+
+/// Absent if there is none: most have none.
+fn refused_routes(status: &Status) -> Option<Table> {
+    let mut table = Table::new("refused routes", &["CONNECTOR", "VNET", "CIDR", "REASON"]);
+    for tunnel in &status.tunnels {
+        for refused in &tunnel.refused_routes {
+            let reason = refused.reason.clone().unwrap_or_default();
+            table.row([tunnel.connector.clone(), refused.vnet.clone(), refused.cidr.clone(), reason]);
+        }
+    }
+    status.tunnels.iter().any(|tunnel| !tunnel.refused_routes.is_empty()).then_some(table)
+}
+
+pub(super) fn route(route: &Route) -> String {
+    format!("{} {}", route.vnet, route.cidr)
+}
+
+fn via(path: &Path) -> String {
+    match (&path.connector, &path.link) {
+        (Some(connector), Some(link)) => format!("{connector} {link}"),
+        (Some(one), None) | (None, Some(one)) => one.clone(),
+        (None, None) => "direct".to_owned(),
+    }
+}
+
+/// A reason with what was met.
+fn why(reason: Option<&str>, detail: Option<&str>) -> String {
+    match (reason, detail) {
+        (Some(reason), Some(detail)) => format!("{reason}: {detail}"),
+        (Some(reason), None) => reason.to_owned(),
+        (None, _) => String::new(),
+    }
+}
+
+fn stages(path: &Path) -> String {
+    path.stages_ms.known().map(|(stage, time)| format!("{stage} {}", milliseconds(time))).collect::<Vec<_>>().join(", ")
+}
+
+pub(super) fn milliseconds(time: f64) -> String {
+    format!("{time:.1} ms")
+}
