@@ -15,8 +15,8 @@ const INLINE_TEST_LINES_MAX: usize = 150;
 
 /// Rooms of the edge from left to right.
 const EDGE_ROOMS: &[&str] = &[
-    "model", "config", "metrics", "store", "routing", "tunnel", "offramp", "health", "balancer", "listener", "admin",
-    "edge",
+    "model", "config", "metrics", "tls", "store", "routing", "tunnel", "offramp", "health", "balancer", "listener",
+    "admin", "edge",
 ];
 
 /// The parts of a crate that another crate may use: the order of the workspace.
@@ -25,9 +25,36 @@ const CRATES: &[(&str, &[&str])] = &[
     ("config", &["protocol"]),
     ("protocol", &["net"]),
     ("certs", &["protocol"]),
-    ("edge", &["net", "config", "protocol", "certs"]),
-    ("connector", &["net", "config", "protocol", "certs"]),
-    ("cli", &["net", "config", "protocol", "certs", "edge", "connector"]),
+    ("api", &[]),
+    ("edge", &["net", "config", "protocol", "certs", "api"]),
+    ("connector", &["net", "config", "protocol", "certs", "api"]),
+    ("cli", &["net", "config", "protocol", "certs", "api", "edge", "connector"]),
+];
+
+/// What decides and does not act: the time and the dice are brought to it, and it waits for nothing. A folder is all in it.
+const DECIDING: &[&str] = &[
+    "api/src/",
+    "config/src/",
+    "certs/src/rotation.rs",
+    "protocol/src/liveness.rs",
+    "protocol/src/windows/ledger.rs",
+    "edge/src/model",
+    "edge/src/config/",
+    "edge/src/store/changes.rs",
+    "edge/src/routing/",
+    "edge/src/health/state.rs",
+    "edge/src/health/rollup.rs",
+    "edge/src/health/schedule.rs",
+    "edge/src/health/view.rs",
+    "edge/src/balancer/",
+    "edge/src/listener/bucket.rs",
+    "edge/src/listener/udp/silence.rs",
+    "edge/src/listener/udp/proof.rs",
+    "edge/src/listener/http/budget.rs",
+    "connector/src/config/",
+    "connector/src/link/backoff.rs",
+    "connector/src/link/slot.rs",
+    "connector/src/serve/policy.rs",
 ];
 
 /// A source file, and where its production code ends.
@@ -101,6 +128,31 @@ fn production_code_does_not_unwrap() {
             }
         }
     });
+}
+
+#[test]
+fn what_decides_reads_no_clock_throws_no_dice_and_waits_for_nothing() {
+    let banned = ["Instant::now()", "SystemTime::now()", ".elapsed()", "rand::rng()", ".await", "async fn"];
+    let sources = sources();
+    for part in DECIDING {
+        assert!(sources.iter().any(|source| source.path.starts_with(part)), "{part} is gone: take it off the list");
+    }
+    check(|source, complain| {
+        if !DECIDING.iter().any(|part| source.path.starts_with(part)) {
+            return;
+        }
+        for (number, line) in Source::code(source.production()) {
+            for word in banned.iter().filter(|word| has_word(line, word)) {
+                complain(number, format!("{word}: this decides, so whoever acts brings the time and the dice"));
+            }
+        }
+    });
+}
+
+/// Whether a line has this, and not as the beginning of a longer word.
+fn has_word(line: &str, word: &str) -> bool {
+    line.match_indices(word)
+        .any(|(at, _)| !line[at + word.len()..].starts_with(|c: char| c.is_alphanumeric() || c == '_'))
 }
 
 #[test]

@@ -62,22 +62,22 @@ where
         Self { what, index, objects }
     }
 
-    /// Position of the object a name refers to; a name that nothing bears is a mistake.
-    pub fn find(&self, table: &Table<'_>, name: &At<N>) -> Option<usize> {
-        let position = self.index.get(&name.value).copied();
-        if position.is_none() {
+    /// The name, if an object bears it, whether or not something is wrong with that; a name that nothing bears is a mistake.
+    pub fn known(&self, table: &Table<'_>, name: At<N>) -> Option<N> {
+        let is_known = self.index.contains_key(&name.value);
+        if !is_known {
             let word = name.value.to_string();
             let known: Vec<String> = self.index.keys().map(ToString::to_string).collect();
             let hint = hint(&word, known.iter().map(String::as_str));
             table.lacking(name.place, format!("no {} is named \"{word}\"{hint}", self.what));
         }
-        position
+        is_known.then_some(name.value)
     }
 
-    /// The object at a position, unless something was wrong with it.
+    /// The object of this name, unless something was wrong with it.
     #[must_use]
-    pub fn object(&self, position: usize) -> Option<&T> {
-        self.objects.get(position).and_then(Option::as_ref)
+    pub fn get(&self, name: &N) -> Option<&T> {
+        self.index.get(name).and_then(|position| self.objects[*position].as_ref())
     }
 
     /// How many tables there were.

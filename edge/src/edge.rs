@@ -6,6 +6,7 @@ mod files;
 use std::{
     array, io,
     net::SocketAddr,
+    panic::resume_unwind,
     sync::{Arc, atomic::AtomicU64},
     time::Duration,
 };
@@ -32,8 +33,9 @@ use crate::{
     listener::{Http, Listeners, ListenersError, Scarce, Shared, Sources},
     metrics::{Metrics, Process},
     model::Config,
-    offramp::{Offramp, TlsError},
-    store::{Changes, Store},
+    offramp::Offramp,
+    store::{Changes, Snapshot, Store},
+    tls::TlsError,
     tunnel::{self, Registry, TunnelError, TunnelParts},
 };
 
@@ -91,9 +93,9 @@ pub enum EdgeError {
     /// The tunnel endpoint cannot be opened.
     #[error("tunnel: {0}")]
     Tunnel(#[from] TunnelError),
-    /// Whom to believe at origins cannot be read.
+    /// A file that settings name cannot be used.
     #[error(transparent)]
-    OriginTls(#[from] TlsError),
+    Tls(#[from] TlsError),
     /// A listener cannot be opened.
     #[error(transparent)]
     Listeners(#[from] ListenersError),
@@ -109,7 +111,6 @@ pub enum EdgeError {
 struct Rooms {
     store: Store,
     registry: Arc<Registry>,
-    offramp: Offramp,
     listeners: Arc<Listeners>,
     metrics: Metrics,
     cut: CancellationToken,
@@ -204,9 +205,9 @@ fn build(config: &Config, base: Base, admin_stop: &CancellationToken) -> Result<
     info!(%address, "connectors may dial in");
     let admin_listener = network.listen(config.admin.listen)?;
 
-    let offramp = Offramp::new(network.clone(), registry.subscribe());
+    let offramp = Offramp::new(network.clone(), registry.subscribe(), store.subscribe());
     let (board, handles) = Board::new(BoardParts {
-        catalog: store.subscribe(),
+        snapshots: store.subscribe(),
         links: registry.subscribe(),
         offramp: offramp.clone(),
         metrics: metrics.clone(),
@@ -244,7 +245,7 @@ fn build(config: &Config, base: Base, admin_stop: &CancellationToken) -> Result<
         vital,
     };
     answer(admin_listener, admin, admin_stop);
-    Ok(Rooms { store, registry, offramp, listeners, metrics, cut, leave, tunnel_stop, tunnel_tasks, receiver })
+    Ok(Rooms { store, registry, listeners, metrics, cut, leave, tunnel_stop, tunnel_tasks, receiver })
 }
 
 /// Starts what comes round now and then.
@@ -269,18 +270,21 @@ fn answer(listener: Box<dyn net::Listener>, admin: Admin, stop: &CancellationTok
 }
 
 impl Rooms {
-    /// Puts a catalog in force: first what can fail, files and listeners.
+    /// Puts a catalog in force: first all that can fail, files and addresses; then what cannot.
     async fn put_in_force(&self, config: &Config) -> Result<(), EdgeError> {
-        let tls = self.offramp.read_tls(&config.catalog)?;
+        let (catalog, before) = (config.catalog.clone(), self.store.current());
+        // Files are read where that holds nobody up.
+        let read = tokio::task::spawn_blocking(move || Snapshot::read(catalog, &before)).await;
+        let snapshot = Arc::new(read.unwrap_or_else(|failed| resume_unwind(failed.into_panic()))?);
+        let plan = self.listeners.prepare(&snapshot).await?;
         // Flows of new listeners wait for the first view that knows their pools.
-        let dropped = self.listeners.apply(&config.catalog).await?;
+        let dropped = self.listeners.commit(plan);
         // Whoever sees the new catalog finds the addresses free.
         dropped.released().await;
-        self.offramp.put_tls(tls);
-        self.registry.grant(config.catalog.grants.clone());
-        let (catalog, changes) = self.store.apply(config.catalog.clone());
-        self.metrics.know(&catalog);
-        let Changes { added, removed, changed } = changes;
+        let Changes { added, removed, changed } = self.store.commit(snapshot.clone());
+        let catalog = &snapshot.catalog;
+        self.registry.grant(catalog.grants.clone());
+        self.metrics.know(catalog);
         info!(version = catalog.version, %added, %removed, %changed, "catalog in force");
         Ok(())
     }

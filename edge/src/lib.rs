@@ -1,6 +1,6 @@
 //! The edge: the public relay of Underpass.
 //!
-//! Rooms, each using only those before it: `model, config, metrics` ← `store` ← `routing, tunnel` ← `offramp` ← `health` ←
+//! Rooms, each using only those before it: `model, config, metrics` ← `tls` ← `store` ← `routing, tunnel` ← `offramp` ← `health` ←
 //! `balancer` ← `listener` ← `admin` ← `edge`.
 
 pub mod admin;
@@ -14,4 +14,5 @@ pub mod model;
 pub mod offramp;
 pub mod routing;
 pub mod store;
+pub mod tls;
 pub mod tunnel;

@@ -286,10 +286,10 @@ pub enum ProxyVersion {
 pub struct LoadBalancer {
     /// Its name.
     pub name: Name,
-    /// Indices into [`Catalog::pools`], in order of failover; never empty.
-    pub pools: Vec<usize>,
+    /// Names of pools of the same catalog, in order of failover; never empty.
+    pub pools: Vec<Name>,
     /// Serves when no other pool can, whatever its health.
-    pub fallback_pool: Option<usize>,
+    pub fallback_pool: Option<Name>,
     /// How to choose among usable pools.
     pub steering: PoolSteering,
     /// Keep a source on its origin.
@@ -333,8 +333,8 @@ pub struct Listener {
     pub protocol: ListenProtocol,
     /// Where.
     pub listen: SocketAddr,
-    /// Index into [`Catalog::load_balancers`].
-    pub load_balancer: usize,
+    /// The name of a load balancer of the same catalog.
+    pub load_balancer: Name,
     /// Most flows open at once; more are refused.
     pub max_connections: usize,
     /// First bytes may be sent again after a time-out or a lost link.

@@ -16,7 +16,6 @@ pub use sacrificed::Sacrificed;
 pub use session::{Early, Path};
 pub use settings::Server;
 pub use speaking::{Sender, Speaking, Speech};
-pub use tls::{Tls, TlsError, TlsTable};
 pub use why::Why;
 pub(crate) use why::{is_unasked, whole};
 pub use wire::{Manners, Wire};
@@ -29,7 +28,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use arc_swap::ArcSwap;
 use bytes::{BufMut, Bytes, BytesMut};
 use net::{Network, Racer, Resolver, Socket, resolve};
 use protocol::{
@@ -45,7 +43,8 @@ use quinn::SendStream;
 use tokio::{sync::watch, time};
 
 use crate::{
-    model::{Catalog, Held, Origin, ProxyVersion, Via},
+    model::{Held, Origin, ProxyVersion, Via},
+    store::Snapshot,
     tunnel::{Link, LinksView, OpenError},
 };
 
@@ -59,7 +58,7 @@ pub struct Offramp {
     resolver: Resolver,
     racer: Racer,
     links: watch::Receiver<Arc<LinksView>>,
-    tls: Arc<ArcSwap<TlsTable>>,
+    snapshots: watch::Receiver<Arc<Snapshot>>,
 }
 
 /// What is to be opened.
@@ -220,23 +219,14 @@ fn is_client_hello(bytes: &[u8]) -> bool {
 }
 
 impl Offramp {
-    /// An off-ramp over these links and this network.
+    /// An off-ramp over these links and this network, that speaks TLS as the snapshot in force says.
     #[must_use]
-    pub fn new(network: Arc<dyn Network>, links: watch::Receiver<Arc<LinksView>>) -> Self {
-        Self { network, resolver: Resolver::system(), racer: Racer::default(), links, tls: Arc::default() }
-    }
-
-    /// Reads what the TLS settings of a catalog name.
-    ///
-    /// # Errors
-    /// [`TlsError`]: some file cannot be used.
-    pub fn read_tls(&self, catalog: &Catalog) -> Result<TlsTable, TlsError> {
-        self.tls.load().read(catalog)
-    }
-
-    /// From now on, TLS is spoken like this.
-    pub fn put_tls(&self, table: TlsTable) {
-        self.tls.store(Arc::new(table));
+    pub fn new(
+        network: Arc<dyn Network>,
+        links: watch::Receiver<Arc<LinksView>>,
+        snapshots: watch::Receiver<Arc<Snapshot>>,
+    ) -> Self {
+        Self { network, resolver: Resolver::system(), racer: Racer::default(), links, snapshots }
     }
 
     /// Opens a stream to an origin, sending the client's first bytes along.

@@ -1,45 +1,75 @@
-//! The current catalog: immutable, numbered, replaced whole.
+//! What is in force: one snapshot, immutable, numbered, replaced whole.
 
 mod changes;
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 pub use changes::{Changes, Things};
+use protocol::id::Name;
 use tokio::sync::watch;
 
-use crate::model::Catalog;
+use crate::{
+    model::Catalog,
+    tls::{ClientTlsTable, ServerTls, TlsError},
+};
 
-/// Owner of the catalog. Every start begins from the empty one, so that starting is a reload.
+/// Settings, and all that was read for them. Nothing of it can be wrong or missing any more.
+#[derive(Debug, Default)]
+pub struct Snapshot {
+    /// The settings.
+    pub catalog: Arc<Catalog>,
+    /// How TLS is spoken with origins.
+    pub origin_tls: ClientTlsTable,
+    /// What clients of listeners that speak TLS are shown, by the listener's name.
+    pub listener_tls: BTreeMap<Name, Arc<ServerTls>>,
+}
+
+impl Snapshot {
+    /// The next snapshot: reads every file that the catalog names. What has not changed in them is shared with the one before.
+    /// This blocks.
+    ///
+    /// # Errors
+    /// The first file that cannot be used.
+    pub fn read(mut catalog: Catalog, before: &Self) -> Result<Self, TlsError> {
+        catalog.version = before.catalog.version + 1;
+        let origin_tls = before.origin_tls.read(&catalog)?;
+        let mut listener_tls = BTreeMap::new();
+        for listener in &catalog.listeners {
+            let loaded = ServerTls::load(&listener.http.certificates);
+            let loaded = loaded.map_err(|source| TlsError::Listener { listener: listener.name.clone(), source })?;
+            listener_tls.extend(loaded.map(|tls| (listener.name.clone(), tls)));
+        }
+        Ok(Self { catalog: Arc::new(catalog), origin_tls, listener_tls })
+    }
+}
+
+/// Owner of the snapshot. Every start begins from the empty one, so that starting is a reload.
 #[derive(Debug)]
-pub struct Store(watch::Sender<Arc<Catalog>>);
+pub struct Store(watch::Sender<Arc<Snapshot>>);
 
 impl Store {
-    /// The empty catalog, version 0.
+    /// The empty snapshot, version 0.
     #[must_use]
     pub fn new() -> Self {
         Self(watch::Sender::default())
     }
 
-    /// The catalog in force.
+    /// The snapshot in force.
     #[must_use]
-    pub fn current(&self) -> Arc<Catalog> {
+    pub fn current(&self) -> Arc<Snapshot> {
         self.0.borrow().clone()
     }
 
-    /// The catalog in force, and word of every change.
+    /// The snapshot in force, and word of every change.
     #[must_use]
-    pub fn subscribe(&self) -> watch::Receiver<Arc<Catalog>> {
+    pub fn subscribe(&self) -> watch::Receiver<Arc<Snapshot>> {
         self.0.subscribe()
     }
 
-    /// Puts a catalog in force under the next number; gives it back with that number, and says what is new.
-    pub fn apply(&self, mut catalog: Catalog) -> (Arc<Catalog>, Changes) {
-        let before = self.current();
-        catalog.version = before.version + 1;
-        let changes = Changes::between(&before, &catalog);
-        let catalog = Arc::new(catalog);
-        self.0.send_replace(catalog.clone());
-        (catalog, changes)
+    /// Puts a snapshot in force, and says what is new in it.
+    pub fn commit(&self, snapshot: Arc<Snapshot>) -> Changes {
+        let before = self.0.send_replace(snapshot.clone());
+        Changes::between(&before.catalog, &snapshot.catalog)
     }
 }
 
@@ -57,9 +87,13 @@ mod tests {
     fn versions_count_up_from_the_empty_catalog() {
         let store = Store::new();
         let seen = store.subscribe();
-        assert_eq!(store.current().version, 0);
-        assert_eq!(store.apply(Catalog::default()).0.version, 1);
-        assert_eq!(store.apply(Catalog::default()).0.version, 2);
-        assert_eq!(seen.borrow().version, 2);
+        assert_eq!(store.current().catalog.version, 0);
+        for version in 1..=2 {
+            let next = Snapshot::read(Catalog::default(), &store.current()).expect("it names no file");
+            assert_eq!(next.catalog.version, version);
+            assert_eq!(seen.borrow().catalog.version, version - 1, "nothing is in force before it is whole");
+            assert_eq!(store.commit(Arc::new(next)), Changes::default());
+            assert_eq!(seen.borrow().catalog.version, version);
+        }
     }
 }

@@ -108,8 +108,19 @@ impl StreamCode {
     }
 }
 
+/// What failed, and so what another try is to leave alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Culprit {
+    /// The tunnel, before anything got to the origin: nothing is known of that.
+    Tunnel,
+    /// Something on one path: another path to the same origin may do.
+    Path,
+    /// The origin itself, which gives the same answer over every path.
+    Origin,
+}
+
 macro_rules! reasons {
-    ($($(#[$doc:meta])* $name:ident = $number:literal, $word:literal;)*) => {
+    ($($(#[$doc:meta])* $name:ident = $number:literal, $word:literal, $culprit:ident;)*) => {
         /// Why a path, a probe or an open failed. A closed set, the same on the wire, in status, logs and metrics.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
         #[repr(u16)]
@@ -123,6 +134,12 @@ macro_rules! reasons {
             #[must_use]
             pub fn as_str(self) -> &'static str {
                 match self { $(Self::$name => $word,)* }
+            }
+
+            /// What failed.
+            #[must_use]
+            pub fn culprit(self) -> Culprit {
+                match self { $(Self::$name => Culprit::$culprit,)* }
             }
 
             /// The number on the wire.
@@ -142,50 +159,62 @@ macro_rules! reasons {
 
 reasons! {
     /// No route of the VNet covers the address.
-    NoRoute = 1, "no_route";
+    NoRoute = 1, "no_route", Tunnel;
     /// A route covers it, but no link of its connectors is up.
-    TunnelDown = 2, "tunnel_down";
+    TunnelDown = 2, "tunnel_down", Tunnel;
     /// The link died while the answer was awaited.
-    LinkLost = 3, "link_lost";
+    LinkLost = 3, "link_lost", Tunnel;
     /// The connector does not permit the target.
-    PolicyDenied = 4, "policy_denied";
+    PolicyDenied = 4, "policy_denied", Path;
     /// The origin refused the connection.
-    ConnectRefused = 5, "connect_refused";
+    ConnectRefused = 5, "connect_refused", Origin;
     /// The origin, or the tunnel, did not answer in time.
-    ConnectTimeout = 6, "connect_timeout";
+    ConnectTimeout = 6, "connect_timeout", Path;
     /// The connector has no way to the address.
-    NetworkUnreachable = 7, "network_unreachable";
+    NetworkUnreachable = 7, "network_unreachable", Path;
     /// The origin reset the connection.
-    ConnectionReset = 8, "connection_reset";
+    ConnectionReset = 8, "connection_reset", Origin;
     /// The origin's certificate is not trusted.
-    TlsUntrusted = 9, "tls_untrusted";
+    TlsUntrusted = 9, "tls_untrusted", Origin;
     /// The origin's certificate names another host.
-    TlsNameMismatch = 10, "tls_name_mismatch";
+    TlsNameMismatch = 10, "tls_name_mismatch", Origin;
     /// The TLS handshake failed otherwise.
-    TlsHandshake = 11, "tls_handshake";
+    TlsHandshake = 11, "tls_handshake", Path;
     /// Connected, but no HTTP answer in time.
-    HttpTimeout = 12, "http_timeout";
+    HttpTimeout = 12, "http_timeout", Path;
     /// The answer is not HTTP.
-    HttpInvalid = 13, "http_invalid";
+    HttpInvalid = 13, "http_invalid", Path;
     /// The HTTP status is not an expected one.
-    CodeMismatch = 14, "code_mismatch";
+    CodeMismatch = 14, "code_mismatch", Path;
     /// The expected text is not in the body.
-    BodyMismatch = 15, "body_mismatch";
+    BodyMismatch = 15, "body_mismatch", Path;
     /// No answer to a UDP probe.
-    UdpNoAnswer = 16, "udp_no_answer";
+    UdpNoAnswer = 16, "udp_no_answer", Path;
     /// No answer to an ICMP echo.
-    IcmpTimeout = 17, "icmp_timeout";
+    IcmpTimeout = 17, "icmp_timeout", Path;
     /// The name could not be resolved.
-    DnsFailed = 18, "dns_failed";
+    DnsFailed = 18, "dns_failed", Path;
     /// Live traffic failed to connect too often.
-    PassiveFailures = 19, "passive_failures";
+    PassiveFailures = 19, "passive_failures", Path;
     /// The connector itself ran out of something (descriptors, ports).
-    ConnectorOverloaded = 20, "connector_overloaded";
+    ConnectorOverloaded = 20, "connector_overloaded", Path;
     /// Whoever was to ask by ICMP cannot: its system gives it no socket for that, or it knows no ICMP.
-    IcmpNotPermitted = 21, "icmp_not_permitted";
+    IcmpNotPermitted = 21, "icmp_not_permitted", Path;
 }
 
 impl Reason {
+    /// Whether it may pass within seconds and without anybody's doing: links are dialled again.
+    #[must_use]
+    pub fn may_pass(self) -> bool {
+        matches!(self, Self::TunnelDown | Self::LinkLost)
+    }
+
+    /// Whether an answer was waited for in vain.
+    #[must_use]
+    pub fn is_timeout(self) -> bool {
+        matches!(self, Self::ConnectTimeout | Self::HttpTimeout | Self::UdpNoAnswer | Self::IcmpTimeout)
+    }
+
     /// Why a TCP dial failed, by the system's error.
     #[must_use]
     pub fn of_dial(error: &io::Error) -> Self {
@@ -236,5 +265,17 @@ mod tests {
         }
         assert_eq!(Reason::from_wire(0), None);
         assert_eq!(CloseCode::from_wire(999), None);
+    }
+    #[test]
+    fn a_refusal_of_the_origin_rules_out_all_its_paths_and_a_lost_link_one() {
+        assert_eq!(
+            (Reason::ConnectRefused.culprit(), Reason::TlsUntrusted.culprit()),
+            (Culprit::Origin, Culprit::Origin)
+        );
+        assert_eq!(Reason::LinkLost.culprit(), Culprit::Tunnel);
+        assert_eq!(Reason::PolicyDenied.culprit(), Culprit::Path, "another connector may permit it");
+        assert!(
+            Reason::ALL.iter().filter(|reason| reason.may_pass()).all(|reason| reason.culprit() == Culprit::Tunnel)
+        );
     }
 }

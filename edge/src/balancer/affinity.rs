@@ -2,10 +2,7 @@
 
 use std::{
     net::IpAddr,
-    sync::{
-        Arc, Mutex, MutexGuard,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -58,51 +55,45 @@ impl Life {
 /// The table of bindings.
 #[derive(Debug)]
 pub(super) struct Bindings {
-    table: Mutex<LruCache<Source, Binding>>,
+    table: LruCache<Source, Binding>,
     max: usize,
-    evicted: AtomicU64,
+    evicted: u64,
 }
 
 impl Bindings {
     pub(super) fn new(max: usize) -> Self {
         // Unbounded as the crate sees it: a bounded one would take all its memory at once.
-        Self { table: Mutex::new(LruCache::unbounded()), max, evicted: AtomicU64::new(0) }
+        Self { table: LruCache::unbounded(), max, evicted: 0 }
     }
 
     /// Where the source is bound, if its time is not over.
-    pub(super) fn find(&self, source: &Source, now: Instant) -> Option<Bound> {
-        let table = self.lock();
-        table.peek(source).filter(|binding| now < binding.expires).map(|binding| binding.bound.clone())
+    pub(super) fn find(&self, source: &Source, now: Instant) -> Option<&Bound> {
+        self.table.peek(source).filter(|binding| now < binding.expires).map(|binding| &binding.bound)
     }
 
     /// Lets the source's binding live anew.
-    pub(super) fn renew(&self, source: &Source, life: Life) {
-        if let Some(binding) = self.lock().get_mut(source) {
+    pub(super) fn renew(&mut self, source: &Source, life: Life) {
+        if let Some(binding) = self.table.get_mut(source) {
             binding.expires = life.end();
         }
     }
 
     /// Binds the source, in place of any earlier binding.
-    pub(super) fn bind(&self, source: Source, bound: Bound, life: Life) {
-        let mut table = self.lock();
-        table.put(source, Binding { bound, expires: life.end() });
-        if table.len() > self.max {
-            let oldest = table.pop_lru();
+    pub(super) fn bind(&mut self, source: Source, bound: Bound, life: Life) {
+        self.table.put(source, Binding { bound, expires: life.end() });
+        if self.table.len() > self.max {
+            let oldest = self.table.pop_lru();
             if oldest.is_some_and(|(_, binding)| life.now < binding.expires) {
-                self.evicted.fetch_add(1, Ordering::Relaxed);
+                self.evicted += 1;
             }
         }
     }
 
     pub(super) fn len(&self) -> usize {
-        self.lock().len()
+        self.table.len()
     }
 
     pub(super) fn evicted(&self) -> u64 {
-        self.evicted.load(Ordering::Relaxed)
-    }
-
-    fn lock(&self) -> MutexGuard<'_, LruCache<Source, Binding>> {
-        self.table.lock().expect("nothing panics while it holds the table")
+        self.evicted
     }
 }

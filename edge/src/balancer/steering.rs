@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use rand::Rng;
+use rand::{Rng, RngExt};
 
 use crate::health::{
     OriginKey,

@@ -10,7 +10,7 @@ use protocol::{
     error::Reason,
     id::{LinkId, Name},
 };
-use rand::{Rng, SeedableRng, rngs::StdRng};
+use rand::{RngExt, SeedableRng, rngs::StdRng};
 
 use super::*;
 use crate::{
@@ -122,10 +122,11 @@ impl World {
     /// Every path has a link of its own.
     fn view(&self) -> HealthView {
         let pools: Vec<_> = self.groups.iter().enumerate().map(|(index, group)| group.pool(index)).collect();
-        let fallback_pool = self.fallback.then(|| pools.len() - 1);
+        let mut names: Vec<_> = pools.iter().map(|pool| pool.name.clone()).collect();
+        let fallback_pool = if self.fallback { names.pop() } else { None };
         let lb = LoadBalancer {
             name: name("www"),
-            pools: (0..pools.len() - usize::from(self.fallback)).collect(),
+            pools: names,
             fallback_pool,
             steering: self.steering,
             session_affinity: self.affinity,
@@ -196,7 +197,7 @@ impl Player {
 
     fn place<'v>(&mut self, view: &'v HealthView, number: u32) -> Result<Placed<'v>, NoPlace> {
         let flow = source(number);
-        let ask = Ask { view, load_balancer: 0, flow: &flow, tried: &self.tried, now: self.now };
+        let ask = Ask { view, balancer: &view.load_balancers[0], flow: &flow, tried: &self.tried, now: self.now };
         self.balancer.place(&ask, &mut self.dice)
     }
 
@@ -229,7 +230,7 @@ fn a_flow_that_leaves_its_path_stays_on_its_origin_while_another_path_leads_ther
         let near = Near { pool: &before.pool.pool, origin: &before.origin.origin };
         let (flow, mut tried) = (source(number), Tried::default());
         let mut again = |tried: &Tried| {
-            let ask = Ask { view: &view, load_balancer: 0, flow: &flow, tried, now: player.now };
+            let ask = Ask { view: &view, balancer: &view.load_balancers[0], flow: &flow, tried, now: player.now };
             player.balancer.place_near(&ask, near, &mut player.dice).expect("a place")
         };
         tried.path(before.origin.key, before.path.via, Reason::LinkLost);
@@ -265,6 +266,35 @@ fn round_robin_gives_exact_shares_and_interleaves() {
     let turns: Vec<_> = (0..14).map(|number| player.origin(&view, number)).collect();
     let expected = ["o0", "o0", "o1", "o0", "o2", "o0", "o0"];
     assert_eq!(turns, [expected, expected].concat());
+}
+
+#[test]
+fn who_only_asks_moves_nothing() {
+    for steering in [Steering::RoundRobin, Steering::LeastConnections] {
+        let mut world = sticky(vec![weighted(steering, &[1.0, 1.0, 1.0])]);
+        world.affinity = Affinity::None;
+        let (view, mut player, flow) = (world.view(), Player::new(), source(1));
+        let explained = |player: &mut Player| {
+            let ask = Ask {
+                view: &view,
+                balancer: &view.load_balancers[0],
+                flow: &flow,
+                tried: &player.tried,
+                now: player.now,
+            };
+            names(&player.balancer.explain(&ask, &mut StdRng::seed_from_u64(5)).expect("a place"))
+        };
+        let first = explained(&mut player);
+        assert!((0..10).all(|_| explained(&mut player) == first), "{steering:?}");
+    }
+    let (world, mut player) = (sticky(vec![weighted(Steering::RoundRobin, &[1.0, 1.0])]), Player::new());
+    let (view, flow) = (world.view(), source(1));
+    let ask =
+        Ask { view: &view, balancer: &view.load_balancers[0], flow: &flow, tried: &Tried::default(), now: player.now };
+    let told = names(&player.balancer.explain(&ask, &mut player.dice).expect("a place"));
+    assert_eq!(player.balancer.bindings(), 0, "nobody was bound by a question");
+    assert_eq!(names(&player.place(&view, 1).expect("a place")), told, "and the flow goes where it was told to go");
+    assert_eq!(player.balancer.bindings(), 1);
 }
 
 #[test]
@@ -626,7 +656,8 @@ fn who_is_bound_to_a_pool_that_stands_in_goes_back_once_another_serves() {
 fn the_word_of_a_client_binds_it_to_no_pool_that_stands_in() {
     let kept = |view: &HealthView, pool: usize| {
         let player = Player::new();
-        let ask = Ask { view, load_balancer: 0, flow: &source(1), tried: &player.tried, now: player.now };
+        let ask =
+            Ask { view, balancer: &view.load_balancers[0], flow: &source(1), tried: &player.tried, now: player.now };
         let key = view.pools[pool].origins[0].key;
         player.balancer.place_on(&ask, key, &mut StdRng::seed_from_u64(1)).is_some()
     };
@@ -731,7 +762,7 @@ impl<'v> Left<'v> {
 /// Places flow after flow, some refused at once, and holds each placement against the rules.
 fn check_rules(world: &World, suspects: &[bool], seed: u64) -> Result<Vec<(String, String)>, TestCaseError> {
     let view = world.view();
-    let lb = &view.catalog.load_balancers[0];
+    let lb = &view.load_balancers[0];
     let all_paths = view.pools.iter().flat_map(|pool| &pool.origins).flat_map(|origin| &origin.paths);
     for (path, suspect) in all_paths.zip(suspects) {
         path.load.set_suspect(*suspect);

@@ -127,7 +127,7 @@ fn rule(r: &Table<'_>, load_balancers: &LoadBalancers) -> Option<Rule> {
         );
     }
     let balancer = r.required("load_balancer", "the name of a load balancer").and_then(|v| v.parsed::<Name>());
-    let load_balancer = balancer.and_then(|n| load_balancers.find(r, &n));
+    let load_balancer = balancer.and_then(|n| load_balancers.known(r, n));
     let (request, response) = (fields::edits(r, "request_headers"), fields::edits(r, "response_headers"));
     let (host, path) = (given(host)?, given(path)?);
     Some(Rule { host, path, load_balancer: load_balancer?, request, response: Arc::new(response) })

@@ -70,7 +70,7 @@ pub(super) fn read(
         let listen = t.required("listen", "the public address, such as \"0.0.0.0:5432\"");
         let listen = listen.and_then(|v| v.listen_address());
         let balancer = t.required("load_balancer", "the name of a load balancer").and_then(|v| v.parsed::<Name>());
-        let balancer = balancer.and_then(|n| load_balancers.find(t, &n));
+        let balancer = balancer.and_then(|n| load_balancers.known(t, n));
         let max_connections = t.or("max_connections", CONNECTIONS, |v| v.integer(1..=CONNECTIONS_MAX));
         let idle_timeout = t.optional("idle_timeout").and_then(|v| v.duration(IDLE_RANGE)).map(|at| at.value);
         let (replay, idle_timeout) = match protocol {
@@ -87,12 +87,12 @@ pub(super) fn read(
             }
             Some(ListenProtocol::Tcp) | None => (t.or("replay", false, |v| v.boolean()), idle_timeout),
         };
-        let affinity = balancer.and_then(|at| load_balancers.object(at));
+        let affinity = balancer.as_ref().and_then(|name| load_balancers.get(name));
         http::check_affinity(t, protocol, affinity.map(|lb| &**lb));
         let http = http::read(t, load_balancers, protocol, path);
         let proxies = proxies::read(t, protocol);
-        let used = balancer.into_iter().chain(http.rules.iter().map(|rule| rule.load_balancer));
-        proxies::check_pools(t, protocol, (used.filter_map(|at| load_balancers.object(at)), pools));
+        let used = balancer.iter().chain(http.rules.iter().map(|rule| &rule.load_balancer));
+        proxies::check_pools(t, protocol, (used.filter_map(|name| load_balancers.get(name)), pools));
         if let (Some(protocol), Some(listen)) = (protocol, listen) {
             let by = name.map_or_else(|| "a listener".to_owned(), |name| format!("listener \"{name}\""));
             claim(t, &mut taken, (Transport::of(protocol), listen), by);

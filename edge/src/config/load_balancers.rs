@@ -20,7 +20,7 @@ const TTL_RANGE: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::f
 pub(super) fn read(root: &Table<'_>, pools: &Pools) -> LoadBalancers {
     Named::read(root, "load_balancer", "load balancer", |t, name: Option<&Name>| {
         let ordered = ordered(t, pools);
-        let fallback = t.optional("fallback_pool").and_then(|v| v.parsed::<Name>()).map(|n| pools.find(t, &n));
+        let fallback = t.optional("fallback_pool").and_then(|v| v.parsed::<Name>()).map(|n| pools.known(t, n));
         let steering = t.or("steering", PoolSteering::Off, |v| v.word(&POOL_STEERINGS));
         let session_affinity = t.table("session_affinity", affinity).unwrap_or(Affinity::None);
         let fallback_pool = match fallback {
@@ -31,18 +31,18 @@ pub(super) fn read(root: &Table<'_>, pools: &Pools) -> LoadBalancers {
     })
 }
 
-fn ordered(t: &Table<'_>, pools: &Pools) -> Option<Vec<usize>> {
+fn ordered(t: &Table<'_>, pools: &Pools) -> Option<Vec<Name>> {
     let items = t.required("pools", "names of pools, in order of failover")?.some_items()?;
     let mut seen = Seen::default();
-    let mut positions = Vec::with_capacity(items.len());
+    let mut names = Vec::with_capacity(items.len());
     for item in items {
         let Some(name) = item.parsed::<Name>() else { continue };
         if seen.insert(name.place, name.value.clone()).is_some() {
             t.wrong(name.place, format!("`pools` names \"{}\" twice", name.value));
         }
-        positions.extend(pools.find(t, &name));
+        names.extend(pools.known(t, name));
     }
-    Some(positions)
+    Some(names)
 }
 
 fn affinity(t: &Table<'_>) -> Affinity {

@@ -30,12 +30,12 @@ const ORIGIN: &str = "at least one [[pool.origin]]";
 
 pub(super) fn read(root: &Table<'_>, monitors: &Monitors, grants: &Grants, path: &Path) -> Pools {
     Named::read(root, "pool", "pool", |t, name: Option<&Name>| {
-        let monitor = t.optional("monitor").and_then(|v| v.parsed::<Name>()).and_then(|n| monitors.find(t, &n));
+        let monitor = t.optional("monitor").and_then(|v| v.parsed::<Name>()).and_then(|n| monitors.known(t, n));
         let steering = t.or("steering", Steering::Random, |v| v.word(&STEERINGS));
         let connect_timeout =
             t.or("connect_timeout", CONNECT_TIMEOUT, |v| v.duration(CONNECT_TIMEOUT_RANGE).map(|at| at.value));
         let upstream = upstream(t, path);
-        let monitor = monitor.and_then(|position| monitors.object(position));
+        let monitor = monitor.and_then(|name| monitors.get(&name));
         check_monitor(t, monitor, &upstream);
         let response_timeout =
             t.or("response_timeout", RESPONSE_TIMEOUT, |v| v.duration(RESPONSE_TIMEOUT_RANGE).map(|at| at.value));

@@ -32,7 +32,7 @@ pub(super) fn check_pools<'a>(
         }
         Some(ListenProtocol::Tcp | ListenProtocol::Udp) | None => return,
     };
-    let mut all = used.flat_map(|lb| lb.pools.iter().chain(&lb.fallback_pool)).filter_map(|at| pools.object(*at));
+    let mut all = used.flat_map(|lb| lb.pools.iter().chain(&lb.fallback_pool)).filter_map(|name| pools.get(name));
     if let Some(pool) = all.find(|pool| pool.origins.iter().any(|origin| origin.proxy_protocol.is_some())) {
         let message = format!("this listener cannot use pool \"{}\", which has `proxy_protocol`: {why}", pool.name);
         t.lacking(t.place(), message);

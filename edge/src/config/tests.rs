@@ -2,7 +2,7 @@ use std::{path::PathBuf, time::Duration};
 
 use ipnetwork::IpNetwork;
 use proptest::prelude::*;
-use protocol::id::{Host, Target};
+use protocol::id::{Host, Name, Target};
 
 use super::*;
 use crate::model::{
@@ -73,12 +73,13 @@ fn every_setting_is_read() {
     assert_eq!(dr.origins[0].vnet, None);
     assert_eq!(postgres.steering, Steering::LeastConnections);
     let www = &config.catalog.load_balancers[0];
-    assert_eq!((&www.pools[..], www.fallback_pool), (&[0, 1][..], Some(1)));
+    assert_eq!(www.pools.iter().map(Name::as_str).collect::<Vec<_>>(), ["web", "dr"]);
+    assert_eq!(www.fallback_pool.as_ref().map(Name::as_str), Some("dr"));
     assert_eq!(www.session_affinity, Affinity::Source { ttl: Duration::from_secs(3600) });
     let [www, postgres, web] = &config.catalog.listeners[..] else { panic!("there are three listeners") };
     assert_eq!((web.protocol, web.http.rules.len(), web.http.trusted_proxies.len()), (ListenProtocol::Http, 1, 1));
-    assert_eq!((www.protocol, www.load_balancer, www.replay), (ListenProtocol::Tcp, 0, true));
-    assert_eq!((postgres.load_balancer, postgres.idle_timeout), (1, Some(Duration::from_secs(3600))));
+    assert_eq!((www.protocol, www.load_balancer.as_str(), www.replay), (ListenProtocol::Tcp, "www", true));
+    assert_eq!((postgres.load_balancer.as_str(), postgres.idle_timeout), ("postgres", Some(Duration::from_secs(3600))));
 }
 
 #[test]
@@ -115,7 +116,7 @@ fn what_is_left_out_of_an_object_has_its_documented_default() {
     assert_eq!((pool.connect_timeout, pool.monitor.is_none()), (Duration::from_secs(3), true));
     assert!((pool.origins[0].weight - 1.0).abs() < f64::EPSILON && pool.origins[0].vnet.is_none());
     let balancer = &catalog.load_balancers[0];
-    assert_eq!((balancer.steering, balancer.fallback_pool), (PoolSteering::Off, None));
+    assert_eq!((balancer.steering, &balancer.fallback_pool), (PoolSteering::Off, &None));
     assert_eq!(balancer.session_affinity, Affinity::None);
     let listener = &catalog.listeners[0];
     assert_eq!((listener.max_connections, listener.replay, listener.idle_timeout), (10_000, false, None));
@@ -515,8 +516,8 @@ fn rules_and_trusted_proxies_belong_to_http_listeners() {
     assert_eq!(http.trusted_proxies.len(), 2);
     let rule = &http.rules[0];
     assert_eq!(
-        (rule.host.as_deref(), rule.path.as_deref(), rule.load_balancer),
-        (Some("*.api.example"), Some("/v1/"), 1)
+        (rule.host.as_deref(), rule.path.as_deref(), rule.load_balancer.as_str()),
+        (Some("*.api.example"), Some("/v1/"), "api")
     );
     let wrong = "trusted_proxies = [\"1.2.3.4/8\"]\n[[listener.rule]]\nhost = \"a:80\"\npath = \"v1\"\nload_balancer = \"ap\"\n[[listener.rule]]\nload_balancer = \"api\"\n";
     assert_eq!(mistakes(&format!("{HEAD}{}{wrong}", listener("http"))).len(), 5);

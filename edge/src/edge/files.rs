@@ -8,9 +8,8 @@ use std::{
 use certs::{ca::Ca, secret::Secret};
 
 use crate::{
-    listener::{Certificate, Term},
     model::{CaFiles, CertificateFiles, Config},
-    offramp::TlsTable,
+    tls::{Certificate, ClientTlsTable, Term},
 };
 
 /// What is to be said of them.
@@ -41,7 +40,7 @@ impl Findings {
                 findings.certificate(&format!("listener {}", listener.name), files, now);
             }
         }
-        for (error, file) in TlsTable::unreadable(&config.catalog) {
+        for (error, file) in ClientTlsTable::unreadable(&config.catalog) {
             findings.wrong.push(Finding { files: file.into_iter().collect(), text: error.to_string() });
         }
         if let Some(CaFiles { certificate, key }) = &config.ca {

@@ -25,12 +25,7 @@ use super::{
     state::{Outcome, PathReport},
     view::HealthView,
 };
-use crate::{
-    metrics::Metrics,
-    model::{Catalog, Via},
-    offramp::Offramp,
-    tunnel::LinksView,
-};
+use crate::{metrics::Metrics, model::Via, offramp::Offramp, store::Snapshot, tunnel::LinksView};
 
 /// Results and reports that wait to be taken in.
 const INBOX_MAX: usize = 4_096;
@@ -80,8 +75,8 @@ impl Reports {
 /// What the board is made of.
 #[derive(Debug)]
 pub struct BoardParts {
-    /// The catalog in force.
-    pub catalog: watch::Receiver<Arc<Catalog>>,
+    /// What is in force.
+    pub snapshots: watch::Receiver<Arc<Snapshot>>,
     /// The links there are.
     pub links: watch::Receiver<Arc<LinksView>>,
     /// How probes reach origins.
@@ -95,7 +90,7 @@ pub struct BoardParts {
 /// The owner.
 #[derive(Debug)]
 pub struct Board {
-    catalog: watch::Receiver<Arc<Catalog>>,
+    snapshots: watch::Receiver<Arc<Snapshot>>,
     links: watch::Receiver<Arc<LinksView>>,
     metrics: Metrics,
     now: Now,
@@ -119,12 +114,12 @@ impl Board {
     /// A board that knows nothing yet.
     #[must_use]
     pub fn new(parts: BoardParts) -> (Self, BoardHandles) {
-        let BoardParts { catalog, links, offramp, metrics, vital } = parts;
+        let BoardParts { snapshots, links, offramp, metrics, vital } = parts;
         let (told, reports) = mpsc::channel(INBOX_MAX);
         let (finished, results) = mpsc::channel(INBOX_MAX);
         let (view, seen) = watch::channel(Arc::default());
         let (now, paths) = (Now::default(), Paths::new((offramp, vital), finished));
-        let board = Self { catalog, links, metrics, now, paths, view, results, reports, begun: None };
+        let board = Self { snapshots, links, metrics, now, paths, view, results, reports, begun: None };
         (board, BoardHandles { view: seen, reports: Reports(told) })
     }
 }
@@ -144,7 +139,7 @@ impl Lasting for Board {
         loop {
             drill::point("board");
             let is_due = tokio::select! {
-                changed = self.catalog.changed() => match changed {
+                changed = self.snapshots.changed() => match changed {
                     Ok(()) => {
                         // Paths are known by links that are; so these come first.
                         self.new_links();
@@ -182,7 +177,7 @@ impl Board {
     }
 
     fn new_catalog(&mut self) {
-        self.now.catalog = self.catalog.borrow_and_update().clone();
+        self.now.catalog = self.snapshots.borrow_and_update().catalog.clone();
         self.paths.catalog_changed(&self.now);
         self.paths.take_touched();
         let before = self.view.borrow().clone();

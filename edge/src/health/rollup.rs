@@ -79,7 +79,14 @@ impl HealthView {
         let kept = Kept::of(sources.previous, sources.catalog);
         let pools: Vec<_> =
             (0..).zip(&sources.catalog.pools).map(|(at, pool)| Arc::new(pool_view(sources, &kept, at, pool))).collect();
-        let load_balancers = sources.catalog.load_balancers.iter().map(|lb| balancer_view(lb, &pools)).collect();
+        let places: HashMap<_, _> = (0..).zip(&pools).map(|(at, pool): (usize, _)| (&pool.pool.name, at)).collect();
+        let find = |name: &Name| places.get(name).copied();
+        let of = |lb: &Arc<LoadBalancer>| {
+            let (own, fallback) =
+                (lb.pools.iter().filter_map(find).collect(), lb.fallback_pool.as_ref().and_then(find));
+            Arc::new(balancer_view(lb, (own, fallback), &pools))
+        };
+        let load_balancers = sources.catalog.load_balancers.iter().map(of).collect();
         Self { number: sources.previous.number + 1, catalog: sources.catalog.clone(), pools, load_balancers }
     }
 
@@ -101,11 +108,14 @@ impl HealthView {
             let health = pool_health(configured, &of_pool);
             pools[*pool] = Arc::new(PoolView { pool: configured.clone(), health, origins: of_pool });
         }
-        let balancer = |(lb, before): (&Arc<LoadBalancer>, &BalancerView)| {
-            let is_touched = lb.pools.iter().chain(&lb.fallback_pool).any(|pool| touched.contains(pool));
-            if is_touched { balancer_view(lb, &pools) } else { *before }
+        let balancer = |before: &Arc<BalancerView>| {
+            let is_touched = before.pools.iter().chain(&before.fallback_pool).any(|pool| touched.contains(pool));
+            if !is_touched {
+                return before.clone();
+            }
+            Arc::new(balancer_view(&before.balancer, (before.pools.clone(), before.fallback_pool), &pools))
         };
-        let load_balancers = before.catalog.load_balancers.iter().zip(&before.load_balancers).map(balancer).collect();
+        let load_balancers = before.load_balancers.iter().map(balancer).collect();
         Self { number: before.number + 1, catalog: before.catalog.clone(), pools, load_balancers }
     }
 }
@@ -248,8 +258,13 @@ fn pool_health(pool: &Pool, origins: &[Arc<OriginView>]) -> PoolHealth {
     }
 }
 
-fn balancer_view(lb: &LoadBalancer, pools: &[Arc<PoolView>]) -> BalancerView {
-    let first_that = |serves: fn(&PoolView) -> bool| lb.pools.iter().copied().find(|pool| serves(&pools[*pool]));
+/// A load balancer by its pools, which were found at these places.
+fn balancer_view(
+    lb: &Arc<LoadBalancer>,
+    (own, fallback): (Vec<usize>, Option<usize>),
+    pools: &[Arc<PoolView>],
+) -> BalancerView {
+    let first_that = |serves: fn(&PoolView) -> bool| own.iter().copied().find(|pool| serves(&pools[*pool]));
     let first = first_that(PoolView::serves_surely).or_else(|| first_that(PoolView::serves));
     let is_well = |pool: &PoolView| match pool.health {
         PoolHealth::Healthy => true,
@@ -258,13 +273,14 @@ fn balancer_view(lb: &LoadBalancer, pools: &[Arc<PoolView>]) -> BalancerView {
     };
     let health = if first.is_none() {
         BalancerHealth::Critical
-    } else if lb.pools.iter().all(|pool| is_well(&pools[*pool])) {
+    } else if own.iter().all(|pool| is_well(&pools[*pool])) {
         BalancerHealth::Healthy
     } else {
         BalancerHealth::Degraded
     };
-    let last_resort = || lb.fallback_pool.filter(|pool| pools[*pool].can_be_tried());
-    BalancerView { key: BalancerKey::of(&lb.name), health, serving_pool: first.or_else(last_resort) }
+    let serving_pool = first.or_else(|| fallback.filter(|pool| pools[*pool].can_be_tried()));
+    let (balancer, key) = (lb.clone(), BalancerKey::of(&lb.name));
+    BalancerView { balancer, key, pools: own, fallback_pool: fallback, health, serving_pool }
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use rand::Rng;
+use rand::{Rng, RngExt};
 
 /// Most probes a second over one link. Where the monitors ask for more, every interval of the link's paths stretches alike.
 pub const PROBES_PER_SECOND_MAX: f64 = 200.0;

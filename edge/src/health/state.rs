@@ -14,7 +14,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use protocol::error::Reason;
+use protocol::error::{Culprit, Reason};
 
 use super::view::{Health, ProbeTimes};
 use crate::model::Monitor;
@@ -188,7 +188,7 @@ impl PathState {
         let before = self.health();
         match connect {
             Ok(()) => self.failed_connects = 0,
-            Err(reason) if is_of_tunnel(reason) || self.link == Link::Out || self.is_down() => {}
+            Err(reason) if reason.culprit() == Culprit::Tunnel || self.link == Link::Out || self.is_down() => {}
             Err(_) => self.failed_connects = self.failed_connects.saturating_add(1),
         }
         if monitor.passive_failures > 0 && self.failed_connects >= monitor.passive_failures {
@@ -262,7 +262,7 @@ impl PathState {
         if self.link == Link::Out {
             return;
         }
-        if is_of_tunnel(reason) {
+        if reason.culprit() == Culprit::Tunnel {
             // The probe noticed before the link's keeper did.
             self.link = Link::Back;
             self.run = 0;
@@ -308,10 +308,6 @@ impl PathState {
 
 fn is_stale(started: Instant, valid_from: Option<Instant>) -> bool {
     valid_from.is_some_and(|from| started < from)
-}
-
-fn is_of_tunnel(reason: Reason) -> bool {
-    matches!(reason, Reason::LinkLost | Reason::TunnelDown | Reason::NoRoute)
 }
 
 #[cfg(test)]

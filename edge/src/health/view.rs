@@ -16,7 +16,7 @@ use protocol::{
 };
 
 use super::key::{BalancerKey, OriginKey};
-use crate::model::{Answers, Catalog, Held, LinkLoad, Origin, Pool, Via};
+use crate::model::{Answers, Catalog, Held, LinkLoad, LoadBalancer, Origin, Pool, Via};
 
 /// Health of a path or an origin.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -65,7 +65,7 @@ pub struct HealthView {
     /// Same order as [`Catalog::pools`].
     pub pools: Vec<Arc<PoolView>>,
     /// Same order as [`Catalog::load_balancers`].
-    pub load_balancers: Vec<BalancerView>,
+    pub load_balancers: Vec<Arc<BalancerView>>,
 }
 
 /// A pool and its origins.
@@ -138,15 +138,47 @@ pub struct ProbeTimes {
     pub first_byte: Option<Duration>,
 }
 
-/// A load balancer.
-#[derive(Debug, Clone, Copy)]
+/// A load balancer, its pools found.
+#[derive(Debug)]
 pub struct BalancerView {
+    /// As configured.
+    pub balancer: Arc<LoadBalancer>,
     /// Stands for its name: affinity goes by it.
     pub key: BalancerKey,
+    /// Indices into [`HealthView::pools`], in the order of [`LoadBalancer::pools`].
+    pub pools: Vec<usize>,
+    /// Index into [`HealthView::pools`].
+    pub fallback_pool: Option<usize>,
     /// Computed from its pools.
     pub health: BalancerHealth,
     /// Index into [`HealthView::pools`] of the pool a new flow would go to with steering `off`.
     pub serving_pool: Option<usize>,
+}
+
+impl HealthView {
+    /// The load balancer of this name.
+    #[must_use]
+    pub fn balancer(&self, name: &Name) -> Option<&BalancerView> {
+        self.load_balancers.iter().map(Arc::as_ref).find(|lb| lb.balancer.name == *name)
+    }
+}
+
+impl BalancerView {
+    /// Its pools, in order.
+    pub fn pools<'v>(&self, view: &'v HealthView) -> impl Iterator<Item = &'v PoolView> + Clone {
+        self.pools.iter().map(|at| &*view.pools[*at])
+    }
+
+    /// The pool that serves when no other can.
+    #[must_use]
+    pub fn fallback_pool<'v>(&self, view: &'v HealthView) -> Option<&'v PoolView> {
+        self.fallback_pool.map(|at| &*view.pools[at])
+    }
+
+    /// All of them, the one that serves when no other can at the end.
+    pub fn all_pools<'v>(&self, view: &'v HealthView) -> impl Iterator<Item = &'v PoolView> + Clone {
+        self.pools(view).chain(self.fallback_pool(view))
+    }
 }
 
 impl PoolView {

@@ -13,7 +13,7 @@ mod udp;
 
 #[doc(hidden)]
 pub use http::fuzzing;
-pub use http::{Certificate, Http, Sealer, Term};
+pub use http::{Http, Sealer};
 pub use scarce::Scarce;
 pub use table::{ListenerState, Listeners, ListenersError};
 pub use udp::Sources;

@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use protocol::error::Reason;
+use protocol::error::{Culprit, Reason};
 use tokio::time;
 
 use super::{PATIENCE, Shared};
@@ -15,7 +15,7 @@ use crate::{
     balancer::{Ask, Near, NoPlace, Placed, Tried},
     health::{
         BalancerKey, PathKey, Report,
-        view::{Health, HealthView, OriginView, PathView, PoolView},
+        view::{BalancerView, Health, HealthView, OriginView, PathView, PoolView},
     },
     model::{Answers, FlowKey, Held, Listener, Origin, Pool, Via},
     offramp::Opening,
@@ -190,19 +190,19 @@ impl<'a> Search<'a> {
     /// there.
     pub(super) fn look_near(&self, place: &Place) -> Option<Place> {
         let view = self.shared.view.borrow().clone();
-        let ask = self.ask(&view, self.known_in(&view)?.load_balancer);
+        let ask = self.ask(&view, view.balancer(&self.known_in(&view)?.load_balancer)?);
         let near = Near { pool: &place.pool, origin: &place.origin };
         self.shared.balancer.place_near(&ask, near, &mut rand::rng()).as_ref().map(Place::take).ok()
     }
 
     fn usual(&self, view: &HealthView, listener: &Listener) -> Result<Place, NoPlace> {
-        let ask = self.ask(view, listener.load_balancer);
+        let ask = self.ask(view, view.balancer(&listener.load_balancer).ok_or(UNKNOWN)?);
         self.shared.balancer.place(&ask, &mut rand::rng()).map(|placed| Place::take(&placed))
     }
 
     /// The question to the balancer, about a load balancer of this view.
-    pub(super) fn ask<'v>(&'v self, view: &'v HealthView, load_balancer: usize) -> Ask<'v, 'v> {
-        Ask { view, load_balancer, flow: &self.flow, tried: &self.tried, now: Instant::now() }
+    pub(super) fn ask<'v>(&'v self, view: &'v HealthView, balancer: &'v BalancerView) -> Ask<'v, 'v> {
+        Ask { view, balancer, flow: &self.flow, tried: &self.tried, now: Instant::now() }
     }
 
     /// The listener as a view knows it. The view may be of an older or a newer catalog: only the name holds in both, and a
@@ -225,10 +225,9 @@ impl<'a> Search<'a> {
     /// Something behind the accept failed: placed elsewhere, and no word on the path's health.
     pub(super) fn avoid(&mut self, place: &Place, reason: Reason) {
         let PathKey { origin, via, .. } = place.path;
-        if is_the_origins_own(reason) {
-            self.tried.origin(origin, reason);
-        } else {
-            self.tried.path(origin, via, reason);
+        match reason.culprit() {
+            Culprit::Origin => self.tried.origin(origin, reason),
+            Culprit::Path | Culprit::Tunnel => self.tried.path(origin, via, reason),
         }
     }
 
@@ -254,15 +253,13 @@ const UNKNOWN: NoPlace = NoPlace { reason: Some(Reason::TunnelDown), detail: Non
 /// Whether a path is unhealthy, and its load balancer has another one for new flows that is known to be well, or that nobody
 /// asks about.
 fn is_better_elsewhere(view: &HealthView, balancer: BalancerKey, path: &PathKey) -> bool {
-    let Some(at) = view.load_balancers.iter().position(|lb| lb.key == balancer) else { return false };
-    let lb = &view.catalog.load_balancers[at];
+    let Some(lb) = view.load_balancers.iter().find(|lb| lb.key == balancer) else { return false };
     let is_own =
         |way: &Way<'_>| way.pool.pool.name == path.pool && way.origin.key == path.origin && way.path.via == path.via;
     let own = view.pools.iter().filter(|pool| pool.pool.name == path.pool).flat_map(|pool| ways(pool));
-    let usable = lb.pools.iter().map(|index| &view.pools[*index]).filter(|pool| pool.serves());
-    let last_resort = lb.fallback_pool.iter().map(|index| &view.pools[*index]);
+    let usable = lb.pools(view).filter(|pool| pool.serves());
     own.into_iter().any(|way| is_own(&way) && way.path.health == Health::Unhealthy)
-        && usable.chain(last_resort).flat_map(|pool| ways(pool)).any(|way| !is_own(&way) && way.takes_new_well())
+        && usable.chain(lb.fallback_pool(view)).flat_map(ways).any(|way| !is_own(&way) && way.takes_new_well())
 }
 
 /// A path with what it belongs to.
@@ -291,32 +288,8 @@ fn ways(pool: &PoolView) -> impl Iterator<Item = Way<'_>> {
 /// lags behind; an origin's own refusal is an answer. One that came when all links had been away for as long as it could
 /// wait is not made to: as many have waited in vain.
 fn is_awaited(no: &NoPlace, until: Instant) -> bool {
-    let may_change = matches!(no.reason, Some(Reason::TunnelDown | Reason::LinkLost));
+    let may_change = no.reason.is_some_and(Reason::may_pass);
     may_change && no.down_since.is_none_or(|since| until <= since + PATIENCE * 2)
-}
-
-/// The origin's own answer is the same on every path; anything else may be the path's.
-fn is_the_origins_own(reason: Reason) -> bool {
-    match reason {
-        Reason::ConnectRefused | Reason::ConnectionReset | Reason::TlsUntrusted | Reason::TlsNameMismatch => true,
-        Reason::NoRoute
-        | Reason::TunnelDown
-        | Reason::LinkLost
-        | Reason::PolicyDenied
-        | Reason::ConnectTimeout
-        | Reason::NetworkUnreachable
-        | Reason::TlsHandshake
-        | Reason::HttpTimeout
-        | Reason::HttpInvalid
-        | Reason::CodeMismatch
-        | Reason::BodyMismatch
-        | Reason::UdpNoAnswer
-        | Reason::IcmpTimeout
-        | Reason::DnsFailed
-        | Reason::PassiveFailures
-        | Reason::ConnectorOverloaded
-        | Reason::IcmpNotPermitted => false,
-    }
 }
 
 #[cfg(test)]
@@ -344,13 +317,6 @@ mod tests {
         let came = |after| is_awaited(&no, lost + after + PATIENCE);
         assert!(came(Duration::ZERO) && came(PATIENCE - moment), "each for as long as any");
         assert!(!came(PATIENCE + moment) && !came(PATIENCE * 100));
-    }
-
-    #[test]
-    fn a_refusal_of_the_origin_rules_out_all_its_paths_and_a_lost_link_one() {
-        assert!(is_the_origins_own(Reason::ConnectRefused) && is_the_origins_own(Reason::TlsUntrusted));
-        assert!(!is_the_origins_own(Reason::LinkLost));
-        assert!(!is_the_origins_own(Reason::PolicyDenied), "another connector may permit it");
     }
 
     /// Pools `a` and `b`, and the fallback `c`; one direct origin each.

@@ -1,7 +1,6 @@
 //! The listeners that are open, kept in step with the catalog.
 
 use std::{
-    collections::BTreeMap,
     io,
     net::SocketAddr,
     sync::{
@@ -11,19 +10,19 @@ use std::{
     time::Duration,
 };
 
-use arc_swap::{ArcSwap, ArcSwapOption};
+use arc_swap::ArcSwap;
 use net::{Front, drill};
 use protocol::id::Name;
 use tokio::time;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{error, info, warn};
 
-use super::{
-    Shared, accept,
-    http::{Certificate, Tls},
-    udp,
+use super::{Shared, accept, udp};
+use crate::{
+    model::{ListenProtocol, Listener},
+    store::Snapshot,
+    tls::{Certificate, ServerTls},
 };
-use crate::model::{Catalog, ListenProtocol, Listener};
 
 /// How often certificate files are looked at.
 const CERTIFICATES_EVERY: Duration = Duration::from_secs(2);
@@ -32,15 +31,28 @@ const REMIND_EVERY: Duration = Duration::from_secs(6 * 3600);
 /// How long dropped listeners may take to let go of their addresses before a reload goes on without waiting.
 const RELEASE_WAIT: Duration = Duration::from_secs(2);
 
+/// How a listener serves from now on, as one.
+#[derive(Debug)]
+pub(super) struct Serving {
+    listener: Arc<Listener>,
+    /// What its clients are shown; absent: no TLS.
+    pub(super) tls: Option<Arc<ServerTls>>,
+}
+
+impl Serving {
+    fn of(listener: &Arc<Listener>, snapshot: &Snapshot) -> Arc<Self> {
+        Arc::new(Self { listener: listener.clone(), tls: snapshot.listener_tls.get(&listener.name).cloned() })
+    }
+}
+
 /// A listener that is open.
 #[derive(Debug)]
 pub struct ListenerState {
-    settings: ArcSwap<Listener>,
+    serving: ArcSwap<Serving>,
     /// The address really bound.
     pub address: SocketAddr,
     /// Flows open now.
     pub flows: Arc<AtomicUsize>,
-    tls: ArcSwapOption<Tls>,
     closed: CancellationToken,
     dropped: CancellationToken,
     released: CancellationToken,
@@ -50,13 +62,18 @@ impl ListenerState {
     /// As configured now.
     #[must_use]
     pub fn listener(&self) -> Arc<Listener> {
-        self.settings.load_full()
+        self.serving.load().listener.clone()
+    }
+
+    /// How it serves now.
+    pub(super) fn serving(&self) -> Arc<Serving> {
+        self.serving.load_full()
     }
 
     /// The certificates that its clients are shown.
     #[must_use]
     pub fn certificates(&self) -> Vec<Arc<Certificate>> {
-        self.tls.load_full().map(|tls| tls.certificates()).unwrap_or_default()
+        self.serving.load().tls.as_ref().map(|tls| tls.certificates()).unwrap_or_default()
     }
 
     /// Flows open now.
@@ -75,6 +92,7 @@ pub struct ListenersError {
 }
 
 /// What a listener accepts on.
+#[derive(Debug)]
 enum Socket {
     Tcp(Box<dyn net::Listener>),
     Udp(Front),
@@ -83,14 +101,15 @@ enum Socket {
 type Bound = (Socket, SocketAddr);
 
 /// What a reload is about to do.
-struct Plan<'a> {
+#[derive(Debug)]
+pub struct Plan<'a> {
+    snapshot: &'a Snapshot,
     kept: Vec<(Arc<ListenerState>, &'a Arc<Listener>)>,
     fresh: Vec<(Bound, &'a Arc<Listener>)>,
     /// Cannot be bound before some of the rest are closed.
     blocked: Vec<&'a Arc<Listener>>,
     /// To be dropped.
     rest: Vec<Arc<ListenerState>>,
-    certificates: BTreeMap<Name, Arc<Tls>>,
 }
 
 /// Listeners that were dropped.
@@ -141,25 +160,22 @@ impl Listeners {
         Self { shared, tasks: TaskTracker::new(), open: Mutex::default() }
     }
 
-    /// Opens what the catalog adds, closes what it drops, and lets go on what keeps its address, under its new settings. All or
-    /// nothing: if one address cannot be had, everything stays as it was. Connections of a listener that is dropped go on;
-    /// a dropped UDP listener, whose sessions live by its socket, ends them.
+    /// Binds what a snapshot adds. All or nothing: if one address cannot be had, everything stays as it was.
     ///
     /// # Errors
     /// [`ListenersError`] of the first that cannot be opened.
-    pub async fn apply(&self, catalog: &Catalog) -> Result<Dropped, ListenersError> {
-        let mut plan = self.plan(catalog)?;
+    pub async fn prepare<'a>(&self, snapshot: &'a Snapshot) -> Result<Plan<'a>, ListenersError> {
+        let mut plan = self.plan(snapshot)?;
         self.make_way(&mut plan).await?;
-        Ok(self.commit(plan))
+        Ok(plan)
     }
 
     /// Finds out what stays and binds what is new; what is in the way of nothing is not touched.
-    fn plan<'a>(&self, catalog: &'a Catalog) -> Result<Plan<'a>, ListenersError> {
-        let certificates = self.certificates(catalog)?;
+    fn plan<'a>(&self, snapshot: &'a Snapshot) -> Result<Plan<'a>, ListenersError> {
         let (kept, fresh, blocked) = (Vec::new(), Vec::new(), Vec::new());
-        let mut plan = Plan { kept, fresh, blocked, rest: self.states(), certificates };
+        let mut plan = Plan { snapshot, kept, fresh, blocked, rest: self.states() };
         let mut errors = Vec::new();
-        for listener in &catalog.listeners {
+        for listener in &snapshot.catalog.listeners {
             match plan.rest.iter().position(|state| is_same(&state.listener(), listener)) {
                 Some(at) => plan.kept.push((plan.rest.swap_remove(at), listener)),
                 None => match self.bind(listener) {
@@ -203,7 +219,7 @@ impl Listeners {
             let listener = old.listener();
             match self.bind(&listener) {
                 Ok((socket, address)) => {
-                    let again = self.start(&listener, socket, address, old.tls());
+                    let again = self.start(old.serving(), socket, address);
                     let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
                     open.retain(|state| !Arc::ptr_eq(state, old));
                     open.push(again);
@@ -213,8 +229,10 @@ impl Listeners {
         }
     }
 
-    /// Puts a plan into force. Nothing here can fail.
-    fn commit(&self, mut plan: Plan<'_>) -> Dropped {
+    /// Opens what a plan adds, closes what it drops, and lets go on what keeps its address, under its new settings. Nothing here
+    /// can fail. Connections of a listener that is dropped go on; a dropped UDP listener, whose sessions live by its socket,
+    /// ends them.
+    pub fn commit(&self, plan: Plan<'_>) -> Dropped {
         drill::point("listeners");
         for dropped in &plan.rest {
             info!(listener = %dropped.listener().name, address = %dropped.address, "listener closed");
@@ -222,33 +240,14 @@ impl Listeners {
         }
         let mut next = Vec::new();
         for (state, listener) in plan.kept {
-            // A connection that comes in between is served as before or as from now on: whoever is to speak TLS finds it.
-            let tls = plan.certificates.remove(&listener.name);
-            if tls.is_some() {
-                state.tls.store(tls);
-                state.settings.store(listener.clone());
-            } else {
-                state.settings.store(listener.clone());
-                state.tls.store(None);
-            }
+            state.serving.store(Serving::of(listener, plan.snapshot));
             next.push(state);
         }
         for ((socket, address), listener) in plan.fresh {
-            next.push(self.start(listener, socket, address, plan.certificates.remove(&listener.name)));
+            next.push(self.start(Serving::of(listener, plan.snapshot), socket, address));
         }
         *self.open.lock().unwrap_or_else(PoisonError::into_inner) = next;
         Dropped(plan.rest)
-    }
-
-    /// The certificates of every listener that has some, read anew.
-    fn certificates(&self, catalog: &Catalog) -> Result<BTreeMap<Name, Arc<Tls>>, ListenersError> {
-        let mut all = BTreeMap::new();
-        for listener in &catalog.listeners {
-            let loaded = Tls::load(&listener.http.certificates);
-            let loaded = loaded.map_err(|source| ListenersError { name: listener.name.clone(), source })?;
-            all.extend(loaded.map(|tls| (listener.name.clone(), tls)));
-        }
-        Ok(all)
     }
 
     /// Reads certificates again whose files have changed, now and then, for as long as anybody holds this.
@@ -262,9 +261,10 @@ impl Listeners {
                 reminded = time::Instant::now();
             }
             let Some(this) = this.upgrade() else { return };
-            let all: Vec<Arc<Tls>> = this.states().iter().filter_map(|state| state.tls()).collect();
+            let all: Vec<Arc<ServerTls>> =
+                this.states().iter().filter_map(|state| state.serving().tls.clone()).collect();
             // Files are read where that holds nobody up; a failure there is told there.
-            let look = move |tls: &Arc<Tls>| {
+            let look = move |tls: &Arc<ServerTls>| {
                 tls.refresh();
                 if is_due {
                     tls.remind();
@@ -292,24 +292,17 @@ impl Listeners {
         bound.map_err(|source| ListenersError { name: listener.name.clone(), source })
     }
 
-    fn start(
-        &self,
-        listener: &Arc<Listener>,
-        socket: Socket,
-        address: SocketAddr,
-        tls: Option<Arc<Tls>>,
-    ) -> Arc<ListenerState> {
+    fn start(&self, serving: Arc<Serving>, socket: Socket, address: SocketAddr) -> Arc<ListenerState> {
+        info!(listener = %serving.listener.name, %address, "listening");
         let state = Arc::new(ListenerState {
-            settings: ArcSwap::new(listener.clone()),
+            serving: ArcSwap::new(serving),
             address,
             flows: Arc::default(),
-            tls: ArcSwapOption::new(tls),
             closed: CancellationToken::new(),
             dropped: CancellationToken::new(),
             released: CancellationToken::new(),
         });
         let open = Arc::new(state.released.clone().drop_guard());
-        info!(listener = %listener.name, %address, "listening");
         let (shared, tasks, worker) = (self.shared.clone(), self.tasks.clone(), self.shared.workers.handle(0));
         match socket {
             Socket::Tcp(socket) => {
@@ -359,11 +352,6 @@ impl ListenerState {
     fn drop_it(&self) {
         self.dropped.cancel();
         self.closed.cancel();
-    }
-
-    /// Its certificates; absent: no TLS.
-    pub(super) fn tls(&self) -> Option<Arc<Tls>> {
-        self.tls.load_full()
     }
 
     /// Completes when the catalog has dropped the listener: its address must be free.

@@ -4,6 +4,7 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use http::{HeaderName, HeaderValue};
 use ipnetwork::IpNetwork;
+use protocol::id::Name;
 
 /// Settings of an HTTP listener.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -75,8 +76,8 @@ pub struct Rule {
     pub host: Option<String>,
     /// A path prefix without escapes; absent: any.
     pub path: Option<String>,
-    /// Index into [`super::Catalog::load_balancers`].
-    pub load_balancer: usize,
+    /// The name of a load balancer of the same catalog.
+    pub load_balancer: Name,
     /// What is changed in the head that goes to the origin.
     pub request: FieldEdits,
     /// What is changed in the head of the origin's answer.

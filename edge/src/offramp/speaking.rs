@@ -22,11 +22,12 @@ use tokio::{task::AbortHandle, time};
 use super::{
     Carrier, Manners, Offramp, Opened, Sacrificed, Why, Wire,
     settings::{Server, Tap},
-    tls::{Chosen, Offer, Tls},
+    tls::{Chosen, Offer},
     why::whole,
 };
 use crate::{
     model::{Origin, Upstream},
+    tls::ClientTls,
     tunnel::Link,
 };
 
@@ -52,9 +53,9 @@ pub enum Speech {
     /// HTTP/2 without TLS, by prior knowledge.
     H2c,
     /// TLS, and then what the origin chooses.
-    Https(Tls),
+    Https(ClientTls),
     /// TLS, and then HTTP/1.1.
-    Http1OverTls(Tls),
+    Http1OverTls(ClientTls),
 }
 
 /// How requests are handed to a connection's own task.
@@ -102,7 +103,7 @@ impl Offramp {
         match speaks {
             Upstream::Http1 => Some(Speech::Http1),
             Upstream::H2c => Some(Speech::H2c),
-            Upstream::Https(settings) => self.tls.load().find(settings).map(Speech::Https),
+            Upstream::Https(settings) => self.snapshots.borrow().origin_tls.find(settings).map(Speech::Https),
         }
     }
 }

@@ -1,13 +1,14 @@
 //! Host and path rules of HTTP listeners: the first that matches says which load balancer takes a request.
 
+use protocol::id::Name;
+
 use crate::model::{Listener, Rule};
 
-/// Index of the load balancer for a request: of the first rule that matches, else the listener's own. The host is in lower
-/// case and without port, the path in every
-/// reading that servers may have of it.
+/// The load balancer for a request: that of the first rule that matches, else the listener's own. The host is in lower case and
+/// without port, the path in every reading that servers may have of it.
 #[must_use]
-pub fn load_balancer(listener: &Listener, host: &str, paths: &[String]) -> usize {
-    rule(listener, host, paths).map_or(listener.load_balancer, |rule| rule.load_balancer)
+pub fn load_balancer<'a>(listener: &'a Listener, host: &str, paths: &[String]) -> &'a Name {
+    rule(listener, host, paths).map_or(&listener.load_balancer, |rule| &rule.load_balancer)
 }
 
 /// The first rule that matches.

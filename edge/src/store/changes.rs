@@ -2,7 +2,9 @@
 
 use std::{collections::BTreeMap, fmt};
 
-use crate::model::{Catalog, LoadBalancer};
+use protocol::id::Name;
+
+use crate::model::Catalog;
 
 /// Things told by name; the rest are counted.
 const TOLD_MAX: usize = 12;
@@ -38,21 +40,19 @@ impl Changes {
     #[must_use]
     pub fn between(old: &Catalog, new: &Catalog) -> Self {
         let mut changes = Self::default();
-        changes.note(
-            "connector",
-            &named(&old.grants, |g| g.connector.as_str()),
-            &named(&new.grants, |g| g.connector.as_str()),
-        );
-        changes.note("monitor", &named(&old.monitors, |m| m.name.as_str()), &named(&new.monitors, |m| m.name.as_str()));
-        changes.note("pool", &named(&old.pools, |p| p.name.as_str()), &named(&new.pools, |p| p.name.as_str()));
-        changes.note("load_balancer", &balancers(old), &balancers(new));
-        changes.note("listener", &listeners(old), &listeners(new));
+        changes.note("connector", (&old.grants, &new.grants), |grant| &grant.connector);
+        changes.note("monitor", (&old.monitors, &new.monitors), |monitor| &monitor.name);
+        changes.note("pool", (&old.pools, &new.pools), |pool| &pool.name);
+        changes.note("load_balancer", (&old.load_balancers, &new.load_balancers), |lb| &lb.name);
+        changes.note("listener", (&old.listeners, &new.listeners), |listener| &listener.name);
         changes
     }
 
-    fn note<T: PartialEq>(&mut self, kind: &str, old: &BTreeMap<&str, T>, new: &BTreeMap<&str, T>) {
-        let tell = |name: &str| format!("{kind} {name}");
-        for (name, thing) in new {
+    fn note<T: PartialEq>(&mut self, kind: &str, (old, new): (&[T], &[T]), name: impl Fn(&T) -> &Name) {
+        let named = |things| -> BTreeMap<_, _> { <[T]>::iter(things).map(|thing| (name(thing), thing)).collect() };
+        let (old, new) = (named(old), named(new));
+        let tell = |name: &Name| format!("{kind} {name}");
+        for (name, thing) in &new {
             match old.get(name) {
                 None => self.added.0.push(tell(name)),
                 Some(before) if before != thing => self.changed.0.push(tell(name)),
@@ -61,38 +61,6 @@ impl Changes {
         }
         self.removed.0.extend(old.keys().filter(|name| !new.contains_key(*name)).map(|name| tell(name)));
     }
-}
-
-fn named<'a, T>(things: &'a [T], name: impl Fn(&'a T) -> &'a str) -> BTreeMap<&'a str, &'a T> {
-    things.iter().map(|thing| (name(thing), thing)).collect()
-}
-
-/// Load balancers refer to pools by place, which moves when others come and go: compared by name.
-fn balancers(catalog: &Catalog) -> BTreeMap<&str, (LoadBalancer, Vec<&str>)> {
-    let by_name = |lb: &LoadBalancer| {
-        let pools = lb.pools.iter().chain(&lb.fallback_pool).map(|at| catalog.pools[*at].name.as_str()).collect();
-        let without =
-            LoadBalancer { pools: vec![0; lb.pools.len()], fallback_pool: lb.fallback_pool.map(|_| 0), ..lb.clone() };
-        (without, pools)
-    };
-    catalog.load_balancers.iter().map(|lb| (lb.name.as_str(), by_name(lb))).collect()
-}
-
-/// The same of listeners and their load balancers.
-fn listeners(catalog: &Catalog) -> BTreeMap<&str, (crate::model::Listener, Vec<&str>)> {
-    let name = |at: usize| catalog.load_balancers[at].name.as_str();
-    let mut all = BTreeMap::new();
-    for listener in &catalog.listeners {
-        let mut bare = (**listener).clone();
-        let mut balancers = vec![name(bare.load_balancer)];
-        bare.load_balancer = 0;
-        for rule in &mut bare.http.rules {
-            balancers.push(name(rule.load_balancer));
-            rule.load_balancer = 0;
-        }
-        all.insert(listener.name.as_str(), (bare, balancers));
-    }
-    all
 }
 
 #[cfg(test)]

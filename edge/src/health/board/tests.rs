@@ -3,7 +3,7 @@ use std::{net::IpAddr, path::Path};
 use net::memory::MemoryNetwork;
 
 use super::*;
-use crate::{health::view::Health, tunnel::Registry};
+use crate::{health::view::Health, model::Catalog, tunnel::Registry};
 
 /// One pool of direct origins, probed once an hour.
 fn catalog(origins: usize, monitor: &str) -> Catalog {
@@ -21,27 +21,31 @@ fn catalog(origins: usize, monitor: &str) -> Catalog {
 }
 
 struct Stand {
-    catalog: watch::Sender<Arc<Catalog>>,
+    snapshots: watch::Sender<Arc<Snapshot>>,
     _registry: Registry,
     handles: BoardHandles,
+}
+
+fn snapshot(catalog: Catalog) -> Arc<Snapshot> {
+    Arc::new(Snapshot { catalog: Arc::new(catalog), ..Snapshot::default() })
 }
 
 /// A board that runs over a network where nobody is.
 async fn stand(catalog: Catalog) -> Stand {
     let (network, registry) = (MemoryNetwork::new(1), Registry::default());
     let host: Arc<dyn net::Network> = Arc::new(network.host(IpAddr::from([198, 51, 100, 1])));
-    let (catalog, in_force) = watch::channel(Arc::new(catalog));
+    let (snapshots, in_force) = watch::channel(snapshot(catalog));
     let (mut board, handles) = Board::new(BoardParts {
-        catalog: in_force,
+        snapshots: in_force.clone(),
         links: registry.subscribe(),
-        offramp: Offramp::new(host, registry.subscribe()),
+        offramp: Offramp::new(host, registry.subscribe(), in_force),
         metrics: Metrics::default(),
         vital: Vital::default(),
     });
     tokio::spawn(async move { board.run().await });
     let mut view = handles.view.clone();
     view.wait_for(|view| view.number == 1).await.expect("the board runs");
-    Stand { catalog, _registry: registry, handles }
+    Stand { snapshots, _registry: registry, handles }
 }
 
 fn failed(view: &HealthView, origin: usize) -> Report {
@@ -52,7 +56,7 @@ fn failed(view: &HealthView, origin: usize) -> Report {
 
 #[tokio::test(start_paused = true)]
 async fn changes_that_come_together_share_one_view() {
-    let Stand { handles, catalog: _catalog, _registry } = stand(catalog(1_000, "interval = \"1h\"")).await;
+    let Stand { handles, snapshots: _snapshots, _registry } = stand(catalog(1_000, "interval = \"1h\"")).await;
     let mut views = handles.view.clone();
     let before = views.borrow_and_update().clone();
     (0..1_000).for_each(|origin| handles.reports.tell(failed(&before, origin)));
@@ -64,7 +68,7 @@ async fn changes_that_come_together_share_one_view() {
 
 #[tokio::test(start_paused = true)]
 async fn one_change_makes_one_origin_anew() {
-    let Stand { handles, catalog: _catalog, _registry } = stand(catalog(1_000, "interval = \"1h\"")).await;
+    let Stand { handles, snapshots: _snapshots, _registry } = stand(catalog(1_000, "interval = \"1h\"")).await;
     let mut views = handles.view.clone();
     let before = views.borrow_and_update().clone();
     handles.reports.tell(failed(&before, 7));
@@ -82,7 +86,7 @@ async fn what_was_found_outlives_an_edit_of_the_monitor() {
     let before = views.borrow_and_update().clone();
     stand.handles.reports.tell(failed(&before, 0));
     views.changed().await.expect("the board runs");
-    stand.catalog.send_replace(Arc::new(catalog(3, "interval = \"59m\"")));
+    stand.snapshots.send_replace(snapshot(catalog(3, "interval = \"59m\"")));
     let view = views.wait_for(|view| view.pools[0].origins.len() == 3).await.expect("the board runs").clone();
     let healths: Vec<_> = view.pools[0].origins().map(|origin| origin.health).collect();
     assert_eq!(healths, [Health::Unhealthy, Health::Unknown, Health::Unknown]);

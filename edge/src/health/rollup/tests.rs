@@ -45,7 +45,8 @@ fn pool(text: &str, monitored: bool, minimum_origins: usize, origins: Vec<Arc<Or
     })
 }
 
-fn balancer(pools: Vec<usize>, fallback_pool: Option<usize>) -> Arc<LoadBalancer> {
+fn balancer(pools: &[&str], fallback_pool: Option<&str>) -> Arc<LoadBalancer> {
+    let (pools, fallback_pool) = (pools.iter().map(|pool| name(pool)).collect(), fallback_pool.map(name));
     let steering = PoolSteering::Off;
     Arc::new(LoadBalancer { name: name("www"), pools, fallback_pool, steering, session_affinity: Affinity::None })
 }
@@ -97,7 +98,7 @@ impl World {
 
 fn one_origin(monitored: bool) -> Arc<Catalog> {
     let origins = vec![origin("a", Some("prod"), "10.0.0.1:80")];
-    catalog(vec![pool("web", monitored, 1, origins)], vec![balancer(vec![0], None)])
+    catalog(vec![pool("web", monitored, 1, origins)], vec![balancer(&["web"], None)])
 }
 
 #[test]
@@ -131,7 +132,7 @@ fn an_origin_without_a_path_is_unhealthy_and_says_why() {
         origin("c", Some("other"), "db.internal:80"),
     ];
     for monitored in [true, false] {
-        let catalog = catalog(vec![pool("web", monitored, 1, origins.clone())], vec![balancer(vec![0], None)]);
+        let catalog = catalog(vec![pool("web", monitored, 1, origins.clone())], vec![balancer(&["web"], None)]);
         let view = World::new().view(&catalog);
         let why: Vec<_> = view.pools[0].origins.iter().map(|o| (o.health, o.reason())).collect();
         let unhealthy = |reason| (Health::Unhealthy, Some(reason));
@@ -166,7 +167,7 @@ fn names_are_tried_on_every_link_and_direct_origins_on_none() {
 fn pools_fail_over_in_order_and_the_fallback_serves_whatever_its_health() {
     let reachable = |text| vec![origin(text, Some("prod"), "10.0.0.1:80")];
     let pools = vec![pool("a", true, 1, reachable("a")), pool("b", true, 1, reachable("b"))];
-    let catalog = catalog(pools, vec![balancer(vec![0, 1], Some(0))]);
+    let catalog = catalog(pools, vec![balancer(&["a", "b"], Some("a"))]);
     let serving = |first, second| {
         let mut world = World::new();
         for link in [1, 2] {
@@ -243,7 +244,7 @@ fn big(count: usize) -> Arc<Catalog> {
         (0..count).map(|at| origin(&format!("o{at}"), Some("prod"), &format!("10.1.{}.{}:80", at / 250, at % 250)));
     let small = ["a", "b"].map(|text| origin(text, Some("prod"), "10.0.0.1:80"));
     let pools = vec![pool("big", true, 1, origins.collect()), pool("small", true, 1, small.into())];
-    catalog(pools, vec![balancer(vec![0, 1], None), balancer(vec![1], None)])
+    catalog(pools, vec![balancer(&["big", "small"], None), balancer(&["small"], None)])
 }
 
 /// What a view says, without the counters that it shares.
@@ -255,7 +256,7 @@ fn said(view: &HealthView) -> String {
     let pool = |pool: &PoolView| format!("{:?} {:?}", pool.health, pool.origins().map(origin).collect::<Vec<_>>());
     let balancer = |lb: &BalancerView| format!("{:?} {:?}", lb.health, lb.serving_pool);
     let pools: Vec<_> = view.pools.iter().map(|p| pool(p)).collect();
-    format!("{pools:?} {:?}", view.load_balancers.iter().map(balancer).collect::<Vec<_>>())
+    format!("{pools:?} {:?}", view.load_balancers.iter().map(|lb| balancer(lb)).collect::<Vec<_>>())
 }
 
 impl World {
@@ -330,7 +331,7 @@ proptest! {
         minimum in 0_usize..5,
     ) {
         let origins = (0..paths.len()).map(|at| origin(&format!("o{at}"), Some("prod"), "10.0.0.1:80")).collect();
-        let catalog = catalog(vec![pool("web", true, minimum, origins)], vec![balancer(vec![0], None)]);
+        let catalog = catalog(vec![pool("web", true, minimum, origins)], vec![balancer(&["web"], None)]);
         let mut world = World::new();
         for (at, (first, second)) in paths.iter().enumerate() {
             world = world.found(at, 1, *first).found(at, 2, *second);

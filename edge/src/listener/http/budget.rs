@@ -135,7 +135,13 @@ mod tests {
     fn each_load_balancer_has_its_own_and_those_that_are_gone_are_forgotten() {
         let balancer = |name: &str| {
             let (name, steering, session_affinity) = (name.parse().expect("a name"), PoolSteering::Off, Affinity::None);
-            Arc::new(LoadBalancer { name, pools: vec![0], fallback_pool: None, steering, session_affinity })
+            Arc::new(LoadBalancer {
+                name,
+                pools: vec!["web".parse().expect("a name")],
+                fallback_pool: None,
+                steering,
+                session_affinity,
+            })
         };
         let (one, two, three) = (balancer("one"), balancer("two"), balancer("three"));
         let (budgets, now) = (Budgets::default(), Instant::now());

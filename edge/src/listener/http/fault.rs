@@ -95,28 +95,7 @@ impl Fault {
 
     /// The request had left, and then something failed.
     pub(super) fn lost(reason: Reason) -> Self {
-        let status = match reason {
-            Reason::ConnectTimeout | Reason::HttpTimeout => StatusCode::GATEWAY_TIMEOUT,
-            Reason::NoRoute
-            | Reason::TunnelDown
-            | Reason::LinkLost
-            | Reason::PolicyDenied
-            | Reason::ConnectRefused
-            | Reason::NetworkUnreachable
-            | Reason::ConnectionReset
-            | Reason::TlsUntrusted
-            | Reason::TlsNameMismatch
-            | Reason::TlsHandshake
-            | Reason::HttpInvalid
-            | Reason::CodeMismatch
-            | Reason::BodyMismatch
-            | Reason::UdpNoAnswer
-            | Reason::IcmpTimeout
-            | Reason::DnsFailed
-            | Reason::PassiveFailures
-            | Reason::ConnectorOverloaded
-            | Reason::IcmpNotPermitted => StatusCode::BAD_GATEWAY,
-        };
+        let status = if reason.is_timeout() { StatusCode::GATEWAY_TIMEOUT } else { StatusCode::BAD_GATEWAY };
         Self { status, code: reason.as_str(), words: "" }
     }
 

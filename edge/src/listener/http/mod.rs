@@ -10,7 +10,6 @@ mod answer;
 mod authority;
 mod body;
 mod budget;
-mod certificate;
 mod chunks;
 mod copied;
 mod deadline;
@@ -47,7 +46,6 @@ mod stall;
 mod stream;
 mod switch;
 mod talk;
-mod tls;
 mod upgrade;
 mod upstream;
 mod watched;
@@ -68,8 +66,6 @@ use net::Socket;
 use tokio_util::task::TaskTracker;
 
 pub use affinity::Sealer;
-pub use certificate::{Certificate, Term};
-pub(super) use tls::Tls;
 
 use self::{
     budget::Budgets,
@@ -79,10 +75,9 @@ use self::{
     request::{Asked, Reading},
     serve::ClientIo,
     talk::Talk,
-    tls::Shown,
 };
 use super::{Shared, table::ListenerState};
-use crate::{metrics::RefusedFlow, model::Held};
+use crate::{metrics::RefusedFlow, model::Held, tls::Shown};
 
 /// How often idle connections to origins are looked through.
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
@@ -222,7 +217,7 @@ pub(super) struct Accepted {
 /// Serves a client's connection to its end.
 pub(super) async fn serve(accepted: Accepted, client: Socket) {
     let Accepted { shared, state, source, held, worker, tasks } = accepted;
-    let tls = state.tls();
+    let tls = state.serving().tls.clone();
     let worker = shared.http.workers[worker].clone();
     let mut connection = Connection {
         shared,

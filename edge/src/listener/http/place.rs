@@ -69,11 +69,10 @@ impl<'a> Placing<'a> {
     fn find_in(&self, view: &HealthView, listener: &Listener) -> Result<Found, NoPlace> {
         let shared = self.search.shared();
         let host = self.asked.host.as_ref().map_or("", |h| &h.host);
-        let load_balancer = routing::load_balancer(listener, host, &self.asked.path.ruled);
-        let ask = self.search.ask(view, load_balancer);
-        let balancers = &view.catalog.load_balancers;
-        let lb = balancers.get(load_balancer).ok_or_else(|| NoPlace::because(Some(Reason::NoRoute)))?;
-        let budget = shared.http.budgets.of(&lb.name, balancers, Instant::now());
+        let balancer = view.balancer(routing::load_balancer(listener, host, &self.asked.path.ruled));
+        let ask = self.search.ask(view, balancer.ok_or_else(|| NoPlace::because(Some(Reason::NoRoute)))?);
+        let lb = &ask.balancer.balancer;
+        let budget = shared.http.budgets.of(&lb.name, &view.catalog.load_balancers, Instant::now());
         let Affinity::Cookie { ttl } = lb.session_affinity else {
             let placed = shared.balancer.place(&ask, &mut rand::rng())?;
             return Ok(Found { place: Place::take(&placed), cookie: None, budget });

@@ -29,7 +29,7 @@ const HANDSHAKE_WAIT: Duration = Duration::from_secs(10);
 
 /// The certificates of one listener.
 #[derive(Debug)]
-pub(in crate::listener) struct Tls {
+pub struct ServerTls {
     files: Vec<CertificateFiles>,
     now: ArcSwap<Loaded>,
 }
@@ -44,12 +44,12 @@ struct Loaded {
 /// What tells that a file has changed.
 type Stamp = Option<(SystemTime, u64)>;
 
-impl Tls {
+impl ServerTls {
     /// Reads the files; `None` if there are none to read.
     ///
     /// # Errors
     /// The first file that cannot be read or does not fit, named in the text.
-    pub(in crate::listener) fn load(files: &[CertificateFiles]) -> io::Result<Option<Arc<Self>>> {
+    pub fn load(files: &[CertificateFiles]) -> io::Result<Option<Arc<Self>>> {
         if files.is_empty() {
             return Ok(None);
         }
@@ -58,17 +58,18 @@ impl Tls {
     }
 
     /// What clients are shown now.
-    pub(in crate::listener) fn certificates(&self) -> Vec<Arc<Certificate>> {
+    #[must_use]
+    pub fn certificates(&self) -> Vec<Arc<Certificate>> {
         self.now.load().certificates.0.clone()
     }
 
     /// Says in the log once more what is wrong with them.
-    pub(in crate::listener) fn remind(&self) {
+    pub fn remind(&self) {
         tell(&self.now.load().certificates.0, SystemTime::now());
     }
 
     /// Reads the files again if one of them has changed; what cannot be read leaves everything as it was.
-    pub(in crate::listener) fn refresh(&self) {
+    pub fn refresh(&self) {
         if stamps(&self.files) == self.now.load().stamps {
             return;
         }
@@ -82,7 +83,7 @@ impl Tls {
     }
 
     /// Shakes hands with a client; true if it chose HTTP/2, nothing if it chose nothing, and what it was shown.
-    pub(super) async fn accept(&self, client: Socket) -> Option<(Box<TlsStream<Socket>>, Option<bool>, Option<Shown>)> {
+    pub async fn accept(&self, client: Socket) -> Option<(Box<TlsStream<Socket>>, Option<bool>, Option<Shown>)> {
         let loaded = self.now.load_full();
         let acceptor = TlsAcceptor::from(loaded.config.clone());
         let stream = time::timeout(HANDSHAKE_WAIT, Box::pin(acceptor.accept(client))).await.ok()?.ok()?;
@@ -98,14 +99,15 @@ impl Tls {
 
 /// What a client was shown that asked for a name.
 #[derive(Debug)]
-pub(super) struct Shown {
+pub struct Shown {
     name: String,
     certificate: Option<Arc<Certificate>>,
 }
 
 impl Shown {
     /// Whether requests for this host, in lower case, may come over the connection.
-    pub(super) fn covers(&self, host: &str) -> bool {
+    #[must_use]
+    pub fn covers(&self, host: &str) -> bool {
         let plain = host.trim_start_matches('[').trim_end_matches(']');
         self.name == plain || self.certificate.as_ref().is_some_and(|certificate| certificate.covers(plain))
     }
