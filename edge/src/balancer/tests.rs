@@ -692,8 +692,6 @@ fn why_there_is_no_place_is_told_by_the_origin_that_got_furthest() {
     let origins = vec![at(0, 1.0, &[]), at(1, 1.0, &[Unhealthy])];
     assert_eq!(none(&world(vec![group(Steering::Hash, origins)])), Err(Some(Reason::ConnectTimeout)));
     assert_eq!(none(&world(vec![weighted(Steering::Hash, &[0.0])])), Err(None));
-    let view = HealthView::default();
-    assert_eq!(Player::new().place(&view, 0).map(|_| ()), Err(NoPlace::because(None)));
 }
 
 fn healths() -> impl Strategy<Value = Health> {

@@ -73,8 +73,8 @@ fn every_setting_is_read() {
     assert_eq!(dr.origins[0].vnet, None);
     assert_eq!(postgres.steering, Steering::LeastConnections);
     let www = &config.catalog.load_balancers[0];
-    assert_eq!(www.pools.iter().map(Name::as_str).collect::<Vec<_>>(), ["web", "dr"]);
-    assert_eq!(www.fallback_pool.as_ref().map(Name::as_str), Some("dr"));
+    assert_eq!(www.pools.iter().map(Name::as_str).collect::<Vec<_>>(), ["web", "web-dr"]);
+    assert_eq!(www.fallback_pool.as_ref().map(Name::as_str), Some("web-dr"));
     assert_eq!(www.session_affinity, Affinity::Source { ttl: Duration::from_secs(3600) });
     let [www, postgres, web] = &config.catalog.listeners[..] else { panic!("there are three listeners") };
     assert_eq!((web.protocol, web.http.rules.len(), web.http.trusted_proxies.len()), (ListenProtocol::Http, 1, 1));

@@ -8,6 +8,7 @@ mod flow;
 mod http;
 mod placing;
 mod scarce;
+mod story;
 mod table;
 mod udp;
 

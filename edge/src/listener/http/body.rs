@@ -315,7 +315,7 @@ impl HttpBody for Answering {
                 let blamed = this.exchange.as_mut().filter(|exchange| !client_is_why && !exchange.is_sacrificed());
                 if let Some(exchange) = blamed {
                     let why = exchange.why_broken();
-                    exchange.record.cause.failed(Why::new(why, whole(&error)));
+                    exchange.record.story.cause.failed(Why::new(why, whole(&error)));
                     // An origin that has ended the call itself has said why.
                     if this.grpc == Grpc::Call && failed::origins_code(&error).is_none() {
                         this.grpc = Grpc::Told;

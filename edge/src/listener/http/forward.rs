@@ -144,8 +144,8 @@ async fn forward(
     under_way: UnderWay,
 ) -> Result<Response<Body>, (Fault, Record)> {
     let listener = connection.state.listener();
-    record.host = asked.host.as_ref().map(super::authority::Authority::spell);
-    record.path.clone_from(&asked.path.sent);
+    record.request.host = asked.host.as_ref().map(super::authority::Authority::spell);
+    record.request.path.clone_from(&asked.path.sent);
     let client = asked.switch.map(|handshake| (handshake, Switch::of(&mut request)));
     let interim = Interim::of(&request);
     let (parts, body) = request.into_parts();
@@ -231,14 +231,13 @@ impl Forward<'_> {
     async fn send(&mut self, placing: &mut Placing<'_>, sending: &mut Sending) -> Result<Answered, Fault> {
         loop {
             let Found { place, cookie, budget } = placing.find().await.map_err(|(no, fault)| {
-                self.record.cause.no_place(&no);
+                self.record.story.no_place(&no);
                 fault
             })?;
-            if self.record.attempts == 0 {
+            if self.record.story.attempts() == 0 {
                 budget.request();
             }
-            self.record.attempts += 1;
-            self.record.place = Some(placing.told(&place));
+            self.record.story.tried(&self.connection.shared, &place);
             let at = At { placing, place: &place, budget: &budget };
             let failed = match self.attempt(at, sending).await {
                 Ok((response, upstream, key)) => return Ok(Answered { response, upstream, key, place, cookie }),
@@ -345,14 +344,14 @@ impl Forward<'_> {
 
     /// A failure that the access log tells in these words.
     fn met(&mut self, why: Why, failed: impl FnOnce(Reason) -> Failed) -> Failed {
-        self.record.cause.met(why.reason.as_str(), why.detail);
+        self.record.story.cause.met(why.reason.as_str(), why.detail);
         failed(why.reason)
     }
 
     /// The same of hyper's error, once the request was on its way.
     fn lost(&mut self, error: &hyper::Error, upstream: &Upstream) -> Failed {
         let failed = Failed::of(error, upstream.why_broken());
-        self.record.cause.met(failed.fault().code, whole(error));
+        self.record.story.cause.met(failed.fault().code, whole(error));
         failed
     }
 

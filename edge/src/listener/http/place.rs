@@ -15,7 +15,7 @@ use crate::{
     health::view::HealthView,
     listener::{
         Shared,
-        placing::{Place, Search, Told},
+        placing::{Place, Search},
     },
     model::{Affinity, Listener},
     routing,
@@ -100,10 +100,5 @@ impl<'a> Placing<'a> {
     /// Something behind the accept failed: placed elsewhere, and no word on the path's health.
     pub(super) fn avoid(&mut self, place: &Place, reason: Reason) {
         self.search.avoid(place, reason);
-    }
-
-    /// A place, as logs name it.
-    pub(super) fn told(&self, place: &Place) -> Told {
-        place.told(self.search.shared())
     }
 }

@@ -6,15 +6,14 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use http::{Method, StatusCode, Version};
-use tracing::info;
 
 use super::fault::Fault;
 use crate::{
-    listener::{cause::Cause, millis, placing::Told},
+    listener::story::{Amounts, End, Kind, Request, Story},
     metrics::{Metrics, RequestGuard},
     model::Listener,
 };
@@ -22,33 +21,15 @@ use crate::{
 /// What is told of a request when it is over.
 #[derive(Debug)]
 pub(super) struct Record {
-    metrics: Metrics,
-    listener: Arc<Listener>,
-    source: SocketAddr,
-    started: Instant,
-    method: Method,
-    version: Version,
+    /// How far it has come.
+    pub(super) story: Story,
+    /// What is told of a request alone.
+    pub(super) request: Request,
     _in_flight: RequestGuard,
-    /// Whom it was for.
-    pub(super) host: Option<String>,
-    /// The path as it goes on.
-    pub(super) path: String,
-    /// How often it was placed.
-    pub(super) attempts: u32,
-    /// Where it went last.
-    pub(super) place: Option<Told>,
-    /// The connection had carried requests before.
-    pub(super) reused: bool,
-    /// The status the client was told.
-    pub(super) status: Option<StatusCode>,
-    /// How long the head of the answer took.
-    pub(super) first_byte: Option<Duration>,
     /// Bytes of the request's body.
     pub(super) up: Moved,
     /// Bytes of the answer's body.
     pub(super) down: Moved,
-    /// Why it failed.
-    pub(super) cause: Cause,
     /// The client took or sent nothing for too long.
     pub(super) client_timeout: bool,
     /// Its flow was sacrificed, since the client took too little.
@@ -92,22 +73,18 @@ impl Record {
         let totals = metrics.totals(&listener.name);
         Self {
             _in_flight: metrics.request(&listener.name),
-            metrics: metrics.clone(),
-            listener,
-            source,
-            started: Instant::now(),
-            method,
-            version,
-            host: None,
-            path: String::new(),
-            attempts: 0,
-            place: None,
-            reused: false,
-            status: None,
-            first_byte: None,
+            story: Story::new(metrics, listener, source, Instant::now()),
+            request: Request {
+                method,
+                version,
+                host: None,
+                path: String::new(),
+                reused: false,
+                status: None,
+                first_byte: None,
+            },
             up: Moved::new(totals.sent),
             down: Moved::new(totals.received),
-            cause: Cause::default(),
             client_timeout: false,
             stalled: false,
             finished: false,
@@ -116,53 +93,28 @@ impl Record {
 
     /// The edge answers itself.
     pub(super) fn fault(&mut self, fault: Fault) {
-        self.cause.ends(fault.code, fault.words.trim());
+        self.story.cause.ends(fault.code, fault.words.trim());
     }
 
     /// An answer's head goes to the client.
     pub(super) fn answered(&mut self, status: StatusCode) {
-        self.status = Some(status);
-        self.first_byte = Some(self.started.elapsed());
+        self.request.status = Some(status);
+        self.request.first_byte = Some(self.story.started().elapsed());
     }
 }
 
 impl Drop for Record {
     fn drop(&mut self) {
-        let taken = self.started.elapsed();
-        let ended = match (self.status, self.finished) {
-            (_, true) => "finished",
-            (_, false) if self.stalled => "stalled",
-            (_, false) if self.client_timeout => "client_timeout",
-            (None, false) => "client_gone",
-            (Some(_), false) if self.cause.code().is_some() => "broken",
-            (Some(_), false) => "client_gone",
+        let ended = match (self.request.status, self.finished) {
+            (_, true) => End::Finished,
+            (_, false) if self.stalled => End::Stalled,
+            (_, false) if self.client_timeout => End::ClientTimeout,
+            (None, false) => End::ClientGone,
+            (Some(_), false) if self.story.cause.code().is_some() => End::Broken,
+            (Some(_), false) => End::ClientGone,
         };
-        self.metrics.request_ended(&self.listener.name, self.status.map(|s| s.as_u16()), taken);
-        let (place, detail) = (self.place.as_ref(), self.cause.words());
-        info!(
-            target: "access",
-            listener = %self.listener.name,
-            source = %self.source,
-            method = %self.method,
-            host = self.host,
-            path = self.path,
-            version = ?self.version,
-            status = self.status.map(|s| s.as_u16()),
-            pool = place.map(|p| &p.pool[..]),
-            origin = place.map(|p| &p.origin[..]),
-            connector = place.and_then(|p| p.connector.as_deref()),
-            link = place.and_then(|p| p.link.as_deref()),
-            attempts = self.attempts,
-            reused = self.reused,
-            first_byte_ms = self.first_byte.map(millis),
-            duration_ms = millis(taken),
-            bytes_up = self.up.bytes(),
-            bytes_down = self.down.bytes(),
-            ended,
-            reason = self.cause.code(),
-            detail = detail.as_deref(),
-            "request"
-        );
+        let bytes = Amounts { up: self.up.bytes(), down: self.down.bytes() };
+        self.story.tell(ended, bytes, Kind::Request(&self.request));
     }
 }
 

@@ -116,7 +116,7 @@ pub(super) async fn carry(
         origin.abort();
     }
     match ended.cause() {
-        Some((code, words)) => record.cause.ends(code, words),
+        Some((code, words)) => record.story.cause.ends(code, words),
         None => record.finished = true,
     }
     record.stalled = ended == Ended::Stalled;

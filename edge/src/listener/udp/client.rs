@@ -12,6 +12,7 @@ use protocol::datagram::Packet;
 use tokio::sync::mpsc;
 
 use super::table::InUse;
+use crate::listener::story::End;
 
 /// What the table knows of a session.
 #[derive(Debug)]
@@ -26,10 +27,10 @@ pub(super) struct Client {
 /// What a session and its listener tell each other.
 #[derive(Debug)]
 pub(super) struct Life {
-    began: Instant,
+    pub(super) began: Instant,
     answered_ms: AtomicU64,
     /// Why the listener let go of it.
-    pub(super) let_go: OnceLock<&'static str>,
+    pub(super) let_go: OnceLock<End>,
 }
 
 impl Life {

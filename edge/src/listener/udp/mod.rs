@@ -34,7 +34,7 @@ use self::{
     sources::Everybody,
     table::Table,
 };
-use super::{Shared, table::ListenerState};
+use super::{Shared, story::End, table::ListenerState};
 use crate::{metrics::RefusedFlow, model::Held};
 
 /// How often idle sessions are looked for.
@@ -143,7 +143,7 @@ impl Door {
                 self.shared.metrics.refused_flow(&listener.name, RefusedFlow::MaxConnections);
                 return self.shared.metrics.drops().count(Dropped::TooManySessions);
             };
-            let_go(evicted, "evicted");
+            let_go(evicted, End::Evicted);
         }
         let (queue, receiver) = mpsc::channel(SESSION_QUEUE_MAX);
         queue.try_send(first).expect("a new queue has room");
@@ -190,12 +190,12 @@ impl Door {
         let idle = self.state.listener().idle_timeout.unwrap_or(IDLE);
         let idle = if closing { idle.min(CLOSING_IDLE) } else { idle };
         while let Some(client) = self.table.take_idle(Instant::now(), idle) {
-            let_go(client, "idle");
+            let_go(client, End::Idle);
         }
     }
 }
 
 /// Ends a session: its queue is closed, and it learns why.
-fn let_go(client: Client, why: &'static str) {
+fn let_go(client: Client, why: End) {
     let _ = client.life.let_go.set(why);
 }

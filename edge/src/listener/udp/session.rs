@@ -17,7 +17,6 @@ use protocol::{
 };
 use tokio::sync::mpsc;
 use tokio_util::sync::DropGuard;
-use tracing::info;
 
 use super::{
     client::Life,
@@ -28,11 +27,10 @@ use crate::{
     balancer::Tried,
     listener::{
         Shared,
-        cause::Cause,
-        millis,
-        placing::{Place, Search, Told},
+        placing::{Place, Search},
+        story::{Amounts, End, Kind, Story},
     },
-    metrics::{FlowEnd, RefusedFlow},
+    metrics::RefusedFlow,
     model::{Held, Listener, OnUnhealthy},
     offramp::{Early, Failure, Path, Why},
 };
@@ -71,29 +69,17 @@ pub(super) struct Session {
     silent: Tried,
     totals: Totals,
     story: Story,
-}
-
-/// What is told of a session when it is over.
-#[derive(Debug, Default)]
-struct Story {
-    attempts: u32,
     moved: u32,
-    connect: Option<Duration>,
-    place: Option<Told>,
-    cause: Cause,
-    packets: [u64; 2],
-    bytes: [u64; 2],
+    packets: Amounts,
+    bytes: Amounts,
 }
-
-const UP: usize = 0;
-const DOWN: usize = 1;
 
 /// How carrying over one path came to its end.
 enum Over {
     /// This payload found the path dead: elsewhere from here on, or anew.
     Again(Packet, Option<Place>),
     /// The session is over.
-    Ended(&'static str),
+    Ended(End),
 }
 
 impl Session {
@@ -101,7 +87,10 @@ impl Session {
     pub(super) fn new(with: Beginning) -> Self {
         let place = Search::new(&with.shared, &with.listener, with.peer.source).look();
         let totals = with.shared.metrics.totals(&with.listener.name);
-        Self { with, place, silence: Silence::default(), silent: Tried::default(), totals, story: Story::default() }
+        let story = Story::new(&with.shared.metrics, with.listener.clone(), with.peer.source, with.life.began);
+        let (silence, silent) = (Silence::default(), Tried::default());
+        let (packets, bytes) = (Amounts::default(), Amounts::default());
+        Self { with, place, silence, silent, totals, story, moved: 0, packets, bytes }
     }
 
     /// The worker of the link it is placed on.
@@ -115,12 +104,12 @@ impl Session {
         let cut = self.with.shared.cut.clone();
         let ended = tokio::select! {
             ended = self.carry() => ended,
-            () = cut.cancelled() => "cut",
+            () = cut.cancelled() => End::Cut,
         };
-        self.tell(ended);
+        self.story.tell(ended, self.bytes, Kind::Session { moved: self.moved, packets: self.packets });
     }
 
-    async fn carry(&mut self) -> &'static str {
+    async fn carry(&mut self) -> End {
         let Some(mut first) = self.with.queue.recv().await else { return self.let_go() };
         loop {
             self.note_heard(first.payload().len());
@@ -130,7 +119,7 @@ impl Session {
             };
             match self.carry_over(path, &place).await {
                 Over::Again(packet, next) => {
-                    self.story.moved += 1;
+                    self.moved += 1;
                     self.silence.begins_anew();
                     self.with.shared.metrics.session_moved(&self.with.listener.name);
                     self.place = next.or_else(|| self.elsewhere(&place));
@@ -142,7 +131,7 @@ impl Session {
     }
 
     /// Places and opens until one path has accepted.
-    async fn open(&mut self, first: Packet) -> Result<(Path, Place), &'static str> {
+    async fn open(&mut self, first: Packet) -> Result<(Path, Place), End> {
         // The queue is lent out, so that payloads that come meanwhile go along.
         let (_closed, nobody) = mpsc::channel(1);
         let mut queue = std::mem::replace(&mut self.with.queue, nobody);
@@ -164,7 +153,7 @@ impl Session {
         opened
     }
 
-    async fn open_early(&mut self, early: &mut Early<'_>) -> Result<(Path, Place), &'static str> {
+    async fn open_early(&mut self, early: &mut Early<'_>) -> Result<(Path, Place), End> {
         let Beginning { shared, listener, .. } = &self.with;
         let mut search = Search::new(shared, listener, self.with.peer.source);
         loop {
@@ -172,35 +161,33 @@ impl Session {
                 Some(place) => place,
                 None => tokio::select! {
                     found = search.find() => found.map_err(|no| {
-                        self.story.cause.no_place(&no);
+                        self.story.no_place(&no);
                         shared.metrics.refused_flow(&listener.name, RefusedFlow::NoPlace);
                         early.payloads().for_each(|_| shared.metrics.drops().count(Dropped::NoPlace));
-                        "refused"
+                        End::Refused
                     })?,
                     () = early.gather() => return Err(self.let_go()),
                 },
             };
-            self.story.attempts += 1;
-            self.story.place = Some(place.told(shared));
+            self.story.tried(shared, &place);
             match shared.offramp.open_session(place.opening(), self.with.idle, early).await {
                 Ok(path) => {
-                    self.story.connect = Some(path.connect);
-                    self.story.cause.heals();
+                    self.story.opened(path.connect);
                     return Ok((path, place));
                 }
                 Err(Failure::ClientGone) => return Err(self.let_go()),
                 Err(failure @ (Failure::Refused(..) | Failure::Unanswered(_))) => {
                     let why = Why::from(failure);
                     search.failed(&place, why.reason);
-                    self.story.cause.failed(why);
+                    self.story.failed(why);
                 }
             }
         }
     }
 
     /// Why the listener let go of the session.
-    fn let_go(&self) -> &'static str {
-        self.with.life.let_go.get().copied().unwrap_or("closed")
+    fn let_go(&self) -> End {
+        self.with.life.let_go.get().copied().unwrap_or(End::Closed)
     }
 
     /// Another place for a session whose path is not sound: the same origin if another path leads there.
@@ -281,8 +268,8 @@ impl Session {
                     Event::Ended(SessionEnd::Cut(StreamCode::Unreachable)) => {
                         let why = Why::nobody_listens();
                         place.report(&self.with.shared, Err(why.reason));
-                        self.story.cause.failed(why);
-                        return Over::Ended("unreachable");
+                        self.story.failed(why);
+                        return Over::Ended(End::Unreachable);
                     }
                     Event::Ended(SessionEnd::Finished | SessionEnd::Cut(_) | SessionEnd::LinkLost) => alive = false,
                 },
@@ -315,8 +302,8 @@ impl Session {
 
     /// It was carried.
     fn note_up(&mut self, bytes: usize) {
-        self.story.packets[UP] += 1;
-        self.story.bytes[UP] += bytes as u64;
+        self.packets.up += 1;
+        self.bytes.up += bytes as u64;
         self.totals.sent.fetch_add(bytes as u64, Ordering::Relaxed);
     }
 
@@ -329,36 +316,8 @@ impl Session {
         if self.with.front.try_send(self.with.peer, payload).is_err() {
             return drops.count(Dropped::SocketFull);
         }
-        self.story.packets[DOWN] += 1;
-        self.story.bytes[DOWN] += payload.len() as u64;
+        self.packets.down += 1;
+        self.bytes.down += payload.len() as u64;
         self.totals.received.fetch_add(payload.len() as u64, Ordering::Relaxed);
-    }
-
-    /// One line a session, and its counters.
-    fn tell(&self, ended: &'static str) {
-        let (story, listener) = (&self.story, &self.with.listener.name);
-        self.with.shared.metrics.flow_ended(&FlowEnd { listener, ended });
-        let (place, detail) = (story.place.as_ref(), story.cause.words());
-        info!(
-            target: "access",
-            %listener,
-            source = %self.with.peer.source,
-            pool = place.map(|p| &p.pool[..]),
-            origin = place.map(|p| &p.origin[..]),
-            connector = place.and_then(|p| p.connector.as_deref()),
-            link = place.and_then(|p| p.link.as_deref()),
-            attempts = story.attempts,
-            moved = story.moved,
-            connect_ms = story.connect.map(millis),
-            duration_ms = millis(self.with.life.age()),
-            packets_up = story.packets[UP],
-            packets_down = story.packets[DOWN],
-            bytes_up = story.bytes[UP],
-            bytes_down = story.bytes[DOWN],
-            ended,
-            reason = story.cause.code(),
-            detail = detail.as_deref(),
-            "session"
-        );
     }
 }

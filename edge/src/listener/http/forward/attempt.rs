@@ -94,7 +94,7 @@ impl Forward<'_> {
     ) -> Result<(Response<Early>, Upstream), Lost> {
         let mut upstream = self.connect(at, key, wish).await.map_err(|failed| Lost { failed, reused: false })?;
         let reused = upstream.reused;
-        self.record.reused = reused;
+        self.record.request.reused = reused;
         let answered = match self.exchange(&mut upstream, at.place, sending).await {
             Ok(response) => self.hold(response, &mut upstream, self.left(sending)).await,
             Err(failed) => Err(failed),

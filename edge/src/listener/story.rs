@@ -1,0 +1,240 @@
+//! What is told of a flow of any kind, a TCP flow, a UDP session or an HTTP request, when it is over: one line of the access log,
+//! and its counters.
+
+use std::{
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use http::{Method, StatusCode, Version};
+use protocol::splice::Ended;
+use tracing::{field, info};
+
+use super::{
+    Shared,
+    cause::Cause,
+    millis,
+    placing::{Place, Told},
+};
+use crate::{
+    balancer::NoPlace,
+    metrics::{FlowEnd, Metrics},
+    model::Listener,
+    offramp::Why,
+};
+
+/// How a flow of any kind ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum End {
+    /// No origin took it.
+    Refused,
+    /// The edge ended, or was told to cut what flows.
+    Cut,
+    /// All of it was carried.
+    Finished,
+    /// The client reset its connection.
+    LocalReset,
+    /// The origin reset its connection.
+    RemoteReset,
+    /// Its reader took too little while others wanted the room.
+    Stalled,
+    /// Its link died.
+    LinkLost,
+    /// Nothing was carried for as long as the listener waits.
+    Idle,
+    /// It made room for a newer session.
+    Evicted,
+    /// Its listener was closed.
+    Closed,
+    /// The origin's host or network says that nobody is there.
+    Unreachable,
+    /// The client took or sent nothing for too long.
+    ClientTimeout,
+    /// The client went away before the end.
+    ClientGone,
+    /// The answer broke off.
+    Broken,
+}
+
+impl End {
+    /// The word for logs and metrics.
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            Self::Refused => "refused",
+            Self::Cut => "cut",
+            Self::Finished => "finished",
+            Self::LocalReset => "local_reset",
+            Self::RemoteReset => "remote_reset",
+            Self::Stalled => "stalled",
+            Self::LinkLost => "link_lost",
+            Self::Idle => "idle",
+            Self::Evicted => "evicted",
+            Self::Closed => "closed",
+            Self::Unreachable => "unreachable",
+            Self::ClientTimeout => "client_timeout",
+            Self::ClientGone => "client_gone",
+            Self::Broken => "broken",
+        }
+    }
+}
+
+impl From<Ended> for End {
+    fn from(ended: Ended) -> Self {
+        match ended {
+            Ended::Finished => Self::Finished,
+            Ended::LocalReset => Self::LocalReset,
+            Ended::RemoteReset => Self::RemoteReset,
+            Ended::Stalled => Self::Stalled,
+            Ended::LinkLost => Self::LinkLost,
+            Ended::Idle => Self::Idle,
+        }
+    }
+}
+
+/// What one kind of flow has to tell and others have not.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Kind<'a> {
+    /// A TCP flow.
+    Flow,
+    /// A UDP session.
+    Session {
+        /// How often it went on elsewhere.
+        moved: u32,
+        /// Payloads to the origin, and from it.
+        packets: Amounts,
+    },
+    /// An HTTP request.
+    Request(&'a Request),
+}
+
+/// What an HTTP request has to tell.
+#[derive(Debug)]
+pub(super) struct Request {
+    /// How it asks.
+    pub(super) method: Method,
+    /// In which version.
+    pub(super) version: Version,
+    /// Whom it was for.
+    pub(super) host: Option<String>,
+    /// The path as it goes on.
+    pub(super) path: String,
+    /// The connection had carried requests before.
+    pub(super) reused: bool,
+    /// The status the client was told.
+    pub(super) status: Option<StatusCode>,
+    /// How long the head of the answer took.
+    pub(super) first_byte: Option<Duration>,
+}
+
+/// So much to the origin, and from it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Amounts {
+    /// To the origin.
+    pub(super) up: u64,
+    /// From it.
+    pub(super) down: u64,
+}
+
+/// A flow, as far as it has come.
+#[derive(Debug)]
+pub(super) struct Story {
+    metrics: Metrics,
+    pub(super) listener: Arc<Listener>,
+    source: SocketAddr,
+    started: Instant,
+    /// How often it was placed.
+    attempts: u32,
+    /// Where it went last.
+    place: Option<Told>,
+    /// How long its origin took to accept; absent: none has, or that is not told of its kind.
+    connect: Option<Duration>,
+    /// Why it ended.
+    pub(super) cause: Cause,
+}
+
+impl Story {
+    /// A flow of this source that has been here since then.
+    pub(super) fn new(metrics: &Metrics, listener: Arc<Listener>, source: SocketAddr, started: Instant) -> Self {
+        let (metrics, cause) = (metrics.clone(), Cause::default());
+        Self { metrics, listener, source, started, attempts: 0, place: None, connect: None, cause }
+    }
+
+    /// Since when it has been here.
+    pub(super) fn started(&self) -> Instant {
+        self.started
+    }
+
+    /// How often it was placed.
+    pub(super) fn attempts(&self) -> u32 {
+        self.attempts
+    }
+
+    /// It is tried at a place.
+    pub(super) fn tried(&mut self, shared: &Shared, place: &Place) {
+        self.attempts += 1;
+        self.place = Some(place.told(shared));
+    }
+
+    /// There is none for it.
+    pub(super) fn no_place(&mut self, no: &NoPlace) {
+        self.cause.no_place(no);
+    }
+
+    /// That came to nothing.
+    pub(super) fn failed(&mut self, why: Why) {
+        self.cause.failed(why);
+    }
+
+    /// The origin has accepted, after so long.
+    pub(super) fn opened(&mut self, connect: Duration) {
+        self.connect = Some(connect);
+        self.cause.heals();
+    }
+
+    /// It is over.
+    pub(super) fn tell(&self, end: End, bytes: Amounts, kind: Kind<'_>) {
+        let (taken, ended) = (self.started.elapsed(), end.as_str());
+        let (word, session, request) = match kind {
+            Kind::Flow => ("flow", None, None),
+            Kind::Session { moved, packets } => ("session", Some((moved, packets)), None),
+            Kind::Request(request) => ("request", None, Some(request)),
+        };
+        let status = request.and_then(|r| r.status).map(|status| status.as_u16());
+        match kind {
+            Kind::Flow | Kind::Session { .. } => {
+                self.metrics.flow_ended(&FlowEnd { listener: &self.listener.name, ended });
+            }
+            Kind::Request(_) => self.metrics.request_ended(&self.listener.name, status, taken),
+        }
+        let (place, detail) = (self.place.as_ref(), self.cause.words());
+        info!(
+            target: "access",
+            listener = %self.listener.name,
+            source = %self.source,
+            method = request.map(|r| field::display(&r.method)),
+            host = request.and_then(|r| r.host.as_deref()),
+            path = request.map(|r| &r.path[..]),
+            version = request.map(|r| field::debug(r.version)),
+            status,
+            pool = place.map(|p| &p.pool[..]),
+            origin = place.map(|p| &p.origin[..]),
+            connector = place.and_then(|p| p.connector.as_deref()),
+            link = place.and_then(|p| p.link.as_deref()),
+            attempts = self.attempts,
+            moved = session.map(|(moved, _)| moved),
+            reused = request.map(|r| r.reused),
+            connect_ms = self.connect.map(millis),
+            first_byte_ms = request.and_then(|r| r.first_byte).map(millis),
+            duration_ms = millis(taken),
+            packets_up = session.map(|(_, packets)| packets.up),
+            packets_down = session.map(|(_, packets)| packets.down),
+            bytes_up = bytes.up,
+            bytes_down = bytes.down,
+            ended,
+            reason = self.cause.code(),
+            detail = detail.as_deref(),
+            "{word}"
+        );
+    }
+}
