@@ -2,6 +2,7 @@
 //!
 //! Callers bring the view of the moment, the time and the dice. It never calls a tunnel.
 
+mod acting;
 mod affinity;
 mod decide;
 mod eligible;
@@ -11,8 +12,8 @@ mod rotation;
 mod steering;
 mod tried;
 
+pub use acting::Balancer;
 pub use affinity::BINDINGS_MAX;
-pub use memory::Balancer;
 pub use place::{Ask, Near, NoPlace, Placed, PlacedBy};
 pub use tried::{TRIES_MAX, Tried};
 

@@ -7,25 +7,21 @@ use std::{
 };
 
 use net::{Vital, drill, vital::Lasting};
-use protocol::{
-    error::Reason,
-    id::{LinkId, Name},
-};
+use protocol::id::LinkId;
 use tokio::{
     sync::{mpsc, watch},
     time::{self, MissedTickBehavior},
 };
 
 use super::{
-    index::OriginAt,
-    key::OriginKey,
     paths::{Now, Paths},
     probe::Finished,
+    report::{Report, Reports},
     rollup::{LinkFacts, PathAt, Sources},
     state::{Outcome, PathReport},
     view::HealthView,
 };
-use crate::{metrics::Metrics, model::Via, offramp::Offramp, store::Snapshot, tunnel::LinksView};
+use crate::{metrics::Metrics, offramp::Offramp, store::Snapshot, tunnel::LinksView};
 
 /// Results and reports that wait to be taken in.
 const INBOX_MAX: usize = 4_096;
@@ -33,44 +29,6 @@ const INBOX_MAX: usize = 4_096;
 const QUIET_PUBLISH: Duration = Duration::from_millis(200);
 /// A board that failed has worked well with what it knows if it ran so long.
 const TRUSTED: Duration = Duration::from_secs(10);
-
-/// Names a monitored path over reloads.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct PathKey {
-    /// The pool.
-    pub pool: Name,
-    /// The origin, by where it is.
-    pub origin: OriginKey,
-    /// Which way.
-    pub via: Via,
-}
-
-impl PathKey {
-    pub(super) fn origin(&self) -> OriginAt {
-        (self.pool.clone(), self.origin)
-    }
-}
-
-/// How live traffic fared on a path.
-#[derive(Debug, Clone)]
-pub struct Report {
-    /// The path.
-    pub path: PathKey,
-    /// Whether the origin accepted.
-    pub connect: Result<(), Reason>,
-}
-
-/// Where live traffic reports to. Never waits: a report that finds the inbox full is dropped, since many like it are there.
-#[derive(Debug, Clone)]
-pub struct Reports(mpsc::Sender<Report>);
-
-impl Reports {
-    /// Tells how a connect went.
-    pub fn tell(&self, report: Report) {
-        // Full: the board will see enough others to decide. Closed: the edge is ending.
-        let _ = self.0.try_send(report);
-    }
-}
 
 /// What the board is made of.
 #[derive(Debug)]

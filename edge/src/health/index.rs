@@ -4,11 +4,11 @@ use std::collections::{BTreeSet, HashMap};
 
 use protocol::id::Name;
 
-use super::{key::OriginKey, rollup::At};
+use super::{
+    key::{OriginAt, OriginKey},
+    rollup::At,
+};
 use crate::model::{Catalog, Via};
-
-/// Names an origin of a pool over reloads.
-pub(super) type OriginAt = (Name, OriginKey);
 
 /// The origins of one catalog, and the ways to each as last found.
 #[derive(Debug, Default)]

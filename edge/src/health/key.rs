@@ -2,7 +2,7 @@
 
 use protocol::id::{Host, Name};
 
-use crate::model::Origin;
+use crate::model::{Origin, Via};
 
 /// Stands for where an origin is: its VNet, host and port, not its name. The same server in two pools has one key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -21,6 +21,26 @@ impl OriginKey {
             Host::Name(name) => text.add(b"/n").add(name.as_bytes()),
         };
         Self(text.add(b"/").add(&origin.address.port.to_be_bytes()).finish())
+    }
+}
+
+/// Names an origin of a pool over reloads.
+pub(super) type OriginAt = (Name, OriginKey);
+
+/// Names a monitored path over reloads.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct PathKey {
+    /// The pool.
+    pub pool: Name,
+    /// The origin, by where it is.
+    pub origin: OriginKey,
+    /// Which way.
+    pub via: Via,
+}
+
+impl PathKey {
+    pub(super) fn origin(&self) -> OriginAt {
+        (self.pool.clone(), self.origin)
     }
 }
 

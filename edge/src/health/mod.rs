@@ -8,14 +8,16 @@ mod index;
 mod key;
 mod paths;
 mod probe;
+mod report;
 mod rollup;
 mod schedule;
 mod state;
 mod told;
 pub mod view;
 
-pub use board::{Board, BoardHandles, BoardParts, PathKey, Report, Reports};
-pub use key::{BalancerKey, OriginKey};
+pub use board::{Board, BoardHandles, BoardParts};
+pub use key::{BalancerKey, OriginKey, PathKey};
+pub use report::{Report, Reports};
 pub use rollup::{At, LinkFacts, PathAt, Sources};
 pub use schedule::{FIRST_SPREAD, PROBES_PER_SECOND_MAX, Ran, first_wait, next_start, stretch, stretched};
 pub use state::{Outcome, PathReport, PathState, Standing, Transition};

@@ -19,11 +19,11 @@ use protocol::{
 use tokio::{sync::mpsc, task::AbortHandle};
 
 use super::{
-    board::{PathKey, Report},
     detail::Detail,
-    index::{Index, OriginAt},
-    key::OriginKey,
+    index::Index,
+    key::{OriginAt, OriginKey, PathKey},
     probe::{Finished, Prober, Task},
+    report::Report,
     rollup::{At, PathAt},
     schedule,
     state::{Outcome, PathReport, PathState, Standing, Transition},

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use protocol::{error::Reason, id::Name, sparing::Sparing};
 use tracing::{info, warn};
 
-use super::{board::PathKey, detail::Detail, state::Transition, view::Health};
+use super::{detail::Detail, key::PathKey, state::Transition, view::Health};
 
 /// Numbers are told at most this often.
 const COUNTS_EVERY: Duration = Duration::from_secs(1);

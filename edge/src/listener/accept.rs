@@ -11,7 +11,7 @@ use protocol::proxy::Ends;
 use tokio_util::task::TaskTracker;
 use tracing::warn;
 
-use super::{Shared, announced, flow, http, table::ListenerState};
+use super::{announced, flow, http, shared::Shared, state::ListenerState};
 use crate::{
     metrics::RefusedFlow,
     model::{Held, ListenProtocol},
@@ -59,7 +59,7 @@ pub(super) async fn accept(
                 // Where it cannot be told any more, the client is gone, and that shows at once.
                 let ends = Ends { source, destination: client.local_addr().unwrap_or(state.address) };
                 if announced::must_be(&listener, source) {
-                    tasks.spawn(announced::begin(arrived, client, ends));
+                    tasks.spawn(begin_announced(arrived, client, ends));
                 } else {
                     begin(arrived, client, ends);
                 }
@@ -85,16 +85,24 @@ fn refuse(shared: &Shared, state: &ListenerState, error: &io::Error) {
 }
 
 /// A connection that was accepted, within its listener's bound.
-pub(super) struct Arrived {
-    pub(super) shared: Arc<Shared>,
-    pub(super) state: Arc<ListenerState>,
-    pub(super) tasks: TaskTracker,
+struct Arrived {
+    shared: Arc<Shared>,
+    state: Arc<ListenerState>,
+    tasks: TaskTracker,
     /// Counts as open until it is over.
-    pub(super) held: Held,
+    held: Held,
+}
+
+/// The same, once it has said for whom it is.
+async fn begin_announced(arrived: Arrived, client: Socket, ends: Ends) {
+    match announced::ends((&arrived.shared, &arrived.state), &client, ends).await {
+        Some(ends) => begin(arrived, client, ends),
+        None => client.abort(),
+    }
 }
 
 /// Hands a connection to what serves it.
-pub(super) fn begin(arrived: Arrived, client: Socket, ends: Ends) {
+fn begin(arrived: Arrived, client: Socket, ends: Ends) {
     let Arrived { shared, state, tasks, held } = arrived;
     let listener = state.listener();
     match listener.protocol {

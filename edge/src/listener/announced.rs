@@ -8,7 +8,7 @@ use protocol::proxy::{self, Ends, Header, Read};
 use tokio::time;
 use tracing::debug;
 
-use super::accept::{self, Arrived};
+use super::{shared::Shared, state::ListenerState};
 use crate::{metrics::RefusedFlow, model::Listener};
 
 /// How long the header may take.
@@ -20,27 +20,27 @@ pub(super) fn must_be(listener: &Listener, source: SocketAddr) -> bool {
     listener.proxies.iter().any(|network| network.contains(ip))
 }
 
-/// Reads the header, then serves the connection for whom it names.
-pub(super) async fn begin(arrived: Arrived, client: Socket, ends: Ends) {
-    let (cut, state) = (arrived.shared.cut.clone(), arrived.state.clone());
+/// For whom the connection is, by its header; none if that did not come, which has been told then.
+pub(super) async fn ends(arrived: (&Shared, &ListenerState), client: &Socket, ends: Ends) -> Option<Ends> {
+    let (shared, state) = arrived;
     let reading = async {
-        let read = time::timeout(HEADER_WAIT, read_header(&client)).await;
+        let read = time::timeout(HEADER_WAIT, read_header(client)).await;
         read.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
     };
     let header = tokio::select! {
         header = reading => header,
-        () = cut.cancelled() => return client.abort(),
+        () = shared.cut.cancelled() => return None,
         // It has asked for nothing yet: nobody waits for it.
-        () = state.closed() => return client.abort(),
+        () = state.closed() => return None,
     };
     match header {
-        Ok(Header::Local) => accept::begin(arrived, client, ends),
-        Ok(Header::Client(ends)) => accept::begin(arrived, client, ends),
+        Ok(Header::Local) => Some(ends),
+        Ok(Header::Client(ends)) => Some(ends),
         Err(error) => {
-            let listener = arrived.state.listener();
+            let listener = state.listener();
             debug!(listener = %listener.name, proxy = %ends.source, %error, "no PROXY header");
-            arrived.shared.metrics.refused_flow(&listener.name, RefusedFlow::ProxyHeader);
-            client.abort();
+            shared.metrics.refused_flow(&listener.name, RefusedFlow::ProxyHeader);
+            None
         }
     }
 }

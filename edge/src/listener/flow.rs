@@ -13,8 +13,8 @@ use protocol::{
 };
 
 use super::{
-    Shared,
     placing::{Place, Search},
+    shared::Shared,
     story::{Amounts, End, Kind, Story},
 };
 use crate::{

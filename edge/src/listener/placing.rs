@@ -10,7 +10,7 @@ use std::{
 use protocol::error::{Culprit, Reason};
 use tokio::time;
 
-use super::{PATIENCE, Shared};
+use super::shared::Shared;
 use crate::{
     balancer::{Ask, Near, NoPlace, Placed, Tried},
     health::{
@@ -20,6 +20,10 @@ use crate::{
     model::{Answers, FlowKey, Held, Listener, Origin, Pool, Via},
     offramp::Opening,
 };
+
+/// How long a flow that no origin can take waits for one: long enough for links to come back after an edge's restart or a
+/// connector's, short enough that clients do not pile up. Behind links that have been away for longer nobody waits.
+const PATIENCE: Duration = Duration::from_secs(3);
 
 /// After this a request that waits for an answer looks what health says about where it waits.
 const WATCH_AFTER: Duration = Duration::from_millis(500);

@@ -12,10 +12,9 @@ use protocol::splice::Ended;
 use tracing::{field, info};
 
 use super::{
-    Shared,
     cause::Cause,
-    millis,
     placing::{Place, Told},
+    shared::Shared,
 };
 use crate::{
     balancer::NoPlace,
@@ -237,4 +236,9 @@ impl Story {
             "{word}"
         );
     }
+}
+
+/// For logs, to the microsecond.
+fn millis(duration: Duration) -> f64 {
+    (duration.as_secs_f64() * 1e6).round() / 1e3
 }

@@ -3,25 +3,26 @@
 use std::{
     io,
     net::SocketAddr,
-    sync::{
-        Arc, Mutex, PoisonError, Weak,
-        atomic::{AtomicUsize, Ordering},
-    },
+    sync::{Arc, Mutex, PoisonError, Weak},
     time::Duration,
 };
 
-use arc_swap::ArcSwap;
 use net::{Front, drill};
 use protocol::id::Name;
 use tokio::time;
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tokio_util::task::TaskTracker;
 use tracing::{error, info, warn};
 
-use super::{Shared, accept, udp};
+use super::{
+    accept,
+    shared::Shared,
+    state::{ListenerState, Serving},
+    udp,
+};
 use crate::{
     model::{ListenProtocol, Listener},
     store::Snapshot,
-    tls::{Certificate, ServerTls},
+    tls::ServerTls,
 };
 
 /// How often certificate files are looked at.
@@ -30,58 +31,6 @@ const CERTIFICATES_EVERY: Duration = Duration::from_secs(2);
 const REMIND_EVERY: Duration = Duration::from_secs(6 * 3600);
 /// How long dropped listeners may take to let go of their addresses before a reload goes on without waiting.
 const RELEASE_WAIT: Duration = Duration::from_secs(2);
-
-/// How a listener serves from now on, as one.
-#[derive(Debug)]
-pub(super) struct Serving {
-    listener: Arc<Listener>,
-    /// What its clients are shown; absent: no TLS.
-    pub(super) tls: Option<Arc<ServerTls>>,
-}
-
-impl Serving {
-    fn of(listener: &Arc<Listener>, snapshot: &Snapshot) -> Arc<Self> {
-        Arc::new(Self { listener: listener.clone(), tls: snapshot.listener_tls.get(&listener.name).cloned() })
-    }
-}
-
-/// A listener that is open.
-#[derive(Debug)]
-pub struct ListenerState {
-    serving: ArcSwap<Serving>,
-    /// The address really bound.
-    pub address: SocketAddr,
-    /// Flows open now.
-    pub flows: Arc<AtomicUsize>,
-    closed: CancellationToken,
-    dropped: CancellationToken,
-    released: CancellationToken,
-}
-
-impl ListenerState {
-    /// As configured now.
-    #[must_use]
-    pub fn listener(&self) -> Arc<Listener> {
-        self.serving.load().listener.clone()
-    }
-
-    /// How it serves now.
-    pub(super) fn serving(&self) -> Arc<Serving> {
-        self.serving.load_full()
-    }
-
-    /// The certificates that its clients are shown.
-    #[must_use]
-    pub fn certificates(&self) -> Vec<Arc<Certificate>> {
-        self.serving.load().tls.as_ref().map(|tls| tls.certificates()).unwrap_or_default()
-    }
-
-    /// Flows open now.
-    #[must_use]
-    pub fn flows(&self) -> usize {
-        self.flows.load(Ordering::Relaxed)
-    }
-}
 
 /// Why a listener could not be opened.
 #[derive(Debug, thiserror::Error)]
@@ -122,7 +71,7 @@ impl Dropped {
     pub async fn released(self) {
         let until = time::Instant::now() + RELEASE_WAIT;
         for dropped in self.0 {
-            if time::timeout_at(until, dropped.released.cancelled()).await.is_err() {
+            if time::timeout_at(until, dropped.released()).await.is_err() {
                 warn!(listener = %dropped.listener().name, address = %dropped.address, "its address is not free yet");
             }
         }
@@ -240,7 +189,7 @@ impl Listeners {
         }
         let mut next = Vec::new();
         for (state, listener) in plan.kept {
-            state.serving.store(Serving::of(listener, plan.snapshot));
+            state.serve(Serving::of(listener, plan.snapshot));
             next.push(state);
         }
         for ((socket, address), listener) in plan.fresh {
@@ -294,15 +243,8 @@ impl Listeners {
 
     fn start(&self, serving: Arc<Serving>, socket: Socket, address: SocketAddr) -> Arc<ListenerState> {
         info!(listener = %serving.listener.name, %address, "listening");
-        let state = Arc::new(ListenerState {
-            serving: ArcSwap::new(serving),
-            address,
-            flows: Arc::default(),
-            closed: CancellationToken::new(),
-            dropped: CancellationToken::new(),
-            released: CancellationToken::new(),
-        });
-        let open = Arc::new(state.released.clone().drop_guard());
+        let state = Arc::new(ListenerState::new(serving, address));
+        let open = Arc::new(state.release_guard());
         let (shared, tasks, worker) = (self.shared.clone(), self.tasks.clone(), self.shared.workers.handle(0));
         match socket {
             Socket::Tcp(socket) => {
@@ -336,7 +278,7 @@ impl Listeners {
     /// Accepts nothing more; flows go on.
     pub fn close(&self) {
         for state in self.states() {
-            state.closed.cancel();
+            state.close();
         }
         self.tasks.close();
     }
@@ -344,23 +286,5 @@ impl Listeners {
     /// Waits until every flow has ended. Call after [`Listeners::close`].
     pub async fn ended(&self) {
         self.tasks.wait().await;
-    }
-}
-
-impl ListenerState {
-    /// Its address must be free soon.
-    fn drop_it(&self) {
-        self.dropped.cancel();
-        self.closed.cancel();
-    }
-
-    /// Completes when the catalog has dropped the listener: its address must be free.
-    pub(super) async fn dropped(&self) {
-        self.dropped.cancelled().await;
-    }
-
-    /// Completes when the listener is to accept nothing more.
-    pub(super) async fn closed(&self) {
-        self.closed.cancelled().await;
     }
 }

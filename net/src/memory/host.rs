@@ -4,19 +4,18 @@ use std::{
     future::poll_fn,
     io,
     net::{IpAddr, SocketAddr},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    task::{Context, Poll},
+    sync::Arc,
 };
 
 use quinn::AsyncUdpSocket;
 
 use super::{
-    MemoryNetwork,
-    listener::{Arrival, MemoryListener},
-    ports::{Ports, canonical, seen_by},
+    datagram::Dropped,
+    listener::MemoryListener,
+    network::{Inner, MemoryNetwork, lock},
+    ports::canonical,
     queue::Queue,
-    stream::{self, Stream},
-    udp::{Datagram, Dropped, Loss, MemoryUdpSocket},
+    udp::MemoryUdpSocket,
 };
 use crate::{
     Network, Socket, Unreachables,
@@ -30,31 +29,10 @@ const DATAGRAMS_MAX: usize = 4_096;
 #[derive(Debug, Clone)]
 pub struct MemoryHost(Arc<Inner>);
 
-#[derive(Debug)]
-pub(super) struct Inner {
-    interfaces: Mutex<Vec<(MemoryNetwork, IpAddr)>>,
-    tcp: Mutex<Ports<Arrival>>,
-    udp: Mutex<Ports<Datagram>>,
-    dropped: Mutex<Dropped>,
-}
-
-/// How a host reaches an address.
-struct Route {
-    to: Arc<Inner>,
-    from: IpAddr,
-    /// Absent: it is the host itself.
-    over: Option<MemoryNetwork>,
-}
-
 impl MemoryHost {
     /// A host with nothing but its loopback.
     pub(super) fn new() -> Self {
-        Self(Arc::new(Inner {
-            interfaces: Mutex::default(),
-            tcp: Mutex::new(Ports::new()),
-            udp: Mutex::new(Ports::new()),
-            dropped: Mutex::default(),
-        }))
+        Self(Arc::new(Inner::new()))
     }
 
     pub(super) fn of(inner: Arc<Inner>) -> Self {
@@ -75,6 +53,19 @@ impl MemoryHost {
     #[must_use]
     pub fn dropped(&self) -> Dropped {
         *lock(&self.0.dropped)
+    }
+}
+
+impl MemoryNetwork {
+    /// The host with this address; it is made if there is none. It lives as long as somebody holds it, or a socket of it.
+    #[must_use]
+    pub fn host(&self, ip: IpAddr) -> MemoryHost {
+        if let Some(inner) = self.find(ip) {
+            return MemoryHost::of(inner);
+        }
+        let host = MemoryHost::new();
+        host.join(self, ip);
+        host
     }
 }
 
@@ -101,92 +92,4 @@ impl Network for MemoryHost {
         let bound = bound.map_err(|e| naming("UDP", address, &e))?;
         Ok(Arc::new(MemoryUdpSocket::new((self.0.clone(), bound), queue, heard.clone())))
     }
-}
-
-impl Inner {
-    pub(super) fn unbind_tcp(&self, bound: SocketAddr) {
-        lock(&self.tcp).unbind(bound);
-    }
-
-    pub(super) fn unbind_udp(&self, bound: SocketAddr) {
-        lock(&self.udp).unbind(bound);
-    }
-
-    /// Sends a datagram from a socket bound to `datagram.from`; one that does not arrive is counted. If the other host says
-    /// that nobody listens there, `heard` notes it.
-    pub(super) fn send(self: &Arc<Self>, datagram: Datagram, heard: &Unreachables) {
-        let to = datagram.to;
-        if let Err(loss) = self.try_send(datagram) {
-            lock(&self.dropped).count(loss);
-            if loss == Loss::Refused {
-                heard.note(to);
-            }
-        }
-    }
-
-    fn try_send(self: &Arc<Self>, mut datagram: Datagram) -> Result<(), Loss> {
-        if datagram.is_too_large() {
-            return Err(Loss::TooLarge);
-        }
-        let to = datagram.to.ip();
-        let route = self.route(to, datagram.from.ip()).ok_or(Loss::Unreachable)?;
-        datagram.from.set_ip(route.from);
-        if let Some(network) = &route.over {
-            network.judge(route.from, to)?;
-        }
-        let Some((_, queue)) = lock(&route.to.udp).find(datagram.to) else {
-            // The host's word has a way back to go.
-            let back = route.over.as_ref().is_none_or(|network| network.judge(to, route.from).is_ok());
-            return Err(if back { Loss::Refused } else { Loss::Unreachable });
-        };
-        queue.push(datagram).map_err(|_| Loss::Full)
-    }
-
-    fn poll_dial(self: &Arc<Self>, cx: &Context<'_>, port: u16, to: SocketAddr) -> Poll<io::Result<Stream>> {
-        let unspecified = if to.is_ipv4() { IpAddr::from([0; 4]) } else { IpAddr::from([0; 16]) };
-        let Some(route) = self.route(to.ip(), unspecified) else {
-            return Poll::Ready(Err(io::ErrorKind::HostUnreachable.into()));
-        };
-        let from = SocketAddr::new(route.from, port);
-        match route.over {
-            None => Poll::Ready(route.to.admit(from, to)),
-            Some(network) => network.poll_connect(cx, (from.ip(), to.ip()), || route.to.admit(from, to)),
-        }
-    }
-
-    /// Puts a connection before whoever listens; gives the dialler's end.
-    fn admit(&self, from: SocketAddr, to: SocketAddr) -> io::Result<Stream> {
-        let (bound, queue) = lock(&self.tcp).find(to).ok_or(io::ErrorKind::ConnectionRefused)?;
-        let (near, far) = stream::connect(from, to);
-        let source = seen_by(bound, from);
-        // A listener with a full backlog refuses: nobody here would send the first packet again.
-        let arrived = queue.push((far.seen_as(seen_by(bound, to), source), source));
-        arrived.map_err(|_| io::ErrorKind::ConnectionRefused)?;
-        Ok(near)
-    }
-
-    /// The way to an address, from a given one unless that is a wildcard.
-    fn route(self: &Arc<Self>, to: IpAddr, from: IpAddr) -> Option<Route> {
-        let interfaces = lock(&self.interfaces).clone();
-        let is_own = |ip: IpAddr| ip.is_loopback() || interfaces.iter().any(|(_, own)| *own == ip);
-        if is_own(to) {
-            let from = if from.is_unspecified() { to } else { from };
-            return Some(Route { to: self.clone(), from, over: None });
-        }
-        let fits = |own: &IpAddr| own.is_ipv4() == to.is_ipv4() && (from.is_unspecified() || from == *own);
-        interfaces.into_iter().filter(|(_, own)| fits(own)).find_map(|(network, from)| {
-            let to = network.find(to)?;
-            Some(Route { to, from, over: Some(network) })
-        })
-    }
-
-    fn check_local(&self, address: SocketAddr) -> io::Result<()> {
-        let ip = address.ip().to_canonical();
-        let own = ip.is_unspecified() || ip.is_loopback() || lock(&self.interfaces).iter().any(|(_, own)| *own == ip);
-        if own { Ok(()) } else { Err(io::ErrorKind::AddrNotAvailable.into()) }
-    }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -2,14 +2,14 @@
 
 use std::{future::poll_fn, io, net::SocketAddr, sync::Arc};
 
-use super::{host::Inner, queue::Queue, stream::Stream};
+use super::{
+    network::{Arrival, Inner},
+    queue::Queue,
+};
 use crate::{
     Socket,
     network::{Boxed, Listener},
 };
-
-/// A connection and where it is from.
-pub(super) type Arrival = (Stream, SocketAddr);
 
 /// Accepts until it is dropped; then those it did not accept are reset.
 #[derive(Debug)]

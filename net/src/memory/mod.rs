@@ -7,6 +7,7 @@
 //! that never makes a network in memory pays one predicted branch a call.
 
 mod connection;
+mod datagram;
 mod host;
 mod listener;
 mod network;
@@ -16,10 +17,10 @@ mod stream;
 mod udp;
 mod waiters;
 
+pub use datagram::Dropped;
 pub use host::MemoryHost;
 pub use network::MemoryNetwork;
 pub(crate) use stream::Stream;
-pub use udp::Dropped;
 
 #[cfg(test)]
 mod tests;

@@ -3,7 +3,13 @@ use std::{net::IpAddr, path::Path};
 use net::memory::MemoryNetwork;
 
 use super::*;
-use crate::{health::view::Health, model::Catalog, tunnel::Registry};
+use protocol::error::Reason;
+
+use crate::{
+    health::{key::PathKey, view::Health},
+    model::{Catalog, Via},
+    tunnel::Registry,
+};
 
 /// One pool of direct origins, probed once an hour.
 fn catalog(origins: usize, monitor: &str) -> Catalog {

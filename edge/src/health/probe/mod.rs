@@ -23,7 +23,7 @@ use tokio::{
 };
 
 use super::{
-    board::PathKey,
+    key::PathKey,
     schedule::{self, Ran},
     state::Outcome,
     view::ProbeTimes,

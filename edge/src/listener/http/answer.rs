@@ -4,7 +4,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, Version, header, response::Parts};
 use http_body_util::{BodyExt, Empty, Full};
 
-use super::{fault::Fault, grpc, upstream::Body};
+use super::{fault::Fault, grammar, grpc, upstream::Body};
 
 /// Says why the edge answered itself.
 const REASON: HeaderName = HeaderName::from_static("underpass-reason");
@@ -81,8 +81,7 @@ pub(super) fn last_hop() -> Response<Body> {
 pub(super) fn check(parts: &Parts, asked_for: Option<&HeaderValue>) -> Result<(), Fault> {
     let mut lengths = parts.headers.get_all(header::CONTENT_LENGTH).iter();
     let length = lengths.next();
-    if lengths.any(|other| Some(other) != length) || length.is_some_and(|l| super::head::length(l.as_bytes()).is_none())
-    {
+    if lengths.any(|other| Some(other) != length) || length.is_some_and(|l| grammar::length(l.as_bytes()).is_none()) {
         return Err(Fault::ORIGIN_INVALID);
     }
     let mut encodings = parts.headers.get_all(header::TRANSFER_ENCODING).iter();

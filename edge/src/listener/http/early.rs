@@ -14,7 +14,7 @@ use http::{HeaderMap, Response, Version, header};
 use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
 use tokio::time;
 
-use super::head;
+use super::grammar;
 
 /// The largest answer that is held back.
 const SMALL_MAX: u64 = 64 * 1024;
@@ -44,7 +44,7 @@ pub(super) enum Broken {
 /// True if an answer says that it is small.
 pub(super) fn is_small(answer: &HeaderMap) -> bool {
     let length = answer.get(header::CONTENT_LENGTH);
-    length.and_then(|length| head::length(length.as_bytes())).is_some_and(|length| length <= SMALL_MAX)
+    length.and_then(|length| grammar::length(length.as_bytes())).is_some_and(|length| length <= SMALL_MAX)
 }
 
 impl Early {

@@ -6,7 +6,11 @@ use std::net::IpAddr;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Version, header};
 use ipnetwork::IpNetwork;
 
-use super::{head, request::Asked};
+use super::{
+    authority::Authority,
+    grammar::has_token,
+    request::{Asked, hops_left},
+};
 use crate::model::{FieldEdits, HttpSettings, Underscores};
 
 /// What the edge calls itself in Via: no host name of anybody's.
@@ -148,11 +152,6 @@ pub(super) fn request(headers: &HeaderMap, version: Version, asked: &Asked, peer
     out
 }
 
-/// How many hops the request may still take, if it says so.
-pub(super) fn hops_left(headers: &HeaderMap) -> Option<u64> {
-    headers.get(header::MAX_FORWARDS).and_then(|hops| head::length(hops.as_bytes()))
-}
-
 /// The fields of the answer to the client, or of an interim one. One that can have no body has no length either
 /// (RFC 9110 section 8.6), and a client of HTTP/2 would take one for a mistake.
 pub(super) fn response(status: StatusCode, headers: &HeaderMap) -> HeaderMap {
@@ -170,12 +169,6 @@ pub(super) fn response(status: StatusCode, headers: &HeaderMap) -> HeaderMap {
 pub(super) fn trailers(headers: &HeaderMap) -> HeaderMap {
     let forbidden = |name: &str| NOT_IN_TRAILERS.contains(&name) || is_story(name) || HOP_BY_HOP.contains(&name);
     carried(headers, |name| forbidden(&name.replace('_', "-")))
-}
-
-/// Whether one of the comma-separated members of a field is this word.
-pub(super) fn has_token(headers: &HeaderMap, name: &HeaderName, token: &str) -> bool {
-    let mut members = headers.get_all(name).iter().flat_map(|value| value.as_bytes().split(|b| *b == b','));
-    members.any(|member| member.trim_ascii().eq_ignore_ascii_case(token.as_bytes()))
 }
 
 /// Makes a rule's changes.
@@ -235,7 +228,7 @@ fn cookies(headers: &HeaderMap, out: &mut HeaderMap) {
 fn tell_story(out: &mut HeaderMap, asked: &Asked, peer: &Peer<'_>) {
     let client = peer.address;
     let scheme = if peer.tls { "https" } else { "http" };
-    let host = asked.host.as_ref().map(super::authority::Authority::spell);
+    let host = asked.host.as_ref().map(Authority::spell);
     let quoted = if client.is_ipv6() { format!("\"[{client}]\"") } else { client.to_string() };
     let of_host = host.as_ref().map(|h| format!(";host=\"{h}\"")).unwrap_or_default();
     let mut add = |name: &'static str, text: String| {

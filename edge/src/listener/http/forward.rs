@@ -17,8 +17,9 @@ use tokio::{sync::watch, time};
 
 use self::attempt::At;
 use super::{
-    Connection, answer,
+    answer,
     body::{Gate, Grpc, Upload, Uploading},
+    connection::Connection,
     copied::{Copied, Memory},
     deadline::{self, Timed},
     failed::{Again, Failed, Left},

@@ -4,7 +4,12 @@
 use bytes::BytesMut;
 use http::Uri;
 
-use super::{authority::Authority, fault::Fault, path, protocols};
+use super::{
+    authority::Authority,
+    fault::Fault,
+    grammar::{is_target, is_token, length},
+    path, protocols,
+};
 
 /// Most bytes of a head, its last empty line included.
 pub(super) const HEAD_MAX: usize = 32 * 1024;
@@ -98,11 +103,6 @@ fn request_line(line: &[u8]) -> Result<bool, Fault> {
     Ok(is_1_1)
 }
 
-/// A character of a target as clients send it. A fragment never is.
-pub(super) fn is_target(b: u8) -> bool {
-    matches!(b, 0x21..=0x7e | 0x80..) && b != b'#'
-}
-
 /// Spells the target of a checked head, which ends here, so that the HTTP library takes it; returns where the head ends then.
 pub(super) fn respell(bytes: &mut BytesMut, end: usize) -> usize {
     let first = bytes.iter().position(|b| *b == b' ').map_or(0, |at| at + 1);
@@ -111,11 +111,6 @@ pub(super) fn respell(bytes: &mut BytesMut, end: usize) -> usize {
     let respelt = [&bytes[..first], &target, &bytes[first + length..]].concat();
     *bytes = BytesMut::from(&respelt[..]);
     end + target.len() - length
-}
-
-/// A character of a token (RFC 9110 section 5.6.2).
-pub(super) fn is_token(b: u8) -> bool {
-    b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b)
 }
 
 fn is_value(b: u8) -> bool {
@@ -214,13 +209,6 @@ fn framing(seen: &Deciding<'_>, is_1_1: bool) -> Result<Framing, Fault> {
         ([one], None) if is_1_1 && one.eq_ignore_ascii_case(b"chunked") => Ok(Framing::Chunked),
         (_, None) => Err(Fault::ENCODING),
     }
-}
-
-/// Digits and nothing else, below 2^63.
-pub(super) fn length(value: &[u8]) -> Option<u64> {
-    let digits = !value.is_empty() && value.iter().all(u8::is_ascii_digit);
-    let number = std::str::from_utf8(value).ok().filter(|_| digits)?.parse::<u64>().ok()?;
-    (number <= i64::MAX as u64).then_some(number)
 }
 
 #[cfg(test)]

@@ -17,10 +17,10 @@ use tokio::{io::AsyncWriteExt, time};
 use tracing::debug;
 
 use super::{
-    Connection,
+    client::{ClientIo, FAREWELL, LINGER_WAIT, PREFACE, linger},
+    connection::Connection,
     head::HEAD_MAX,
     meter::Abuse,
-    serve::{ClientIo, FAREWELL, LINGER_WAIT, PREFACE, linger},
     stream,
     watched::{End, Watched},
 };

@@ -10,7 +10,7 @@ use super::{
     affinity,
     fault::Fault,
     fields::{self, Peer},
-    head,
+    grammar,
     request::{Asked, Handshake},
     websocket,
 };
@@ -74,7 +74,7 @@ pub(super) fn by_rule(head: &mut Request<()>, listener: &Listener, asked: &Asked
 /// Says how the body is framed as its client did: hyper leaves out a length of nothing, and of a GET the whole body unless
 /// its length is known. HTTP/2 needs no length where a server of HTTP/1 may ask for one (RFC 9110 section 8.6).
 pub(super) fn frame(head: &mut Request<()>, parts: &Parts, is_empty: bool) {
-    let length = parts.headers.get(header::CONTENT_LENGTH).and_then(|length| head::length(length.as_bytes()));
+    let length = parts.headers.get(header::CONTENT_LENGTH).and_then(|length| grammar::length(length.as_bytes()));
     let wants_one = [Method::POST, Method::PUT, Method::PATCH].contains(&parts.method);
     let unsaid = length.is_none() && is_empty && wants_one && parts.version == Version::HTTP_2;
     if unsaid || length == Some(0) {

@@ -7,7 +7,7 @@
 
 use std::fmt::Write as _;
 
-use super::fault::Fault;
+use super::{fault::Fault, grammar};
 use crate::model::Paths;
 
 /// A path that every reader reads below the same rules.
@@ -101,7 +101,7 @@ fn unescaped(path: &str, is_plain: impl Fn(u8) -> bool) -> Result<String, Fault>
     let mut bytes = path.bytes();
     while let Some(byte) = bytes.next() {
         if byte != b'%' {
-            if byte == b'\\' || !super::head::is_target(byte) {
+            if byte == b'\\' || !grammar::is_target(byte) {
                 return Err(Fault::PATH);
             }
             out.push(char::from(byte));

@@ -14,8 +14,8 @@ use crate::{
     balancer::NoPlace,
     health::view::HealthView,
     listener::{
-        Shared,
         placing::{Place, Search},
+        shared::Shared,
     },
     model::{Affinity, Listener},
     routing,

@@ -3,7 +3,7 @@
 
 use http::{HeaderMap, Version, header};
 
-use super::fields;
+use super::grammar;
 
 /// HTTP itself and TLS in other shapes. A server may go on as it is (RFC 9110 section 7.8), and clients that offer these,
 /// as Java's does with every first request, count on that.
@@ -22,7 +22,7 @@ pub(super) fn named<'a>(values: impl IntoIterator<Item = &'a [u8]>) -> impl Iter
 
 /// What a parsed request asks for. HTTP/1.0 knows no change of protocol, and HTTP/2 another way.
 pub(super) fn asked(headers: &HeaderMap, version: Version) -> Vec<String> {
-    if version != Version::HTTP_11 || !fields::has_token(headers, &header::CONNECTION, "upgrade") {
+    if version != Version::HTTP_11 || !grammar::has_token(headers, &header::CONNECTION, "upgrade") {
         return Vec::new();
     }
     named(headers.get_all(header::UPGRADE).iter().map(http::HeaderValue::as_bytes)).collect()

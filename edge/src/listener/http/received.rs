@@ -14,7 +14,7 @@ use http::StatusCode;
 use hyper::body::{Body as HttpBody, Frame, SizeHint};
 use tokio::sync::oneshot;
 
-use super::{interim::Interim, rest::ClientBody, switch::Duplex, upstream::BoxError};
+use super::{duplex::Duplex, interim::Interim, rest::ClientBody, upstream::BoxError};
 
 /// The body of a client's request.
 #[derive(Debug)]

@@ -8,8 +8,9 @@ use hyper::body::{Body as _, Frame};
 use tokio::time::Instant;
 
 use super::{
-    Connection, answer,
+    answer,
     body::{Answering, Exchange, Grpc, Upload},
+    connection::Connection,
     deadline::Timed,
     early::Early,
     fault::Fault,

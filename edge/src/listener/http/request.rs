@@ -10,8 +10,8 @@ use hyper::body::Body;
 use super::{
     authority::Authority,
     fault::Fault,
-    fields, grpc,
-    head::{self, FIELDS_MAX},
+    grammar, grpc,
+    head::FIELDS_MAX,
     path::{self, Path},
     protocols,
 };
@@ -90,7 +90,7 @@ pub(super) fn check(parts: &Parts, reading: Reading) -> Result<Asked, Fault> {
     }
     let path = if asterisk { Path::asterisk() } else { Path::read(parts.uri.path(), reading.paths)? };
     let query = parts.uri.query().map(path::query);
-    if query.as_ref().is_some_and(|q| !q.bytes().all(head::is_target)) {
+    if query.as_ref().is_some_and(|q| !q.bytes().all(grammar::is_target)) {
         return Err(Fault::TARGET);
     }
     let grpc = grpc::is_call(&parts.headers);
@@ -103,7 +103,7 @@ pub(super) fn check(parts: &Parts, reading: Reading) -> Result<Asked, Fault> {
         switch,
         grpc,
         timeout: if grpc { grpc::timeout(&parts.headers)? } else { None },
-        last_hop: parts.method == Method::OPTIONS && fields::hops_left(&parts.headers) == Some(0),
+        last_hop: parts.method == Method::OPTIONS && hops_left(&parts.headers) == Some(0),
     })
 }
 
@@ -182,7 +182,7 @@ fn check_h2_fields(headers: &HeaderMap) -> Result<(), Fault> {
         return Err(Fault::FIELD_VALUE);
     }
     let mut lengths = headers.get_all(header::CONTENT_LENGTH).iter();
-    if lengths.next().is_some_and(|l| head::length(l.as_bytes()).is_none()) || lengths.next().is_some() {
+    if lengths.next().is_some_and(|l| grammar::length(l.as_bytes()).is_none()) || lengths.next().is_some() {
         return Err(Fault::LENGTH);
     }
     Ok(())
@@ -203,6 +203,11 @@ fn expects_continue(parts: &Parts) -> Result<bool, Fault> {
 /// True if the method may be sent again although its first sending may have done its work.
 pub(super) fn is_idempotent(method: &Method) -> bool {
     [Method::GET, Method::HEAD, Method::OPTIONS, Method::PUT, Method::DELETE].contains(method)
+}
+
+/// How many hops the request may still take, if it says so.
+pub(super) fn hops_left(headers: &HeaderMap) -> Option<u64> {
+    headers.get(header::MAX_FORWARDS).and_then(|hops| grammar::length(hops.as_bytes()))
 }
 
 #[cfg(test)]

@@ -21,7 +21,7 @@ use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
 use tokio::{runtime::Handle, time};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::{fields, protocols, talk::Talk};
+use super::{grammar, protocols, talk::Talk};
 
 /// How long, and for how many bytes, a client is heard out that was answered before it had said everything.
 pub(super) const HEAR_WAIT: Duration = Duration::from_secs(30);
@@ -79,7 +79,7 @@ pub(super) fn of_http1(
 }
 
 fn goes_on(headers: &HeaderMap, version: Version) -> bool {
-    let says = |option| fields::has_token(headers, &header::CONNECTION, option);
+    let says = |option| grammar::has_token(headers, &header::CONNECTION, option);
     if version == Version::HTTP_10 { says("keep-alive") && !says("close") } else { !says("close") }
 }
 
@@ -94,7 +94,7 @@ impl Rest {
         if self.switches || !has_end || self.is_too_much() {
             response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
-        if fields::has_token(response.headers(), &header::CONNECTION, "close") {
+        if grammar::has_token(response.headers(), &header::CONNECTION, "close") {
             self.closing.cancel();
             if !self.knows_chunks {
                 // To an answer of version 1.1 hyper would add that the connection stays.

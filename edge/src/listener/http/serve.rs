@@ -2,14 +2,10 @@
 
 use std::{
     convert::Infallible,
-    io,
-    pin::Pin,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
-    task::{Context, Poll},
-    time::Duration,
 };
 
 use bytes::BytesMut;
@@ -20,53 +16,21 @@ use hyper::{
     service::service_fn,
 };
 use hyper_util::rt::TokioIo;
-use net::Socket;
-use tokio::{
-    io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf},
-    time,
-};
-use tokio_rustls::server::TlsStream;
+use tokio::{io::AsyncReadExt, time};
 use tracing::debug;
 
 use super::{
-    Connection, forward,
+    client::{ClientIo, FAREWELL, LINGER_WAIT, PREFACE, linger},
+    connection::Connection,
+    forward,
     guard::{Guard, HEAD_WAIT},
     head::{FIELDS_MAX, HEAD_MAX},
     http2,
     interim::Interim,
     received::Received,
     rest,
-    stall::Line,
 };
 use crate::offramp::Sacrificed;
-
-/// What an HTTP/2 client says first.
-pub(super) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-/// How long, and for how many bytes, a client is heard out that was answered before it had said everything: a connection
-/// closed over unread bytes would take the answer with it, and a stream that is let go of would be reset.
-pub(super) const LINGER_WAIT: Duration = Duration::from_secs(2);
-pub(super) const LINGER_BYTES: usize = 16 * 1024 * 1024;
-/// How long a client may take to hear that it is to go.
-pub(super) const FAREWELL: Duration = Duration::from_millis(500);
-
-/// A client's connection, as it came.
-#[derive(Debug)]
-pub(super) enum ClientIo {
-    /// Plain TCP.
-    Plain(Socket),
-    /// TLS, ended here.
-    Tls(Box<TlsStream<Socket>>),
-}
-
-impl ClientIo {
-    /// Closes it hard: the client sees a reset, not an end.
-    pub(super) fn abort(self) {
-        match self {
-            Self::Plain(socket) => socket.abort(),
-            Self::Tls(stream) => stream.into_inner().0.abort(),
-        }
-    }
-}
 
 /// Serves a connection until it ends; `is_h2` is what the handshake has settled.
 pub(super) async fn serve(connection: Arc<Connection>, mut io: ClientIo, is_h2: Option<bool>) {
@@ -169,88 +133,4 @@ async fn serve_http1(connection: Arc<Connection>, io: ClientIo, first: BytesMut)
     // Nor is anybody waited for who was told to go while idle.
     let wait = if told { FAREWELL } else { LINGER_WAIT };
     let _ = time::timeout(wait, hearing).await;
-}
-
-/// Reads and forgets what the client still says.
-pub(super) async fn linger(mut client: impl AsyncRead + Unpin) {
-    let mut left = LINGER_BYTES;
-    let mut bytes = vec![0; 16 * 1024];
-    let reading = async {
-        while let Ok(read @ 1..) = client.read(&mut bytes).await {
-            left = left.saturating_sub(read);
-            if left == 0 {
-                return;
-            }
-        }
-    };
-    let _ = time::timeout(LINGER_WAIT, reading).await;
-}
-
-impl ClientIo {
-    fn socket(&self) -> &Socket {
-        match self {
-            Self::Plain(socket) => socket,
-            Self::Tls(stream) => stream.get_ref().0,
-        }
-    }
-}
-
-impl Line for ClientIo {
-    fn taken(&self) -> u64 {
-        self.socket().acknowledged()
-    }
-
-    fn close_hard(&self, hard: bool) {
-        if hard { self.socket().close_hard() } else { self.socket().close_softly() }
-    }
-}
-
-impl AsyncRead for ClientIo {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_read(cx, buf),
-            Self::Tls(stream) => Pin::new(stream).poll_read(cx, buf),
-        }
-    }
-}
-
-impl AsyncWrite for ClientIo {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_write(cx, buf),
-            Self::Tls(stream) => Pin::new(stream).poll_write(cx, buf),
-        }
-    }
-
-    fn poll_write_vectored(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        slices: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
-            Self::Tls(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
-        }
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        match self {
-            Self::Plain(stream) => stream.is_write_vectored(),
-            Self::Tls(stream) => stream.is_write_vectored(),
-        }
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_flush(cx),
-            Self::Tls(stream) => Pin::new(stream).poll_flush(cx),
-        }
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
-            Self::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
-        }
-    }
 }

@@ -13,13 +13,15 @@ use tokio::{
 };
 
 use super::{
-    Connection, drain, failed,
+    client::{LINGER_BYTES, LINGER_WAIT},
+    connection::Connection,
+    drain,
+    duplex::Duplex,
+    failed,
     fault::Fault,
-    forward, head,
+    forward, grammar,
     interim::Interim,
     received::{Inflow, Received, Rest},
-    serve::{LINGER_BYTES, LINGER_WAIT},
-    switch::Duplex,
     upstream::{Body, BoxError},
 };
 use crate::offramp::Sacrificed;
@@ -101,7 +103,7 @@ async fn answer(
 fn received(request: Request<RecvStream>, interim: Interim) -> (Request<Received>, Unsaid) {
     let (mut parts, stream) = request.into_parts();
     let waits = parts.headers.get(header::EXPECT).is_some_and(|e| e.as_bytes().eq_ignore_ascii_case(b"100-continue"));
-    let announced = parts.headers.get(header::CONTENT_LENGTH).and_then(|length| head::length(length.as_bytes()));
+    let announced = parts.headers.get(header::CONTENT_LENGTH).and_then(|length| grammar::length(length.as_bytes()));
     let word = (waits && !stream.is_end_stream()).then(|| interim.clone());
     parts.extensions.insert(interim);
     if parts.method == Method::CONNECT {

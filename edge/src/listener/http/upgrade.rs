@@ -20,11 +20,12 @@ use tokio::{
 };
 
 use super::{
-    Connection,
+    client::ClientIo,
+    connection::Connection,
+    duplex::Duplex,
     guard::Guard,
     record::{Moved, Record},
-    serve::ClientIo,
-    switch::{Duplex, Switch, Switched},
+    switch::{Switch, Switched},
     talk::UnderWay,
     upstream::Upstream,
 };

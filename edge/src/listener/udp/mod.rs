@@ -4,7 +4,7 @@ mod client;
 mod proof;
 mod session;
 mod silence;
-mod sources;
+pub(super) mod sources;
 mod table;
 
 use std::{
@@ -34,7 +34,7 @@ use self::{
     sources::Everybody,
     table::Table,
 };
-use super::{Shared, story::End, table::ListenerState};
+use super::{shared::Shared, state::ListenerState, story::End};
 use crate::{metrics::RefusedFlow, model::Held};
 
 /// How often idle sessions are looked for.

@@ -26,8 +26,8 @@ use super::{
 use crate::{
     balancer::Tried,
     listener::{
-        Shared,
         placing::{Place, Search},
+        shared::Shared,
         story::{Amounts, End, Kind, Story},
     },
     metrics::RefusedFlow,

@@ -1,0 +1,57 @@
+//! An accepted connection, from its landing on its worker to its end.
+
+use std::{net::SocketAddr, sync::Arc};
+
+use net::Socket;
+use tokio_util::task::TaskTracker;
+
+use super::{client::ClientIo, connection::Connection, owed::Owed, serve::serve as speak};
+use crate::{
+    listener::{shared::Shared, state::ListenerState},
+    metrics::RefusedFlow,
+    model::Held,
+};
+
+/// An accepted connection on its way to its worker.
+#[derive(Debug)]
+pub(in crate::listener) struct Accepted {
+    pub(in crate::listener) shared: Arc<Shared>,
+    pub(in crate::listener) state: Arc<ListenerState>,
+    pub(in crate::listener) source: SocketAddr,
+    pub(in crate::listener) held: Held,
+    pub(in crate::listener) worker: usize,
+    pub(in crate::listener) tasks: TaskTracker,
+}
+
+/// Serves a client's connection to its end.
+pub(in crate::listener) async fn serve(accepted: Accepted, client: Socket) {
+    let Accepted { shared, state, source, held, worker, tasks } = accepted;
+    let tls = state.serving().tls.clone();
+    let worker = shared.http.workers[worker].clone();
+    let mut connection = Connection {
+        shared,
+        state,
+        worker,
+        talk: Arc::default(),
+        owed: Owed::default(),
+        source,
+        tls: tls.is_some(),
+        shown: None,
+        tasks,
+        _held: held,
+    };
+    let Some(tls) = tls else {
+        return Box::pin(speak(Arc::new(connection), ClientIo::Plain(client), None)).await;
+    };
+    let accepted = tokio::select! {
+        accepted = tls.accept(client) => accepted,
+        // It has asked for nothing yet: nobody waits for it.
+        () = connection.dismissed() => return,
+    };
+    let Some((client, is_h2, shown)) = accepted else {
+        let listener = &connection.state.listener().name;
+        return connection.shared.metrics.refused_flow(listener, RefusedFlow::Handshake);
+    };
+    connection.shown = shown;
+    Box::pin(speak(Arc::new(connection), ClientIo::Tls(client), is_h2)).await;
+}

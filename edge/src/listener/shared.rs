@@ -1,0 +1,44 @@
+//! What every listener shares.
+
+use std::sync::Arc;
+
+use net::{Network, Vital, Workers};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use super::{http::kept::Http, scarce::Scarce, udp::sources::Sources};
+use crate::{
+    balancer::Balancer,
+    health::{Reports, view::HealthView},
+    metrics::Metrics,
+    offramp::Offramp,
+};
+
+/// What every listener shares.
+#[derive(Debug)]
+pub struct Shared {
+    /// Where connections come from.
+    pub network: Arc<dyn Network>,
+    /// Where flows run.
+    pub workers: Arc<Workers>,
+    /// How origins are reached.
+    pub offramp: Offramp,
+    /// Where flows are placed.
+    pub balancer: Balancer,
+    /// What the balancer goes by.
+    pub view: watch::Receiver<Arc<HealthView>>,
+    /// Where failed and good connects of live traffic are told.
+    pub reports: Reports,
+    /// What is counted.
+    pub metrics: Metrics,
+    /// What is known of clients' addresses.
+    pub sources: Sources,
+    /// What HTTP listeners keep.
+    pub http: Arc<Http>,
+    /// Cuts every flow.
+    pub cut: CancellationToken,
+    /// Word that files are used up.
+    pub scarce: Scarce,
+    /// How the tasks that must run fare.
+    pub vital: Vital,
+}

@@ -1,0 +1,122 @@
+//! A listener that is open: how it serves, and when it is to end.
+
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
+use arc_swap::ArcSwap;
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+use crate::{
+    model::Listener,
+    store::Snapshot,
+    tls::{Certificate, ServerTls},
+};
+
+/// How a listener serves from now on, as one.
+#[derive(Debug)]
+pub(super) struct Serving {
+    /// Its settings.
+    pub(super) listener: Arc<Listener>,
+    /// What its clients are shown; absent: no TLS.
+    pub(super) tls: Option<Arc<ServerTls>>,
+}
+
+impl Serving {
+    /// As a snapshot has it.
+    pub(super) fn of(listener: &Arc<Listener>, snapshot: &Snapshot) -> Arc<Self> {
+        Arc::new(Self { listener: listener.clone(), tls: snapshot.listener_tls.get(&listener.name).cloned() })
+    }
+}
+
+/// A listener that is open.
+#[derive(Debug)]
+pub struct ListenerState {
+    serving: ArcSwap<Serving>,
+    /// The address really bound.
+    pub address: SocketAddr,
+    /// Flows open now.
+    pub flows: Arc<AtomicUsize>,
+    closed: CancellationToken,
+    dropped: CancellationToken,
+    released: CancellationToken,
+}
+
+impl ListenerState {
+    /// As configured now.
+    #[must_use]
+    pub fn listener(&self) -> Arc<Listener> {
+        self.serving.load().listener.clone()
+    }
+
+    /// How it serves now.
+    pub(super) fn serving(&self) -> Arc<Serving> {
+        self.serving.load_full()
+    }
+
+    /// The certificates that its clients are shown.
+    #[must_use]
+    pub fn certificates(&self) -> Vec<Arc<Certificate>> {
+        self.serving.load().tls.as_ref().map(|tls| tls.certificates()).unwrap_or_default()
+    }
+
+    /// Flows open now.
+    #[must_use]
+    pub fn flows(&self) -> usize {
+        self.flows.load(Ordering::Relaxed)
+    }
+}
+
+impl ListenerState {
+    /// A listener that is opened at this address.
+    pub(super) fn new(serving: Arc<Serving>, address: SocketAddr) -> Self {
+        Self {
+            serving: ArcSwap::new(serving),
+            address,
+            flows: Arc::default(),
+            closed: CancellationToken::new(),
+            dropped: CancellationToken::new(),
+            released: CancellationToken::new(),
+        }
+    }
+
+    /// It serves like this from now on.
+    pub(super) fn serve(&self, serving: Arc<Serving>) {
+        self.serving.store(serving);
+    }
+
+    /// Dropped once its socket is.
+    pub(super) fn release_guard(&self) -> DropGuard {
+        self.released.clone().drop_guard()
+    }
+
+    /// Completes when its address is free.
+    pub(super) async fn released(&self) {
+        self.released.cancelled().await;
+    }
+
+    /// It is to accept nothing more.
+    pub(super) fn close(&self) {
+        self.closed.cancel();
+    }
+
+    /// Its address must be free soon.
+    pub(super) fn drop_it(&self) {
+        self.dropped.cancel();
+        self.closed.cancel();
+    }
+
+    /// Completes when the catalog has dropped the listener: its address must be free.
+    pub(super) async fn dropped(&self) {
+        self.dropped.cancelled().await;
+    }
+
+    /// Completes when the listener is to accept nothing more.
+    pub(super) async fn closed(&self) {
+        self.closed.cancelled().await;
+    }
+}
