@@ -23,8 +23,8 @@ use time::OffsetDateTime;
 use crate::{
     csr::ProvenKey,
     digest::Sha256,
-    edge::EdgeIdentity,
     files::{self, FileError},
+    issued::EdgeIdentity,
     peer::{self, Distance, EDGE_NAME, Peer, Span, moment, parse},
     pem,
     revocation::{AuthorityId, Enrolment, unix_ms},

@@ -15,8 +15,10 @@ mod files;
 #[cfg(test)]
 mod fleet;
 pub mod identity;
+mod issued;
 mod peer;
 mod pem;
+mod provider;
 pub mod revocation;
 pub mod rotation;
 pub mod secret;
@@ -26,3 +28,4 @@ pub mod tokens;
 pub mod verify;
 
 pub use files::{FileError, read};
+pub use issued::EdgeIdentity;

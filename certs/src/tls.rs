@@ -2,10 +2,7 @@
 //!
 //! TLS 1.3 only, post-quantum key exchange first, no tickets, no resumption, no early data.
 
-use std::{
-    sync::{Arc, LazyLock},
-    time::SystemTime,
-};
+use std::{sync::Arc, time::SystemTime};
 
 use protocol::{
     control::{Refusal, RefusalCode},
@@ -13,11 +10,7 @@ use protocol::{
 };
 use quinn::crypto::rustls::{HandshakeData, QuicClientConfig, QuicServerConfig};
 use rustls::{
-    ClientConfig, ServerConfig,
-    client::Resumption,
-    crypto::{CryptoProvider, aws_lc_rs as suites},
-    pki_types::CertificateDer,
-    server::NoServerSessionStorage,
+    ClientConfig, ServerConfig, client::Resumption, pki_types::CertificateDer, server::NoServerSessionStorage,
     version::TLS13,
 };
 
@@ -26,6 +19,7 @@ use crate::{
     edge::EdgeCertificates,
     identity::Identity,
     peer::Distance,
+    provider::provider,
     rotation::Standing,
     verify::{ConnectorVerifier, EdgeVerifier, Peer, PeerError},
 };
@@ -34,23 +28,6 @@ use crate::{
 #[derive(Debug, thiserror::Error)]
 #[error("the TLS configuration cannot be made: {0}")]
 pub struct TlsError(#[from] rustls::Error);
-
-static PROVIDER: LazyLock<Arc<CryptoProvider>> = LazyLock::new(|| {
-    let mut provider = suites::default_provider();
-    // AES-128-GCM costs the least per byte and is what QUIC's first packets use anyhow. The key exchange groups are
-    // rustls's own order under `prefer-post-quantum`: X25519MLKEM768 first.
-    provider.cipher_suites = vec![
-        suites::cipher_suite::TLS13_AES_128_GCM_SHA256,
-        suites::cipher_suite::TLS13_AES_256_GCM_SHA384,
-        suites::cipher_suite::TLS13_CHACHA20_POLY1305_SHA256,
-    ];
-    Arc::new(provider)
-});
-
-/// The cryptography everything here uses.
-pub(crate) fn provider() -> Arc<CryptoProvider> {
-    Arc::clone(&PROVIDER)
-}
 
 /// What a finished handshake may be used for.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -26,8 +26,8 @@ pub use crate::peer::{EDGE_NAME, Peer, PeerError, Span, is_other_ca};
 use crate::{
     digest::Sha256,
     peer::{Distance, edge_lifetime},
+    provider::provider,
     rotation::{Lifetime, Standing},
-    tls::provider,
 };
 
 /// Says in our words what webpki says in its own.
