@@ -22,6 +22,12 @@ const EDGE_ROOMS: &[&str] = &[
     "admin", "edge",
 ];
 
+/// Rooms within a room of the edge, from left to right.
+const SUB_ROOMS: &[(&str, &[&str])] = &[(
+    "listener::http",
+    &["message", "origin", "client", "kept", "connection", "carry", "serve", "accepted", "fuzzing"],
+)];
+
 /// The parts of a crate that another crate may use: the order of the workspace.
 const CRATES: &[(&str, &[&str])] = &[
     ("net", &[]),
@@ -53,7 +59,9 @@ const DECIDING: &[&str] = &[
     "edge/src/listener/bucket.rs",
     "edge/src/listener/udp/silence.rs",
     "edge/src/listener/udp/proof.rs",
-    "edge/src/listener/http/budget.rs",
+    "edge/src/listener/http/message/",
+    "edge/src/listener/http/origin/budget.rs",
+    "edge/src/listener/http/origin/failed.rs",
     "connector/src/config/",
     "connector/src/link/backoff.rs",
     "connector/src/link/slot.rs",
@@ -161,17 +169,48 @@ fn has_word(line: &str, word: &str) -> bool {
         .any(|(at, _)| !line[at + word.len()..].starts_with(|c: char| c.is_alphanumeric() || c == '_'))
 }
 
+/// The modules of a crate.
+fn modules(krate: &str, sources: &[Source]) -> circles::Crate {
+    let mut all = circles::Crate::default();
+    for source in sources {
+        if let Some(inside) = source.path.strip_prefix(&format!("{krate}/src/")) {
+            let code: Vec<&str> = Source::code(source.production()).map(|(_, line)| line).collect();
+            all.add(inside, code.join("\n"));
+        }
+    }
+    all
+}
+
+#[test]
+fn rooms_within_a_room_use_only_those_to_their_left() {
+    let mut wrong = Vec::new();
+    for (from, to) in modules("edge", &sources()).uses() {
+        for (room, order) in SUB_ROOMS {
+            let place = |module: &str| {
+                let inside = module.strip_prefix(room)?.strip_prefix("::")?;
+                let sub = inside.split("::").next()?;
+                Some(
+                    order
+                        .iter()
+                        .position(|known| *known == sub)
+                        .unwrap_or_else(|| panic!("{module} is in no known room")),
+                )
+            };
+            if let (Some(own), Some(other)) = (place(&from), place(&to))
+                && other > own
+            {
+                wrong.push(format!("{from} uses {to}, which is not to its left"));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
+}
+
 #[test]
 fn files_use_each_other_in_one_direction() {
     let sources = sources();
     for (krate, _) in CRATES {
-        let mut all = circles::Crate::default();
-        for source in &sources {
-            if let Some(inside) = source.path.strip_prefix(&format!("{krate}/src/")) {
-                let code: Vec<&str> = Source::code(source.production()).map(|(_, line)| line).collect();
-                all.add(inside, code.join("\n"));
-            }
-        }
+        let all = modules(krate, &sources);
         let known = CIRCLES.iter().find(|(of, _)| of == krate);
         match (all.circle(), known) {
             (None, None) => {}

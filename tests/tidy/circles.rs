@@ -28,6 +28,15 @@ impl Crate {
         found.map(|way| way.into_iter().map(|module| module.join("::")).collect())
     }
 
+    /// Every use of one module by another, by their names.
+    pub(super) fn uses(&self) -> Vec<(String, String)> {
+        let of = |module: &Module| {
+            let from = module.join("::");
+            self.used_by(module).into_iter().map(move |to| (from.clone(), to.join("::"))).collect::<Vec<_>>()
+        };
+        self.0.keys().flat_map(of).collect()
+    }
+
     fn used_by(&self, module: &Module) -> BTreeSet<&Module> {
         let paths = paths(&self.0[module]);
         let used = paths.iter().filter_map(|path| self.resolve(module, path));

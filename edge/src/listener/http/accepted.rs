@@ -5,7 +5,9 @@ use std::{net::SocketAddr, sync::Arc};
 use net::Socket;
 use tokio_util::task::TaskTracker;
 
-use super::{client::ClientIo, connection::Connection, owed::Owed, serve::serve as speak};
+use super::connection::Connection;
+use crate::listener::http::client::{io::ClientIo, owed::Owed};
+use crate::listener::http::serve::http1::serve as speak;
 use crate::{
     listener::{shared::Shared, state::ListenerState},
     metrics::RefusedFlow,

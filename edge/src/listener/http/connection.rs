@@ -6,13 +6,11 @@ use http::Request;
 use hyper::body::Body;
 use tokio_util::task::TaskTracker;
 
-use super::{
+use super::kept::Worker;
+use crate::listener::http::client::{guard, owed::Owed, talk::Talk};
+use crate::listener::http::message::{
     fault::Fault,
-    guard,
-    kept::Worker,
-    owed::Owed,
     request::{Asked, Reading},
-    talk::Talk,
 };
 use crate::{
     listener::{shared::Shared, state::ListenerState},

@@ -8,12 +8,12 @@ use certs::secret::Secret;
 use http::{HeaderMap, HeaderValue, header};
 use protocol::id::Name;
 
-use super::{
+use crate::listener::http::client::meter::Meter;
+use crate::listener::http::message::{
     affinity::{Purpose, Sealer},
     authority::Authority,
     chunks::Chunks,
     head::{self, Framing, Scan},
-    meter::Meter,
     path::Path,
 };
 use crate::model::Paths;

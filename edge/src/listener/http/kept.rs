@@ -8,7 +8,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{affinity::Sealer, budget::Budgets, idle::Idle};
+use crate::listener::http::message::affinity::Sealer;
+use crate::listener::http::origin::{budget::Budgets, idle::Idle};
 
 /// How often idle connections to origins are looked through.
 const SWEEP_EVERY: Duration = Duration::from_secs(1);

@@ -1,0 +1,143 @@
+//! One line and its counters for every request, told once, however it ended.
+
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Instant,
+};
+
+use http::{Method, StatusCode, Version};
+
+use crate::listener::http::message::fault::Fault;
+use crate::{
+    listener::story::{Amounts, End, Kind, Request, Story},
+    metrics::{Metrics, RequestGuard},
+    model::Listener,
+};
+
+/// What is told of a request when it is over.
+#[derive(Debug)]
+pub(crate) struct Record {
+    /// How far it has come.
+    pub(crate) story: Story,
+    /// What is told of a request alone.
+    pub(crate) request: Request,
+    _in_flight: RequestGuard,
+    /// Bytes of the request's body.
+    pub(crate) up: Moved,
+    /// Bytes of the answer's body.
+    pub(crate) down: Moved,
+    /// The client took or sent nothing for too long.
+    pub(crate) client_timeout: bool,
+    /// Its flow was sacrificed, since the client took too little.
+    pub(crate) stalled: bool,
+    /// The answer's last byte was handed over.
+    pub(crate) finished: bool,
+}
+
+/// Bytes of one direction of a request, counted for its listener as well while they are carried; clones share them.
+#[derive(Debug, Clone)]
+pub(crate) struct Moved {
+    own: Arc<AtomicU64>,
+    of_listener: Arc<AtomicU64>,
+}
+
+impl Moved {
+    fn new(of_listener: Arc<AtomicU64>) -> Self {
+        Self { own: Arc::default(), of_listener }
+    }
+
+    /// So many more.
+    pub(crate) fn add(&self, bytes: u64) {
+        self.own.fetch_add(bytes, Ordering::Relaxed);
+        self.of_listener.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// How many so far.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.own.load(Ordering::Relaxed)
+    }
+}
+
+impl Record {
+    /// A request that has just arrived.
+    pub(crate) fn new(
+        metrics: &Metrics,
+        listener: Arc<Listener>,
+        source: SocketAddr,
+        (method, version): (Method, Version),
+    ) -> Self {
+        let totals = metrics.totals(&listener.name);
+        Self {
+            _in_flight: metrics.request(&listener.name),
+            story: Story::new(metrics, listener, source, Instant::now()),
+            request: Request {
+                method,
+                version,
+                host: None,
+                path: String::new(),
+                reused: false,
+                status: None,
+                first_byte: None,
+            },
+            up: Moved::new(totals.sent),
+            down: Moved::new(totals.received),
+            client_timeout: false,
+            stalled: false,
+            finished: false,
+        }
+    }
+
+    /// The edge answers itself.
+    pub(crate) fn fault(&mut self, fault: Fault) {
+        self.story.cause.ends(fault.code, fault.words.trim());
+    }
+
+    /// An answer's head goes to the client.
+    pub(crate) fn answered(&mut self, status: StatusCode) {
+        self.request.status = Some(status);
+        self.request.first_byte = Some(self.story.started().elapsed());
+    }
+}
+
+impl Drop for Record {
+    fn drop(&mut self) {
+        let ended = match (self.request.status, self.finished) {
+            (_, true) => End::Finished,
+            (_, false) if self.stalled => End::Stalled,
+            (_, false) if self.client_timeout => End::ClientTimeout,
+            (None, false) => End::ClientGone,
+            (Some(_), false) if self.story.cause.code().is_some() => End::Broken,
+            (Some(_), false) => End::ClientGone,
+        };
+        let bytes = Amounts { up: self.up.bytes(), down: self.down.bytes() };
+        self.story.tell(ended, bytes, Kind::Request(&self.request));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_show_while_a_request_is_on_its_way() {
+        let metrics = Metrics::default();
+        let file = "name = \"edge-1\"\n[tunnel]\nlisten = \"127.0.0.1:7843\"\n[[pool]]\nname = \"web\"\n[[pool.origin]]\n\
+             name = \"o\"\naddress = \"127.0.0.1:80\"\n[[load_balancer]]\nname = \"lb\"\npools = [\"web\"]\n\
+             [[listener]]\nname = \"www\"\nprotocol = \"http\"\nlisten = \"127.0.0.1:8000\"\nload_balancer = \"lb\"\n";
+        let catalog = crate::config::parse(file, "edge.toml".as_ref()).expect("settings").catalog;
+        let listener = catalog.listeners.first().expect("one").clone();
+        let client = ([192, 0, 2, 1], 4711).into();
+        let record = Record::new(&metrics, listener.clone(), client, (Method::GET, Version::HTTP_11));
+        record.up.add(3);
+        record.down.add(5);
+        let totals = metrics.totals(&listener.name);
+        let counts = || (totals.sent.load(Ordering::Relaxed), totals.received.load(Ordering::Relaxed));
+        assert_eq!(counts(), (3, 5));
+        drop(record);
+        assert_eq!(counts(), (3, 5), "once");
+    }
+}
