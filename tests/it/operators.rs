@@ -1,8 +1,11 @@
 //! What an operator meets over a year: endings, reloads, files that run out, and what status and metrics say meanwhile.
 
 use std::{
+    fs::{self, File},
     io::{Read, Write},
     net::{SocketAddr, TcpStream},
+    os::unix::fs::OpenOptionsExt,
+    process::Command,
     time::{Duration, Instant},
 };
 
@@ -15,6 +18,8 @@ use underpass_tests::harness::{
     wait::{self, SOON},
 };
 
+/// Opening a pipe fails while nobody reads it (Linux).
+const O_NONBLOCK: i32 = 0o4000;
 /// What has nothing to wait for ends within this, with room for a machine that is busy.
 const AT_ONCE: Duration = Duration::from_secs(4);
 
@@ -223,6 +228,40 @@ fn metrics_are_openmetrics_for_who_asks_and_whole_from_the_start() {
     assert!(asked.is_some_and(|answer| answer.body.ends_with("# EOF\n")));
     let began = Instant::now();
     assert!(http::get(edge.file.admin, "/livez").is_some() && began.elapsed() < AT_ONCE);
+}
+
+#[test]
+fn a_file_that_does_not_answer_holds_up_a_reload_and_nobody_else() {
+    let world = World::new();
+    let origin = habits::echo(world.free());
+    certificate(&world, "a", "a.example");
+    let ca = world.path("a.pem");
+    let pem = fs::read(&ca).expect("it was made");
+    let over_tls = Service::http("web").pool("upstream = \"https\"\ntls = { ca = \"a.pem\" }").direct(origin.address());
+    let mut edge =
+        world.edge("edge-1").service(&over_tls).service(&Service::tcp("echo").direct(origin.address())).start();
+    let version = edge.status()["catalog_version"].as_u64().expect("a number");
+    // As on a disk that has gone away: a pipe into which nobody writes.
+    fs::remove_file(&ca).expect("it is there");
+    let made = Command::new("mkfifo").arg(&ca).status().expect("coreutils are there");
+    assert!(made.success());
+    edge.process.signal(Signal::HUP);
+    let mut writer =
+        wait::soon("the file to be read", || File::options().write(true).custom_flags(O_NONBLOCK).open(&ca).ok());
+    let began = Instant::now();
+    assert!(http::get(edge.file.admin, "/livez").is_some_and(|answer| answer.code == 200));
+    let mut client = says(edge.listener("echo"), b"hello");
+    client.read_exact(&mut [0; 5]).expect("flows go on");
+    drop(client);
+    assert!(began.elapsed() < AT_ONCE, "{:?}", began.elapsed());
+    assert_eq!(edge.status()["catalog_version"].as_u64(), Some(version), "nothing is in force before all is read");
+    writer.write_all(&pem).expect("it is small");
+    drop(writer);
+    wait::soon_true("the reload", || edge.status()["catalog_version"].as_u64() == Some(version + 1));
+    edge.process.signal(Signal::HUP);
+    let _reader =
+        wait::soon("the file to be read", || File::options().write(true).custom_flags(O_NONBLOCK).open(&ca).ok());
+    assert_eq!(edge.process.terminate(AT_ONCE).code(), Some(0), "nor does it hold up the end");
 }
 
 #[test]
