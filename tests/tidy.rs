@@ -37,7 +37,8 @@ const CRATES: &[(&str, &[&str])] = &[
     ("api", &[]),
     ("edge", &["net", "config", "protocol", "certs", "api"]),
     ("connector", &["net", "config", "protocol", "certs", "api"]),
-    ("cli", &["net", "config", "protocol", "certs", "api", "edge", "connector"]),
+    ("rig", &[]),
+    ("cli", &["net", "config", "protocol", "certs", "api", "edge", "connector", "rig"]),
 ];
 
 /// What decides and does not act: the time and the dice are brought to it, and it waits for nothing. A folder is all in it.

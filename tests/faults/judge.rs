@@ -6,6 +6,8 @@
 
 use std::{ops::Range, time::Duration};
 
+use rig::stalls::Spans;
+
 use crate::sample::{Kind, Outcome, Sample, Site};
 
 /// Everything is as before within this of the end of what was wrong.
@@ -182,9 +184,9 @@ pub(crate) struct Seen<'a> {
     /// What clients did.
     pub(crate) samples: &'a [Sample],
     /// When the machine stood still for them.
-    pub(crate) pauses: &'a [Range<Duration>],
+    pub(crate) stalls: &'a Spans,
     /// When processes waited for a processor nearly all the time.
-    pub(crate) crowded: &'a [Range<Duration>],
+    pub(crate) crowded: &'a Spans,
     /// How far times can be trusted.
     pub(crate) clock: Clock,
 }
@@ -278,7 +280,7 @@ impl Judging<'_> {
 
     fn is_starved(&self, sample: &Sample) -> bool {
         let around = sample.began.saturating_sub(STARVED_BEFORE)..sample.ended;
-        let stood = self.paused(around.clone()) >= STARVED || overlap(self.seen.crowded, &around) >= CROWDED;
+        let stood = self.paused(around.clone()) >= STARVED || self.seen.crowded.within(around) >= CROWDED;
         self.seen.clock == Clock::Busy && stood
     }
 
@@ -337,13 +339,8 @@ impl Judging<'_> {
 
     /// How long the machine stood still in a span.
     fn paused(&self, span: Range<Duration>) -> Duration {
-        overlap(self.seen.pauses, &span)
+        self.seen.stalls.within(span)
     }
-}
-
-/// How much of a span lies in these.
-fn overlap(spans: &[Range<Duration>], span: &Range<Duration>) -> Duration {
-    spans.iter().map(|part| part.end.min(span.end).saturating_sub(part.start.max(span.start))).sum()
 }
 
 fn tell(findings: &mut Findings, promise: Promise, sample: &Sample) {

@@ -10,7 +10,6 @@ mod judge;
 mod lab;
 mod load;
 mod netns;
-mod pauses;
 mod readers;
 mod report;
 mod run;

@@ -5,6 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use rig::stalls::{Busy, Meter};
 use underpass_tests::harness::wait;
 
 use crate::{
@@ -12,7 +13,6 @@ use crate::{
     judge::{self, Beside, Clock, RECOVERY, Seen, Times},
     lab::{self, Lab},
     load::{Load, Pace, database::committed},
-    pauses::Meter,
     report::Row,
     sample::{Kind, Sample},
 };
@@ -91,8 +91,8 @@ impl Run {
             let beside: Vec<_> = samples.iter().filter(|s| s.began >= struck && s.began < healed).cloned().collect();
             self.compare(slowest(&before), slowest(&beside));
         }
-        let (pauses, crowded) = (self.meter.pauses(), self.meter.crowded());
-        let seen = Seen { samples: &samples, pauses: &pauses, crowded: &crowded, clock: self.clock };
+        let Busy { stalls, crowded } = self.meter.busy();
+        let seen = Seen { samples: &samples, stalls: &stalls, crowded: &crowded, clock: self.clock };
         let (beside, memory_mib) = self.beside(lacking);
         let findings = judge::judge(&seen, case.bounds, times, &beside);
         Row { title: case.title, findings, memory_mib, notes: std::mem::take(&mut self.stage.notes) }

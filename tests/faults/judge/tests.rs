@@ -8,6 +8,11 @@ const BOUNDS: Bounds = Bounds { gone: Gone::Nobody, leaves: Some(LINK_LEAVES), c
 /// Broken at 10 s, put right at 15 s, whole at 15.8 s.
 const TIMES: Times = Times { at: ms(10_000), struck: ms(10_010), healed: ms(15_000), whole: Some(ms(15_800)) };
 
+/// One span.
+fn span(span: Range<u64>) -> Spans {
+    Spans::from_iter([ms(span.start)..ms(span.end)])
+}
+
 fn sample(kind: Kind, span: Range<u64>) -> Sample {
     let (began, ended) = (ms(span.start), ms(span.end));
     Sample { kind, edge: 0, site: Site::A, began, ended, outcome: Outcome::Served }
@@ -20,16 +25,16 @@ fn failed(kind: Kind, span: Range<u64>) -> Sample {
 struct Play {
     bounds: Bounds,
     times: Times,
-    pauses: Vec<Range<Duration>>,
-    crowded: Vec<Range<Duration>>,
+    stalls: Spans,
+    crowded: Spans,
     clock: Clock,
     beside: Beside,
 }
 
 impl Default for Play {
     fn default() -> Self {
-        let (pauses, crowded, beside) = Default::default();
-        Self { bounds: BOUNDS, times: TIMES, pauses, crowded, clock: Clock::Trusted, beside }
+        let (stalls, crowded, beside) = Default::default();
+        Self { bounds: BOUNDS, times: TIMES, stalls, crowded, clock: Clock::Trusted, beside }
     }
 }
 
@@ -37,7 +42,7 @@ impl Play {
     fn judge(&self, samples: &[Sample]) -> Findings {
         // Somebody always asks something.
         let samples = [samples, &[sample(Kind::GetNew, 9_000..9_010)]].concat();
-        let seen = Seen { samples: &samples, pauses: &self.pauses, crowded: &self.crowded, clock: self.clock };
+        let seen = Seen { samples: &samples, stalls: &self.stalls, crowded: &self.crowded, clock: self.clock };
         judge(&seen, self.bounds, self.times, &self.beside)
     }
 
@@ -108,11 +113,11 @@ fn what_waits_after_the_bound_was_still_in_rotation() {
 #[test]
 fn pauses_of_the_machine_are_taken_off_and_no_more() {
     let slow = [sample(Kind::GetNew, 11_100..11_700)];
-    let paused = Play { pauses: vec![ms(11_200)..ms(11_350)], ..Play::default() };
+    let paused = Play { stalls: span(11_200..11_350), ..Play::default() };
     assert_eq!(paused.broken(&slow), []);
-    let elsewhere = Play { pauses: vec![ms(12_000)..ms(12_500)], ..Play::default() };
+    let elsewhere = Play { stalls: span(12_000..12_500), ..Play::default() };
     assert_eq!(elsewhere.broken(&slow), [Promise::Left]);
-    let asleep = Play { pauses: vec![ms(10_100)..ms(10_400)], ..Play::default() };
+    let asleep = Play { stalls: span(10_100..10_400), ..Play::default() };
     assert_eq!(asleep.broken(&slow), [], "the edge slept as well before it could find out");
 }
 
@@ -129,15 +134,15 @@ fn all_has_to_be_back_in_time() {
 
 #[test]
 fn a_busy_machine_is_judged_by_outcomes() {
-    let busy = |pauses| Play { clock: Clock::Busy, pauses, ..Play::default() };
+    let busy = |stalls| Play { clock: Clock::Busy, stalls, ..Play::default() };
     let late = Times { whole: Some(ms(24_000)), ..TIMES };
     let slow = [sample(Kind::GetNew, 12_000..13_500), failed(Kind::Post, 13_000..13_100)];
-    assert_eq!(Play { times: late, ..busy(Vec::new()) }.broken(&slow), []);
+    assert_eq!(Play { times: late, ..busy(Spans::default()) }.broken(&slow), []);
     let lost = [failed(Kind::GetNew, 12_000..12_100)];
-    assert_eq!(busy(Vec::new()).broken(&lost), [Promise::Served], "an idle machine has no excuse");
-    assert_eq!(busy(vec![ms(10_500)..ms(11_500)]).broken(&lost), []);
-    let crowded = vec![ms(9_000)..ms(11_500)];
-    assert_eq!(Play { crowded: crowded.clone(), ..busy(Vec::new()) }.broken(&lost), []);
+    assert_eq!(busy(Spans::default()).broken(&lost), [Promise::Served], "an idle machine has no excuse");
+    assert_eq!(busy(span(10_500..11_500)).broken(&lost), []);
+    let crowded = span(9_000..11_500);
+    assert_eq!(Play { crowded: crowded.clone(), ..busy(Spans::default()) }.broken(&lost), []);
     assert!(!Play { crowded, ..Play::default() }.broken(&lost).is_empty(), "only where it is told so");
 }
 
@@ -147,7 +152,8 @@ fn what_happened_beside_the_clients_counts() {
     let beside = Beside { twice: words(), fat: words(), amiss: words() };
     let play = Play { beside, ..Play::default() };
     assert_eq!(play.broken(&[]), [Promise::Once, Promise::Memory, Promise::Alone]);
-    let seen = Seen { samples: &[], pauses: &[], crowded: &[], clock: Clock::Trusted };
+    let none = Spans::default();
+    let seen = Seen { samples: &[], stalls: &none, crowded: &none, clock: Clock::Trusted };
     assert_eq!(judge(&seen, BOUNDS, TIMES, &Beside::default()).broken.len(), 1, "nothing asked proves nothing");
 }
 

@@ -4,11 +4,11 @@
 //! It acts and waits; what counts as harm is [`judge`]'s, what is said is [`report`]'s.
 
 mod judge;
-mod pressure;
 mod report;
 
 use std::{io::Write, time::Duration};
 
+use rig::stalls::pressure;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use self::{
@@ -77,7 +77,7 @@ pub(super) async fn drill(
         load,
         faults: Vec::new(),
         steps: Vec::new(),
-        short: pressure::cpu_short(),
+        short: pressure::waited(),
         ended: Duration::ZERO,
         out,
     };
@@ -213,7 +213,7 @@ impl Drill<'_> {
     }
     /// Says, of a broken promise, how busy the machine itself was since the last step.
     fn tell_pressure(&mut self, step: &mut Step) {
-        let before = std::mem::replace(&mut self.short, pressure::cpu_short());
+        let before = std::mem::replace(&mut self.short, pressure::waited());
         let stalled = self.load.stalled_since(std::mem::replace(&mut self.ended, self.load.now()));
         if step.held {
             return;

@@ -6,7 +6,6 @@
 mod client;
 mod sample;
 mod session;
-mod stall;
 
 use std::{
     net::SocketAddr,
@@ -17,10 +16,10 @@ use std::{
     time::{Duration, Instant},
 };
 
+use rig::stalls::{Spans, TICK};
 use tokio::{sync::Semaphore, time::MissedTickBehavior};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use self::stall::Stalls;
 use super::plan::{Ground, Plan, SERVICES, Service, Speech};
 pub(super) use sample::{Kind, Outcome, Placed, Sample};
 
@@ -69,7 +68,7 @@ struct Books {
     connections: AtomicU64,
     lost: AtomicU64,
     samples: Mutex<Vec<Sample>>,
-    stalls: Mutex<Stalls>,
+    stalls: Mutex<Spans>,
 }
 
 /// What came in since the last time.
@@ -151,13 +150,13 @@ impl Load {
     pub(super) fn take(&self) -> Taken {
         let mut samples = std::mem::take(&mut *self.books.samples.lock().unwrap_or_else(PoisonError::into_inner));
         let stalls = self.books.stalls.lock().unwrap_or_else(PoisonError::into_inner);
-        samples.iter_mut().for_each(|sample| sample.stalled = stalls.within(sample.began, sample.ended));
+        samples.iter_mut().for_each(|sample| sample.stalled = stalls.within(sample.began..sample.ended));
         Taken { samples, lost: self.books.lost.swap(0, Ordering::Relaxed) }
     }
 
     /// For how long the clients were not let run, from then until now.
     pub(super) fn stalled_since(&self, then: Duration) -> Duration {
-        self.books.stalls.lock().unwrap_or_else(PoisonError::into_inner).within(then, self.now())
+        self.books.stalls.lock().unwrap_or_else(PoisonError::into_inner).within(then..self.now())
     }
 
     /// Begins nothing new and waits for what is on its way.
@@ -173,12 +172,12 @@ impl Drop for Load {
     }
 }
 
-/// Notes when this very task, which stands for all clients, was due and was not let run.
+/// Notes when this very task, which stands for all clients since it shares their workers, was due and was not let run.
 async fn look_for_stalls(books: Arc<Books>, stop: CancellationToken) {
     loop {
-        let due = books.now() + stall::TICK;
+        let due = books.now() + TICK;
         tokio::select! {
-            () = tokio::time::sleep(stall::TICK) => (),
+            () = tokio::time::sleep(TICK) => (),
             () = stop.cancelled() => return,
         }
         books.stalls.lock().unwrap_or_else(PoisonError::into_inner).tick(due, books.now());

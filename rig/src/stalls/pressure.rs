@@ -1,9 +1,10 @@
-//! Whether the machine itself was too busy to keep a promise. It excuses nothing: it only tells where to look.
+//! How long, by the kernel's own count, something waited for a processor of this machine.
 
 use std::time::Duration;
 
 /// For how long, since the machine's start, something waited for a processor; none where the kernel does not tell.
-pub(super) fn cpu_short() -> Option<Duration> {
+#[must_use]
+pub fn waited() -> Option<Duration> {
     parse(&std::fs::read_to_string("/proc/pressure/cpu").ok()?)
 }
 
