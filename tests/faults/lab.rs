@@ -11,6 +11,7 @@ use std::{
     time::Duration,
 };
 
+use rig::judge::Clock;
 use serde_json::Value;
 use underpass_tests::harness::{
     Connector, ConnectorFile, Edge, EdgeFile, Origin, Process, Service, World,
@@ -23,7 +24,7 @@ use underpass_tests::harness::{
     wait,
 };
 
-use crate::{judge::Clock, load::ports, netns::Netns};
+use crate::{load::ports, netns::Netns};
 
 /// What both sites are.
 const SITE: &str = "10.7.0.0/24";

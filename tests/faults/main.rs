@@ -6,14 +6,12 @@
 #![expect(clippy::print_stdout, reason = "a program that tells people what it finds")]
 
 mod cases;
-mod judge;
 mod lab;
 mod load;
 mod netns;
 mod readers;
 mod report;
 mod run;
-mod sample;
 mod shim;
 
 use std::{
@@ -24,9 +22,10 @@ use std::{
     time::Instant,
 };
 
+use rig::judge::Clock;
 use underpass_tests::harness::process::raise_file_limit;
 
-use self::{cases::Case, judge::Clock, report::Row, run::Run};
+use self::{cases::Case, report::Row, run::Run};
 
 /// Tells the program that it has mounts of its own already.
 const INSIDE: &str = "FAULTS_INSIDE";

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::judge::{Findings, Promise};
+use rig::judge::{Counts, Findings, Promise};
 
 /// Where the table begins and ends in the document.
 const BEGIN: &str = "<!-- faults: begin -->";
@@ -39,7 +39,9 @@ impl Row {
     /// A row of the table.
     #[must_use]
     pub(crate) fn markdown(&self) -> String {
-        let Findings { requests, blocks, failed, excused, wrong, left, told, recovered, paused, .. } = &self.findings;
+        let Findings { total, left, told, recovered, paused, .. } = &self.findings;
+        let Counts { requests, blocks, cut, wrong, .. } = total;
+        let failed = total.failed + cut;
         let told = told.map(|told| format!("cut told in {}", millis(told)));
         let left = left.map_or("–".to_owned(), millis);
         let recovered = recovered.map_or("never".to_owned(), millis);
@@ -47,7 +49,7 @@ impl Row {
         let (paused, promises) = (millis(*paused), self.promises());
         let notes = told.into_iter().chain(self.notes.iter().cloned()).collect::<Vec<_>>().join("; ");
         format!(
-            "| {title} | {requests} | {blocks} | {failed} | {excused} | {wrong} | {left} | {recovered} | {paused} | \
+            "| {title} | {requests} | {blocks} | {failed} | {cut} | {wrong} | {left} | {recovered} | {paused} | \
              {memory_mib} MiB | {notes} | {promises} |\n"
         )
     }
@@ -55,13 +57,14 @@ impl Row {
     /// Lines for a terminal.
     #[must_use]
     pub(crate) fn text(&self) -> String {
-        let Findings { requests, blocks, failed, excused, wrong, left, told, recovered, paused, broken, last } =
-            &self.findings;
+        let Findings { total, left, told, recovered, paused, broken, last, .. } = &self.findings;
+        let Counts { requests, blocks, cut, wrong, .. } = total;
+        let failed = total.failed + cut;
         let left = left.map_or(String::new(), |left| format!(", out of rotation in {}", millis(left)));
         let told = told.map_or(String::new(), |told| format!(", what was cut was told so in {}", millis(told)));
         let recovered = recovered.map_or("never recovered".to_owned(), |time| format!("recovered in {}", millis(time)));
         let mut text = format!(
-            "   {}  {requests} requests, {blocks} blocks; {failed} failed, {excused} of them excused; {wrong} wrong{left}{told}, \
+            "   {}  {requests} requests, {blocks} blocks; {failed} failed, {cut} of them excused; {wrong} wrong{left}{told}, \
              {recovered}, paused {}, {} MiB\n",
             if self.held() { "held" } else { "BROKEN" },
             millis(*paused),
@@ -107,10 +110,7 @@ mod tests {
 
     fn row(title: &'static str, broken: Vec<(Promise, String)>) -> Row {
         let findings = Findings {
-            requests: 100,
-            blocks: 20,
-            failed: 2,
-            excused: 2,
+            total: Counts { requests: 100, blocks: 20, cut: 2, ..Counts::default() },
             left: Some(Duration::from_millis(300)),
             recovered: Some(Duration::from_millis(900)),
             broken,

@@ -5,16 +5,18 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rig::stalls::{Busy, Meter};
+use rig::{
+    judge::{self, Beside, Clock, Fault, RECOVERY, Seen, Times},
+    sample::{Kind, Sample},
+    stalls::{Busy, Meter},
+};
 use underpass_tests::harness::wait;
 
 use crate::{
     cases::{Case, Stage},
-    judge::{self, Beside, Clock, RECOVERY, Seen, Times},
     lab::{self, Lab},
     load::{Load, Pace, database::committed},
     report::Row,
-    sample::{Kind, Sample},
 };
 
 /// Load without a fault before each.
@@ -85,16 +87,16 @@ impl Run {
         let whole = lacking.is_none().then(|| self.load.now());
         wait::pass(AFTER);
         self.load.wait_past(whole.unwrap_or(healed).max(healed + RECOVERY));
-        let times = Times { at, struck, healed, whole };
+        let times = Times { at, struck, healed: Some(healed), whole };
         let samples = self.load.take();
         if case.compares {
             let beside: Vec<_> = samples.iter().filter(|s| s.began >= struck && s.began < healed).cloned().collect();
             self.compare(slowest(&before), slowest(&beside));
         }
         let Busy { stalls, crowded } = self.meter.busy();
-        let seen = Seen { samples: &samples, stalls: &stalls, crowded: &crowded, clock: self.clock };
+        let seen = Seen { samples: &samples, stalls: &stalls, crowded: &crowded, clock: self.clock, prompt: None };
         let (beside, memory_mib) = self.beside(lacking);
-        let findings = judge::judge(&seen, case.bounds, times, &beside);
+        let findings = judge::judge(&seen, &[Fault { bounds: case.bounds, times }], &beside);
         Row { title: case.title, findings, memory_mib, notes: std::mem::take(&mut self.stage.notes) }
     }
 

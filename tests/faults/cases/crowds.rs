@@ -7,6 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use rig::judge::Gone;
 use underpass_tests::harness::{
     Process, client,
     process::{Signal, raise_file_limit},
@@ -14,7 +15,7 @@ use underpass_tests::harness::{
 };
 
 use super::{Case, Stage, metric};
-use crate::{judge::Gone, lab, load::ports, readers::Readers};
+use crate::{lab, load::ports, readers::Readers};
 
 const IDLE: usize = 10_000;
 /// Connectors of a crowd and links of each to the first edge: over a thousand links.

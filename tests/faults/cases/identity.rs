@@ -5,13 +5,11 @@
 
 use std::{net::IpAddr, path::PathBuf, time::Duration};
 
+use rig::judge::{LINK_LEAVES, RECOVERY};
 use underpass_tests::harness::{origin::servers, wait};
 
 use super::{Case, Stage};
-use crate::{
-    judge::{LINK_LEAVES, RECOVERY},
-    lab::{self, LINKS, Replica},
-};
+use crate::lab::{self, LINKS, Replica};
 
 /// How long it is watched that something does not happen.
 const WATCHED: Duration = Duration::from_secs(3);

@@ -12,6 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use rig::judge::Gone;
 use rustix::io::ioctl_fionbio;
 use underpass_tests::harness::{
     disk::SmallDisk,
@@ -21,7 +22,6 @@ use underpass_tests::harness::{
 };
 
 use super::{Case, Stage, metric, processes::ORDERLY};
-use crate::judge::Gone;
 
 /// How long nothing can be written.
 const FULL: Duration = Duration::from_secs(5);

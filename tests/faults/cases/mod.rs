@@ -10,11 +10,11 @@ mod resources;
 
 use std::{fmt, net::TcpStream, time::Duration};
 
+use rig::judge::{Bounds, Cuts, Gone};
 use underpass_tests::harness::{Connector, Origin, origin::servers::Server};
 
 use self::{logs::Logs, resources::Cap};
 use crate::{
-    judge::{Bounds, Gone},
     lab::{Lab, Replica},
     readers::Readers,
     shim::Shim,
@@ -110,7 +110,7 @@ impl Case {
     /// Nothing is broken, for three seconds.
     fn new(name: &'static str, title: &'static str) -> Self {
         let nothing = || -> Act { Box::new(|_| ()) };
-        let bounds = Bounds { gone: Gone::Nobody, leaves: None, cuts: true, recovers: true, told: None };
+        let bounds = Bounds { gone: Gone::Nobody, cuts: Cuts::Whatever, leaves: None, told: None, recovers: true };
         let hold = Duration::from_secs(3);
         let (quick, last, light, compares) = (false, false, false, false);
         Self {
@@ -181,7 +181,7 @@ impl Case {
 
     /// Nobody's flow is cut.
     fn cuts_nothing(mut self) -> Self {
-        self.bounds.cuts = false;
+        self.bounds.cuts = Cuts::Nothing;
         self
     }
 

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
+use rig::judge::LINK_LEAVES;
 use underpass_tests::harness::wait;
 
 use super::{Case, Stage};
 use crate::{
-    judge::LINK_LEAVES,
     lab::{Replica, route_out, uplink},
     netns::Netns,
     shim::{Shim, Weather},

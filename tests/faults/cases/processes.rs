@@ -10,14 +10,13 @@ use std::{
     time::{Duration, Instant},
 };
 
+use rig::judge::{GONE_TOLD, Gone, LINK_LEAVES};
 use underpass_tests::harness::{process::Signal, wait};
 
 use super::{Case, Stage};
 use crate::{
-    judge::{GONE_TOLD, Gone, LINK_LEAVES},
     lab::edge_address,
-    load::{get, ports},
-    sample::Site,
+    load::{Site, get, ports},
 };
 
 /// A connector that is asked to stop has ended by then: its grace period is 30 s, and sessions that only sit there use it up.
@@ -63,7 +62,7 @@ pub(super) fn cases() -> Vec<Case> {
                 stage.lab.restart_replica(0);
             }),
         Case::new("replicas-killed", "all replicas of a connector killed, then back")
-            .gone(Gone::Site(Site::A))
+            .gone(Gone::Network(Site::A.network()))
             .strike(|stage| (0..2).for_each(|index| kill(stage, index)))
             .heal(|stage| (0..2).for_each(|index| stage.lab.restart_replica(index))),
         Case::new("edge-killed", "edge killed (`kill -9`), restarted")

@@ -2,12 +2,12 @@
 
 use std::{fs, net::SocketAddr, path::PathBuf, time::Duration};
 
+use rig::judge::Gone;
 use rustix::process::{Pid, Resource, Rlimit, prlimit};
 use underpass_tests::harness::{Process, client, http, wait};
 
 use super::{Case, Stage, metric};
 use crate::{
-    judge::Gone,
     lab::{self},
     load::ports,
 };

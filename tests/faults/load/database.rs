@@ -6,10 +6,10 @@ use std::{
     time::Duration,
 };
 
+use rig::sample::{Kind, Outcome};
 use underpass_tests::harness::{origin::servers, process};
 
 use super::{Client, failed};
-use crate::sample::{Kind, Outcome};
 
 /// Transactions of a run, by each of two clients.
 const TRANSACTIONS: u32 = 20;

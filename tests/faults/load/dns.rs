@@ -6,8 +6,9 @@ use std::{
     time::{Duration, Instant},
 };
 
+use rig::sample::{Kind, Outcome};
+
 use super::{Client, failed, fresh_id};
-use crate::sample::{Kind, Outcome};
 
 /// Silence after which a question is asked again.
 const AGAIN: Duration = Duration::from_millis(700);
@@ -19,21 +20,21 @@ const ADDRESS: [u8; 4] = [192, 0, 2, 7];
 
 /// Question after question.
 pub(super) fn run(client: &Client, every: Duration) {
-    let mut socket = None;
+    let (mut socket, mut on) = (None, None);
     let mut asked = 0;
     client.pace(every, || {
         if asked % SESSION == 0 {
-            socket = None;
+            (socket, on) = (None, None);
         }
         asked += 1;
-        client.record(Kind::Dns, || match ask(&mut socket, client.at) {
+        client.record_on(&mut on, Kind::Question, |repeats| match ask(&mut socket, client.at, repeats) {
             Ok(outcome) => outcome,
             Err(error) => failed(error),
         });
     });
 }
 
-fn ask(socket: &mut Option<UdpSocket>, at: SocketAddr) -> io::Result<Outcome> {
+fn ask(socket: &mut Option<UdpSocket>, at: SocketAddr, repeats: &mut u32) -> io::Result<Outcome> {
     let socket = match socket {
         Some(socket) => socket,
         None => socket.insert(connect(at)?),
@@ -46,6 +47,7 @@ fn ask(socket: &mut Option<UdpSocket>, at: SocketAddr) -> io::Result<Outcome> {
         if let Some(outcome) = answer(socket, &question)? {
             return Ok(outcome);
         }
+        *repeats += 1;
     }
     Ok(failed(format!("no answer to {TRIES} tries")))
 }

@@ -15,9 +15,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use rig::sample::{Connection, Kind, Network, Outcome, Sample};
 use underpass_tests::harness::wait;
-
-use crate::sample::{Kind, Outcome, Sample, Site};
 
 /// Most samples kept between two looks; beyond it clients stop to record, and the look fails.
 const SAMPLES_MAX: usize = 2_000_000;
@@ -27,6 +26,26 @@ const LIGHT: Duration = Duration::from_secs(1);
 
 /// No client does one thing for longer.
 const TURN_MAX: Duration = Duration::from_secs(60);
+
+/// The private networks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Site {
+    /// The one that things happen to.
+    A,
+    /// Its neighbour with the very same addresses.
+    B,
+}
+
+impl Site {
+    /// As samples and faults name it.
+    #[must_use]
+    pub(crate) fn network(self) -> Network {
+        match self {
+            Self::A => Network("site A"),
+            Self::B => Network("site B"),
+        }
+    }
+}
 
 /// Public ports of the services, the same at both edges.
 pub(crate) mod ports {
@@ -114,12 +133,29 @@ impl Client {
         self.shared.turns.lock().expect("no panic while held")[self.number] = self.shared.epoch.elapsed();
     }
 
-    /// Does one thing and records it.
+    /// Does one thing over a connection of its own and records it.
     fn record(&self, kind: Kind, act: impl FnOnce() -> Outcome) -> Outcome {
+        self.record_on(&mut None, kind, |_| act())
+    }
+
+    /// Does one thing over the connection that is open, or over one that this opens, and records it, with how often it was asked
+    /// again.
+    fn record_on(&self, on: &mut Option<Connection>, kind: Kind, act: impl FnOnce(&mut u32) -> Outcome) -> Outcome {
         let began = self.shared.epoch.elapsed();
-        let outcome = act();
-        let ended = self.shared.epoch.elapsed();
-        let sample = Sample { kind, edge: self.edge, site: self.site, began, ended, outcome: outcome.clone() };
+        let connection = *on.get_or_insert_with(|| Connection { number: fresh_id(), opened: began });
+        let mut repeats = 0;
+        let outcome = act(&mut repeats);
+        let sample = Sample {
+            kind,
+            edge: self.edge,
+            network: self.site.network(),
+            connection,
+            began,
+            ended: self.shared.epoch.elapsed(),
+            placed: None,
+            outcome: outcome.clone(),
+            repeats,
+        };
         let mut samples = self.shared.samples.lock().expect("no panic while held");
         if samples.len() < SAMPLES_MAX {
             samples.push(sample);

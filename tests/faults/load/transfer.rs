@@ -5,13 +5,13 @@ use std::{
     time::{Duration, Instant},
 };
 
+use rig::sample::{Kind, Outcome};
 use underpass_tests::harness::{
     client::{self, Pattern},
     wait,
 };
 
 use super::{Client, failed, fresh_id};
-use crate::sample::{Kind, Outcome};
 
 const BLOCK: usize = 16 * 1024;
 /// Blocks of a transfer.
@@ -23,7 +23,7 @@ pub(super) fn run(client: &Client, every: Duration) {
     while !client.is_stopped() {
         let id = fresh_id();
         let mut pattern = Pattern::new(id);
-        let mut stream = None;
+        let (mut stream, mut on) = (None, None);
         for number in 0..BLOCKS {
             if client.is_stopped() {
                 return;
@@ -33,7 +33,8 @@ pub(super) fn run(client: &Client, every: Duration) {
             if number == 0 {
                 block[..8].copy_from_slice(&id.to_be_bytes());
             }
-            if client.record(Kind::Block, || carry(&mut stream, client, &block)) != Outcome::Served {
+            let outcome = client.record_on(&mut on, Kind::Block, |_| carry(&mut stream, client, &block));
+            if outcome != Outcome::Served {
                 break;
             }
         }

@@ -6,8 +6,9 @@ use std::{
     time::Duration,
 };
 
-use super::{Client, failed, fresh_id};
-use crate::sample::{Kind, Outcome, Site};
+use rig::sample::{Kind, Outcome};
+
+use super::{Client, Site, failed, fresh_id};
 
 /// Longest silence a client bears.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -18,11 +19,11 @@ const ANSWER_MAX: usize = 64 * 1024;
 
 /// GET after GET on one connection, for as long as it lives.
 pub(super) fn kept(client: &Client, every: Duration) {
-    let mut connection = None;
+    let (mut connection, mut on) = (None, None);
     client.pace(every, || {
-        let outcome = client.record(Kind::GetKept, || ask(&mut connection, client, "GET", 0));
+        let outcome = client.record_on(&mut on, Kind::GetKept, |_| ask(&mut connection, client, "GET", 0));
         if outcome != Outcome::Served {
-            connection = None;
+            (connection, on) = (None, None);
         }
     });
 }

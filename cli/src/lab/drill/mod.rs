@@ -1,18 +1,22 @@
 //! `underpass lab --drill`: kills parts of the lab one after the other while clients are at work, and holds what they saw
 //! against what is promised.
 //!
-//! It acts and waits; what counts as harm is [`judge`]'s, what is said is [`report`]'s.
+//! It acts and waits; whom a death excuses is [`promise`]'s, what counts as harm is the judge's of `rig`, what is said is
+//! [`report`]'s.
 
-mod judge;
+mod promise;
 mod report;
 
 use std::{io::Write, time::Duration};
 
-use rig::stalls::pressure;
+use rig::{
+    judge::{self, Beside, Bounds, Clock, Fault, RECOVERY, Seen, Times},
+    stalls::{Spans, pressure},
+};
 use tokio::time::{Instant, sleep, sleep_until};
 
 use self::{
-    judge::{BACK_WITHIN, Fault, Part},
+    promise::{SERVED_WITHIN, without_connector, without_edge, without_origin},
     report::{Report, Step, Subject},
 };
 use super::{
@@ -119,9 +123,9 @@ impl Drill<'_> {
         let promise = "no HTTP request fails, UDP is answered again and new TCP connections are served within 1 s, TCP flows \
                        through the other replica go on unharmed";
         let subject = self.announce(broke, promise, true)?;
-        self.fault(Part::Connector(&REPLICAS[CONNECTOR]));
+        self.fault(without_connector(&REPLICAS[CONNECTOR]));
         self.world.connectors[CONNECTOR].kill().await.map_err(|source| LabError::Kill { name, source })?;
-        self.own_fault().struck = self.load.now();
+        self.own_times().struck = self.load.now();
         sleep(CONNECTOR_AWAY).await;
         let back = Instant::now();
         self.world.connectors[CONNECTOR].restart()?;
@@ -135,9 +139,9 @@ impl Drill<'_> {
         let promise = "no HTTP request fails, UDP is answered again and new TCP connections are served within 1 s, by \
                        another origin and none by a wrong one; TCP flows to the others go on unharmed";
         let subject = self.announce(format!("origin {name} dies with all its connections"), promise, true)?;
-        self.fault(Part::Origin(&SERVERS[ORIGIN]));
+        self.fault(without_origin(&SERVERS[ORIGIN]));
         self.world.origins[ORIGIN].kill().await;
-        self.own_fault().struck = self.load.now();
+        self.own_times().struck = self.load.now();
         sleep(ORIGIN_AWAY).await;
         let back = Instant::now();
         let revived = self.world.origins[ORIGIN].revive().await;
@@ -151,19 +155,19 @@ impl Drill<'_> {
         let name = self.world.plan.edges[EDGE].name;
         let promise = "the other edge's clients notice nothing; restarted, it has its links and serves within 2 s";
         let subject = self.announce(format!("kill -9 {name}, one of two edges"), promise, true)?;
-        self.fault(Part::Edge(EDGE));
+        self.fault(without_edge(EDGE));
         self.world.edges[EDGE].kill().await.map_err(|source| LabError::Kill { name, source })?;
-        self.own_fault().struck = self.load.now();
+        self.own_times().struck = self.load.now();
         sleep(EDGE_AWAY).await;
         let back = Instant::now();
-        self.own_fault().back = Some(self.load.now());
+        self.own_times().healed = Some(self.load.now());
         self.world.edges[EDGE].restart()?;
-        let linked = self.world.linked(EDGE, BACK_WITHIN).await;
+        let linked = self.world.linked(EDGE, RECOVERY).await;
         let mut amiss: Vec<String> = linked.err().into_iter().flatten().collect();
         amiss.iter_mut().for_each(|lacking| lacking.insert_str(0, "after 2 s: "));
         let (back_ms, lacking) = self.healed(back).await;
         amiss.extend(lacking);
-        sleep((BACK_WITHIN + SETTLED).saturating_sub(back.elapsed())).await;
+        sleep((RECOVERY + SETTLED).saturating_sub(back.elapsed())).await;
         self.load.stop().await;
         self.conclude(subject, back_ms, amiss)
     }
@@ -176,14 +180,14 @@ impl Drill<'_> {
     }
 
     /// Notes the moment before a kill.
-    fn fault(&mut self, part: Part) {
+    fn fault(&mut self, bounds: Bounds) {
         let at = self.load.now();
-        self.faults.push(Fault { part, at, struck: at, back: None });
+        self.faults.push(Fault { bounds, times: Times { at, struck: at, healed: None, whole: None } });
     }
 
-    /// The fault of this step.
-    fn own_fault(&mut self) -> &mut Fault {
-        self.faults.last_mut().expect("a step notes its fault before it kills")
+    /// When what of this step's fault happened.
+    fn own_times(&mut self) -> &mut Times {
+        &mut self.faults.last_mut().expect("a step notes its fault before it kills").times
     }
 
     /// Waits until every edge finds everything healthy; how long that took since the return, and what is lacking.
@@ -204,17 +208,22 @@ impl Drill<'_> {
             amiss.push(format!("{lost} samples were lost for want of room"));
         }
         amiss.extend(self.world.fallen());
-        let findings = judge::judge(&samples, &self.faults);
-        let mut step = Step::new(subject, findings, back_ms, amiss);
+        let (stalls, crowded) = (self.load.stalls(), Spans::default());
+        let (clock, prompt) = (Clock::Trusted, Some(SERVED_WITHIN));
+        let seen = Seen { samples: &samples, stalls: &stalls, crowded: &crowded, clock, prompt };
+        let findings = judge::judge(&seen, &self.faults, &Beside { amiss, ..Beside::default() });
+        let mut step = Step::new(subject, &findings, back_ms);
         self.tell_pressure(&mut step);
         print(self.out, &step.to_string())?;
         self.steps.push(step);
         Ok(())
     }
+
     /// Says, of a broken promise, how busy the machine itself was since the last step.
     fn tell_pressure(&mut self, step: &mut Step) {
         let before = std::mem::replace(&mut self.short, pressure::waited());
-        let stalled = self.load.stalled_since(std::mem::replace(&mut self.ended, self.load.now()));
+        let now = self.load.now();
+        let stalled = self.load.stalls().within(std::mem::replace(&mut self.ended, now)..now);
         if step.held {
             return;
         }

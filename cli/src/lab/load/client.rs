@@ -3,13 +3,14 @@
 use std::{io, time::Duration};
 
 use hyper::StatusCode;
+use rig::sample::{self, Kind, Network, Outcome, Placed, Sample};
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
     net::TcpStream,
     time::timeout,
 };
 
-use super::{Books, Goal, Kind, Outcome, Placed, Sample, session::Session};
+use super::{Books, Goal, session::Session};
 use crate::lab::{
     plan::{Saying, Speech},
     request::Connection,
@@ -24,7 +25,7 @@ const LINE_MAX: u64 = 512;
 
 /// Opens a connection, makes one exchange, and closes.
 pub(super) async fn visit(goal: &Goal, books: &Books) {
-    let mut visit = Exchange::begin(goal, books, Kind::New);
+    let mut visit = Exchange::begin(goal, books);
     match goal.service.speech {
         Speech::Http => {
             let answer = patient(async { Connection::open(goal.at).await?.get_last("/").await.map_err(Trouble::from) });
@@ -36,7 +37,7 @@ pub(super) async fn visit(goal: &Goal, books: &Books) {
             let done = patient(async {
                 let (mut stream, line) = greeted(goal).await?;
                 said = Some(line);
-                block(&mut stream, visit.connection).await?;
+                block(&mut stream, visit.connection.number).await?;
                 hang_up(stream).await
             });
             let outcome = outcome(done.await);
@@ -53,8 +54,7 @@ pub(super) async fn visit(goal: &Goal, books: &Books) {
 #[derive(Debug)]
 pub(super) struct Kept {
     speaking: Speaking,
-    opened: Duration,
-    connection: u64,
+    connection: sample::Connection,
 }
 
 #[derive(Debug)]
@@ -75,8 +75,8 @@ struct Flow {
 impl Kept {
     /// Opens a connection and makes the first exchange; none if that fails.
     pub(super) async fn open(goal: &Goal, books: &Books) -> Option<Self> {
-        let mut opening = Exchange::begin(goal, books, Kind::New);
-        let (opened, connection) = (opening.opened, opening.connection);
+        let mut opening = Exchange::begin(goal, books);
+        let connection = opening.connection;
         let (speaking, said, outcome) = match goal.service.speech {
             Speech::Http => open_http(goal).await,
             Speech::Echo => open_echo(goal).await,
@@ -85,23 +85,19 @@ impl Kept {
         let served = outcome == Outcome::Served;
         opening.end(said.as_ref(), outcome);
         let speaking = speaking?;
-        served.then_some(Self { speaking, opened, connection })
+        served.then_some(Self { speaking, connection })
     }
 
     /// Makes a further exchange; the connection comes back if it went well.
     pub(super) async fn exchange(mut self, goal: &Goal, books: &Books) -> Option<Self> {
-        let kind = match self.speaking {
-            Speaking::Http(_) | Speaking::Dns(_) => Kind::Kept,
-            Speaking::Echo(_) => Kind::Block,
-        };
-        let mut exchange = Exchange::begin(goal, books, kind).on(&self);
+        let mut exchange = Exchange::further(goal, books, self.connection);
         let (said, outcome) = match &mut self.speaking {
             Speaking::Http(connection) => {
                 judge(goal, patient(async { connection.get("/").await.map_err(Trouble::from) }).await)
             }
             Speaking::Echo(flow) => {
                 flow.blocks += 1;
-                let seed = self.connection << 32 | flow.blocks;
+                let seed = self.connection.number << 32 | flow.blocks;
                 (Some(flow.said.clone()), outcome(patient(block(&mut flow.stream, seed)).await))
             }
             Speaking::Dns(session) => exchange.ask(session).await,
@@ -138,7 +134,7 @@ async fn open_echo(goal: &Goal) -> (Option<Speaking>, Option<Saying>, Outcome) {
 }
 
 async fn open_dns(goal: &Goal, opening: &mut Exchange<'_>) -> (Option<Speaking>, Option<Saying>, Outcome) {
-    match Session::open(goal.at, opening.connection).await {
+    match Session::open(goal.at, opening.connection.number).await {
         Ok(mut session) => {
             let (said, outcome) = opening.ask(&mut session).await;
             (Some(Speaking::Dns(session)), said, outcome)
@@ -255,22 +251,31 @@ struct Exchange<'a> {
     goal: &'a Goal,
     books: &'a Books,
     kind: Kind,
-    connection: u64,
-    opened: Duration,
+    connection: sample::Connection,
     began: Duration,
     repeats: u32,
 }
 
 impl<'a> Exchange<'a> {
     /// Begins, on a connection of its own.
-    fn begin(goal: &'a Goal, books: &'a Books, kind: Kind) -> Self {
-        let now = books.now();
-        Self { goal, books, kind, connection: books.connection(), opened: now, began: now, repeats: 0 }
+    fn begin(goal: &'a Goal, books: &'a Books) -> Self {
+        let connection = books.connection();
+        let kind = match goal.service.speech {
+            Speech::Http => Kind::GetNew,
+            Speech::Echo => Kind::Connect,
+            Speech::Dns => Kind::Question,
+        };
+        Self { goal, books, kind, connection, began: connection.opened, repeats: 0 }
     }
 
-    /// The same on a connection that is open.
-    fn on(self, kept: &Kept) -> Self {
-        Self { connection: kept.connection, opened: kept.opened, ..self }
+    /// Begins a further one, on a connection that is open.
+    fn further(goal: &'a Goal, books: &'a Books, connection: sample::Connection) -> Self {
+        let kind = match goal.service.speech {
+            Speech::Http => Kind::GetKept,
+            Speech::Echo => Kind::Block,
+            Speech::Dns => Kind::Question,
+        };
+        Self { goal, books, kind, connection, began: books.now(), repeats: 0 }
     }
 
     /// Asks a question, as often as it takes.
@@ -285,17 +290,15 @@ impl<'a> Exchange<'a> {
     fn end(self, said: Option<&Saying>, outcome: Outcome) {
         let Goal { edge, service, .. } = *self.goal;
         self.books.write(Sample {
-            edge,
-            service,
             kind: self.kind,
+            edge,
+            network: Network(service.vnet.name()),
             connection: self.connection,
-            opened: self.opened,
             began: self.began,
             ended: self.books.now(),
             placed: said.map(|said| Placed { origin: said.origin.clone(), via: said.via.clone() }),
             outcome,
             repeats: self.repeats,
-            stalled: Duration::ZERO,
         });
     }
 }

@@ -4,7 +4,6 @@
 //! It judges nothing: it hands out samples.
 
 mod client;
-mod sample;
 mod session;
 
 use std::{
@@ -16,12 +15,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rig::stalls::{Spans, TICK};
+use rig::{
+    sample::{Connection, Sample},
+    stalls::{Spans, TICK},
+};
 use tokio::{sync::Semaphore, time::MissedTickBehavior};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::plan::{Ground, Plan, SERVICES, Service, Speech};
-pub(super) use sample::{Kind, Outcome, Placed, Sample};
 
 /// Connections of one listener whose opening has not ended yet; a client that would be one more waits its turn.
 const OPENING_MAX: usize = 256;
@@ -85,8 +86,9 @@ impl Books {
         self.epoch.elapsed()
     }
 
-    fn connection(&self) -> u64 {
-        self.connections.fetch_add(1, Ordering::Relaxed)
+    /// A connection that is opened now.
+    fn connection(&self) -> Connection {
+        Connection { number: self.connections.fetch_add(1, Ordering::Relaxed), opened: self.now() }
     }
 
     fn write(&self, sample: Sample) {
@@ -148,15 +150,13 @@ impl Load {
 
     /// What ended since the last call.
     pub(super) fn take(&self) -> Taken {
-        let mut samples = std::mem::take(&mut *self.books.samples.lock().unwrap_or_else(PoisonError::into_inner));
-        let stalls = self.books.stalls.lock().unwrap_or_else(PoisonError::into_inner);
-        samples.iter_mut().for_each(|sample| sample.stalled = stalls.within(sample.began..sample.ended));
+        let samples = std::mem::take(&mut *self.books.samples.lock().unwrap_or_else(PoisonError::into_inner));
         Taken { samples, lost: self.books.lost.swap(0, Ordering::Relaxed) }
     }
 
-    /// For how long the clients were not let run, from then until now.
-    pub(super) fn stalled_since(&self, then: Duration) -> Duration {
-        self.books.stalls.lock().unwrap_or_else(PoisonError::into_inner).within(then..self.now())
+    /// When the clients were not let run.
+    pub(super) fn stalls(&self) -> Spans {
+        self.books.stalls.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Begins nothing new and waits for what is on its way.

@@ -1,5 +1,6 @@
 use std::collections::BTreeSet;
 
+use rig::sample::{Kind, Outcome, Placed};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpListener,
@@ -48,8 +49,13 @@ fn goal(service: usize, ground: Ground, at: SocketAddr) -> Goal {
     Goal { at, edge: 0, service: &SERVICES[service], ground }
 }
 
-fn has(kind: Kind, outcome: fn(&Outcome) -> bool) -> impl Fn(&[Sample]) -> bool {
-    move |samples| samples.iter().filter(|s| s.kind == kind && outcome(&s.outcome)).count() >= 3
+/// Three of this kind, on such connections, came to this.
+fn has(kind: Kind, on: fn(&Sample) -> bool, outcome: fn(&Outcome) -> bool) -> impl Fn(&[Sample]) -> bool {
+    move |samples| samples.iter().filter(|s| s.kind == kind && on(s) && outcome(&s.outcome)).count() >= 3
+}
+
+fn is_further(sample: &Sample) -> bool {
+    !sample.is_first()
 }
 
 fn is_served(outcome: &Outcome) -> bool {
@@ -66,18 +72,22 @@ fn is_failed(outcome: &Outcome) -> bool {
 
 #[tokio::test]
 async fn honest_origins_give_served_samples_of_every_kind() {
-    let all = [(0, Speech::Http, Kind::Kept), (2, Speech::Echo, Kind::Block), (3, Speech::Dns, Kind::Kept)];
-    for (service, speech, further) in all {
+    let all = [
+        (0, Speech::Http, Kind::GetNew, Kind::GetKept),
+        (2, Speech::Echo, Kind::Connect, Kind::Block),
+        (3, Speech::Dns, Kind::Question, Kind::Question),
+    ];
+    for (service, speech, first, further) in all {
         let (_origins, ground, at) = servers(speech).await;
-        let (new, kept) = (has(Kind::New, is_served), has(further, is_served));
+        let (new, kept) = (has(first, Sample::is_first, is_served), has(further, is_further, is_served));
         let samples = samples(goal(service, ground, at), |s| new(s) && kept(s)).await;
         for sample in &samples {
             assert_eq!(sample.outcome, Outcome::Served, "{sample}");
             assert_eq!(sample.placed, Some(Placed { origin: "red-1".to_owned(), via: "connector-1".to_owned() }));
-            assert!(sample.opened <= sample.began && sample.began <= sample.ended);
+            assert!(sample.connection.opened <= sample.began && sample.began <= sample.ended);
         }
-        let new = samples.iter().filter(|s| s.kind == Kind::New);
-        let connections: BTreeSet<u64> = new.clone().map(|s| s.connection).collect();
+        let new = samples.iter().filter(|s| s.is_first());
+        let connections: BTreeSet<u64> = new.clone().map(|s| s.connection.number).collect();
         assert_eq!(connections.len(), new.count(), "a new connection is new");
     }
 }
@@ -85,7 +95,7 @@ async fn honest_origins_give_served_samples_of_every_kind() {
 #[tokio::test]
 async fn another_vnets_answer_is_wrong() {
     let (_origins, ground, at) = servers(Speech::Http).await;
-    let samples = samples(goal(1, ground, at), has(Kind::New, is_wrong)).await;
+    let samples = samples(goal(1, ground, at), has(Kind::GetNew, Sample::is_first, is_wrong)).await;
     assert!(samples.iter().all(|s| is_wrong(&s.outcome)), "red answered for blue");
 }
 
@@ -93,7 +103,7 @@ async fn another_vnets_answer_is_wrong() {
 async fn a_refused_connection_is_a_failure() {
     let (origins, ground, at) = servers(Speech::Echo).await;
     origins[0].kill().await;
-    let samples = samples(goal(2, ground, at), has(Kind::New, is_failed)).await;
+    let samples = samples(goal(2, ground, at), has(Kind::Connect, Sample::is_first, is_failed)).await;
     assert!(samples.iter().all(|s| is_failed(&s.outcome) && s.placed.is_none()));
 }
 
@@ -116,7 +126,7 @@ async fn a_changed_byte_is_wrong() {
             });
         }
     });
-    let samples = samples(goal(2, ground, at), has(Kind::Block, is_wrong)).await;
+    let samples = samples(goal(2, ground, at), has(Kind::Block, is_further, is_wrong)).await;
     bad.abort();
     let says = |s: &Sample| s.outcome == Outcome::Wrong("byte 17 of 4096 came back changed".to_owned());
     assert!(samples.iter().any(says));
