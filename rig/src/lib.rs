@@ -3,6 +3,7 @@
 //! It knows nothing of the product itself but its outside, speaks no protocol, prints nothing and panics nowhere: who uses it
 //! decides what a broken promise or a dead process means. It holds no runtime, so that the lab may be async and tests need not.
 
+pub mod books;
 pub mod judge;
 pub mod sample;
 pub mod stalls;

@@ -15,11 +15,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rig::sample::{Connection, Kind, Network, Outcome, Sample};
+use rig::{
+    books::{Books, Taken},
+    sample::{Connection, Kind, Network, Outcome, Sample},
+};
 use underpass_tests::harness::wait;
-
-/// Most samples kept between two looks; beyond it clients stop to record, and the look fails.
-const SAMPLES_MAX: usize = 2_000_000;
 
 /// How often a client does what it does while the load is light, at most.
 const LIGHT: Duration = Duration::from_secs(1);
@@ -89,10 +89,9 @@ pub(crate) fn fresh_id() -> u64 {
 /// What all clients share.
 #[derive(Debug)]
 struct Shared {
-    epoch: Instant,
+    books: Books,
     stop: AtomicBool,
     light: AtomicBool,
-    samples: Mutex<Vec<Sample>>,
     /// When what each client did last had begun.
     turns: Mutex<Vec<Duration>>,
 }
@@ -130,7 +129,7 @@ impl Client {
 
     /// Does nothing this time.
     fn rest(&self) {
-        self.shared.turns.lock().expect("no panic while held")[self.number] = self.shared.epoch.elapsed();
+        self.shared.turns.lock().expect("no panic while held")[self.number] = self.shared.books.now();
     }
 
     /// Does one thing over a connection of its own and records it.
@@ -141,26 +140,22 @@ impl Client {
     /// Does one thing over the connection that is open, or over one that this opens, and records it, with how often it was asked
     /// again.
     fn record_on(&self, on: &mut Option<Connection>, kind: Kind, act: impl FnOnce(&mut u32) -> Outcome) -> Outcome {
-        let began = self.shared.epoch.elapsed();
-        let connection = *on.get_or_insert_with(|| Connection { number: fresh_id(), opened: began });
+        let books = &self.shared.books;
+        let connection = on.unwrap_or_else(|| books.connection());
+        let began = if on.replace(connection).is_some() { books.now() } else { connection.opened };
         let mut repeats = 0;
         let outcome = act(&mut repeats);
-        let sample = Sample {
+        books.write(Sample {
             kind,
             edge: self.edge,
             network: self.site.network(),
             connection,
             began,
-            ended: self.shared.epoch.elapsed(),
+            ended: books.now(),
             placed: None,
             outcome: outcome.clone(),
             repeats,
-        };
-        let mut samples = self.shared.samples.lock().expect("no panic while held");
-        if samples.len() < SAMPLES_MAX {
-            samples.push(sample);
-        }
-        drop(samples);
+        });
         self.shared.turns.lock().expect("no panic while held")[self.number] = began;
         outcome
     }
@@ -191,10 +186,9 @@ impl Load {
     #[must_use]
     pub(crate) fn start(edges: &[IpAddr], pace: Pace, epoch: Instant) -> Self {
         let shared = Arc::new(Shared {
-            epoch,
+            books: Books::new(epoch),
             stop: AtomicBool::new(false),
             light: AtomicBool::new(false),
-            samples: Mutex::default(),
             turns: Mutex::default(),
         });
         let mut load = Self { shared, threads: Vec::new() };
@@ -227,7 +221,7 @@ impl Load {
     /// Time of the run.
     #[must_use]
     pub(crate) fn now(&self) -> Duration {
-        self.shared.epoch.elapsed()
+        self.shared.books.now()
     }
 
     /// Waits until whatever began before `then` is over.
@@ -241,12 +235,12 @@ impl Load {
     /// Takes all that was recorded since the last look.
     ///
     /// # Panics
-    /// If a client panicked, or there was more than there is room for.
+    /// If there was more than there is room for.
     #[must_use]
     pub(crate) fn take(&self) -> Vec<Sample> {
-        let taken = std::mem::take(&mut *self.shared.samples.lock().expect("no panic while held"));
-        assert!(taken.len() < SAMPLES_MAX, "too much load between two looks");
-        taken
+        let Taken { samples, lost } = self.shared.books.take();
+        assert!(lost == 0, "too much load between two looks: {lost} samples were lost");
+        samples
     }
 }
 

@@ -10,6 +10,7 @@ mod report;
 use std::{io::Write, time::Duration};
 
 use rig::{
+    books::Taken,
     judge::{self, Beside, Bounds, Clock, Fault, RECOVERY, Seen, Times},
     stalls::{Spans, pressure},
 };
@@ -21,7 +22,7 @@ use self::{
 };
 use super::{
     Ended, LabError,
-    load::{Load, Taken},
+    load::Load,
     plan::{REPLICAS, SERVERS},
     print, start,
     stay::Signals,

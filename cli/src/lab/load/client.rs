@@ -3,14 +3,17 @@
 use std::{io, time::Duration};
 
 use hyper::StatusCode;
-use rig::sample::{self, Kind, Network, Outcome, Placed, Sample};
+use rig::{
+    books::Books,
+    sample::{self, Kind, Network, Outcome, Placed, Sample},
+};
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
     net::TcpStream,
     time::timeout,
 };
 
-use super::{Books, Goal, session::Session};
+use super::{Goal, session::Session};
 use crate::lab::{
     plan::{Saying, Speech},
     request::Connection,

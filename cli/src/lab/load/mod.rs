@@ -8,15 +8,12 @@ mod session;
 
 use std::{
     net::SocketAddr,
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
 use rig::{
-    sample::{Connection, Sample},
+    books::{Books, Taken},
     stalls::{Spans, TICK},
 };
 use tokio::{sync::Semaphore, time::MissedTickBehavior};
@@ -26,8 +23,6 @@ use super::plan::{Ground, Plan, SERVICES, Service, Speech};
 
 /// Connections of one listener whose opening has not ended yet; a client that would be one more waits its turn.
 const OPENING_MAX: usize = 256;
-/// Samples kept until they are taken; more are counted as lost, which fails whoever relies on them.
-const SAMPLES_MAX: usize = 200_000;
 
 /// How much is asked of each listener.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,47 +53,9 @@ fn pace(service: &Service) -> Pace {
 #[derive(Debug)]
 pub(super) struct Load {
     books: Arc<Books>,
+    stalls: Arc<Mutex<Spans>>,
     stop: CancellationToken,
     tasks: TaskTracker,
-}
-
-/// What all clients write into.
-#[derive(Debug)]
-struct Books {
-    epoch: Instant,
-    connections: AtomicU64,
-    lost: AtomicU64,
-    samples: Mutex<Vec<Sample>>,
-    stalls: Mutex<Spans>,
-}
-
-/// What came in since the last time.
-#[derive(Debug)]
-pub(super) struct Taken {
-    /// What has ended since.
-    pub(super) samples: Vec<Sample>,
-    /// Samples lost for want of room.
-    pub(super) lost: u64,
-}
-
-impl Books {
-    fn now(&self) -> Duration {
-        self.epoch.elapsed()
-    }
-
-    /// A connection that is opened now.
-    fn connection(&self) -> Connection {
-        Connection { number: self.connections.fetch_add(1, Ordering::Relaxed), opened: self.now() }
-    }
-
-    fn write(&self, sample: Sample) {
-        let mut samples = self.samples.lock().unwrap_or_else(PoisonError::into_inner);
-        if samples.len() < SAMPLES_MAX {
-            samples.push(sample);
-        } else {
-            self.lost.fetch_add(1, Ordering::Relaxed);
-        }
-    }
 }
 
 /// A listener of an edge, as its clients know it.
@@ -121,15 +78,9 @@ impl Load {
     }
 
     fn upon(goals: impl IntoIterator<Item = Goal>) -> Self {
-        let books = Arc::new(Books {
-            epoch: Instant::now(),
-            connections: AtomicU64::new(0),
-            lost: AtomicU64::new(0),
-            samples: Mutex::default(),
-            stalls: Mutex::default(),
-        });
+        let (books, stalls) = (Arc::new(Books::new(Instant::now())), Arc::<Mutex<Spans>>::default());
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
-        tasks.spawn(look_for_stalls(books.clone(), stop.clone()));
+        tasks.spawn(look_for_stalls(books.clone(), stalls.clone(), stop.clone()));
         for goal in goals {
             let pace = pace(goal.service);
             tasks.spawn(open_steadily(goal, pace, books.clone(), stop.clone(), tasks.clone()));
@@ -140,7 +91,7 @@ impl Load {
             }
         }
         tasks.close();
-        Self { books, stop, tasks }
+        Self { books, stalls, stop, tasks }
     }
 
     /// Time since the beginning, as samples have it.
@@ -150,13 +101,12 @@ impl Load {
 
     /// What ended since the last call.
     pub(super) fn take(&self) -> Taken {
-        let samples = std::mem::take(&mut *self.books.samples.lock().unwrap_or_else(PoisonError::into_inner));
-        Taken { samples, lost: self.books.lost.swap(0, Ordering::Relaxed) }
+        self.books.take()
     }
 
     /// When the clients were not let run.
     pub(super) fn stalls(&self) -> Spans {
-        self.books.stalls.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.stalls.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Begins nothing new and waits for what is on its way.
@@ -173,14 +123,14 @@ impl Drop for Load {
 }
 
 /// Notes when this very task, which stands for all clients since it shares their workers, was due and was not let run.
-async fn look_for_stalls(books: Arc<Books>, stop: CancellationToken) {
+async fn look_for_stalls(books: Arc<Books>, stalls: Arc<Mutex<Spans>>, stop: CancellationToken) {
     loop {
         let due = books.now() + TICK;
         tokio::select! {
             () = tokio::time::sleep(TICK) => (),
             () = stop.cancelled() => return,
         }
-        books.stalls.lock().unwrap_or_else(PoisonError::into_inner).tick(due, books.now());
+        stalls.lock().unwrap_or_else(PoisonError::into_inner).tick(due, books.now());
     }
 }
 

@@ -1,6 +1,6 @@
 use std::collections::BTreeSet;
 
-use rig::sample::{Kind, Outcome, Placed};
+use rig::sample::{Kind, Outcome, Placed, Sample};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpListener,
