@@ -5,5 +5,6 @@
 
 pub mod books;
 pub mod judge;
+pub mod process;
 pub mod sample;
 pub mod stalls;

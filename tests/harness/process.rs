@@ -1,44 +1,37 @@
 //! Child processes: a server with its log in a file, a client run to its end. None outlives the thread that started it.
 
 use std::{
-    fs::{self, File},
+    fs,
     io::Read,
     os::unix::process::{CommandExt, ExitStatusExt},
-    path::{Path, PathBuf},
-    process::{Child, Command, ExitStatus, Stdio},
+    path::Path,
+    process::{Command, ExitStatus, Stdio},
     thread,
     time::{Duration, Instant},
 };
 
-pub use rustix::process::Signal;
-use rustix::process::{Pid, Resource, Rlimit, getrlimit, kill_process, kill_process_group, setrlimit};
+pub use rig::process::Signal;
+use rig::process::{Group, Log, strip, tied, tied_as};
+use rustix::process::{Pid, Resource, Rlimit, getrlimit, kill_process_group, setrlimit};
 
 use super::wait;
 
 /// Most lines of a log that a failing test prints.
 const LOG_LINES_SHOWN: usize = 150;
 
-/// Named by its path, so that a child is spawned without a copy of this process's memory: a program found in a `PATH` that is
-/// set for the child needs a fork, which stops every thread of a measuring process for milliseconds.
-const SETPRIV: &str = "/usr/bin/setpriv";
+/// Nothing of these of the caller's own reaches a child.
+const OWN_SETTINGS: [&str; 6] = ["UNDERPASS_", "PG", "RUST_LOG", "http_proxy", "HTTP_PROXY", "NOTIFY_"];
 
 /// A command that the kernel kills when the thread that starts it ends, however it ends.
 #[must_use]
 pub fn command(program: impl AsRef<Path>) -> Command {
-    let mut command = Command::new(SETPRIV);
-    command.args(["--pdeathsig", "KILL", "--"]).arg(program.as_ref());
-    strip(&mut command);
-    command
+    plain(tied(program))
 }
 
 /// The same, as another user.
 #[must_use]
 pub fn command_as(user: &str, program: impl AsRef<Path>) -> Command {
-    let mut command = Command::new(SETPRIV);
-    command.args(["--reuid", user, "--regid", user, "--clear-groups", "--pdeathsig", "KILL", "--"]);
-    command.arg(program.as_ref());
-    strip(&mut command);
-    command
+    plain(tied_as(user, program))
 }
 
 /// Lets a command live with its clock off by so much, as libfaketime reads it, such as `+17h`, and as `file` says from then on.
@@ -56,16 +49,12 @@ pub fn set_clock(command: &mut Command, off: &str, file: &Path) {
     command.env("FAKETIME_CACHE_DURATION", "1").env("FAKETIME_DONT_FAKE_MONOTONIC", "1");
 }
 
-/// Nothing of the caller's own settings reaches a child.
-fn strip(command: &mut Command) {
-    for (name, _) in std::env::vars_os() {
-        let name = name.to_string_lossy();
-        if ["UNDERPASS_", "PG", "RUST_LOG", "http_proxy", "HTTP_PROXY", "NOTIFY_"].iter().any(|p| name.starts_with(p)) {
-            command.env_remove(name.as_ref());
-        }
-    }
+/// The same on every machine.
+fn plain(mut command: Command) -> Command {
+    strip(&mut command, &OWN_SETTINGS, &[]);
     let path = std::env::var("PATH").unwrap_or_default();
     command.env("PATH", format!("{path}:/usr/sbin:/sbin")).env("LC_ALL", "C");
+    command
 }
 
 /// Clients and origins of ten thousand flows at once, in one process.
@@ -90,9 +79,9 @@ pub fn raise_file_limit() -> u64 {
 #[derive(Debug)]
 pub struct Process {
     name: String,
-    child: Child,
-    log: PathBuf,
-    ended: Option<ExitStatus>,
+    child: rig::process::Process,
+    /// None: what it says is written elsewhere.
+    log: Option<Log>,
 }
 
 impl Process {
@@ -101,12 +90,10 @@ impl Process {
     /// # Panics
     /// If it cannot be started.
     #[must_use]
-    pub fn start(name: &str, mut command: Command, log: &Path) -> Self {
-        let file = File::options().create(true).append(true).open(log).expect("the world's directory is writable");
-        command.stdout(file.try_clone().expect("a file handle can be cloned"));
-        let mut process = Self::start_writing(name, command, file.into());
-        log.clone_into(&mut process.log);
-        process
+    pub fn start(name: &str, command: Command, log: &Path) -> Self {
+        let (words, log) = (words(&command), Log::at(log));
+        let started = rig::process::Process::start(command, Group::Own, &log);
+        Self { name: name.to_owned(), child: started_as(name, &words, started), log: Some(log) }
     }
 
     /// Starts it in a process group of its own, with what it says of itself written to `standard_error`.
@@ -114,14 +101,10 @@ impl Process {
     /// # Panics
     /// If it cannot be started.
     #[must_use]
-    pub fn start_writing(name: &str, mut command: Command, standard_error: Stdio) -> Self {
-        let child = command
-            .stdin(Stdio::null())
-            .stderr(standard_error)
-            .process_group(0)
-            .spawn()
-            .unwrap_or_else(|error| panic!("{name} does not start: {error}: {command:?}"));
-        Self { name: name.to_owned(), child, log: PathBuf::new(), ended: None }
+    pub fn start_writing(name: &str, command: Command, standard_error: Stdio) -> Self {
+        let words = words(&command);
+        let started = rig::process::Process::start_writing(command, Group::Own, standard_error);
+        Self { name: name.to_owned(), child: started_as(name, &words, started), log: None }
     }
 
     /// Its process id.
@@ -133,7 +116,7 @@ impl Process {
     /// Everything it printed so far; what it did last may not be there yet, because lines are written together.
     #[must_use]
     pub fn log(&self) -> String {
-        String::from_utf8_lossy(&fs::read(&self.log).unwrap_or_default()).into_owned()
+        self.log.as_ref().map(Log::text).unwrap_or_default()
     }
 
     /// Everything it ever prints: asks it to end first.
@@ -150,36 +133,32 @@ impl Process {
     /// The first line of its log that holds all of `parts`.
     #[must_use]
     pub fn find_log(&self, parts: &[&str]) -> Option<String> {
-        let log = self.log();
-        log.lines().find(|line| parts.iter().all(|part| line.contains(part))).map(str::to_owned)
+        self.log.as_ref()?.find(parts)
     }
 
     /// Whether it still runs.
     pub fn is_running(&mut self) -> bool {
-        self.ended = self.ended.or_else(|| self.child.try_wait().expect("it is our child"));
-        self.ended.is_none()
+        self.ended().is_none()
+    }
+
+    fn ended(&mut self) -> Option<ExitStatus> {
+        self.child.ended().expect("it is our child")
     }
 
     /// Sends a signal to the process alone, as `kill` does.
     pub fn signal(&self, signal: Signal) {
-        if self.ended.is_none() {
-            // A process that is gone already needs no signal.
-            let _ = kill_process(self.pid(), signal);
-        }
+        self.child.signal(signal);
     }
 
     /// Ends it and all it started at once, and waits until it is gone.
     pub fn kill(&mut self) {
-        if self.is_running() {
-            let _ = kill_process_group(self.pid(), Signal::KILL);
-            self.ended = self.child.wait().ok();
-        }
+        let _ = self.child.kill().expect("it is our child");
     }
 
     /// Waits until it ends by itself.
     pub fn wait(&mut self, limit: Duration) -> ExitStatus {
         let what = format!("{} to end", self.name);
-        wait::until(&what, limit, || if self.is_running() { None } else { self.ended })
+        wait::until(&what, limit, || self.ended())
     }
 
     /// Asks it to end with SIGTERM and waits for it.
@@ -230,23 +209,24 @@ impl Process {
         let line = status.lines().find_map(|line| line.strip_prefix(key)).expect("a running process has it");
         line.trim().trim_end_matches(" kB").parse().expect("the kernel prints a number")
     }
+}
 
-    fn pid(&self) -> Pid {
-        Pid::from_child(&self.child)
-    }
+fn started_as(name: &str, words: &str, started: std::io::Result<rig::process::Process>) -> rig::process::Process {
+    started.unwrap_or_else(|error| panic!("{name} does not start: {error}: {words}"))
 }
 
 impl Drop for Process {
     #[expect(clippy::print_stderr, reason = "the logs of a failed test belong beside its message")]
     fn drop(&mut self) {
-        let how = if self.is_running() { "running".to_owned() } else { format!("{:?}", self.ended) };
-        self.kill();
+        let how = match self.child.ended() {
+            Ok(None) => "running".to_owned(),
+            ended => format!("{ended:?}"),
+        };
+        let _ = self.child.kill();
         if thread::panicking() {
-            let log = self.log();
-            let lines: Vec<&str> = log.lines().collect();
-            let shown = &lines[lines.len().saturating_sub(LOG_LINES_SHOWN)..];
-            eprintln!("---- {} ({how}), last {} of {} lines", self.name, shown.len(), lines.len());
-            eprintln!("{}", shown.join("\n"));
+            let tail = self.log.as_ref().map(|log| log.tail(LOG_LINES_SHOWN)).unwrap_or_default();
+            eprintln!("---- {} ({how}), at most {LOG_LINES_SHOWN} last lines", self.name);
+            eprintln!("{tail}");
         }
     }
 }

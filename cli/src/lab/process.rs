@@ -1,19 +1,15 @@
 //! Child processes of the lab: this very binary, started as a user would start it, its output kept in a file.
 
 use std::{
-    ffi::{OsStr, OsString},
-    fs::{File, OpenOptions},
-    io::{self, Read, Seek, SeekFrom},
+    ffi::OsString,
+    io,
     path::{Path, PathBuf},
-    process::{ExitStatus, Stdio},
+    process::{Command, ExitStatus},
     time::Duration,
 };
 
-use rustix::process::{Pid, Signal, kill_process};
-use tokio::{
-    process::{Child, Command},
-    time::timeout,
-};
+use rig::process::{self, Group, Log, Signal};
+use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use super::LabError;
 
@@ -21,7 +17,12 @@ use super::LabError;
 pub(super) const END_WITHIN: Duration = Duration::from_secs(5);
 /// How much of a log is shown when something goes wrong.
 const TAIL_LINES: usize = 12;
-const TAIL_BYTES: u64 = 16 * 1024;
+/// How often is looked whether a process that has to end has ended.
+const LOOK_EVERY: Duration = Duration::from_millis(1);
+/// Settings are what the user means for other edges and connectors, and so is the word that one is ready.
+const OWN_SETTINGS: [&str; 2] = ["UNDERPASS_", "NOTIFY_SOCKET"];
+/// How to log is meant for these too.
+const HOW_TO_LOG: &str = "UNDERPASS_LOG_";
 
 /// How to start a process, again and again.
 #[derive(Debug, Clone)]
@@ -35,8 +36,8 @@ pub(super) struct Program {
 
 impl Program {
     /// Where its output goes.
-    pub(super) fn log(&self) -> PathBuf {
-        self.dir.join(format!("{}.log", self.name))
+    pub(super) fn log(&self) -> Log {
+        Log::at(self.dir.join(format!("{}.log", self.name)))
     }
 
     /// Starts it.
@@ -45,14 +46,10 @@ impl Program {
     /// If this binary or the log cannot be opened.
     pub(super) fn start(&self) -> Result<Process, LabError> {
         let spawn = || {
-            let log = OpenOptions::new().create(true).append(true).open(self.log())?;
             let mut command = Command::new(std::env::current_exe()?);
-            std::env::vars_os().filter(|(key, _)| is_a_setting(key)).for_each(|(key, _)| {
-                command.env_remove(key);
-            });
-            command.args(&self.args).current_dir(&self.dir).env_remove("NOTIFY_SOCKET");
-            command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
-            command.process_group(self.group).kill_on_drop(true).spawn()
+            process::strip(&mut command, &OWN_SETTINGS, &[HOW_TO_LOG]);
+            command.args(&self.args).current_dir(&self.dir);
+            process::Process::start(command, Group::Of(self.group), &self.log())
         };
         let child = spawn().map_err(|source| LabError::Spawn { name: self.name, source })?;
         Ok(Process { program: self.clone(), child })
@@ -60,23 +57,12 @@ impl Program {
 
     /// Whether its output has this text in it.
     pub(super) fn has_logged(&self, text: &str) -> bool {
-        let read = std::fs::read(self.log()).unwrap_or_default();
-        String::from_utf8_lossy(&read).contains(text)
+        self.log().find(&[text]).is_some()
     }
 
     /// The last lines of its output.
     pub(super) fn tail(&self) -> String {
-        let read = || {
-            let mut file = File::open(self.log())?;
-            let len = file.metadata()?.len();
-            file.seek(SeekFrom::Start(len.saturating_sub(TAIL_BYTES)))?;
-            let mut bytes = Vec::new();
-            file.take(TAIL_BYTES).read_to_end(&mut bytes)?;
-            io::Result::Ok(String::from_utf8_lossy(&bytes).into_owned())
-        };
-        let text = read().unwrap_or_else(|error| format!("(its log cannot be read: {error})"));
-        let lines: Vec<&str> = text.lines().collect();
-        lines[lines.len().saturating_sub(TAIL_LINES)..].join("\n")
+        self.log().tail(TAIL_LINES)
     }
 }
 
@@ -84,13 +70,13 @@ impl Program {
 #[derive(Debug)]
 pub(super) struct Process {
     pub(super) program: Program,
-    child: Child,
+    child: process::Process,
 }
 
 impl Process {
     /// Its number; none once it has ended.
     pub(super) fn pid(&self) -> Option<u32> {
-        self.child.id()
+        self.child.seen_ended().is_none().then(|| self.child.id())
     }
 
     /// How it ended, if it has.
@@ -98,7 +84,7 @@ impl Process {
     /// # Errors
     /// The kernel's.
     pub(super) fn ended(&mut self) -> io::Result<Option<ExitStatus>> {
-        self.child.try_wait()
+        self.child.ended()
     }
 
     /// Waits for its end.
@@ -106,7 +92,14 @@ impl Process {
     /// # Errors
     /// The kernel's.
     pub(super) async fn wait(&mut self) -> io::Result<ExitStatus> {
-        self.child.wait().await
+        let mut looks = interval(LOOK_EVERY);
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            looks.tick().await;
+            if let Some(status) = self.child.ended()? {
+                return Ok(status);
+            }
+        }
     }
 
     /// `kill -9`, and waits until it is gone.
@@ -114,7 +107,8 @@ impl Process {
     /// # Errors
     /// The kernel's.
     pub(super) async fn kill(&mut self) -> io::Result<()> {
-        self.child.kill().await
+        self.child.signal(Signal::KILL);
+        self.wait().await.map(drop)
     }
 
     /// Starts the program again, after its end.
@@ -128,26 +122,15 @@ impl Process {
 
     /// Asks it to end.
     pub(super) fn terminate(&self) {
-        let pid = self.pid().and_then(|pid| Pid::from_raw(i32::try_from(pid).ok()?));
-        if let Some(pid) = pid {
-            // It has ended by itself meanwhile, if this fails: its number is held until it is waited for.
-            let _ = kill_process(pid, Signal::TERM);
-        }
+        self.child.signal(Signal::TERM);
     }
 
     /// Waits for the end that was asked for, and kills it if that takes too long.
     pub(super) async fn ends(&mut self) {
-        if timeout(END_WITHIN, self.child.wait()).await.is_err() {
-            let _ = self.child.kill().await;
+        if timeout(END_WITHIN, self.wait()).await.is_err() {
+            let _ = self.kill().await;
         }
     }
-}
-
-/// Whether a variable stands for a setting, which the user means for other edges and connectors. How to log is meant for
-/// these too.
-fn is_a_setting(key: &OsStr) -> bool {
-    let key = key.as_encoded_bytes();
-    key.starts_with(b"UNDERPASS_") && !key.starts_with(b"UNDERPASS_LOG_")
 }
 
 /// Runs a program to its end.
