@@ -5,6 +5,7 @@
 
 pub mod books;
 pub mod judge;
+pub mod ports;
 pub mod process;
 pub mod sample;
 pub mod stalls;

@@ -1,12 +1,9 @@
 //! Loopback addresses that belong to one world alone, so that tests running side by side never meet.
 //!
 //! A world claims 16 networks 127.B.C.0/24 by holding an abstract socket name, which the kernel frees with the process.
-//! Ports are handed out below the ephemeral range: no client's port, however it is bound, can take one between its
-//! being handed out and its being bound by the process it is for.
 
 use std::{
-    collections::BTreeSet,
-    net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket},
+    net::{Ipv4Addr, SocketAddr},
     os::{
         linux::net::SocketAddrExt,
         unix::net::{SocketAddr as UnixAddr, UnixListener},
@@ -18,10 +15,10 @@ use std::{
     },
 };
 
+use rig::ports::{self, Ports};
+
 const NETWORKS: u8 = 16;
 const BLOCKS: u32 = 200 * 16;
-
-const PORTS: std::ops::Range<u16> = 10_000..30_000;
 
 /// Blocks claimed by this process so far.
 static CLAIMED: AtomicU32 = AtomicU32::new(0);
@@ -31,7 +28,7 @@ static CLAIMED: AtomicU32 = AtomicU32::new(0);
 pub struct Block {
     second: u8,
     third: u8,
-    given: Mutex<BTreeSet<SocketAddr>>,
+    ports: Mutex<Ports>,
     _claim: UnixListener,
 }
 
@@ -54,7 +51,8 @@ impl Block {
         let third = u8::try_from(number % 16 * u32::from(NETWORKS)).expect("16 times 16 networks fit");
         let name = UnixAddr::from_abstract_name(format!("underpass-tests/127.{second}.{third}")).expect("a short name");
         let claim = UnixListener::bind_addr(&name).ok()?;
-        Some(Self { second, third, given: Mutex::default(), _claim: claim })
+        let ports = Mutex::new(Ports::beginning_at(ports::RANGE.start + u16::from(third) * 50));
+        Some(Self { second, third, ports, _claim: claim })
     }
 
     /// Host `host` of the block's network `network`.
@@ -73,15 +71,7 @@ impl Block {
     /// If every port is taken.
     #[must_use]
     pub fn free(&self, host: Ipv4Addr) -> SocketAddr {
-        let mut given = self.given.lock().expect("no panic while held");
-        let free = |at: &SocketAddr| TcpListener::bind(at).is_ok() && UdpSocket::bind(at).is_ok();
-        let skip = usize::from(self.third) * 50;
-        let ports = PORTS.cycle().skip(skip).take(PORTS.len());
-        let at = ports
-            .map(|port| SocketAddr::from((host, port)))
-            .find(|at| !given.contains(at) && free(at))
-            .expect("some port is free");
-        given.insert(at);
-        at
+        let found = self.ports.lock().expect("no panic while held").any(host.into());
+        found.expect("some port is free")
     }
 }

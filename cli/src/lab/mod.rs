@@ -12,7 +12,6 @@ mod load;
 mod origin;
 mod picture;
 mod plan;
-mod ports;
 mod process;
 mod request;
 mod status;

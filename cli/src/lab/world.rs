@@ -8,6 +8,8 @@ use std::{
 };
 
 use hyper::StatusCode;
+use rand::RngExt;
+use rig::ports::{self, Ports};
 use tempfile::TempDir;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 
@@ -16,7 +18,6 @@ use super::{
     guard::Guard,
     origin::Origin,
     plan::{Ground, Plan, REPLICAS, SERVERS},
-    ports::Ports,
     process::{self, Process, Program},
     request::Connection,
     status,
@@ -266,12 +267,13 @@ async fn origins(ground: Ground) -> std::io::Result<Vec<Origin>> {
 }
 
 fn plan(ground: Ground) -> Result<Plan, LabError> {
-    let mut ports = Ports::new(ground.host(), rand::rng());
+    let mut ports = Ports::beginning_at(rand::rng().random_range(ports::RANGE));
     let mut full = false;
     let plan = Plan::new(ground, |port| {
-        let found = ports.friendly(port);
+        let friendly = (ground.host(), port).into();
+        let found = ports.rather(friendly);
         full |= found.is_none();
-        found.unwrap_or((ground.host(), port).into())
+        found.unwrap_or(friendly)
     });
     if full { Err(LabError::NoPort) } else { Ok(plan) }
 }
