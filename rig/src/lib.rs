@@ -5,6 +5,7 @@
 
 pub mod books;
 pub mod judge;
+pub mod pattern;
 pub mod ports;
 pub mod process;
 pub mod sample;

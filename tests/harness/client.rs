@@ -7,54 +7,11 @@ use std::{
     time::Duration,
 };
 
+pub use rig::pattern::Pattern;
 use socket2::{Domain, SockAddr, Socket, Type};
 
 /// Longest silence any test's client bears.
 pub const PATIENCE: Duration = Duration::from_secs(15);
-
-/// An endless sequence of bytes that tells a lost, doubled or swapped block.
-#[derive(Debug, Clone)]
-pub struct Pattern(u64);
-
-impl Pattern {
-    /// The sequence of this seed.
-    #[must_use]
-    pub fn new(seed: u64) -> Self {
-        Self(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1)
-    }
-
-    /// The next number of the sequence (xorshift64*).
-    pub fn number(&mut self) -> u64 {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        self.0.wrapping_mul(0x2545_F491_4F6C_DD1D)
-    }
-
-    /// The next `len` bytes. Take multiples of 8 to go on without a gap.
-    pub fn bytes(&mut self, len: usize) -> Vec<u8> {
-        let mut bytes = Vec::with_capacity(len + 7);
-        while bytes.len() < len {
-            bytes.extend_from_slice(&self.number().to_le_bytes());
-        }
-        bytes.truncate(len);
-        bytes
-    }
-
-    /// Writes `len` bytes.
-    ///
-    /// # Errors
-    /// What the writer says.
-    pub fn write_to(&mut self, mut to: impl Write, len: usize) -> io::Result<()> {
-        let mut left = len;
-        while left > 0 {
-            let chunk = self.bytes(left.min(64 * 1024));
-            to.write_all(&chunk)?;
-            left -= chunk.len();
-        }
-        Ok(())
-    }
-}
 
 /// Connects, with [`PATIENCE`] on every later read and write.
 ///

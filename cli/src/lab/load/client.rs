@@ -5,6 +5,7 @@ use std::{io, time::Duration};
 use hyper::StatusCode;
 use rig::{
     books::Books,
+    pattern::Pattern,
     sample::{self, Kind, Network, Outcome, Placed, Sample},
 };
 use tokio::{
@@ -217,7 +218,7 @@ async fn greeted(goal: &Goal) -> Result<(BufReader<TcpStream>, Saying), Trouble>
 
 /// Sends a block that is like no other and reads it back.
 async fn block(stream: &mut BufReader<TcpStream>, seed: u64) -> Result<(), Trouble> {
-    let sent = pattern(seed);
+    let sent = Pattern::new(seed).bytes(BLOCK);
     stream.get_mut().write_all(&sent).await?;
     let mut back = vec![0; BLOCK];
     stream.read_exact(&mut back).await?;
@@ -233,19 +234,6 @@ async fn hang_up(mut stream: BufReader<TcpStream>) -> Result<(), Trouble> {
     let mut rest = Vec::new();
     stream.take(LINE_MAX).read_to_end(&mut rest).await?;
     if rest.is_empty() { Ok(()) } else { Err(Trouble::Wrong(format!("{} bytes too many", rest.len()))) }
-}
-
-/// A sequence of a block's length that tells a lost, doubled or swapped piece: xorshift64* from a scrambled seed.
-fn pattern(seed: u64) -> Vec<u8> {
-    let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
-    let mut bytes = Vec::with_capacity(BLOCK);
-    while bytes.len() < BLOCK {
-        state ^= state >> 12;
-        state ^= state << 25;
-        state ^= state >> 27;
-        bytes.extend_from_slice(&state.wrapping_mul(0x2545_F491_4F6C_DD1D).to_le_bytes());
-    }
-    bytes
 }
 
 /// An exchange on its way.
