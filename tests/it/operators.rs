@@ -123,7 +123,7 @@ fn a_listener_moves_between_one_address_and_all_by_a_reload() {
     let everywhere = right.replace(&format!("listen = \"{at}\""), &format!("listen = \"0.0.0.0:{}\"", at.port()));
     assert_ne!(right, everywhere);
     for (version, text) in [(2, &everywhere), (3, &right)] {
-        std::fs::write(&edge.file.path, text).expect("writable");
+        fs::write(&edge.file.path, text).expect("writable");
         edge.process.signal(Signal::HUP);
         wait::soon_true("the reload", || edge.status()["catalog_version"] == version);
         assert_eq!(client::listen_to(at).expect("it listens"), "one");
@@ -131,7 +131,7 @@ fn a_listener_moves_between_one_address_and_all_by_a_reload() {
     }
     // An address that somebody else has is not had, and what was there is there again.
     let taken = std::net::TcpListener::bind((std::net::Ipv4Addr::new(127, 0, 0, 77), at.port())).expect("free");
-    std::fs::write(&edge.file.path, &everywhere).expect("writable");
+    fs::write(&edge.file.path, &everywhere).expect("writable");
     edge.process.signal(Signal::HUP);
     let _ = edge.process.wait_log(&["reload refused"]);
     wait::soon_true("the old listener", || client::listen_to(at).is_ok_and(|name| name == "one"));
@@ -155,14 +155,14 @@ fn every_reload_that_is_refused_is_counted_and_what_one_changes_is_told() {
     let applied =
         |count: usize| edge.metrics().contains(&format!("underpass_reloads_total{{outcome=\"applied\"}} {count}\n"));
     assert!(applied(0), "a start is no reload");
-    std::fs::write(&edge.file.path, "not toml at all").expect("writable");
+    fs::write(&edge.file.path, "not toml at all").expect("writable");
     refused(1);
-    std::fs::remove_file(&edge.file.path).expect("it was there");
+    fs::remove_file(&edge.file.path).expect("it was there");
     refused(2);
     let _ = client::exchange(edge.listener("gone"), b"hello").expect("it serves");
     assert!(edge.metrics().contains("\"gone\""));
     let without = right.split("[[listener]]\nname = \"gone\"").next().expect("the last listener").to_owned();
-    std::fs::write(&edge.file.path, without).expect("writable");
+    fs::write(&edge.file.path, without).expect("writable");
     edge.process.signal(Signal::HUP);
     let _ = edge.process.wait_log(&["catalog in force", "listener gone"]);
     wait::soon_true("its series to be gone", || !edge.metrics().contains("\"gone\""));
