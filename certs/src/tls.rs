@@ -6,9 +6,10 @@ use std::{sync::Arc, time::SystemTime};
 
 use protocol::{
     control::{Refusal, RefusalCode},
+    link::Connection,
     version::{ALPN_ENROL, ALPN_LINK, ALPN_RENEW},
 };
-use quinn::crypto::rustls::{HandshakeData, QuicClientConfig, QuicServerConfig};
+use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
 use rustls::{
     ClientConfig, ServerConfig, client::Resumption, pki_types::CertificateDer, server::NoServerSessionStorage,
     version::TLS13,
@@ -77,10 +78,8 @@ pub fn admit(alpn: &[u8], certificates: Option<&[CertificateDer<'_>]>, now: Syst
 ///
 /// # Errors
 /// As [`admit`].
-pub fn admit_connection(connection: &quinn::Connection, now: SystemTime) -> Result<Admission, Refusal> {
-    let alpn = connection.handshake_data().and_then(|data| data.downcast::<HandshakeData>().ok()?.protocol);
-    let certificates = connection.peer_identity().and_then(|any| any.downcast::<Vec<CertificateDer<'static>>>().ok());
-    admit(&alpn.unwrap_or_default(), certificates.as_deref().map(Vec::as_slice), now)
+pub fn admit_connection(connection: &Connection, now: SystemTime) -> Result<Admission, Refusal> {
+    admit(&connection.purpose().unwrap_or_default(), connection.certificates().as_deref(), now)
 }
 
 fn bad(text: &str) -> Refusal {

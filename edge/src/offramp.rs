@@ -34,12 +34,12 @@ use protocol::{
     error::{Reason, StreamCode},
     id::{Host, LinkId, Name},
     limits::{FIRST_BYTES_MAX, NUDGE_AFTER},
+    link::SendStream,
     proxy::{Ends, Header},
     splice::Stream,
     stream::{self, OpenTcp, Reply},
     wire::{WireError, read_reply},
 };
-use quinn::SendStream;
 use tokio::{sync::watch, time};
 
 use crate::{

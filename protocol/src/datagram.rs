@@ -1,4 +1,4 @@
-//! Payloads of UDP sessions as bytes: a QUIC datagram each, or one after the other on the session's stream. Pure layout; how
+//! Payloads of UDP sessions as bytes: a datagram of the link each, or one after the other on the session's stream. Pure layout; how
 //! they are carried is the session's business.
 //!
 //! ```text
@@ -13,7 +13,6 @@
 use std::cell::RefCell;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
-use quinn::Connection;
 
 use crate::codec::DecodeError;
 
@@ -115,15 +114,6 @@ impl Packet {
         self.0.advance(DATAGRAM_HEAD - FRAME_HEAD);
         self.0[..FRAME_HEAD].copy_from_slice(&length.to_be_bytes());
         self.0.freeze()
-    }
-}
-
-/// Asks the peer for a sign of life, with a datagram without a byte: it says nothing, needs no stream to have room, and QUIC
-/// itself acknowledges it.
-pub fn nudge(link: &Connection) {
-    // Where others wait for room, they are as good; where there is no link any more, none is needed.
-    if link.datagram_send_buffer_space() > 0 {
-        let _ = link.send_datagram(Bytes::new());
     }
 }
 

@@ -2,7 +2,7 @@
 //! other.
 //!
 //! A reset crosses as a stop code ahead of an end of data, so the end alone says nothing: the code is asked for before
-//! any end is told. Nothing here hands out quinn's own reader.
+//! any end is told. Nothing here hands out the stream's own reader.
 
 use std::{
     fmt, io,
@@ -11,16 +11,16 @@ use std::{
 };
 
 use bytes::Bytes;
-use quinn::{ClosedStream, ConnectionError, ReadError, RecvStream, SendStream, StoppedError, VarInt};
 use tokio::io::{AsyncRead, ReadBuf};
 
 use crate::{
     error::StreamCode,
-    wire::{WireError, ending},
+    link::{Lost, ReadError, RecvStream, SendStream, StreamEnded, Taken},
+    wire::WireError,
 };
 
 /// Whether the peer has said that it takes no more of our own direction, and with which code.
-type Stopped = dyn Future<Output = Result<Option<VarInt>, StoppedError>> + Send + Sync;
+type Stopped = dyn Future<Output = Taken> + Send + Sync;
 
 /// The direction of a stream that the peer writes.
 pub struct Inflow {
@@ -41,8 +41,8 @@ pub enum Cut {
     #[error("the peer cut the stream ({0:?})")]
     Peer(StreamCode),
     /// The link died.
-    #[error("link lost: {}", ending(.0))]
-    Lost(ConnectionError),
+    #[error("link lost: {0}")]
+    Lost(Lost),
 }
 
 impl From<Cut> for WireError {
@@ -67,19 +67,17 @@ impl From<Cut> for io::Error {
 impl From<ReadError> for Cut {
     fn from(error: ReadError) -> Self {
         match error {
-            ReadError::Reset(code) => Self::Peer(StreamCode::from_wire(code.into_inner())),
-            ReadError::ConnectionLost(error) => Self::Lost(error),
+            ReadError::Cut(code) => Self::Peer(StreamCode::from_wire(code)),
+            ReadError::Lost(error) => Self::Lost(error),
             // We have stopped it ourselves: whatever comes is not the whole.
-            ReadError::ClosedStream | ReadError::IllegalOrderedRead | ReadError::ZeroRttRejected => {
-                Self::Peer(StreamCode::Reset)
-            }
+            ReadError::Ended => Self::Peer(StreamCode::Reset),
         }
     }
 }
 
 impl fmt::Debug for Inflow {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Inflow({})", self.recv.id())
+        write!(f, "Inflow({})", self.recv)
     }
 }
 
@@ -107,8 +105,8 @@ impl Inflow {
     /// # Errors
     /// [`Cut`], behind all that came before it.
     pub async fn read_chunk(&mut self, max: usize) -> Result<Option<Bytes>, Cut> {
-        match self.recv.read_chunk(max, true).await {
-            Ok(Some(chunk)) => Ok(Some(chunk.bytes)),
+        match self.recv.read_chunk(max).await {
+            Ok(Some(chunk)) => Ok(Some(chunk)),
             Ok(None) => self.end().map(|()| None),
             Err(error) => Err(self.broken(error)),
         }
@@ -137,8 +135,8 @@ impl Inflow {
     ///
     /// # Errors
     /// All has come already, or it was cut: the peer no longer hears it.
-    pub fn stop(&mut self, code: StreamCode) -> Result<(), ClosedStream> {
-        self.recv.stop(VarInt::from_u32(code as u32))
+    pub fn stop(&mut self, code: StreamCode) -> Result<(), StreamEnded> {
+        self.recv.stop(code)
     }
 
     /// Judges an end of data.
@@ -147,8 +145,8 @@ impl Inflow {
         // The stop was sent well ahead of the end, so it is here by now if there is one. A link that died since takes
         // nothing away from what has come whole.
         let ended = match stopped.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
-            Poll::Ready(Ok(Some(code))) => Err(Cut::Peer(StreamCode::from_wire(code.into_inner()))),
-            Poll::Pending | Poll::Ready(Ok(None) | Err(_)) => Ok(()),
+            Poll::Ready(Taken::Stopped(code)) => Err(Cut::Peer(code)),
+            Poll::Pending | Poll::Ready(Taken::Whole | Taken::Lost) => Ok(()),
         };
         self.at = At::Ended(ended);
         self.ended()
@@ -176,7 +174,7 @@ impl AsyncRead for Inflow {
             return Poll::Ready(ended.clone().map_err(io::Error::from));
         }
         let before = buffer.filled().len();
-        match ready!(this.recv.poll_read_buf(cx, buffer)) {
+        match ready!(this.recv.poll_read(cx, buffer)) {
             Ok(()) if buffer.filled().len() > before || buffer.remaining() == 0 => Poll::Ready(Ok(())),
             Ok(()) => Poll::Ready(this.end().map_err(io::Error::from)),
             Err(error) => Poll::Ready(Err(this.broken(error).into())),

@@ -2,7 +2,6 @@
 //!
 //! It dials nothing, spawns no task and keeps no clock of its own. `docs/protocol.md` draws every byte.
 
-mod acks;
 pub mod codec;
 pub mod control;
 pub mod datagram;
@@ -13,6 +12,7 @@ pub mod handshake;
 pub mod id;
 pub mod inflow;
 pub mod limits;
+pub mod link;
 pub mod liveness;
 #[cfg(test)]
 mod pair;
@@ -22,7 +22,6 @@ pub mod sparing;
 pub mod splice;
 pub mod stream;
 pub mod switch;
-pub mod transport;
 pub mod version;
 pub mod windows;
 pub mod wire;

@@ -37,7 +37,7 @@ pub const SUSPECT_AFTER: Duration = Duration::from_millis(300);
 
 /// Streams an edge may have open on one link.
 pub const STREAMS_MAX: u32 = 16_384;
-/// Streams it may have open at first. quinn makes room for each stream when it is allowed, not when it is opened: 16,384
+/// Streams it may have open at first. QUIC makes room for each stream when it is allowed, not when it is opened: 16,384
 /// cost about 1.4 MiB, and processor time with every dial, even one that becomes no link.
 pub const STREAMS_FIRST: u32 = 256;
 /// How long an open waits for a connector to allow more streams, or four round trips if those are longer.

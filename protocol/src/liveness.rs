@@ -3,9 +3,8 @@
 use std::time::{Duration, Instant};
 
 use crate::{
-    acks::Acks,
     limits::{DEAD_AFTER, GONE_AFTER, LOOK_EVERY, LOOK_IDLE, QUIET_CONNECTOR, QUIET_EDGE, SUSPECT_AFTER},
-    transport::Side,
+    link::{Connection, Counters, Side},
 };
 
 /// State of a link.
@@ -67,37 +66,11 @@ pub struct Look {
 }
 
 impl Look {
-    /// Reads a link whose peer's host has refused so often. Path MTU probes are left out: losing them is their purpose.
-    ///
-    /// # Panics
-    /// If the connection's transport is not that of a link.
+    /// Reads a link whose peer's host has refused so often.
     #[must_use]
-    pub fn at(link: &quinn::Connection, now: Instant, refused: u64, flows: usize) -> Self {
-        let (stats, acks) = (link.stats(), Acks::of(link));
-        let tx = &stats.frame_tx;
-        let demanding = tx.stream
-            + tx.ping
-            + tx.crypto
-            + tx.datagram
-            + tx.max_data
-            + tx.max_stream_data
-            + tx.max_streams_bidi
-            + tx.max_streams_uni
-            + tx.new_connection_id
-            + tx.path_challenge
-            + tx.path_response
-            + tx.reset_stream
-            + tx.retire_connection_id
-            + tx.stop_sending;
-        let traffic = Traffic {
-            demanding: demanding.saturating_sub(stats.path.sent_plpmtud_probes),
-            acknowledged: acks.count,
-            received: stats.udp_rx.datagrams,
-            refused,
-        };
-        // A handshake with a busy peer is slow, and the smoothed value of a link without much traffic remembers it for long.
-        let rtt = acks.slowest().map_or(stats.path.rtt, |slowest| slowest.min(stats.path.rtt));
-        Self { now, traffic, rtt, flows }
+    pub fn at(connection: &Connection, now: Instant, refused: u64, flows: usize) -> Self {
+        let Counters { demanding, acknowledged, received, rtt } = connection.counters();
+        Self { now, traffic: Traffic { demanding, acknowledged, received, refused }, rtt, flows }
     }
 }
 

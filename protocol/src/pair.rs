@@ -3,15 +3,20 @@
 use std::{net::Ipv4Addr, sync::Arc};
 
 use quinn::{
-    ClientConfig, Connection, Endpoint, EndpointConfig, RecvStream, SendStream, ServerConfig, TokioRuntime,
+    ClientConfig, Endpoint, EndpointConfig, ServerConfig, TokioRuntime,
     crypto::rustls::{QuicClientConfig, QuicServerConfig},
 };
 use rustls::{RootCertStore, crypto::aws_lc_rs, pki_types::PrivatePkcs8KeyDer, version::TLS13};
 
+use tokio::io::AsyncWriteExt;
+
 use crate::{
     control::Message,
+    link::{
+        Connection, RecvStream, SendStream, Side,
+        transport::quic::{allow_large_packets, link_transport},
+    },
     splice::Stream,
-    transport::{Side, admit, allow_large_packets, link_transport},
     version::ALPN_LINK,
     windows::{Bounds, Tally, Windows},
 };
@@ -33,8 +38,9 @@ impl Pair {
         let connecting = connector.connect_with(client, address, NAME).expect("a good configuration");
         let accepting = async { edge.accept().await.expect("open").await.expect("a handshake") };
         let (dialled, accepted) = tokio::join!(connecting, accepting);
-        admit(&accepted);
-        Self { edge: accepted, connector: dialled.expect("a handshake"), _endpoints: [edge, connector] }
+        let accepted = Connection::from(accepted);
+        accepted.admit();
+        Self { edge: accepted, connector: dialled.expect("a handshake").into(), _endpoints: [edge, connector] }
     }
 
     /// The windows of both sides, the edge's first, each telling the other.
@@ -58,13 +64,14 @@ impl Pair {
         (Stream::new(edge), Stream::new(connector))
     }
 
-    /// The same, as quinn has it.
+    /// The same, as the link has it.
     pub(crate) async fn raw_stream(&self) -> ((SendStream, RecvStream), (SendStream, RecvStream)) {
-        let mut edge = self.edge.open_bi().await.expect("a live link");
+        let mut edge = self.edge.open_stream().await.expect("a live link");
         // The peer hears of a stream with its first byte.
         edge.0.write_all(&[7]).await.expect("a live link");
-        let mut connector = self.connector.accept_bi().await.expect("a live link");
-        connector.1.read_exact(&mut [0]).await.expect("the byte above");
+        let mut connector = self.connector.accept_stream().await.expect("a live link");
+        let first = connector.1.read(&mut [0]).await.expect("a live link");
+        assert_eq!(first, Some(1), "the byte above");
         (edge, connector)
     }
 }

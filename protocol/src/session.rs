@@ -6,7 +6,6 @@
 use std::collections::VecDeque;
 
 use bytes::{Buf, Bytes, BytesMut};
-use quinn::{Connection, SendDatagramError};
 use tokio::select;
 
 use crate::{
@@ -14,6 +13,7 @@ use crate::{
     error::StreamCode,
     inflow::{Cut, Inflow},
     limits::SESSION_BACKLOG_MAX,
+    link::{Connection, DatagramError},
     splice::Stream,
     switch::{Dropped, Inbox},
 };
@@ -66,19 +66,18 @@ impl Session {
     /// Why it was dropped.
     pub fn send(&mut self, packet: Packet) -> Result<(), Dropped> {
         let length = packet.datagram_len();
-        if self.connection.max_datagram_size().is_none_or(|max| length > max) {
+        if self.connection.datagram_max().is_none_or(|max| length > max) {
             return self.backlog.push(packet.into_frame());
         }
         // A full buffer would make room by throwing the oldest away, unseen and uncounted.
-        if self.connection.datagram_send_buffer_space() < length {
+        if self.connection.datagram_room() < length {
             return Err(Dropped::BufferFull);
         }
         let datagram = packet.into_datagram(self.inbox.session(), self.sequence);
         self.sequence = self.sequence.wrapping_add(1);
         self.connection.send_datagram(datagram).map_err(|error| match error {
-            SendDatagramError::TooLarge => Dropped::NotSent,
-            SendDatagramError::UnsupportedByPeer | SendDatagramError::Disabled => Dropped::NotSent,
-            SendDatagramError::ConnectionLost(_) => Dropped::LinkLost,
+            DatagramError::TooLarge | DatagramError::Untaken => Dropped::NotSent,
+            DatagramError::Lost(_) => Dropped::LinkLost,
         })
     }
 

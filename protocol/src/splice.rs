@@ -19,7 +19,6 @@ use std::{
 
 use bytes::Bytes;
 use net::Socket;
-use quinn::{RecvStream, SendStream, VarInt};
 use tokio::{select, sync::Notify, time};
 
 pub use arena::{read_next, read_some};
@@ -30,9 +29,15 @@ use self::{
     directions::{CHUNKS, End, Taking, download, upload},
     progress::Progress,
 };
-use crate::{error::StreamCode, inflow::Inflow, limits::RESET_LEAD, windows::Windows};
+use crate::{
+    error::StreamCode,
+    inflow::Inflow,
+    limits::RESET_LEAD,
+    link::{RecvStream, SendStream},
+    windows::Windows,
+};
 
-/// Both halves of a QUIC stream.
+/// Both halves of a stream of a link.
 #[derive(Debug)]
 pub struct Stream {
     /// Towards the peer.
@@ -52,14 +57,14 @@ impl Stream {
     /// Its number on its link.
     #[must_use]
     pub fn number(&self) -> u64 {
-        self.send.id().index()
+        self.send.number()
     }
 
     /// Gives up both directions.
     pub fn cut(&mut self, code: StreamCode) {
         // Either direction may have ended already; then there is nothing left to cut.
         let _ = self.recv.stop(code);
-        let _ = self.send.reset(VarInt::from_u32(code as u32));
+        let _ = self.send.reset(code);
     }
 }
 

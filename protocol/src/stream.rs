@@ -20,7 +20,7 @@ const PING: u8 = 4;
 const CONNECTED: u8 = 1;
 const REFUSED: u8 = 2;
 
-/// Priority of control streams over flows (quinn: higher goes first).
+/// Priority of control streams over flows (a higher one goes first).
 pub const PRIORITY_CONTROL: i32 = 2;
 /// Priority of probes over flows.
 pub const PRIORITY_PROBE: i32 = 1;

@@ -9,10 +9,9 @@ use std::{
     },
 };
 
-use quinn::Connection;
 use tokio::sync::mpsc;
 
-use crate::{datagram::Datagram, limits::SESSION_QUEUE_MAX};
+use crate::{datagram::Datagram, limits::SESSION_QUEUE_MAX, link::Connection};
 
 macro_rules! dropped {
     ($($(#[$doc:meta])* $name:ident = $word:literal,)*) => {

@@ -16,7 +16,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use quinn::Connection;
 use tokio::sync::Notify;
 
 use self::{credit::Credit, ledger::Ledger};
@@ -27,6 +26,7 @@ pub use self::{
 use crate::{
     control::{self, FlowWindow, Message},
     limits::WINDOWS_MAX,
+    link::Connection,
     version::VERSION_WINDOWS,
 };
 

@@ -1,16 +1,14 @@
-//! Frames over QUIC streams: reads and writes whole messages, and says how it went wrong when it did.
+//! Frames over the streams of a link: reads and writes whole messages, and says how it went wrong when it did.
 
 use bytes::BytesMut;
-use quinn::{ConnectionError, ReadExactError, RecvStream, SendStream, VarInt, WriteError};
 use tokio::time;
 
 use crate::{
     codec::{self, CONTROL_HEAD, DecodeError, FrameHead, HEADER_HEAD},
-    control::{self, Message},
-    error::CloseCode,
-    handshake,
+    control::Message,
     inflow::Inflow,
     limits::{CONTROL_BODY_MAX, HEARD_WAIT},
+    link::{Lost, ReadError, RecvStream, SendStream, WriteError},
     stream::{Open, Reply},
 };
 
@@ -33,21 +31,16 @@ pub enum WireError {
     #[error("the peer has not taken a message within {} s", HEARD_WAIT.as_secs())]
     Deaf,
     /// The link is gone.
-    #[error("link lost: {}", ending(.0))]
-    Lost(ConnectionError),
+    #[error("link lost: {0}")]
+    Lost(Lost),
 }
 
-impl From<ReadExactError> for WireError {
-    fn from(error: ReadExactError) -> Self {
+impl From<ReadError> for WireError {
+    fn from(error: ReadError) -> Self {
         match error {
-            ReadExactError::FinishedEarly(_) => Self::Ended,
-            ReadExactError::ReadError(quinn::ReadError::Reset(code)) => Self::Cut(code.into_inner()),
-            ReadExactError::ReadError(quinn::ReadError::ConnectionLost(e)) => Self::Lost(e),
-            ReadExactError::ReadError(
-                quinn::ReadError::ClosedStream
-                | quinn::ReadError::IllegalOrderedRead
-                | quinn::ReadError::ZeroRttRejected,
-            ) => Self::Ended,
+            ReadError::Cut(code) => Self::Cut(code),
+            ReadError::Lost(lost) => Self::Lost(lost),
+            ReadError::Ended => Self::Ended,
         }
     }
 }
@@ -55,9 +48,9 @@ impl From<ReadExactError> for WireError {
 impl From<WriteError> for WireError {
     fn from(error: WriteError) -> Self {
         match error {
-            WriteError::Stopped(code) => Self::Cut(code.into_inner()),
-            WriteError::ConnectionLost(e) => Self::Lost(e),
-            WriteError::ClosedStream | WriteError::ZeroRttRejected => Self::Ended,
+            WriteError::Stopped(code) => Self::Cut(code),
+            WriteError::Lost(lost) => Self::Lost(lost),
+            WriteError::Ended => Self::Ended,
         }
     }
 }
@@ -100,7 +93,7 @@ impl ControlReader {
     /// The next message; kinds that are unknown and may be ignored come back as [`Message::Ignored`].
     ///
     /// # Errors
-    /// [`WireError`]. After [`WireError::Decode`] the link must be closed with [`CloseCode::Protocol`].
+    /// [`WireError`]. After [`WireError::Decode`] the link must be closed with `CloseCode::Protocol`.
     pub async fn next(&mut self) -> Result<Message, WireError> {
         loop {
             if let Some(head) = self.buffer.first_chunk::<CONTROL_HEAD>() {
@@ -111,8 +104,8 @@ impl ControlReader {
                 }
             }
             let missing = CONTROL_HEAD + CONTROL_BODY_MAX - self.buffer.len();
-            match self.recv.read_chunk(missing, true).await.map_err(ReadExactError::ReadError)? {
-                Some(chunk) => self.buffer.extend_from_slice(&chunk.bytes),
+            match self.recv.read_chunk(missing).await? {
+                Some(chunk) => self.buffer.extend_from_slice(&chunk),
                 None => return Err(WireError::Ended),
             }
         }
@@ -154,30 +147,6 @@ async fn read_header(recv: &mut Inflow) -> Result<(u8, Vec<u8>), WireError> {
     let mut body = vec![0; length];
     recv.read_exact(&mut body).await?;
     Ok((kind, body))
-}
-
-/// How a connection ended, in words on one line: those that a peer closes with are a stranger's.
-#[must_use]
-pub fn ending(error: &ConnectionError) -> String {
-    #[expect(clippy::wildcard_enum_match_arm, reason = "only what a peer or the library words itself is worded anew")]
-    match error {
-        ConnectionError::ApplicationClosed(close) => {
-            let number = close.error_code.into_inner();
-            let code = CloseCode::from_wire(number).map_or_else(|| number.to_string(), |c| c.to_string());
-            format!("closed by the peer ({code}): {}", control::cut(&String::from_utf8_lossy(&close.reason)))
-        }
-        ConnectionError::ConnectionClosed(close) => {
-            let reason = String::from_utf8_lossy(&close.reason);
-            format!("closed by the peer: {}", handshake::words(close.error_code, &reason))
-        }
-        ConnectionError::TransportError(error) => handshake::words(error.code, &error.reason),
-        other => control::cut(&other.to_string()),
-    }
-}
-
-/// Closes a link with one of our codes and words for the peer's log.
-pub fn close(connection: &quinn::Connection, code: CloseCode, words: &str) {
-    connection.close(VarInt::from_u32(code as u32), words.as_bytes());
 }
 
 #[cfg(test)]

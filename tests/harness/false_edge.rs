@@ -6,16 +6,16 @@ use certs::{ca::Ca, edge::EdgeCertificates, tls};
 use protocol::{
     control::{Hello, Message, Welcome},
     id::Target,
+    link::{SendStream, Side, transport::quic},
     splice::Stream,
     stream::{Open, OpenTcp, OpenUdp, Reply},
-    transport::{self, Side},
     version::VERSION,
     wire::{self, ControlReader},
 };
-use quinn::{Connection, Endpoint, EndpointConfig, SendStream, ServerConfig, TokioRuntime};
+use quinn::{Connection, Endpoint, EndpointConfig, ServerConfig, TokioRuntime};
 use tokio::{runtime::Runtime, task::JoinHandle, time};
 
-use super::edge::EdgeFile;
+use super::{edge::EdgeFile, rogue::stream_of};
 
 /// Longest time anything a false edge waits for may take, with a slow machine in mind.
 const LIMIT: Duration = Duration::from_secs(30);
@@ -56,7 +56,7 @@ impl FalseEdge {
         let ca = Ca::from_files(&file("ca.pem"), &file("ca.key"), now).expect("the fleet's CA");
         let certificates = EdgeCertificates::new(Arc::new(ca), now).expect("it issues");
         let mut server = ServerConfig::with_crypto(tls::server_crypto(Arc::new(certificates)).expect("good settings"));
-        server.transport_config(transport::link_transport(Side::Edge));
+        server.transport_config(quic::link_transport(Side::Edge));
         let socket = std::net::UdpSocket::bind(address).expect("the address is free");
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
         let runtime = runtime.expect("a thread can be had");
@@ -93,8 +93,8 @@ impl FalseEdge {
         self.run(async {
             let incoming = self.endpoint.accept().await.expect("the endpoint is open");
             let connection = incoming.await.expect("it believes in us");
-            let (mut send, recv) = connection.accept_bi().await.expect("its control stream");
-            let mut control = ControlReader::new(recv);
+            let (send, recv) = connection.accept_bi().await.expect("its control stream");
+            let (mut send, mut control) = (SendStream::from(send), ControlReader::new(recv.into()));
             let Ok(Message::Hello(hello)) = control.next().await else { panic!("a link begins with a hello") };
             let welcome = Welcome {
                 version,
@@ -167,7 +167,7 @@ async fn ask(connection: &Connection, open: &Open) -> Reply {
 }
 
 async fn open_flow(connection: &Connection, open: &Open) -> (Stream, Reply) {
-    let mut stream = Stream::new(connection.open_bi().await.expect("a live link"));
+    let mut stream = stream_of(connection.open_bi().await.expect("a live link"));
     stream.send.write_chunk(open.encode()).await.expect("a live link");
     let reply = wire::read_reply(&mut stream.recv).await.expect("every open has a reply");
     (stream, reply)

@@ -18,12 +18,13 @@ use certs::{
 use protocol::{
     control::{Enrol, Hello, Message, RouteClaim},
     id::Name,
-    transport::{self, Side},
+    link::{SendStream, Side, transport::quic},
+    splice::Stream,
     version::{VERSION, VERSION_MIN},
     wire::{self, ControlReader, WireError},
 };
 use quinn::{
-    ClientConfig, Connection, ConnectionError, Endpoint, EndpointConfig, SendStream, TokioRuntime, TransportConfig,
+    ClientConfig, Connection, ConnectionError, Endpoint, EndpointConfig, TokioRuntime, TransportConfig,
     crypto::rustls::QuicClientConfig,
 };
 use tokio::{runtime::Runtime, task::JoinHandle, time};
@@ -91,7 +92,7 @@ impl Rogue {
     /// # Errors
     /// [`ConnectionError`] if the handshake fails.
     pub fn connect(&self, crypto: Arc<QuicClientConfig>) -> Result<Connection, ConnectionError> {
-        self.connect_with(crypto, transport::link_transport(Side::Connector))
+        self.connect_with(crypto, quic::link_transport(Side::Connector))
     }
 
     /// The same with transport settings of its own.
@@ -118,7 +119,7 @@ impl Rogue {
     /// [`ConnectionError`] if the edge has closed the connection: it judges a certificate after the client is done.
     pub fn line(&self, connection: Connection) -> Result<Line, ConnectionError> {
         let (send, recv) = self.run(connection.open_bi())?;
-        Ok(Line { connection, send, control: ControlReader::new(recv) })
+        Ok(Line { connection, send: send.into(), control: ControlReader::new(recv.into()) })
     }
 
     /// Sends a message and gives the edge's answer to it.
@@ -141,7 +142,7 @@ impl Rogue {
     /// If the edge cannot be reached.
     pub fn redeem(&self, token: &JoinToken, replica: &Name, csr: &[u8]) -> Result<Message, WireError> {
         let connection = self.connect(tls::enrol_client(token.ca)).expect("an enrolment needs no certificate");
-        let mut line = self.line(connection).map_err(WireError::Lost)?;
+        let mut line = self.line(connection).map_err(|lost| WireError::Lost(lost.into()))?;
         let (replica, csr) = (replica.to_string(), csr.to_vec());
         let enrol = Enrol { token: token.id.0, secret: *token.secret.expose(), replica, csr };
         self.ask(&mut line, &Message::Enrol(enrol))
@@ -180,6 +181,12 @@ impl Rogue {
     pub fn end_of(&self, connection: &Connection) -> ConnectionError {
         self.run(connection.closed())
     }
+}
+
+/// A stream of a connection, as the product carries it.
+#[must_use]
+pub fn stream_of((send, recv): (quinn::SendStream, quinn::RecvStream)) -> Stream {
+    Stream::new((send.into(), recv.into()))
 }
 
 /// The token in a file.

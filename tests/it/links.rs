@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use protocol::{control::Message, error::CloseCode, wire};
+use protocol::{control::Message, error::CloseCode, link::Connection, wire};
 use underpass_tests::harness::{
     Connector, ConnectorFile, Edge, FalseEdge, Origin, Rogue, Service, Vnet, World, client,
     origin::habits,
@@ -101,7 +101,7 @@ fn an_edge_that_welcomes_links_and_drops_them_is_not_dialled_without_end() {
     let mut first = None;
     while first.is_none_or(|first: Instant| first.elapsed() < Duration::from_secs(3)) {
         let captive = edge_gone_bad.capture();
-        wire::close(&captive.connection, CloseCode::Overloaded, "come again");
+        Connection::from(captive.connection).close(CloseCode::Overloaded, "come again");
         first.get_or_insert_with(Instant::now);
         links += 1;
     }

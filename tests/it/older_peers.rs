@@ -16,13 +16,13 @@ use protocol::{
     wire,
 };
 use quinn::Connection;
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use underpass_tests::harness::{
     Edge, FalseEdge, Service, World,
     client::{self, Pattern},
     frames::{self, Raw, kind},
     origin::habits,
-    rogue::{Line, Rogue, hello},
+    rogue::{Line, Rogue, hello, stream_of},
     wait,
 };
 
@@ -68,7 +68,7 @@ async fn echo(connection: Connection) {
     while let Some(mut stream) = flow(&connection).await {
         tokio::spawn(async move {
             let copied = tokio::io::copy(&mut stream.recv, &mut stream.send).await;
-            copied.and_then(|_| stream.send.finish().map_err(Into::into))
+            copied.and_then(|_| stream.send.finish().map_err(std::io::Error::other))
         });
     }
 }
@@ -90,7 +90,7 @@ async fn pour(connection: Connection) {
 
 /// The next flow, with its reply.
 async fn flow(connection: &Connection) -> Option<Stream> {
-    let mut stream = Stream::new(connection.accept_bi().await.ok()?);
+    let mut stream = stream_of(connection.accept_bi().await.ok()?);
     wire::read_open(&mut stream.recv).await.ok()?;
     let reply = Reply::Connected { connect: Duration::ZERO };
     stream.send.write_all(&reply.encode()).await.ok()?;

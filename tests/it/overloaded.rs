@@ -22,7 +22,7 @@ use quinn::Connection;
 use underpass_tests::harness::{
     Edge, Origin, Rogue, Service, World, client, http,
     origin::{Ending, habits},
-    rogue::{Line, hello},
+    rogue::{Line, hello, stream_of},
     wait,
 };
 
@@ -59,7 +59,7 @@ impl Busy {
 async fn serve(connection: Connection, overloaded: Arc<AtomicBool>) {
     while let Ok(pair) = connection.accept_bi().await {
         // A stream that breaks is the edge's to worry about.
-        let _ = answer(Stream::new(pair), overloaded.load(Ordering::SeqCst)).await;
+        let _ = answer(stream_of(pair), overloaded.load(Ordering::SeqCst)).await;
     }
 }
 

@@ -13,6 +13,7 @@ use std::{
 use certs::{digest::Sha256, tls, token::JoinToken};
 use protocol::{
     control::{Enrol, Message},
+    link::SendStream,
     wire::{self, ControlReader},
 };
 use quinn::{ClientConfig, Connecting, Endpoint};
@@ -200,13 +201,14 @@ async fn guess(endpoint: Endpoint, edge: SocketAddr, token: JoinToken, times: us
         let config = ClientConfig::new(tls::enrol_client(token.ca));
         let dialling = endpoint.connect_with(config, edge, certs::verify::EDGE_NAME).expect("good settings");
         let Ok(connection) = dialling.await else { continue };
-        let Ok((mut send, recv)) = connection.open_bi().await else { continue };
+        let Ok((send, recv)) = connection.open_bi().await else { continue };
+        let mut send = SendStream::from(send);
         let secret = [u8::try_from(number).expect("few"); 32];
         let enrol = Enrol { token: token.id.0, secret, replica: "guesser".to_owned(), csr: csr.clone() };
         if wire::write_message(&mut send, &Message::Enrol(enrol)).await.is_err() {
             continue;
         }
-        if let Ok(Message::Refused(_)) = ControlReader::new(recv).next().await {
+        if let Ok(Message::Refused(_)) = ControlReader::new(recv.into()).next().await {
             refused += 1;
         }
     }

@@ -6,7 +6,7 @@ use protocol::{
     control::{Goodbye, Hello, Message, Renew, RouteClaim},
     error::CloseCode,
     limits::CONTROL_BODY_MAX,
-    transport::{self, Side},
+    link::{Side, transport::quic},
     wire,
 };
 use quinn::{Connection, ConnectionError, TransportConfig, VarInt};
@@ -47,7 +47,7 @@ impl Stand {
 
     /// A registered link of the rogue's.
     fn link(&self, identity: &Identity) -> Line {
-        self.register(identity, transport::link_transport(Side::Connector), hello())
+        self.register(identity, quic::link_transport(Side::Connector), hello())
     }
 
     fn register(&self, identity: &Identity, transport: std::sync::Arc<TransportConfig>, hello: Hello) -> Line {
@@ -145,7 +145,7 @@ fn a_claim_of_five_hundred_routes_fills_no_log() {
     let claim = |n: u16| RouteClaim { vnet: "other".to_owned(), cidr: format!("10.{}.{}.0/24", n / 256, n % 256) };
     let line = stand.register(
         &identity,
-        transport::link_transport(Side::Connector),
+        quic::link_transport(Side::Connector),
         Hello { routes: (0..500).map(claim).collect(), ..hello() },
     );
     let _ = stand.edge.process.wait_log(&["link registered", "dc2"]);

@@ -269,7 +269,7 @@ mod over_quinn {
             let (here, there) = tokio::join!(connecting, accept);
             let here = here.map_err(|e| e.to_string())?;
             match there {
-                Ok(connection) => Ok(admit_connection(&connection, SystemTime::now())),
+                Ok(connection) => Ok(admit_connection(&connection.into(), SystemTime::now())),
                 Err(_) => Err(here.closed().await.to_string()),
             }
         }

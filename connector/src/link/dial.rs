@@ -17,10 +17,10 @@ use protocol::{
     handshake::Cause,
     id::{Host, Target},
     limits::REGISTER_WAIT,
-    transport::{self, Side},
+    link::{Connection, Lost, Side, transport::quic},
     wire::{self, ControlReader, WireError},
 };
-use quinn::{ClientConfig, Connection, Endpoint, EndpointConfig, TokioRuntime, crypto::rustls::QuicClientConfig};
+use quinn::{ClientConfig, Endpoint, EndpointConfig, TokioRuntime, crypto::rustls::QuicClientConfig};
 use tokio::time;
 use tracing::info;
 
@@ -77,7 +77,7 @@ pub enum DialError {
         /// The last address tried.
         address: SocketAddr,
         /// What happened.
-        source: quinn::ConnectionError,
+        source: Lost,
     },
     /// The address cannot be dialled at all.
     #[error("{address}: {source}")]
@@ -95,9 +95,9 @@ pub enum DialError {
 const SILENCE: &str = "nothing came back over UDP: is an edge running there, and does every firewall let UDP pass?";
 
 /// How a handshake failed, seen from here.
-fn failed(error: &quinn::ConnectionError) -> String {
-    let words = wire::ending(error);
-    match Cause::of(error) {
+fn failed(lost: &Lost) -> String {
+    let words = lost.to_string();
+    match lost.cause() {
         Cause::Silence => SILENCE.to_owned(),
         Cause::Refused => "the edge takes no connection now: it has too many under way, or is ending".to_owned(),
         Cause::TheirCertificate => format!("the edge's certificate is not accepted: {words}"),
@@ -112,7 +112,7 @@ impl DialError {
     pub fn cause(&self) -> &'static str {
         match self {
             Self::Resolve(_) => "name",
-            Self::Handshake { source, .. } => Cause::of(source).as_str(),
+            Self::Handshake { source, .. } => source.cause().as_str(),
             Self::Address { .. } => "address",
             Self::TimedOut(_) => Cause::Silence.as_str(),
         }
@@ -144,11 +144,8 @@ impl EnrolError {
     /// goes wrong in a handshake says nothing about whose edge it is.
     #[must_use]
     pub fn is_other_fleet(&self) -> bool {
-        let Self::Dial(DialError::Handshake { source: quinn::ConnectionError::TransportError(error), .. }) = self
-        else {
-            return false;
-        };
-        verify::is_other_ca(&error.reason)
+        let Self::Dial(DialError::Handshake { source, .. }) = self else { return false };
+        source.verdict().is_some_and(verify::is_other_ca)
     }
 
     /// Which step failed.
@@ -176,7 +173,7 @@ impl Dialler {
         heard: Unreachables,
     ) -> io::Result<Self> {
         let mut config = EndpointConfig::default();
-        transport::allow_large_packets(&mut config);
+        quic::allow_large_packets(&mut config);
         let socket = bind_quic_client(network, &heard)?;
         let endpoint = Endpoint::new_with_abstract_socket(config, None, socket, Arc::new(TokioRuntime))?;
         Ok(Self { endpoint, resolver, heard, book, told: Told::default() })
@@ -193,7 +190,7 @@ impl Dialler {
     /// [`DialError`] of the last address tried.
     pub async fn dial(&self, edge: &Target, crypto: Arc<QuicClientConfig>) -> Result<Connection, DialError> {
         let mut config = ClientConfig::new(crypto);
-        config.transport_config(transport::link_transport(Side::Connector));
+        config.transport_config(quic::link_transport(Side::Connector));
         let attempt = async |(after, ip)| {
             time::sleep(after).await;
             self.handshake(config.clone(), SocketAddr::new(ip, edge.port)).await
@@ -229,7 +226,8 @@ impl Dialler {
         let connecting = self.endpoint.connect_with(config, address, EDGE_NAME);
         let connecting = connecting.map_err(|source| DialError::Address { address, source })?;
         match time::timeout(HANDSHAKE_WAIT, connecting).await {
-            Ok(done) => done.map_err(|source| DialError::Handshake { address, source }),
+            Ok(Ok(connection)) => Ok(connection.into()),
+            Ok(Err(lost)) => Err(DialError::Handshake { address, source: lost.into() }),
             Err(_) => Err(DialError::TimedOut(address)),
         }
     }
@@ -284,12 +282,12 @@ impl Dialler {
     async fn ask(&self, edge: &Target, crypto: Arc<QuicClientConfig>, request: Message) -> Result<Message, EnrolError> {
         let connection = self.dial(edge, crypto).await?;
         let exchange = async {
-            let (mut send, recv) = connection.open_bi().await.map_err(WireError::Lost)?;
+            let (mut send, recv) = connection.open_stream().await.map_err(WireError::Lost)?;
             wire::write_message(&mut send, &request).await?;
             Ok(ControlReader::new(recv).next_known().await?)
         };
         let answer = time::timeout(REGISTER_WAIT, exchange).await.unwrap_or(Err(EnrolError::TimedOut));
-        wire::close(&connection, CloseCode::Done, "");
+        connection.close(CloseCode::Done, "");
         answer
     }
 }

@@ -14,18 +14,16 @@ use net::{
 };
 use protocol::{
     control::{Goodbye, Hello, Message, Refusal, Welcome},
-    datagram,
     error::CloseCode,
     limits::{LOOK_EVERY, REGISTER_WAIT},
+    link::{Connection, Lost, RecvStream, SendStream, Side},
     liveness::{Death, LinkState, Liveness, Look},
     splice::Stream,
     stream::PRIORITY_CONTROL,
-    transport::Side,
     version::{VERSION, VERSION_MIN},
     windows::Windows,
     wire::{self, ControlReader, WireError},
 };
-use quinn::{Connection, ConnectionError, RecvStream, SendStream, VarInt};
 use tokio::{sync::watch, time};
 use tokio_util::task::TaskTracker;
 use tracing::{debug, info};
@@ -64,7 +62,7 @@ pub(super) enum SessionEnd {
     /// The link was silent for too long.
     Dead(Death),
     /// The edge or the network closed it.
-    Closed(ConnectionError),
+    Closed(Lost),
     /// The edge broke the protocol.
     Broken(WireError),
     /// The connector broke down over it.
@@ -94,7 +92,7 @@ pub(super) struct Serving {
 /// Registers on a fresh connection.
 pub(super) async fn register(connection: Connection, hello: Hello) -> Result<Session, RegisterError> {
     let exchange = async {
-        let (mut send, recv) = connection.open_bi().await.map_err(WireError::Lost)?;
+        let (mut send, recv) = connection.open_stream().await.map_err(WireError::Lost)?;
         let mut control = ControlReader::new(recv);
         let _ = send.set_priority(PRIORITY_CONTROL);
         let hello = Hello { version_min: VERSION_MIN, version_max: VERSION, ..hello };
@@ -116,7 +114,7 @@ pub(super) async fn register(connection: Connection, hello: Hello) -> Result<Ses
         Ok((send, control, welcome)) => Ok(Session { welcome, connection, send, control, edge_leaves: false }),
         Err(error @ RegisterError::Wire(WireError::Lost(_))) => Err(error),
         Err(error) => {
-            wire::close(&connection, CloseCode::Done, "registration given up");
+            connection.close(CloseCode::Done, "registration given up");
             Err(error)
         }
     }
@@ -138,7 +136,7 @@ impl Session {
         let (connection, vital) = (self.connection.clone(), serving.service.metrics.vital().clone());
         vital::caught(self.serve(serving)).await.unwrap_or_else(|Panicked| {
             vital.panicked("a link");
-            wire::close(&connection, CloseCode::Protocol, "the connector failed on this link");
+            connection.close(CloseCode::Protocol, "the connector failed on this link");
             SessionEnd::Panicked
         })
     }
@@ -156,7 +154,7 @@ impl Session {
         let (mut leaving, mut allowance) = (None, Allowance::new());
         loop {
             let event = tokio::select! {
-                stream = self.connection.accept_bi() => Event::Stream(stream),
+                stream = self.connection.accept_stream() => Event::Stream(stream),
                 message = self.control.next() => Event::Message(message),
                 told = windows.due() => Event::Windows(told),
                 () = &mut look => Event::Look,
@@ -167,11 +165,11 @@ impl Session {
                     let stream = Stream::new(stream);
                     serving.flows.spawn(serve::serve(serving.service.clone(), stream, side.clone()));
                     if let Some(streams) = allowance.grow(serving.flows.len()) {
-                        self.connection.set_max_concurrent_bi_streams(VarInt::from_u32(streams));
+                        self.connection.allow_streams(streams);
                     }
                     Ok(())
                 }
-                Event::Stream(Err(error)) => Err(SessionEnd::Closed(error)),
+                Event::Stream(Err(lost)) => Err(SessionEnd::Closed(lost)),
                 Event::Message(Ok(Message::Windows(told))) => {
                     windows.hear(&told);
                     Ok(())
@@ -208,7 +206,7 @@ impl Session {
             }
             Ok(Message::Ignored(kind)) => debug!(kind, "control message of an unknown, optional kind"),
             Ok(other) => return Err(self.broken(WireError::OutOfOrder(other.name()))),
-            Err(WireError::Lost(error)) => return Err(SessionEnd::Closed(error)),
+            Err(WireError::Lost(lost)) => return Err(SessionEnd::Closed(lost)),
             Err(error) => return Err(self.broken(error)),
         }
         Ok(())
@@ -225,14 +223,14 @@ impl Session {
         let state = liveness.observe(Look::at(&self.connection, now, serving.unreachable.count(), flows));
         serving.state.send_if_modified(|s| std::mem::replace(s, state) != state);
         if state == LinkState::Dead {
-            wire::close(&self.connection, CloseCode::Dead, "nothing was acknowledged");
+            self.connection.close(CloseCode::Dead, "nothing was acknowledged");
             return Err(SessionEnd::Dead(liveness.death()));
         }
         if liveness.asks() {
-            datagram::nudge(&self.connection);
+            self.connection.nudge();
         }
         if leaving.is_some_and(|leaving| now >= leaving.until || (now >= leaving.heard && serving.flows.is_empty())) {
-            wire::close(&self.connection, CloseCode::Shutdown, "the connector left");
+            self.connection.close(CloseCode::Shutdown, "the connector left");
             return Err(SessionEnd::Drained);
         }
         if let Some(renew) = serving.renewal.due() {
@@ -260,13 +258,13 @@ impl Session {
     async fn say(&mut self, message: &Message) -> Result<(), SessionEnd> {
         match wire::write_message(&mut self.send, message).await {
             Ok(()) => Ok(()),
-            Err(WireError::Lost(error)) => Err(SessionEnd::Closed(error)),
+            Err(WireError::Lost(lost)) => Err(SessionEnd::Closed(lost)),
             Err(error) => Err(self.broken(error)),
         }
     }
 
     fn broken(&self, error: WireError) -> SessionEnd {
-        wire::close(&self.connection, CloseCode::Protocol, &error.to_string());
+        self.connection.close(CloseCode::Protocol, &error.to_string());
         SessionEnd::Broken(error)
     }
 }
@@ -281,7 +279,7 @@ struct Leaving {
 }
 
 enum Event {
-    Stream(Result<(SendStream, RecvStream), ConnectionError>),
+    Stream(Result<(SendStream, RecvStream), Lost>),
     Message(Result<Message, WireError>),
     Windows(Message),
     Look,

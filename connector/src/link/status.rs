@@ -9,9 +9,9 @@ use std::{
 use protocol::{
     control::{RefusedRoute, RouteClaim},
     id::Target,
+    link::Connection,
     liveness::LinkState,
 };
-use quinn::Connection;
 
 /// One link slot of one edge.
 #[derive(Debug, Clone)]

@@ -15,10 +15,9 @@ use net::drill;
 use protocol::{
     control::{Hello, RouteClaim},
     id::Target,
+    link::Connection,
     liveness::LinkState,
-    wire,
 };
-use quinn::Connection;
 use tokio::{
     sync::watch,
     task::{self, JoinError, JoinSet},
@@ -324,7 +323,7 @@ fn explain(end: &SessionEnd) -> Option<String> {
     match end {
         SessionEnd::Drained => None,
         SessionEnd::Dead(death) => Some(death.as_str().to_owned()),
-        SessionEnd::Closed(error) => Some(wire::ending(error)),
+        SessionEnd::Closed(lost) => Some(lost.to_string()),
         SessionEnd::Broken(error) => Some(format!("the edge broke the protocol: {error}")),
         SessionEnd::Panicked => Some("the connector failed on this link".to_owned()),
     }

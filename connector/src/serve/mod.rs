@@ -12,10 +12,9 @@ use std::{sync::Arc, time::Duration};
 
 use net::Network;
 use protocol::{
-    error::StreamCode, limits::HEADER_WAIT, sparing::Sparing, splice::Stream, stream::Open, switch::Switch,
-    windows::Windows, wire,
+    error::StreamCode, limits::HEADER_WAIT, link::Connection, sparing::Sparing, splice::Stream, stream::Open,
+    switch::Switch, windows::Windows, wire,
 };
-use quinn::Connection;
 use tokio::time;
 use tracing::debug;
 

@@ -15,6 +15,7 @@ use protocol::{
     error::{Reason, StreamCode},
     id::{Name, Target},
     limits::{EARLY_BYTES_MAX, EARLY_PAYLOADS_MAX, NUDGE_AFTER},
+    link::SendStream,
     proxy::{Ends, Header},
     session::{Event, Session, SessionEnd},
     splice::Stream,
@@ -22,7 +23,6 @@ use protocol::{
     switch::{Dropped, Drops},
     wire::{self, WireError},
 };
-use quinn::SendStream;
 use tokio::{sync::mpsc, time};
 
 use super::{Failure, Offramp, Opening, REPLY_SLACK, not_opened, refused};

@@ -214,7 +214,9 @@ impl TunnelWire {
         let Self { stream, stopped, .. } = self;
         let stopped = stopped.get_or_insert_with(|| {
             let stopped = lock(stream).send.stopped();
-            Stopped(Box::pin(async move { drop(stopped.await) }))
+            Stopped(Box::pin(async move {
+                let _ = stopped.await;
+            }))
         });
         stopped.0.as_mut().poll(cx)
     }

@@ -3,7 +3,7 @@
 use std::{io, net::SocketAddr, sync::Arc};
 
 use net::{Network, Workers, drill, network::Boxed};
-use protocol::transport::{self, Side};
+use protocol::link::{Side, transport::quic};
 use quinn::{Endpoint, EndpointConfig, Incoming, ServerConfig, TokioRuntime, VarInt, crypto::rustls::QuicServerConfig};
 use quinn_proto::HashedConnectionIdGenerator;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -35,9 +35,9 @@ pub(super) fn bind(network: &dyn Network, parts: &TunnelParts, crypto: Arc<QuicS
     let mut config = EndpointConfig::new(Arc::new(reset));
     let connection_id = *keys.connection_id.expose();
     config.cid_generator(move || Box::new(HashedConnectionIdGenerator::from_key(connection_id)));
-    transport::allow_large_packets(&mut config);
+    quic::allow_large_packets(&mut config);
     let mut server = ServerConfig::with_crypto(crypto);
-    server.transport_config(transport::link_transport(Side::Edge));
+    server.transport_config(quic::link_transport(Side::Edge));
     Endpoint::new_with_abstract_socket(config, Some(server), socket, Arc::new(TokioRuntime))
 }
 

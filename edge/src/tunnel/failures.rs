@@ -2,8 +2,7 @@
 
 use std::{net::SocketAddr, time::Instant};
 
-use protocol::{handshake::Cause, sparing::Sparing, wire};
-use quinn::ConnectionError;
+use protocol::{handshake::Cause, link::Lost, sparing::Sparing};
 use tracing::{debug, info, warn};
 
 use crate::metrics::Metrics;
@@ -32,9 +31,15 @@ impl Failures {
         debug!(%remote, "too many handshakes under way: connection refused");
     }
 
+    /// This edge was behind with its work when the connection's turn came.
+    pub(super) fn behind(&self) {
+        self.metrics.handshake_failed(Cause::Ended.as_str());
+        debug!("this edge is behind with its work: connection refused");
+    }
+
     /// A handshake failed. Certificates are somebody's business; what else comes to a public port is mostly nobody's.
-    pub(super) fn failed(&self, error: &ConnectionError) {
-        let (cause, why) = (Cause::of(error), wire::ending(error));
+    pub(super) fn failed(&self, lost: &Lost) {
+        let (cause, why) = (lost.cause(), lost.to_string());
         self.metrics.handshake_failed(cause.as_str());
         match cause {
             Cause::OurCertificate => self.tell(|untold| {

@@ -16,14 +16,13 @@ use protocol::{
     error::{CloseCode, StreamCode},
     id::{LinkId, Name},
     limits::{CREDIT_WAIT, STREAMS_MAX},
+    link::{Connection, Lost, RecvStream, SendStream},
     liveness::LinkState,
     splice::Stream,
     stream::Open,
     switch::Switch,
     windows::{Tally, Windows},
-    wire,
 };
-use quinn::{Connection, ConnectionError, RecvStream, SendStream};
 use tokio::{
     sync::{Notify, watch},
     time,
@@ -166,7 +165,7 @@ impl Link {
         while !left[0].is_empty() {
             let failed = match time::timeout_at(until, stream.send.write_chunks(&mut left)).await {
                 Ok(Ok(written)) => {
-                    sent += written.bytes;
+                    sent += written;
                     continue;
                 }
                 Ok(Err(_)) => OpenError::Lost,
@@ -181,12 +180,12 @@ impl Link {
     /// A fresh stream. The connector allows more as they are used, and a burst may be ahead of its word; one that is at its
     /// end allows no more, so another link serves better.
     async fn stream(&self) -> Result<(SendStream, RecvStream), OpenError> {
-        let opened = match self.connection.open_bi().now_or_never() {
+        let opened = match self.connection.open_stream().now_or_never() {
             Some(opened) => opened,
             None if self.load.streams() >= STREAMS_MAX as usize => return Err(OpenError::NoCredit),
             None => {
                 let wait = CREDIT_WAIT.max(self.connection.rtt() * 4);
-                time::timeout(wait, self.connection.open_bi()).await.map_err(|_| OpenError::NoCredit)?
+                time::timeout(wait, self.connection.open_stream()).await.map_err(|_| OpenError::NoCredit)?
             }
         };
         opened.map_err(|_| OpenError::Lost)
@@ -236,7 +235,7 @@ impl Link {
     /// True if nothing can come over it any more.
     #[must_use]
     pub fn is_over(&self) -> bool {
-        self.connection.close_reason().is_some()
+        self.connection.is_over()
     }
 
     /// Smoothed round trip of the link.
@@ -255,12 +254,12 @@ impl Link {
     pub fn close(&self, code: CloseCode, words: &str) {
         self.closed.get_or_init(|| format!("closed here ({code}): {words}"));
         self.set_state(LinkState::Dead);
-        wire::close(&self.connection, code, words);
+        self.connection.close(code, words);
     }
 
     /// Why it has ended, as its connection tells it; if it was closed here, in the words of whoever did that.
-    pub(super) fn ending(&self, error: &ConnectionError) -> String {
-        self.closed.get().cloned().unwrap_or_else(|| wire::ending(error))
+    pub(super) fn ending(&self, lost: &Lost) -> String {
+        self.closed.get().cloned().unwrap_or_else(|| lost.to_string())
     }
 
     /// Until when its certificate admits it.

@@ -11,13 +11,11 @@ use certs::{rotation::Standing, verify::Peer};
 use net::drill;
 use protocol::{
     control::{Goodbye, Message},
-    datagram,
     error::CloseCode,
+    link::{Lost, Side},
     liveness::{Death, LinkState, Liveness, Look},
-    transport::Side,
     wire::{self, WireError},
 };
-use quinn::ConnectionError;
 use tokio::time;
 use tracing::{debug, info, warn};
 
@@ -37,7 +35,7 @@ enum Event {
     Look,
     Nudge,
     Leave,
-    Closed(ConnectionError),
+    Closed(Lost),
 }
 
 impl Registered<'_> {
@@ -71,7 +69,7 @@ impl Registered<'_> {
                 () = &mut look => Event::Look,
                 () = self.link.nudged(), if !nudged => Event::Nudge,
                 () = self.parts.leave.cancelled(), if !leaving => Event::Leave,
-                error = connection.closed() => Event::Closed(error),
+                lost = connection.closed() => Event::Closed(lost),
             };
             let done = match event {
                 Event::Message(message) => self.hear(message).await,
@@ -84,14 +82,14 @@ impl Registered<'_> {
                     look.as_mut().reset(time::Instant::now() + liveness.wait());
                     nudged = liveness.asks();
                     if nudged {
-                        datagram::nudge(&connection);
+                        connection.nudge();
                     }
                     looked
                 }
                 // Once between two looks is enough, however many opens wait.
                 Event::Nudge => {
                     nudged = true;
-                    datagram::nudge(&connection);
+                    connection.nudge();
                     Ok(())
                 }
                 Event::Leave => {
@@ -99,7 +97,7 @@ impl Registered<'_> {
                     let grace_ms = u32::try_from(self.parts.grace.as_millis()).unwrap_or(u32::MAX);
                     self.say(&Message::Goodbye(Goodbye { grace_ms })).await
                 }
-                Event::Closed(error) => Err(self.link.ending(&error)),
+                Event::Closed(lost) => Err(self.link.ending(&lost)),
             };
             if let Err(why) = done {
                 return why;
@@ -145,7 +143,7 @@ impl Registered<'_> {
                 Ok(())
             }
             Ok(other) => Err(self.broken(&WireError::OutOfOrder(other.name()))),
-            Err(WireError::Lost(error)) => Err(self.link.ending(&error)),
+            Err(WireError::Lost(lost)) => Err(self.link.ending(&lost)),
             Err(error) => Err(self.broken(&error)),
         }
     }

@@ -16,13 +16,13 @@ use protocol::{
     error::CloseCode,
     id::Name,
     limits::REGISTER_WAIT,
+    link::{Connection, Lost, SendStream},
     sparing::Sparing,
     stream::PRIORITY_CONTROL,
-    transport,
     version::{self, VERSION, VERSION_MIN},
     wire::{self, ControlReader, WireError},
 };
-use quinn::{Connecting, Connection, ConnectionError, Incoming, SendStream};
+use quinn::{Connecting, Incoming};
 use tokio::{sync::Semaphore, task, time};
 use tracing::{Instrument, debug, info, info_span, warn};
 
@@ -95,12 +95,13 @@ impl From<WireError> for Close {
 impl Sessions {
     async fn connection(&self, incoming: Incoming, worker: usize, place: Place) {
         let connection = match self.accept(incoming, worker, &place).await {
-            Ok(connecting) => match time::timeout(HANDSHAKE_WAIT, connecting).await {
-                Ok(Ok(connection)) => connection,
-                Ok(Err(error)) => return self.failures.failed(&error),
+            Some(Ok(connecting)) => match time::timeout(HANDSHAKE_WAIT, connecting).await {
+                Ok(Ok(connection)) => Connection::from(connection),
+                Ok(Err(lost)) => return self.failures.failed(&lost.into()),
                 Err(_) => return self.failures.late(),
             },
-            Err(error) => return self.failures.failed(&error),
+            Some(Err(lost)) => return self.failures.failed(&lost),
+            None => return self.failures.behind(),
         };
         let heard = tokio::select! {
             heard = first_words(&connection) => heard,
@@ -116,20 +117,19 @@ impl Sessions {
         }
     }
 
-    /// Accepts when its turn has come. To accept is most of a handshake's work, a millisecond: between two the worker serves
-    /// its links, so that a crowd at the door costs them little.
-    async fn accept(&self, incoming: Incoming, worker: usize, place: &Place) -> Result<Connecting, ConnectionError> {
+    /// Accepts when its turn has come; refuses if that came too late. To accept is most of a handshake's work, a millisecond:
+    /// between two the worker serves its links, so that a crowd at the door costs them little.
+    async fn accept(&self, incoming: Incoming, worker: usize, place: &Place) -> Option<Result<Connecting, Lost>> {
         let came = Instant::now();
         let turn = self.turns[worker].acquire().await;
         if place.is_hopeless(came.elapsed()) {
-            debug!("this edge is behind with its work: connection refused");
             incoming.refuse();
-            return Err(ConnectionError::LocallyClosed);
+            return None;
         }
         let connecting = incoming.accept();
         task::yield_now().await;
         drop(turn);
-        connecting
+        Some(connecting.map_err(Lost::from))
     }
 
     async fn refuse(&self, connection: &Connection, close: Close) {
@@ -148,7 +148,7 @@ impl Sessions {
                     Ok::<_, WireError>(())
                 };
                 let _ = time::timeout(REFUSAL_WAIT, told).await;
-                wire::close(connection, code, &words);
+                connection.close(code, &words);
             }
             Close::Broken(error @ WireError::Lost(_)) => debug!(%error, "connection ended"),
             Close::Broken(error) => {
@@ -156,9 +156,9 @@ impl Sessions {
                     Some(untold) => warn!(%error, untold, "protocol broken"),
                     None => debug!(%error, "protocol broken"),
                 }
-                wire::close(connection, CloseCode::Protocol, &error.to_string());
+                connection.close(CloseCode::Protocol, &error.to_string());
             }
-            Close::TimedOut => wire::close(connection, CloseCode::Protocol, "no registration in time"),
+            Close::TimedOut => connection.close(CloseCode::Protocol, "no registration in time"),
         }
     }
 }
@@ -220,7 +220,7 @@ impl TunnelParts {
         wire::write_message(&mut control.send, message).await?;
         let _ = control.send.finish();
         let _ = time::timeout(REGISTER_WAIT, connection.closed()).await;
-        wire::close(connection, CloseCode::Done, "");
+        connection.close(CloseCode::Done, "");
         Ok(())
     }
 
@@ -257,7 +257,7 @@ impl TunnelParts {
             Ok(link) => link,
             Err(refusal) => return Err(Close::Refused(control, refusal)),
         };
-        transport::admit(connection);
+        connection.admit();
         let (accepted, refused) = self.registry.judge(&peer.connector, &link.claims);
         tell_refused(&link.connector, &refused);
         let accepted = accepted.iter().map(|r| RouteClaim { vnet: r.vnet.to_string(), cidr: r.cidr.to_string() });
@@ -340,7 +340,7 @@ async fn first_words(connection: &Connection) -> Result<FirstWords, Close> {
 }
 
 async fn open_control(connection: &Connection) -> Result<Control, Close> {
-    let (send, recv) = connection.accept_bi().await.map_err(WireError::Lost)?;
+    let (send, recv) = connection.accept_stream().await.map_err(WireError::Lost)?;
     let _ = send.set_priority(PRIORITY_CONTROL);
     Ok(Control { send, reader: ControlReader::new(recv) })
 }

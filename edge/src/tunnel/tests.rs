@@ -1,7 +1,8 @@
 use std::{sync::Arc, time::SystemTime};
 
 use certs::{ca::Ca, edge::EdgeCertificates, tls};
-use quinn::{ClientConfig, Connection, Endpoint, ServerConfig};
+use protocol::link::Connection;
+use quinn::{ClientConfig, Endpoint, ServerConfig};
 
 /// Both ends of a connection over loopback; the edge's first.
 pub(super) async fn connections() -> ([Connection; 2], [Endpoint; 2]) {
@@ -17,5 +18,5 @@ pub(super) async fn connections() -> ([Connection; 2], [Endpoint; 2]) {
     let dialling = client.connect_with(config, server.local_addr().expect("bound"), name).expect("started");
     let accepting = async { server.accept().await.expect("open").await.expect("a handshake") };
     let (dialled, accepted) = tokio::join!(dialling, accepting);
-    ([accepted, dialled.expect("a handshake")], [server, client])
+    ([accepted, dialled.expect("a handshake")].map(Connection::from), [server, client])
 }

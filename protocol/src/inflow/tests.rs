@@ -1,9 +1,12 @@
 use std::time::Duration;
 
-use tokio::{io::AsyncReadExt, time};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    time,
+};
 
 use super::*;
-use crate::{pair::Pair, splice::Stream};
+use crate::{error::CloseCode, pair::Pair, splice::Stream};
 
 async fn within<T>(work: impl Future<Output = T>) -> T {
     time::timeout(Duration::from_secs(10), work).await.expect("done in time")
@@ -35,7 +38,7 @@ async fn says(stream: &mut Stream, bytes: &[u8]) {
 /// A reset, as a splice tells it: a stop, and the end of data once that has arrived.
 async fn is_reset(stream: &mut Stream, peer: &Stream) {
     stream.recv.stop(StreamCode::Reset).expect("the peer may still speak");
-    assert!(matches!(within(peer.send.stopped()).await, Ok(Some(_))));
+    assert!(matches!(within(peer.send.stopped()).await, Taken::Stopped(_)));
     stream.send.finish().expect("open");
 }
 
@@ -55,7 +58,7 @@ async fn a_clean_end_behind_our_own_is_an_end() {
     let (mut edge, mut connector) = pair.stream().await;
     edge.send.finish().expect("open");
     assert_eq!(read_as_pieces(&mut connector.recv).await, (vec![], Ok(())));
-    within(edge.send.stopped()).await.expect("a live link");
+    assert_eq!(within(edge.send.stopped()).await, Taken::Whole);
     says(&mut connector, b"whole").await;
     connector.send.finish().expect("open");
     assert_eq!(read_as_pieces(&mut edge.recv).await, (b"whole".to_vec(), Ok(())));
@@ -92,8 +95,8 @@ async fn a_link_that_dies_is_no_end_unless_the_end_had_come() {
     says(&mut from_open, b"half").await;
     says(&mut from_whole, b"whole").await;
     from_whole.send.finish().expect("open");
-    within(from_whole.send.stopped()).await.expect("all of it has arrived");
-    pair.connector.close(0_u32.into(), b"");
+    assert_eq!(within(from_whole.send.stopped()).await, Taken::Whole, "all of it has arrived");
+    pair.connector.close(CloseCode::Done, "");
     within(pair.edge.closed()).await;
     let (_, end) = read_as_pieces(&mut open.recv).await;
     assert!(matches!(end, Err(Cut::Lost(_))), "{end:?}");

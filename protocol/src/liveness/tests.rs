@@ -1,10 +1,9 @@
 use std::sync::Arc;
 
-use tokio::{task, time};
+use tokio::{io::AsyncWriteExt, task, time};
 
 use super::*;
 use crate::{
-    datagram::nudge,
     pair::Pair,
     switch::{Drops, Switch},
 };
@@ -190,13 +189,13 @@ async fn a_sign_of_life_is_given_where_no_stream_has_room() {
     task::spawn(Arc::new(Switch::default()).run(pair.connector.clone(), drops.clone()));
     let (mut held, block) = (Vec::new(), vec![0; 1 << 20]);
     for _ in 0..20 {
-        let (mut send, recv) = pair.edge.open_bi().await.expect("a live link");
+        let (mut send, recv) = pair.edge.open_stream().await.expect("a live link");
         while time::timeout(Duration::from_millis(50), send.write_all(&block)).await.is_ok() {}
         held.push((send, recv));
     }
     for _ in 0..3 {
         let before = acknowledged(&pair);
-        nudge(&pair.edge);
+        pair.edge.nudge();
         let answered = async {
             while acknowledged(&pair) == before {
                 task::yield_now().await;

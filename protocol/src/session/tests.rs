@@ -5,6 +5,7 @@ use tokio::time::timeout;
 use super::*;
 use crate::{
     datagram::Arena,
+    error::CloseCode,
     pair::Pair,
     switch::{Drops, Switch},
 };
@@ -72,7 +73,7 @@ async fn the_end_of_a_session_is_told() {
 #[tokio::test]
 async fn a_dead_link_ends_the_session() {
     let Ends { mut edge, connector, _pair } = ends().await;
-    connector.connection.close(0_u32.into(), b"");
+    connector.connection.close(CloseCode::Done, "");
     assert_eq!(timeout(SOON, edge.next()).await, Ok(Event::Ended(SessionEnd::LinkLost)));
     assert_eq!(edge.send(Arena::default().copy(b"late")), Err(Dropped::LinkLost));
 }

@@ -9,13 +9,13 @@ use std::{
 
 use bytes::{Buf, Bytes};
 use net::Socket;
-use quinn::{SendStream, StoppedError, VarInt, WriteError};
 use tokio::{select, sync::Notify, time};
 
 use super::{arena::read_next, progress::Progress};
 use crate::{
     error::StreamCode,
     inflow::{Cut, Inflow},
+    link::{SendStream, Taken, WriteError},
     windows::{Reader, Writer},
 };
 
@@ -70,10 +70,8 @@ pub(super) async fn upload(
         };
         match written {
             Some(Ok(())) => {}
-            Some(Err(WriteError::Stopped(code))) => return End::Remote(StreamCode::from_wire(code.into_inner())),
-            Some(Err(WriteError::ConnectionLost(_) | WriteError::ClosedStream | WriteError::ZeroRttRejected)) => {
-                return End::Lost;
-            }
+            Some(Err(WriteError::Stopped(code))) => return End::Remote(StreamCode::from_wire(code)),
+            Some(Err(WriteError::Lost(_) | WriteError::Ended)) => return End::Lost,
             None => return End::LocalRead,
         }
     }
@@ -111,11 +109,11 @@ async fn write_while_wanted(
     time::timeout(last_wait, write).await.ok()
 }
 
-fn stop_end(stop: Result<Option<VarInt>, StoppedError>) -> End {
-    match stop {
-        Ok(Some(code)) => End::Remote(StreamCode::from_wire(code.into_inner())),
-        Ok(None) => End::Finished,
-        Err(_) => End::Lost,
+fn stop_end(taken: Taken) -> End {
+    match taken {
+        Taken::Stopped(code) => End::Remote(code),
+        Taken::Whole => End::Finished,
+        Taken::Lost => End::Lost,
     }
 }
 

@@ -8,6 +8,7 @@ use tokio::{
 
 use super::*;
 use crate::{
+    error::CloseCode,
     limits::FLOW_WINDOW,
     liveness::Look,
     pair::Pair,
@@ -322,7 +323,7 @@ async fn a_lost_link_resets_both_sockets() {
     let mut world = World::tunnel(&pair).await;
     world.client.write_all(b"request").await.expect("room");
     within(world.origin.read_exact(&mut [0; 7])).await.expect("what was sent");
-    pair.edge.close(9u32.into(), b"");
+    pair.edge.close(CloseCode::Overloaded, "");
     assert_eq!(within(read_all(&mut world.client)).await.1, RESET);
     assert_eq!(within(read_all(&mut world.origin)).await.1, RESET);
     assert_eq!(world.ended().await, (Ended::LinkLost, Some(Ended::LinkLost)));

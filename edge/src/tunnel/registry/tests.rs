@@ -1,8 +1,7 @@
 use std::time::SystemTime;
 
 use ipnetwork::IpNetwork;
-use protocol::{liveness::LinkState, version::VERSION, windows::Tally};
-use quinn::Connection;
+use protocol::{link::Connection, liveness::LinkState, version::VERSION, windows::Tally};
 
 use super::*;
 use crate::tunnel::{TunnelView, tests::connections};

@@ -3,14 +3,15 @@
 
 use std::{sync::Arc, time::Duration};
 
-use quinn::{AckFrequencyConfig, Connection, EndpointConfig, IdleTimeout, MtuDiscoveryConfig, TransportConfig, VarInt};
+use quinn::{AckFrequencyConfig, EndpointConfig, IdleTimeout, MtuDiscoveryConfig, TransportConfig, VarInt};
 
+use super::acks::CountingConfig;
 use crate::{
-    acks::CountingConfig,
     limits::{
         CONNECTOR_STREAMS_MAX, IDLE_AFTER, KEEP_ALIVE, LINK_WINDOW, SEND_WINDOW, STRANGER_WINDOW, STREAM_WINDOW,
         STREAMS_FIRST,
     },
+    link::Side,
 };
 
 /// Largest UDP payload tried by path MTU discovery. quinn sends up to ten packets in one system call, which takes at most
@@ -25,16 +26,7 @@ const ACK_DELAY_MAX: Duration = Duration::from_millis(5);
 /// Bytes of datagrams that may wait on either side.
 const DATAGRAM_BUFFER: usize = 4 * 1024 * 1024;
 
-/// Which end of a link.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Side {
-    /// Dials, and takes the streams that the edge opens.
-    Connector,
-    /// Is dialled, and opens streams.
-    Edge,
-}
-
-/// The transport settings of a link. On an edge they are those of a stranger's connection until [`admit`].
+/// The transport settings of a link. On an edge they are those of a stranger's connection until it is admitted.
 #[must_use]
 pub fn link_transport(side: Side) -> Arc<TransportConfig> {
     let (streams, window) = match side {
@@ -65,11 +57,6 @@ pub fn link_transport(side: Side) -> Arc<TransportConfig> {
         .datagram_receive_buffer_size(Some(DATAGRAM_BUFFER))
         .datagram_send_buffer_size(DATAGRAM_BUFFER);
     Arc::new(transport)
-}
-
-/// Gives a connection the window of a link, once an edge knows who is on it.
-pub fn admit(connection: &Connection) {
-    connection.set_receive_window(VarInt::from_u32(LINK_WINDOW));
 }
 
 /// Lets an endpoint receive packets as large as discovery may find room for.
