@@ -1,4 +1,4 @@
-//! The tunnel's TLS: configurations for quinn, and what a finished handshake admits.
+//! The tunnel's TLS: configurations for whatever carries a link, and what a finished handshake admits.
 //!
 //! TLS 1.3 only, post-quantum key exchange first, no tickets, no resumption, no early data.
 
@@ -9,7 +9,6 @@ use protocol::{
     link::Connection,
     version::{ALPN_ENROL, ALPN_LINK, ALPN_RENEW},
 };
-use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
 use rustls::{
     ClientConfig, ServerConfig, client::Resumption, pki_types::CertificateDer, server::NoServerSessionStorage,
     version::TLS13,
@@ -90,35 +89,30 @@ fn bad(text: &str) -> Refusal {
 ///
 /// # Errors
 /// [`TlsError`] if the CA's certificate cannot anchor trust.
-pub fn server_crypto(certificates: Arc<EdgeCertificates>) -> Result<Arc<QuicServerConfig>, TlsError> {
-    let config = QuicServerConfig::try_from(server_config(certificates)?);
-    Ok(Arc::new(config.expect("the provider has AES-128-GCM")))
+pub fn server_crypto(certificates: Arc<EdgeCertificates>) -> Result<Arc<ServerConfig>, TlsError> {
+    Ok(Arc::new(server_config(certificates)?))
 }
 
 /// The connector's side of a link.
 ///
 /// # Errors
 /// [`TlsError`] if key or certificate cannot be used.
-pub fn link_client(identity: &Identity) -> Result<Arc<QuicClientConfig>, TlsError> {
-    Ok(quic(identified_client(identity, ALPN_LINK)?))
+pub fn link_client(identity: &Identity) -> Result<Arc<ClientConfig>, TlsError> {
+    Ok(Arc::new(identified_client(identity, ALPN_LINK)?))
 }
 
 /// The connector's side of a renewal on a connection of its own, for an identity that may have expired.
 ///
 /// # Errors
 /// [`TlsError`] if key or certificate cannot be used.
-pub fn renew_client(identity: &Identity) -> Result<Arc<QuicClientConfig>, TlsError> {
-    Ok(quic(identified_client(identity, ALPN_RENEW)?))
+pub fn renew_client(identity: &Identity) -> Result<Arc<ClientConfig>, TlsError> {
+    Ok(Arc::new(identified_client(identity, ALPN_RENEW)?))
 }
 
 /// The connector's side of an enrolment: trusts the CA with this digest, and shows no certificate.
 #[must_use]
-pub fn enrol_client(ca: Sha256) -> Arc<QuicClientConfig> {
-    quic(anonymous_client(ca))
-}
-
-fn quic(config: ClientConfig) -> Arc<QuicClientConfig> {
-    Arc::new(QuicClientConfig::try_from(config).expect("the provider has AES-128-GCM"))
+pub fn enrol_client(ca: Sha256) -> Arc<ClientConfig> {
+    Arc::new(anonymous_client(ca))
 }
 
 pub(crate) fn server_config(certificates: Arc<EdgeCertificates>) -> Result<ServerConfig, TlsError> {

@@ -2,19 +2,17 @@
 
 use std::{net::Ipv4Addr, sync::Arc};
 
-use quinn::{
-    ClientConfig, Endpoint, EndpointConfig, ServerConfig, TokioRuntime,
-    crypto::rustls::{QuicClientConfig, QuicServerConfig},
+use net::{Network, Os, Unreachables};
+use rustls::{
+    ClientConfig, RootCertStore, ServerConfig, crypto::aws_lc_rs, pki_types::PrivatePkcs8KeyDer, version::TLS13,
 };
-use rustls::{RootCertStore, crypto::aws_lc_rs, pki_types::PrivatePkcs8KeyDer, version::TLS13};
-
 use tokio::io::AsyncWriteExt;
 
 use crate::{
     control::Message,
     link::{
-        Connection, RecvStream, SendStream, Side,
-        transport::quic::{allow_large_packets, link_transport},
+        Connection, Credentials, Endpoint, Outbound, RecvStream, SendStream,
+        transport::quic::{self, Listening},
     },
     splice::Stream,
     version::ALPN_LINK,
@@ -26,21 +24,25 @@ const NAME: &str = "edge.test";
 pub(crate) struct Pair {
     pub(crate) edge: Connection,
     pub(crate) connector: Connection,
-    _endpoints: [Endpoint; 2],
+    _endpoints: (Endpoint, Outbound),
 }
 
 impl Pair {
     pub(crate) async fn new() -> Self {
         let (server, client) = configs();
-        let edge = endpoint(Some(server));
-        let connector = endpoint(None);
-        let address = edge.local_addr().expect("bound");
-        let connecting = connector.connect_with(client, address, NAME).expect("a good configuration");
-        let accepting = async { edge.accept().await.expect("open").await.expect("a handshake") };
-        let (dialled, accepted) = tokio::join!(connecting, accepting);
-        let accepted = Connection::from(accepted);
+        let socket = || {
+            let bound = Os.bind_quic((Ipv4Addr::LOCALHOST, 0).into(), &Unreachables::default());
+            bound.expect("a port of loopback")
+        };
+        let edge = quic::listen(Listening { socket: socket(), reset: &[7; 64], connection_id: 7, tls: server });
+        let (edge, connector) = (edge.expect("an endpoint"), quic::outbound(socket()).expect("an endpoint"));
+        let address = edge.local_address().expect("bound");
+        let dialling = connector.dial(address, NAME, Credentials::new(client)).expect("a good address");
+        let accepting = async { edge.accept().await.expect("open").accept().expect("a beginning").done().await };
+        let (dialled, accepted) = tokio::join!(dialling.done(), accepting);
+        let accepted = accepted.expect("a handshake");
         accepted.admit();
-        Self { edge: accepted, connector: dialled.expect("a handshake").into(), _endpoints: [edge, connector] }
+        Self { edge: accepted, connector: dialled.expect("a handshake"), _endpoints: (edge, connector) }
     }
 
     /// The windows of both sides, the edge's first, each telling the other.
@@ -76,34 +78,21 @@ impl Pair {
     }
 }
 
-fn endpoint(server: Option<ServerConfig>) -> Endpoint {
-    let mut config = EndpointConfig::default();
-    allow_large_packets(&mut config);
-    let socket = std::net::UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port of loopback");
-    Endpoint::new(config, server, socket, Arc::new(TokioRuntime)).expect("an endpoint")
-}
-
-fn configs() -> (ServerConfig, ClientConfig) {
+fn configs() -> (Arc<ServerConfig>, Arc<ClientConfig>) {
     let made = rcgen::generate_simple_self_signed([NAME.to_owned()]).expect("a certificate");
     let key = PrivatePkcs8KeyDer::from(made.signing_key.serialize_der());
     let provider = Arc::new(aws_lc_rs::default_provider());
 
-    let builder = rustls::ServerConfig::builder_with_provider(provider.clone()).with_protocol_versions(&[&TLS13]);
+    let builder = ServerConfig::builder_with_provider(provider.clone()).with_protocol_versions(&[&TLS13]);
     let builder = builder.expect("TLS 1.3 is known").with_no_client_auth();
-    let mut tls = builder.with_single_cert(vec![made.cert.der().clone()], key.into()).expect("its own key");
-    tls.alpn_protocols = vec![ALPN_LINK.to_vec()];
-    let crypto = QuicServerConfig::try_from(tls).expect("TLS 1.3 suites");
-    let mut server = ServerConfig::with_crypto(Arc::new(crypto));
-    server.transport_config(link_transport(Side::Edge));
+    let mut server = builder.with_single_cert(vec![made.cert.der().clone()], key.into()).expect("its own key");
+    server.alpn_protocols = vec![ALPN_LINK.to_vec()];
 
     let mut roots = RootCertStore::empty();
     roots.add(made.cert.der().clone()).expect("a certificate");
-    let builder = rustls::ClientConfig::builder_with_provider(provider).with_protocol_versions(&[&TLS13]);
+    let builder = ClientConfig::builder_with_provider(provider).with_protocol_versions(&[&TLS13]);
     let builder = builder.expect("TLS 1.3 is known").with_root_certificates(roots);
-    let mut tls = builder.with_no_client_auth();
-    tls.alpn_protocols = vec![ALPN_LINK.to_vec()];
-    let crypto = QuicClientConfig::try_from(tls).expect("TLS 1.3 suites");
-    let mut client = ClientConfig::new(Arc::new(crypto));
-    client.transport_config(link_transport(Side::Connector));
-    (server, client)
+    let mut client = builder.with_no_client_auth();
+    client.alpn_protocols = vec![ALPN_LINK.to_vec()];
+    (Arc::new(server), Arc::new(client))
 }

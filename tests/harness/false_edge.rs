@@ -55,7 +55,9 @@ impl FalseEdge {
         let file = |name: &str| robbed.state_dir.join(name);
         let ca = Ca::from_files(&file("ca.pem"), &file("ca.key"), now).expect("the fleet's CA");
         let certificates = EdgeCertificates::new(Arc::new(ca), now).expect("it issues");
-        let mut server = ServerConfig::with_crypto(tls::server_crypto(Arc::new(certificates)).expect("good settings"));
+        let mut server = ServerConfig::with_crypto(quic::server_crypto(
+            tls::server_crypto(Arc::new(certificates)).expect("good settings"),
+        ));
         server.transport_config(quic::link_transport(Side::Edge));
         let socket = std::net::UdpSocket::bind(address).expect("the address is free");
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();

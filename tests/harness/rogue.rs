@@ -23,10 +23,7 @@ use protocol::{
     version::{VERSION, VERSION_MIN},
     wire::{self, ControlReader, WireError},
 };
-use quinn::{
-    ClientConfig, Connection, ConnectionError, Endpoint, EndpointConfig, TokioRuntime, TransportConfig,
-    crypto::rustls::QuicClientConfig,
-};
+use quinn::{ClientConfig, Connection, ConnectionError, Endpoint, EndpointConfig, TokioRuntime, TransportConfig};
 use tokio::{runtime::Runtime, task::JoinHandle, time};
 
 use super::{edge::EdgeFile, world::World};
@@ -91,8 +88,8 @@ impl Rogue {
     ///
     /// # Errors
     /// [`ConnectionError`] if the handshake fails.
-    pub fn connect(&self, crypto: Arc<QuicClientConfig>) -> Result<Connection, ConnectionError> {
-        self.connect_with(crypto, quic::link_transport(Side::Connector))
+    pub fn connect(&self, tls: Arc<rustls::ClientConfig>) -> Result<Connection, ConnectionError> {
+        self.connect_with(tls, quic::link_transport(Side::Connector))
     }
 
     /// The same with transport settings of its own.
@@ -104,10 +101,10 @@ impl Rogue {
     /// If the settings are none.
     pub fn connect_with(
         &self,
-        crypto: Arc<QuicClientConfig>,
+        tls: Arc<rustls::ClientConfig>,
         transport: Arc<TransportConfig>,
     ) -> Result<Connection, ConnectionError> {
-        let mut config = ClientConfig::new(crypto);
+        let mut config = ClientConfig::new(quic::client_crypto(tls));
         config.transport_config(transport);
         let name = certs::verify::EDGE_NAME;
         self.run(async { self.endpoint.connect_with(config, self.edge, name).expect("good settings").await })

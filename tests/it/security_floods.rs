@@ -13,7 +13,7 @@ use std::{
 use certs::{digest::Sha256, tls, token::JoinToken};
 use protocol::{
     control::{Enrol, Message},
-    link::SendStream,
+    link::{SendStream, transport::quic},
     wire::{self, ControlReader},
 };
 use quinn::{ClientConfig, Connecting, Endpoint};
@@ -55,7 +55,7 @@ impl Flights {
         Self {
             hole,
             at,
-            config: ClientConfig::new(tls::enrol_client(Sha256([7; 32]))),
+            config: ClientConfig::new(quic::client_crypto(tls::enrol_client(Sha256([7; 32])))),
             begun: Vec::new(),
             seen: Vec::new(),
         }
@@ -198,7 +198,7 @@ async fn guess(endpoint: Endpoint, edge: SocketAddr, token: JoinToken, times: us
     let csr = CertificateParams::default().serialize_request(&key).expect("a request").der().to_vec();
     let mut refused = 0;
     for number in 0..times {
-        let config = ClientConfig::new(tls::enrol_client(token.ca));
+        let config = ClientConfig::new(quic::client_crypto(tls::enrol_client(token.ca)));
         let dialling = endpoint.connect_with(config, edge, certs::verify::EDGE_NAME).expect("good settings");
         let Ok(connection) = dialling.await else { continue };
         let Ok((send, recv)) = connection.open_bi().await else { continue };

@@ -12,10 +12,7 @@ use protocol::{
     id::Name,
     version::ALPN_LINK,
 };
-use quinn::{
-    Endpoint, EndpointConfig, ServerConfig, TokioRuntime,
-    crypto::rustls::{QuicClientConfig, QuicServerConfig},
-};
+use quinn::{Endpoint, EndpointConfig, ServerConfig, TokioRuntime, crypto::rustls::QuicServerConfig};
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose as Usage, IsCa, Issuer, KeyPair,
     KeyUsagePurpose, SanType, SerialNumber,
@@ -70,14 +67,14 @@ impl Stand {
 }
 
 /// A client that shows this certificate, whether or not it has its key, and believes every edge.
-fn client(certificate: CertificateDer<'static>, key: &KeyPair) -> Arc<QuicClientConfig> {
+fn client(certificate: CertificateDer<'static>, key: &KeyPair) -> Arc<rustls::ClientConfig> {
     let shown = Shown(Arc::new(CertifiedKey::new(vec![certificate], signer(key))));
     let builder = rustls::ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()));
     let builder = builder.with_protocol_versions(&[&TLS13]).expect("TLS 1.3 is known").dangerous();
     let mut config =
         builder.with_custom_certificate_verifier(Arc::new(Credulous)).with_client_cert_resolver(Arc::new(shown));
     config.alpn_protocols = vec![ALPN_LINK.to_vec()];
-    Arc::new(QuicClientConfig::try_from(config).expect("TLS 1.3 suites"))
+    Arc::new(config)
 }
 
 fn signer(key: &KeyPair) -> Arc<dyn rustls::sign::SigningKey> {

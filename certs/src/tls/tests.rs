@@ -239,37 +239,43 @@ fn a_rotated_edge_shows_its_new_certificate_at_the_next_handshake() {
     assert_ne!(before, shown(now() + 17 * HOUR));
 }
 
-mod over_quinn {
-    use std::net::{Ipv4Addr, SocketAddr};
+mod over_a_link {
+    use std::net::Ipv4Addr;
 
-    use quinn::{ClientConfig, Endpoint, ServerConfig};
+    use net::{Network, Os, Unreachables};
+    use protocol::link::{
+        Credentials, Endpoint, Outbound,
+        transport::quic::{self, Listening},
+    };
 
     use super::*;
 
-    const LOOPBACK: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
-
     struct Pair {
-        server: Endpoint,
-        client: Endpoint,
+        edge: Endpoint,
+        connector: Outbound,
     }
 
     impl Pair {
         fn new(fleet: &Fleet) -> Self {
             let certificates = EdgeCertificates::new(Arc::clone(fleet.ca()), SystemTime::now()).expect("issued");
-            let crypto = server_crypto(Arc::new(certificates)).expect("a configuration");
-            let server = Endpoint::server(ServerConfig::with_crypto(crypto), LOOPBACK).expect("bound");
-            Self { server, client: Endpoint::client(LOOPBACK).expect("bound") }
+            let tls = server_crypto(Arc::new(certificates)).expect("a configuration");
+            let socket = || {
+                let bound = Os.bind_quic((Ipv4Addr::LOCALHOST, 0).into(), &Unreachables::default());
+                bound.expect("a port of loopback")
+            };
+            let edge = quic::listen(Listening { socket: socket(), reset: &[7; 64], connection_id: 7, tls });
+            Self { edge: edge.expect("bound"), connector: quic::outbound(socket()).expect("bound") }
         }
 
         /// What the edge admits, or how the connector hears that the handshake failed.
-        async fn connect(&self, crypto: Arc<QuicClientConfig>) -> Result<Result<Admission, Refusal>, String> {
-            let address = self.server.local_addr().expect("bound");
-            let connecting = self.client.connect_with(ClientConfig::new(crypto), address, EDGE_NAME).expect("started");
-            let accept = async { self.server.accept().await.expect("open").await };
-            let (here, there) = tokio::join!(connecting, accept);
+        async fn connect(&self, tls: Arc<ClientConfig>) -> Result<Result<Admission, Refusal>, String> {
+            let address = self.edge.local_address().expect("bound");
+            let dialling = self.connector.dial(address, EDGE_NAME, Credentials::new(tls)).expect("started");
+            let accept = async { self.edge.accept().await.expect("open").accept()?.done().await };
+            let (here, there) = tokio::join!(dialling.done(), accept);
             let here = here.map_err(|e| e.to_string())?;
             match there {
-                Ok(connection) => Ok(admit_connection(&connection.into(), SystemTime::now())),
+                Ok(connection) => Ok(admit_connection(&connection, SystemTime::now())),
                 Err(_) => Err(here.closed().await.to_string()),
             }
         }

@@ -1,4 +1,4 @@
-//! Dials edges over QUIC: for links, for enrolment, for renewal.
+//! Dials edges: for links, for enrolment, for renewal.
 
 use std::{
     collections::BTreeSet,
@@ -17,10 +17,10 @@ use protocol::{
     handshake::Cause,
     id::{Host, Target},
     limits::REGISTER_WAIT,
-    link::{Connection, Lost, Side, transport::quic},
+    link::{Connection, Credentials, Lost, Outbound, Undialled, transport::quic},
     wire::{self, ControlReader, WireError},
 };
-use quinn::{ClientConfig, Endpoint, EndpointConfig, TokioRuntime, crypto::rustls::QuicClientConfig};
+use rustls::ClientConfig;
 use tokio::time;
 use tracing::info;
 
@@ -48,10 +48,10 @@ struct Addresses {
     remembered: Vec<IpAddr>,
 }
 
-/// The QUIC client of one worker.
+/// What one worker dials from.
 #[derive(Debug, Clone)]
 pub struct Dialler {
-    endpoint: Endpoint,
+    outbound: Outbound,
     resolver: Resolver,
     heard: Unreachables,
     book: Arc<AddressBook>,
@@ -85,7 +85,7 @@ pub enum DialError {
         /// The address.
         address: SocketAddr,
         /// What is wrong with it.
-        source: quinn::ConnectError,
+        source: Undialled,
     },
     /// No answer.
     #[error("{0}: {SILENCE}")]
@@ -172,11 +172,8 @@ impl Dialler {
         book: Arc<AddressBook>,
         heard: Unreachables,
     ) -> io::Result<Self> {
-        let mut config = EndpointConfig::default();
-        quic::allow_large_packets(&mut config);
-        let socket = bind_quic_client(network, &heard)?;
-        let endpoint = Endpoint::new_with_abstract_socket(config, None, socket, Arc::new(TokioRuntime))?;
-        Ok(Self { endpoint, resolver, heard, book, told: Told::default() })
+        let outbound = quic::outbound(bind_quic_client(network, &heard)?)?;
+        Ok(Self { outbound, resolver, heard, book, told: Told::default() })
     }
 
     /// What the host at this address says of what this client sends there.
@@ -188,12 +185,11 @@ impl Dialler {
     ///
     /// # Errors
     /// [`DialError`] of the last address tried.
-    pub async fn dial(&self, edge: &Target, crypto: Arc<QuicClientConfig>) -> Result<Connection, DialError> {
-        let mut config = ClientConfig::new(crypto);
-        config.transport_config(quic::link_transport(Side::Connector));
+    pub async fn dial(&self, edge: &Target, tls: Arc<ClientConfig>) -> Result<Connection, DialError> {
+        let credentials = Credentials::new(tls);
         let attempt = async |(after, ip)| {
             time::sleep(after).await;
-            self.handshake(config.clone(), SocketAddr::new(ip, edge.port)).await
+            self.handshake(credentials.clone(), SocketAddr::new(ip, edge.port)).await
         };
         let Addresses { told, remembered } = self.addresses(edge).await?;
         let first = if told.is_empty() { Duration::ZERO } else { REMEMBERED_AFTER };
@@ -222,12 +218,11 @@ impl Dialler {
         Ok(connection)
     }
 
-    async fn handshake(&self, config: ClientConfig, address: SocketAddr) -> Result<Connection, DialError> {
-        let connecting = self.endpoint.connect_with(config, address, EDGE_NAME);
-        let connecting = connecting.map_err(|source| DialError::Address { address, source })?;
-        match time::timeout(HANDSHAKE_WAIT, connecting).await {
-            Ok(Ok(connection)) => Ok(connection.into()),
-            Ok(Err(lost)) => Err(DialError::Handshake { address, source: lost.into() }),
+    async fn handshake(&self, credentials: Credentials, address: SocketAddr) -> Result<Connection, DialError> {
+        let handshake = self.outbound.dial(address, EDGE_NAME, credentials);
+        let handshake = handshake.map_err(|source| DialError::Address { address, source })?;
+        match time::timeout(HANDSHAKE_WAIT, handshake.done()).await {
+            Ok(done) => done.map_err(|source| DialError::Handshake { address, source }),
             Err(_) => Err(DialError::TimedOut(address)),
         }
     }
@@ -259,13 +254,8 @@ impl Dialler {
     ///
     /// # Errors
     /// [`EnrolError`].
-    pub async fn renew(
-        &self,
-        edge: &Target,
-        crypto: Arc<QuicClientConfig>,
-        csr: Vec<u8>,
-    ) -> Result<Renewed, EnrolError> {
-        match self.ask(edge, crypto, Message::Renew(Renew { csr })).await? {
+    pub async fn renew(&self, edge: &Target, tls: Arc<ClientConfig>, csr: Vec<u8>) -> Result<Renewed, EnrolError> {
+        match self.ask(edge, tls, Message::Renew(Renew { csr })).await? {
             Message::Renewed(renewed) => Ok(renewed),
             Message::Refused(refusal) => Err(EnrolError::Refused(refusal)),
             other @ (Message::Hello(_)
@@ -279,8 +269,8 @@ impl Dialler {
         }
     }
 
-    async fn ask(&self, edge: &Target, crypto: Arc<QuicClientConfig>, request: Message) -> Result<Message, EnrolError> {
-        let connection = self.dial(edge, crypto).await?;
+    async fn ask(&self, edge: &Target, tls: Arc<ClientConfig>, request: Message) -> Result<Message, EnrolError> {
+        let connection = self.dial(edge, tls).await?;
         let exchange = async {
             let (mut send, recv) = connection.open_stream().await.map_err(WireError::Lost)?;
             wire::write_message(&mut send, &request).await?;
@@ -333,10 +323,10 @@ impl Told {
 pub async fn enrol(
     dialler: &Dialler,
     edge: &Target,
-    crypto: Arc<QuicClientConfig>,
+    tls: Arc<ClientConfig>,
     request: Enrol,
 ) -> Result<Enrolled, EnrolError> {
-    match dialler.ask(edge, crypto, Message::Enrol(request)).await? {
+    match dialler.ask(edge, tls, Message::Enrol(request)).await? {
         Message::Enrolled(enrolled) => Ok(enrolled),
         Message::Refused(refusal) => Err(EnrolError::Refused(refusal)),
         other @ (Message::Hello(_)

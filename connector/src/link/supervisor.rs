@@ -58,7 +58,7 @@ pub struct Supervisor {
     pub run: u64,
     /// What to claim.
     pub routes: Arc<[RouteClaim]>,
-    /// The QUIC client of the worker this runs on.
+    /// What the worker this runs on dials from.
     pub dialler: Dialler,
     /// Identity.
     pub renewal: Arc<Renewal>,

@@ -1,11 +1,16 @@
-//! The QUIC endpoint: accepts connections, spreads them over the workers, and answers floods with Retry.
+//! The tunnel's endpoint: accepts connections, spreads them over the workers, and has a crowd prove its addresses.
 
 use std::{io, net::SocketAddr, sync::Arc};
 
 use net::{Network, Workers, drill, network::Boxed};
-use protocol::link::{Side, transport::quic};
-use quinn::{Endpoint, EndpointConfig, Incoming, ServerConfig, TokioRuntime, VarInt, crypto::rustls::QuicServerConfig};
-use quinn_proto::HashedConnectionIdGenerator;
+use protocol::{
+    error::CloseCode,
+    link::{
+        Endpoint, Incoming,
+        transport::quic::{self, Listening},
+    },
+};
+use rustls::ServerConfig;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::warn;
 
@@ -24,21 +29,15 @@ pub(super) trait Serve: Send + Sync + 'static {
 }
 
 /// Binds the endpoint on the receiving thread.
-pub(super) fn bind(network: &dyn Network, parts: &TunnelParts, crypto: Arc<QuicServerConfig>) -> io::Result<Endpoint> {
+pub(super) fn bind(network: &dyn Network, parts: &TunnelParts, tls: Arc<ServerConfig>) -> io::Result<Endpoint> {
     let TunnelParts { keys, .. } = parts;
     let _there = parts.receiver.enter();
     let socket = network.bind_quic(parts.listen, &parts.unreachable)?;
     if socket.max_transmit_segments() < 2 {
         warn!("the kernel offers no UDP segmentation offload: tunnels will cost several times the processor time");
     }
-    let reset = aws_lc_rs::hmac::Key::new(aws_lc_rs::hmac::HMAC_SHA256, keys.reset.expose());
-    let mut config = EndpointConfig::new(Arc::new(reset));
-    let connection_id = *keys.connection_id.expose();
-    config.cid_generator(move || Box::new(HashedConnectionIdGenerator::from_key(connection_id)));
-    quic::allow_large_packets(&mut config);
-    let mut server = ServerConfig::with_crypto(crypto);
-    server.transport_config(quic::link_transport(Side::Edge));
-    Endpoint::new_with_abstract_socket(config, Some(server), socket, Arc::new(TokioRuntime))
+    let (reset, connection_id) = (&keys.reset.expose()[..], *keys.connection_id.expose());
+    quic::listen(Listening { socket, reset, connection_id, tls })
 }
 
 /// Accepts until stopped.
@@ -59,23 +58,19 @@ pub(super) async fn accept<S: Serve>(
         };
         // The socket's own task is gone.
         let Some(incoming) = incoming else { return };
-        let is_proven = incoming.remote_address_validated() || !incoming.may_retry();
-        match crowd.judge(Asking { address: incoming.remote_address().ip(), is_proven }) {
+        match crowd.judge(Asking { address: incoming.remote_address().ip(), is_proven: incoming.is_proven() }) {
             Verdict::Serve(place) => {
                 worker = (worker + 1) % workers.count();
                 let serving = service.clone().serve(incoming, worker, place);
                 tasks.spawn_on(serving, workers.handle(worker));
             }
-            // Whoever floods from forged addresses never sees the Retry.
-            Verdict::Retry => {
-                let _ = incoming.retry();
-            }
+            // Whoever floods from forged addresses is never asked.
+            Verdict::Retry => incoming.ask_for_proof(),
             Verdict::Refuse => {
                 service.refused(incoming.remote_address());
                 incoming.refuse();
             }
         }
     }
-    endpoint.close(VarInt::from_u32(protocol::error::CloseCode::Shutdown as u32), b"the edge is shutting down");
-    endpoint.wait_idle().await;
+    endpoint.end(CloseCode::Shutdown, "the edge is shutting down").await;
 }

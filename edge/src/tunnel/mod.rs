@@ -1,4 +1,4 @@
-//! Links from connectors: the QUIC endpoint, registration, the table of links, and streams over a chosen link.
+//! Links from connectors: the endpoint that they dial, registration, the table of links, and streams over a chosen link.
 //!
 //! It carries no flow and judges no origin.
 
@@ -76,7 +76,7 @@ pub enum TunnelError {
 pub fn start(network: &dyn Network, parts: TunnelParts, tasks: &TaskTracker) -> Result<SocketAddr, TunnelError> {
     let crypto = tls::server_crypto(parts.certificates.clone())?;
     let endpoint = endpoint::bind(network, &parts, crypto)?;
-    let address = endpoint.local_addr()?;
+    let address = endpoint.local_address()?;
     let (receiver, workers, vital) = (parts.receiver.clone(), parts.workers.clone(), parts.vital.clone());
     let (tracker, stop) = (tasks.clone(), parts.stop.clone());
     let service = Arc::new(session::Sessions::new(parts));

@@ -16,13 +16,12 @@ use protocol::{
     error::CloseCode,
     id::Name,
     limits::REGISTER_WAIT,
-    link::{Connection, Lost, SendStream},
+    link::{Connection, Handshake, Incoming, Lost, SendStream},
     sparing::Sparing,
     stream::PRIORITY_CONTROL,
     version::{self, VERSION, VERSION_MIN},
     wire::{self, ControlReader, WireError},
 };
-use quinn::{Connecting, Incoming};
 use tokio::{sync::Semaphore, task, time};
 use tracing::{Instrument, debug, info, info_span, warn};
 
@@ -95,9 +94,9 @@ impl From<WireError> for Close {
 impl Sessions {
     async fn connection(&self, incoming: Incoming, worker: usize, place: Place) {
         let connection = match self.accept(incoming, worker, &place).await {
-            Some(Ok(connecting)) => match time::timeout(HANDSHAKE_WAIT, connecting).await {
-                Ok(Ok(connection)) => Connection::from(connection),
-                Ok(Err(lost)) => return self.failures.failed(&lost.into()),
+            Some(Ok(handshake)) => match time::timeout(HANDSHAKE_WAIT, handshake.done()).await {
+                Ok(Ok(connection)) => connection,
+                Ok(Err(lost)) => return self.failures.failed(&lost),
                 Err(_) => return self.failures.late(),
             },
             Some(Err(lost)) => return self.failures.failed(&lost),
@@ -119,17 +118,17 @@ impl Sessions {
 
     /// Accepts when its turn has come; refuses if that came too late. To accept is most of a handshake's work, a millisecond:
     /// between two the worker serves its links, so that a crowd at the door costs them little.
-    async fn accept(&self, incoming: Incoming, worker: usize, place: &Place) -> Option<Result<Connecting, Lost>> {
+    async fn accept(&self, incoming: Incoming, worker: usize, place: &Place) -> Option<Result<Handshake, Lost>> {
         let came = Instant::now();
         let turn = self.turns[worker].acquire().await;
         if place.is_hopeless(came.elapsed()) {
             incoming.refuse();
             return None;
         }
-        let connecting = incoming.accept();
+        let handshake = incoming.accept();
         task::yield_now().await;
         drop(turn);
-        Some(connecting.map_err(Lost::from))
+        Some(handshake)
     }
 
     async fn refuse(&self, connection: &Connection, close: Close) {

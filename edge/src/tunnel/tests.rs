@@ -1,22 +1,28 @@
-use std::{sync::Arc, time::SystemTime};
+use std::{net::Ipv4Addr, sync::Arc, time::SystemTime};
 
-use certs::{ca::Ca, edge::EdgeCertificates, tls};
-use protocol::link::Connection;
-use quinn::{ClientConfig, Endpoint, ServerConfig};
+use certs::{ca::Ca, edge::EdgeCertificates, tls, verify::EDGE_NAME};
+use net::{Network, Os, Unreachables};
+use protocol::link::{
+    Connection, Credentials, Endpoint, Outbound,
+    transport::quic::{self, Listening},
+};
 
 /// Both ends of a connection over loopback; the edge's first.
-pub(super) async fn connections() -> ([Connection; 2], [Endpoint; 2]) {
+pub(super) async fn connections() -> ([Connection; 2], (Endpoint, Outbound)) {
     let (dir, now) = (tempfile::tempdir().expect("a directory"), SystemTime::now());
     let ca = Arc::new(Ca::open(dir.path(), now).expect("a CA"));
     let certificates = Arc::new(EdgeCertificates::new(ca.clone(), now).expect("issued"));
-    let crypto = tls::server_crypto(certificates).expect("a configuration");
-    let loopback = ([127, 0, 0, 1], 0).into();
-    let server = Endpoint::server(ServerConfig::with_crypto(crypto), loopback).expect("bound");
-    let client = Endpoint::client(loopback).expect("bound");
-    let config = ClientConfig::new(tls::enrol_client(ca.fingerprint()));
-    let name = certs::verify::EDGE_NAME;
-    let dialling = client.connect_with(config, server.local_addr().expect("bound"), name).expect("started");
-    let accepting = async { server.accept().await.expect("open").await.expect("a handshake") };
-    let (dialled, accepted) = tokio::join!(dialling, accepting);
-    ([accepted, dialled.expect("a handshake")].map(Connection::from), [server, client])
+    let tls = tls::server_crypto(certificates).expect("a configuration");
+    let socket = || {
+        let bound = Os.bind_quic((Ipv4Addr::LOCALHOST, 0).into(), &Unreachables::default());
+        bound.expect("a port of loopback")
+    };
+    let edge = quic::listen(Listening { socket: socket(), reset: &[7; 64], connection_id: 7, tls }).expect("bound");
+    let connector = quic::outbound(socket()).expect("bound");
+    let (at, credentials) =
+        (edge.local_address().expect("bound"), Credentials::new(tls::enrol_client(ca.fingerprint())));
+    let dialling = connector.dial(at, EDGE_NAME, credentials).expect("started");
+    let accepting = async { edge.accept().await.expect("open").accept().expect("a beginning").done().await };
+    let (dialled, accepted) = tokio::join!(dialling.done(), accepting);
+    ([accepted, dialled].map(|done| done.expect("a handshake")), (edge, connector))
 }

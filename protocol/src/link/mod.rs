@@ -3,6 +3,7 @@
 //!
 //! It says nothing of its own over a link, and judges no peer. Only a room of `transport` names the library that carries it.
 
+mod endpoint;
 mod lost;
 mod stream;
 pub mod transport;
@@ -13,10 +14,12 @@ use bytes::Bytes;
 use rustls::pki_types::CertificateDer;
 
 pub use self::{
+    endpoint::{Credentials, Endpoint, Handshake, Incoming, Outbound, Undialled},
     lost::Lost,
     stream::{ReadError, RecvStream, SendStream, StreamEnded, Taken, WriteError},
 };
 use self::{
+    endpoint::{EndpointOver, OutboundOver},
     lost::LostOver,
     stream::{RecvOver, SendOver},
     transport::quic,

@@ -4,13 +4,18 @@
 
 mod acks;
 mod connection;
+mod endpoint;
 mod lost;
 mod settings;
 mod stream;
 
-pub use self::settings::{allow_large_packets, link_transport};
 pub(in crate::link) use self::{
     connection::Connection,
+    endpoint::{Credentials, Endpoint, Handshake, Incoming, Outbound, Undialled},
     lost::Lost,
     stream::{RecvStream, SendStream},
+};
+pub use self::{
+    endpoint::{Listening, listen, outbound},
+    settings::{client_crypto, link_transport, server_crypto},
 };

@@ -3,7 +3,11 @@
 
 use std::{sync::Arc, time::Duration};
 
-use quinn::{AckFrequencyConfig, EndpointConfig, IdleTimeout, MtuDiscoveryConfig, TransportConfig, VarInt};
+use quinn::{
+    AckFrequencyConfig, EndpointConfig, IdleTimeout, MtuDiscoveryConfig, TransportConfig, VarInt,
+    crypto::rustls::{QuicClientConfig, QuicServerConfig},
+};
+use rustls::{ClientConfig, ServerConfig};
 
 use super::acks::CountingConfig;
 use crate::{
@@ -60,6 +64,24 @@ pub fn link_transport(side: Side) -> Arc<TransportConfig> {
 }
 
 /// Lets an endpoint receive packets as large as discovery may find room for.
-pub fn allow_large_packets(endpoint: &mut EndpointConfig) {
+pub(super) fn allow_large_packets(endpoint: &mut EndpointConfig) {
     endpoint.max_udp_payload_size(UDP_PAYLOAD_MAX).expect("6,500 is between 1,200 and 65,527");
+}
+
+/// TLS settings of a connector, as QUIC takes them.
+///
+/// # Panics
+/// If they lack AES-128-GCM, which QUIC's first packets are sealed with.
+#[must_use]
+pub fn client_crypto(tls: Arc<ClientConfig>) -> Arc<QuicClientConfig> {
+    Arc::new(QuicClientConfig::try_from(tls).expect("the settings of a tunnel have AES-128-GCM"))
+}
+
+/// TLS settings of an edge, as QUIC takes them.
+///
+/// # Panics
+/// If they lack AES-128-GCM, which QUIC's first packets are sealed with.
+#[must_use]
+pub fn server_crypto(tls: Arc<ServerConfig>) -> Arc<QuicServerConfig> {
+    Arc::new(QuicServerConfig::try_from(tls).expect("the settings of a tunnel have AES-128-GCM"))
 }
