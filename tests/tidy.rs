@@ -74,6 +74,9 @@ const DECIDING: &[&str] = &[
 /// Circles that are known, by a file in each: what is left to be straightened.
 const CIRCLES: &[(&str, &str)] = &[("protocol", "inflow"), ("edge", "tunnel::registered"), ("connector", "link")];
 
+/// Where the library that carries links has a name: the room of the link that it implements, and the network below it.
+const CARRIED_BY_QUINN: &[&str] = &["protocol/src/link/transport/quic/", "net/src/"];
+
 /// A source file, and where its production code ends.
 struct Source {
     /// From the workspace's root.
@@ -298,6 +301,30 @@ fn crates_use_only_those_below_them() {
             }
         }
     });
+}
+
+#[test]
+fn what_carries_a_link_has_a_name_in_its_own_room_alone() {
+    let sources = sources();
+    for room in CARRIED_BY_QUINN {
+        let names = |source: &Source| source.path.starts_with(room) && has_quinn(source).next().is_some();
+        assert!(sources.iter().any(names), "{room} does not name quinn any more: take it off the list");
+    }
+    check(|source, complain| {
+        if CARRIED_BY_QUINN.iter().any(|room| source.path.starts_with(room)) {
+            return;
+        }
+        for number in has_quinn(source) {
+            let instead = "speak of protocol::link, and add to it what it lacks: something else may carry the link";
+            complain(number, format!("quinn: {instead}"));
+        }
+    });
+}
+
+/// Lines of production that name quinn, comments among them: what they say is true of one transport alone.
+fn has_quinn(source: &Source) -> impl Iterator<Item = usize> {
+    let numbered = source.production().iter().enumerate();
+    numbered.filter(|(_, line)| line.contains("quinn")).map(|(i, _)| i + 1)
 }
 
 #[test]
