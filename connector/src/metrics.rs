@@ -21,7 +21,7 @@ use protocol::{
     windows::Tally,
 };
 
-use crate::link::EdgeLinks;
+use crate::link::status::EdgeLinks;
 
 /// Counters and gauges of a connector.
 #[derive(Debug, Clone, Default)]

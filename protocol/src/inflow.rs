@@ -16,7 +16,6 @@ use tokio::io::{AsyncRead, ReadBuf};
 use crate::{
     error::StreamCode,
     link::{Lost, ReadError, RecvStream, SendStream, StreamEnded, Taken},
-    wire::WireError,
 };
 
 /// Whether the peer has said that it takes no more of our own direction, and with which code.
@@ -43,15 +42,6 @@ pub enum Cut {
     /// The link died.
     #[error("link lost: {0}")]
     Lost(Lost),
-}
-
-impl From<Cut> for WireError {
-    fn from(cut: Cut) -> Self {
-        match cut {
-            Cut::Peer(code) => Self::Cut(u64::from(code as u32)),
-            Cut::Lost(error) => Self::Lost(error),
-        }
-    }
 }
 
 impl From<Cut> for io::Error {
@@ -112,23 +102,23 @@ impl Inflow {
         }
     }
 
-    /// Fills a buffer.
+    /// Fills a buffer; false if the stream ends before it is full.
     ///
     /// # Errors
-    /// [`WireError::Ended`], [`WireError::Cut`] or [`WireError::Lost`].
-    pub async fn read_exact(&mut self, buffer: &mut [u8]) -> Result<(), WireError> {
+    /// [`Cut`].
+    pub async fn fill(&mut self, buffer: &mut [u8]) -> Result<bool, Cut> {
         let mut filled = 0;
         while filled < buffer.len() {
             match self.recv.read(&mut buffer[filled..]).await {
                 Ok(Some(read)) => filled += read,
                 Ok(None) => {
                     self.end()?;
-                    return Err(WireError::Ended);
+                    return Ok(false);
                 }
-                Err(error) => return Err(self.broken(error).into()),
+                Err(error) => return Err(self.broken(error)),
             }
         }
-        Ok(())
+        Ok(true)
     }
 
     /// Tells the peer that no more is wanted, and why.

@@ -6,7 +6,7 @@ use tokio::time;
 use crate::{
     codec::{self, CONTROL_HEAD, DecodeError, FrameHead, HEADER_HEAD},
     control::Message,
-    inflow::Inflow,
+    inflow::{Cut, Inflow},
     limits::{CONTROL_BODY_MAX, HEARD_WAIT},
     link::{Lost, ReadError, RecvStream, SendStream, WriteError},
     stream::{Open, Reply},
@@ -41,6 +41,15 @@ impl From<ReadError> for WireError {
             ReadError::Cut(code) => Self::Cut(code),
             ReadError::Lost(lost) => Self::Lost(lost),
             ReadError::Ended => Self::Ended,
+        }
+    }
+}
+
+impl From<Cut> for WireError {
+    fn from(cut: Cut) -> Self {
+        match cut {
+            Cut::Peer(code) => Self::Cut(u64::from(code as u32)),
+            Cut::Lost(error) => Self::Lost(error),
         }
     }
 }
@@ -140,12 +149,16 @@ pub async fn read_reply(recv: &mut Inflow) -> Result<Reply, WireError> {
 }
 
 /// The body goes to the heap, at most 1,024 bytes of it: a flow's task keeps room for what it awaits as long as it lives.
+async fn read_exact(recv: &mut Inflow, buffer: &mut [u8]) -> Result<(), WireError> {
+    if recv.fill(buffer).await? { Ok(()) } else { Err(WireError::Ended) }
+}
+
 async fn read_header(recv: &mut Inflow) -> Result<(u8, Vec<u8>), WireError> {
     let mut head = [0; HEADER_HEAD];
-    recv.read_exact(&mut head).await?;
+    read_exact(recv, &mut head).await?;
     let (kind, length) = codec::header_head(head)?;
     let mut body = vec![0; length];
-    recv.read_exact(&mut body).await?;
+    read_exact(recv, &mut body).await?;
     Ok((kind, body))
 }
 

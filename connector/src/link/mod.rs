@@ -7,7 +7,7 @@ mod dial;
 mod renewal;
 mod session;
 mod slot;
-mod status;
+pub(crate) mod status;
 mod supervisor;
 
 pub use backoff::Backoff;

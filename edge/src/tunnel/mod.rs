@@ -2,6 +2,7 @@
 //!
 //! It carries no flow and judges no origin.
 
+mod control;
 mod crowd;
 mod endpoint;
 mod failures;

@@ -19,7 +19,7 @@ use protocol::{
 use tokio::time;
 use tracing::{debug, info, warn};
 
-use super::{TunnelParts, link::Link, session::Control};
+use super::{TunnelParts, control::Control, link::Link};
 
 /// A link in the table, until it ends.
 pub(super) struct Registered<'a> {

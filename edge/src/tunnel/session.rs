@@ -16,7 +16,7 @@ use protocol::{
     error::CloseCode,
     id::Name,
     limits::REGISTER_WAIT,
-    link::{Connection, Handshake, Incoming, Lost, SendStream},
+    link::{Connection, Handshake, Incoming, Lost},
     sparing::Sparing,
     stream::PRIORITY_CONTROL,
     version::{self, VERSION, VERSION_MIN},
@@ -27,6 +27,7 @@ use tracing::{Instrument, debug, info, info_span, warn};
 
 use super::{
     TunnelParts,
+    control::Control,
     crowd::Place,
     endpoint::Serve,
     failures::Failures,
@@ -70,12 +71,6 @@ impl Serve for Sessions {
     fn refused(&self, remote: SocketAddr) {
         self.failures.crowded(remote);
     }
-}
-
-/// A connection's control stream, both ways.
-pub(super) struct Control {
-    pub(super) send: SendStream,
-    pub(super) reader: ControlReader,
 }
 
 /// Why a connection is closed.

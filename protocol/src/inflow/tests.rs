@@ -82,8 +82,8 @@ async fn an_end_behind_a_stop_is_a_cut_whoever_reads() {
         let (mut edge, mut connector) = pair.stream().await;
         says(&mut connector, b"half").await;
         is_reset(&mut connector, &edge).await;
-        let read = within(edge.recv.read_exact(&mut [0; 5])).await;
-        assert!(matches!(read, Err(WireError::Cut(1))), "{read:?}");
+        let read = within(edge.recv.fill(&mut [0; 5])).await;
+        assert!(matches!(read, Err(Cut::Peer(StreamCode::Reset))), "{read:?}");
     }
 }
 
