@@ -3,7 +3,8 @@
 use std::{net::SocketAddr, time::Duration};
 
 use bytes::Bytes;
-use quinn::{SendDatagramError, VarInt, crypto::rustls::HandshakeData};
+use futures_util::{FutureExt, TryFutureExt};
+use quinn::{ConnectionError, SendDatagramError, VarInt, crypto::rustls::HandshakeData};
 use rustls::pki_types::CertificateDer;
 
 use super::acks::Acks;
@@ -16,6 +17,9 @@ use crate::{
 /// A connection of QUIC.
 #[derive(Debug, Clone)]
 pub(in crate::link) struct Connection(quinn::Connection);
+
+/// Both directions of a stream.
+type Stream = (link::SendStream, link::RecvStream);
 
 impl From<quinn::Connection> for link::Connection {
     fn from(connection: quinn::Connection) -> Self {
@@ -34,18 +38,16 @@ impl From<SendDatagramError> for DatagramError {
 }
 
 impl Connection {
-    pub(in crate::link) async fn open_stream(&self) -> Result<(link::SendStream, link::RecvStream), Lost> {
-        let (send, recv) = self.0.open_bi().await?;
-        Ok((send.into(), recv.into()))
+    pub(in crate::link) fn open_stream(&self) -> impl Future<Output = Result<Stream, Lost>> {
+        self.0.open_bi().map(as_ours)
     }
 
-    pub(in crate::link) async fn accept_stream(&self) -> Result<(link::SendStream, link::RecvStream), Lost> {
-        let (send, recv) = self.0.accept_bi().await?;
-        Ok((send.into(), recv.into()))
+    pub(in crate::link) fn accept_stream(&self) -> impl Future<Output = Result<Stream, Lost>> {
+        self.0.accept_bi().map(as_ours)
     }
 
-    pub(in crate::link) async fn read_datagram(&self) -> Result<Bytes, Lost> {
-        Ok(self.0.read_datagram().await?)
+    pub(in crate::link) fn read_datagram(&self) -> impl Future<Output = Result<Bytes, Lost>> {
+        self.0.read_datagram().map_err(Lost::from)
     }
 
     pub(in crate::link) fn send_datagram(&self, datagram: Bytes) -> Result<(), DatagramError> {
@@ -124,11 +126,16 @@ impl Connection {
         self.0.close(VarInt::from_u32(code as u32), words.as_bytes());
     }
 
-    pub(in crate::link) async fn closed(&self) -> Lost {
-        self.0.closed().await.into()
+    pub(in crate::link) fn closed(&self) -> impl Future<Output = Lost> {
+        self.0.closed().map(Lost::from)
     }
 
     pub(in crate::link) fn is_over(&self) -> bool {
         self.0.close_reason().is_some()
     }
+}
+
+fn as_ours(stream: Result<(quinn::SendStream, quinn::RecvStream), ConnectionError>) -> Result<Stream, Lost> {
+    let (send, recv) = stream?;
+    Ok((send.into(), recv.into()))
 }

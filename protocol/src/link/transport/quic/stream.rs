@@ -1,4 +1,7 @@
 //! The two directions of a stream of QUIC.
+//!
+//! What waits is the library's own future with its error turned: an `async fn` around it would keep what it was given twice, in
+//! each flow.
 
 use std::{
     fmt, io,
@@ -7,6 +10,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use futures_util::{FutureExt, TryFutureExt};
 use quinn::{ClosedStream, VarInt};
 use tokio::io::{AsyncWrite, ReadBuf};
 
@@ -74,16 +78,19 @@ impl SendStream {
         Ok(self.0.set_priority(priority)?)
     }
 
-    pub(in crate::link) async fn write(&mut self, bytes: &[u8]) -> Result<usize, WriteError> {
-        Ok(self.0.write(bytes).await?)
+    pub(in crate::link) fn write(&mut self, bytes: &[u8]) -> impl Future<Output = Result<usize, WriteError>> {
+        self.0.write(bytes).map_err(WriteError::from)
     }
 
-    pub(in crate::link) async fn write_chunk(&mut self, bytes: Bytes) -> Result<(), WriteError> {
-        Ok(self.0.write_chunk(bytes).await?)
+    pub(in crate::link) fn write_chunk(&mut self, bytes: Bytes) -> impl Future<Output = Result<(), WriteError>> {
+        self.0.write_chunk(bytes).map_err(WriteError::from)
     }
 
-    pub(in crate::link) async fn write_chunks(&mut self, chunks: &mut [Bytes]) -> Result<usize, WriteError> {
-        Ok(self.0.write_chunks(chunks).await?.bytes)
+    pub(in crate::link) fn write_chunks(
+        &mut self,
+        chunks: &mut [Bytes],
+    ) -> impl Future<Output = Result<usize, WriteError>> {
+        self.0.write_chunks(chunks).map(|written| Ok(written?.bytes))
     }
 
     pub(in crate::link) fn finish(&mut self) -> Result<(), StreamEnded> {
@@ -95,14 +102,11 @@ impl SendStream {
     }
 
     pub(in crate::link) fn stopped(&self) -> impl Future<Output = Taken> + Send + Sync + use<> {
-        let stopped = self.0.stopped();
-        async move {
-            match stopped.await {
-                Ok(Some(code)) => Taken::Stopped(StreamCode::from_wire(code.into_inner())),
-                Ok(None) => Taken::Whole,
-                Err(_) => Taken::Lost,
-            }
-        }
+        self.0.stopped().map(|stopped| match stopped {
+            Ok(Some(code)) => Taken::Stopped(StreamCode::from_wire(code.into_inner())),
+            Ok(None) => Taken::Whole,
+            Err(_) => Taken::Lost,
+        })
     }
 }
 
@@ -121,16 +125,22 @@ impl AsyncWrite for SendStream {
 }
 
 impl RecvStream {
-    pub(in crate::link) async fn read(&mut self, buffer: &mut [u8]) -> Result<Option<usize>, ReadError> {
-        Ok(self.0.read(buffer).await?)
+    pub(in crate::link) fn read(
+        &mut self,
+        buffer: &mut [u8],
+    ) -> impl Future<Output = Result<Option<usize>, ReadError>> {
+        self.0.read(buffer).map_err(ReadError::from)
     }
 
-    pub(in crate::link) async fn read_chunk(&mut self, max: usize) -> Result<Option<Bytes>, ReadError> {
-        Ok(self.0.read_chunk(max, true).await?.map(|chunk| chunk.bytes))
+    pub(in crate::link) fn read_chunk(&mut self, max: usize) -> impl Future<Output = Result<Option<Bytes>, ReadError>> {
+        self.0.read_chunk(max, true).map(|read| Ok(read?.map(|chunk| chunk.bytes)))
     }
 
-    pub(in crate::link) async fn read_chunks(&mut self, chunks: &mut [Bytes]) -> Result<Option<usize>, ReadError> {
-        Ok(self.0.read_chunks(chunks).await?)
+    pub(in crate::link) fn read_chunks(
+        &mut self,
+        chunks: &mut [Bytes],
+    ) -> impl Future<Output = Result<Option<usize>, ReadError>> {
+        self.0.read_chunks(chunks).map_err(ReadError::from)
     }
 
     pub(in crate::link) fn poll_read(
