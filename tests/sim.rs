@@ -27,7 +27,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
-    runtime::Runtime,
+    runtime::{Handle, Runtime},
     sync::mpsc,
     task::JoinHandle,
     time::timeout,
@@ -365,12 +365,15 @@ struct Late {
     late: SocketAddr,
     asked: std::sync::mpsc::Sender<()>,
     now: Mutex<std::sync::mpsc::Receiver<()>>,
+    /// The one it is waited on: who takes this thread's place is its own, not that of a worker whose context is entered.
+    runtime: Handle,
 }
 
 impl Network for Late {
     fn listen(&self, address: SocketAddr) -> io::Result<Box<dyn Listener>> {
         if address == self.late {
             self.asked.send(()).expect("the test listens");
+            let _own = self.runtime.enter();
             let told = tokio::task::block_in_place(|| self.now.lock().expect("no panic").recv_timeout(SOON));
             told.expect("the test says when");
         }
@@ -391,7 +394,7 @@ fn a_connector_that_dials_an_edge_which_still_starts_is_no_stranger() {
     let mut world = World::without_edge();
     let ((asked, is_there), (go_on, now)) = (std::sync::mpsc::channel(), std::sync::mpsc::channel());
     let (network, late) = (world.edge.clone(), BLUE.parse().expect("an address"));
-    let late = Late { network, late, asked, now: Mutex::new(now) };
+    let late = Late { network, late, asked, now: Mutex::new(now), runtime: world.runtime.handle().clone() };
     let ready = world.begin_edge(&edge_file(&[("dc1", "blue")]), Arc::new(late));
     is_there.recv_timeout(SOON).expect("the edge comes to its listeners");
     let private = MemoryNetwork::new(1);
