@@ -78,8 +78,10 @@ impl Slot {
         self.current.map(|current| current.serial)
     }
 
-    /// A link that was wanted has registered with this number.
-    pub(super) fn come(&mut self, number: u16, now: Instant, dice: f64) -> Come {
+    /// A link that was wanted has registered with this number; dials that failed meanwhile have got to `reached`. Where links come
+    /// and go at once, that is where their waits go on from: else each link that comes would begin them anew.
+    pub(super) fn come(&mut self, (number, reached): (u16, Backoff), now: Instant, dice: f64) -> Come {
+        self.flapping = self.flapping.map(|_| reached);
         self.last = Serial(self.last.0 + 1);
         let new = Current { serial: self.last, number, since: now, is_suspect: false };
         let replaced = self.current.replace(new);
@@ -136,7 +138,7 @@ mod tests {
         let mut slot = Slot::new(SLOT, LINKS, start);
         let mut stand_in = || {
             let number = slot.wanted().expect("there is none, or a suspect one").number;
-            let come = slot.come(number, start, 0.0);
+            let come = slot.come((number, Backoff::new(start)), start, 0.0);
             assert!(slot.suspect(come.serial, true));
             (number, come.serial)
         };
@@ -151,7 +153,8 @@ mod tests {
         let mut now = Instant::now();
         let mut slot = Slot::new(SLOT, LINKS, now);
         let mut wait_after = |lived| {
-            let serial = slot.come(SLOT, now, 0.999).serial;
+            let reached = slot.wanted().and_then(|wanted| wanted.flapping).unwrap_or_else(|| Backoff::new(now));
+            let serial = slot.come((SLOT, reached), now, 0.999).serial;
             now += lived;
             slot.ended(serial, now, 0.999);
             slot.wanted().expect("there is none").not_before - now
@@ -161,6 +164,22 @@ mod tests {
         assert_eq!(waits, [99, 199, 399, 799, 999, 999]);
         assert_eq!(wait_after(SETTLED), Duration::ZERO);
         assert_eq!(wait_after(Duration::ZERO).as_millis(), 99);
+    }
+
+    #[test]
+    fn dials_that_fail_between_links_that_come_and_go_are_part_of_the_same_outage() {
+        let now = Instant::now();
+        let mut slot = Slot::new(SLOT, LINKS, now);
+        let mut waits = Vec::new();
+        for failures in [0, 1, 1, 1] {
+            let wanted = slot.wanted().expect("there is none");
+            let mut reached = wanted.flapping.unwrap_or_else(|| Backoff::new(now));
+            waits.extend((0..failures).map(|_| reached.next(now, 0.999).as_millis()));
+            let serial = slot.come((SLOT, reached), now, 0.999).serial;
+            slot.ended(serial, now, 0.999);
+            waits.push((slot.wanted().expect("there is none").not_before - now).as_millis());
+        }
+        assert_eq!(waits, [99, 199, 399, 799, 999, 999, 999]);
     }
 
     #[derive(Debug, Clone)]
@@ -196,7 +215,7 @@ mod tests {
                         let Some(wanted) = slot.wanted() else { continue };
                         prop_assert!([SLOT, SLOT + LINKS].contains(&wanted.number));
                         prop_assert!(wanted.not_before <= now + Duration::from_secs(10));
-                        let come = slot.come(wanted.number, now, 0.5);
+                        let come = slot.come((wanted.number, wanted.flapping.unwrap_or_else(|| Backoff::new(now))), now, 0.5);
                         let superseded = at_edge.insert(wanted.number, come.serial);
                         prop_assert!(superseded.is_none() || superseded != before, "it closes what it stands in for");
                         prop_assert_eq!(come.replaced, before);

@@ -100,7 +100,7 @@ impl Missed {
 /// A link on its way.
 struct Connecting<'a> {
     number: u16,
-    session: Pin<Box<dyn Future<Output = Session> + Send + 'a>>,
+    session: Pin<Box<dyn Future<Output = (Session, Backoff)> + Send + 'a>>,
 }
 
 /// All links of a slot: the one it has, and those that were replaced and leave.
@@ -114,7 +114,7 @@ struct Keeper<'a> {
 enum Event {
     Ended(Result<Gone, JoinError>),
     State(Serial, LinkState),
-    Registered(u16, Session),
+    Registered((u16, Backoff), Session),
 }
 
 /// Runs a slot until it is told to stop and its links have ended.
@@ -141,15 +141,15 @@ impl Keeper<'_> {
             let event = tokio::select! {
                 Some(ended) = self.sessions.join_next() => Event::Ended(ended),
                 (serial, state) = changed(current) => Event::State(serial, state),
-                (number, session) = registered(&mut connecting) => Event::Registered(number, session),
+                (registered, session) = registered(&mut connecting) => Event::Registered(registered, session),
                 () = with.stop.cancelled() => break,
             };
             match event {
                 Event::Ended(ended) => self.ended(ended),
                 Event::State(serial, state) => self.observed(serial, state),
-                Event::Registered(number, session) => {
+                Event::Registered(registered, session) => {
                     connecting = None;
-                    self.come(number, session);
+                    self.come(registered, session);
                 }
             }
         }
@@ -203,8 +203,8 @@ impl Keeper<'_> {
         self.with.status.set_state(&self.with.edge, self.with.slot, state);
     }
 
-    fn come(&mut self, number: u16, session: Session) {
-        let Come { serial, replaced } = self.slot.come(number, Instant::now(), rand::random());
+    fn come(&mut self, registered: (u16, Backoff), session: Session) {
+        let Come { serial, replaced } = self.slot.come(registered, Instant::now(), rand::random());
         if let Some(replaced) = replaced.and_then(|replaced| self.running.get(&replaced)) {
             let _ = replaced.wish.send(Wish::Leave(REPLACED_GRACE));
         }
@@ -253,8 +253,8 @@ impl Supervisor {
         self.status.set(&self.edge, self.slot, registered);
     }
 
-    /// Dials until there is a registered link.
-    async fn connect(&self, Wanted { number, not_before, flapping }: Wanted) -> Session {
+    /// Dials until there is a registered link; and where the waits between dials that failed have got to.
+    async fn connect(&self, Wanted { number, not_before, flapping }: Wanted) -> (Session, Backoff) {
         let mut backoff = flapping.unwrap_or_else(|| Backoff::new(Instant::now()));
         let mut dials = FuturesUnordered::new();
         let mut next = time::Instant::from_std(not_before);
@@ -263,7 +263,7 @@ impl Supervisor {
             let Missed { why: failure, lasts } = tokio::select! {
                 Some(dialled) = dials.next() => match dialled {
                     Ok(connection) => match self.register(connection, number).await {
-                        Ok(session) => return session,
+                        Ok(session) => return (session, backoff),
                         Err(error) => error,
                     },
                     Err(error) => error,
@@ -349,9 +349,12 @@ async fn changed(current: Option<(Serial, &mut Running)>) -> (Serial, LinkState)
 }
 
 /// The link that is on its way, once it has registered.
-async fn registered(connecting: &mut Option<Connecting<'_>>) -> (u16, Session) {
+async fn registered(connecting: &mut Option<Connecting<'_>>) -> ((u16, Backoff), Session) {
     match connecting {
-        Some(connecting) => (connecting.number, connecting.session.as_mut().await),
+        Some(connecting) => {
+            let (session, reached) = connecting.session.as_mut().await;
+            ((connecting.number, reached), session)
+        }
         None => pending().await,
     }
 }
