@@ -61,8 +61,7 @@ pub struct Revoked {
 }
 
 /// Why something asked for was not done.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Problem {
     /// In words, for the one who asked.
     pub error: String,

@@ -8,6 +8,7 @@ use std::{
     time::Duration,
 };
 
+use api::Problem;
 use bytes::Bytes;
 use certs::secret::Secret;
 use http::{Method, Request, StatusCode, Uri, header};
@@ -270,9 +271,8 @@ fn lacks(body: &[u8]) -> String {
 
 /// What an edge said, fit for one line: the text of a JSON `error`, or the text itself.
 fn said(body: &[u8]) -> String {
-    let json = serde_json::from_slice::<serde_json::Value>(body).ok();
-    let error = json.as_ref().and_then(|json| json.get("error")?.as_str()).map(str::to_owned);
-    let text = error.unwrap_or_else(|| String::from_utf8_lossy(body).into_owned());
+    let problem = serde_json::from_slice::<Problem>(body).ok();
+    let text = problem.map(|problem| problem.error).unwrap_or_else(|| String::from_utf8_lossy(body).into_owned());
     let text: String = text.trim().chars().take(ECHO_MAX).map(|c| if c.is_control() { ' ' } else { c }).collect();
     if text.is_empty() { "it gave no reason".to_owned() } else { text }
 }

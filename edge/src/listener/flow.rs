@@ -79,7 +79,7 @@ impl Flow {
         let manner = Manner { source, sent: on_stream, first, idle, count: count.clone(), totals: Some(totals) };
         let _flow = self.shared.metrics.flow(&listener.name);
         let ended = tokio::select! {
-            carried = carry(client, opened.carrier, manner) => carried.ended.into(),
+            carried = carry(client, opened.carrier, manner) => End::Carried(carried.ended),
             () = cut.cancelled() => End::Cut,
         };
         drop(held);

@@ -7,6 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use api::millis;
 use http::{Method, StatusCode, Version};
 use protocol::splice::Ended;
 use tracing::{field, info};
@@ -30,18 +31,8 @@ pub(super) enum End {
     Refused,
     /// The edge ended, or was told to cut what flows.
     Cut,
-    /// All of it was carried.
-    Finished,
-    /// The client reset its connection.
-    LocalReset,
-    /// The origin reset its connection.
-    RemoteReset,
-    /// Its reader took too little while others wanted the room.
-    Stalled,
-    /// Its link died.
-    LinkLost,
-    /// Nothing was carried for as long as the listener waits.
-    Idle,
+    /// It was carried, to this end.
+    Carried(Ended),
     /// It made room for a newer session.
     Evicted,
     /// Its listener was closed.
@@ -62,31 +53,13 @@ impl End {
         match self {
             Self::Refused => "refused",
             Self::Cut => "cut",
-            Self::Finished => "finished",
-            Self::LocalReset => "local_reset",
-            Self::RemoteReset => "remote_reset",
-            Self::Stalled => "stalled",
-            Self::LinkLost => "link_lost",
-            Self::Idle => "idle",
+            Self::Carried(ended) => ended.as_str(),
             Self::Evicted => "evicted",
             Self::Closed => "closed",
             Self::Unreachable => "unreachable",
             Self::ClientTimeout => "client_timeout",
             Self::ClientGone => "client_gone",
             Self::Broken => "broken",
-        }
-    }
-}
-
-impl From<Ended> for End {
-    fn from(ended: Ended) -> Self {
-        match ended {
-            Ended::Finished => Self::Finished,
-            Ended::LocalReset => Self::LocalReset,
-            Ended::RemoteReset => Self::RemoteReset,
-            Ended::Stalled => Self::Stalled,
-            Ended::LinkLost => Self::LinkLost,
-            Ended::Idle => Self::Idle,
         }
     }
 }
@@ -236,9 +209,4 @@ impl Story {
             "{word}"
         );
     }
-}
-
-/// For logs, to the microsecond.
-fn millis(duration: Duration) -> f64 {
-    (duration.as_secs_f64() * 1e6).round() / 1e3
 }

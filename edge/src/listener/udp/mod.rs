@@ -18,6 +18,7 @@ use protocol::{
     datagram::{Arena, Packet},
     limits::SESSION_QUEUE_MAX,
     proxy::Ends,
+    splice::Ended,
     switch::Dropped,
 };
 use tokio::{
@@ -190,7 +191,7 @@ impl Door {
         let idle = self.state.listener().idle_timeout.unwrap_or(IDLE);
         let idle = if closing { idle.min(CLOSING_IDLE) } else { idle };
         while let Some(client) = self.table.take_idle(Instant::now(), idle) {
-            let_go(client, End::Idle);
+            let_go(client, End::Carried(Ended::Idle));
         }
     }
 }

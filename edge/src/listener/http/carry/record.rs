@@ -10,6 +10,7 @@ use std::{
 };
 
 use http::{Method, StatusCode, Version};
+use protocol::splice::Ended;
 
 use crate::listener::http::message::fault::Fault;
 use crate::{
@@ -106,8 +107,8 @@ impl Record {
 impl Drop for Record {
     fn drop(&mut self) {
         let ended = match (self.request.status, self.finished) {
-            (_, true) => End::Finished,
-            (_, false) if self.stalled => End::Stalled,
+            (_, true) => End::Carried(Ended::Finished),
+            (_, false) if self.stalled => End::Carried(Ended::Stalled),
             (_, false) if self.client_timeout => End::ClientTimeout,
             (None, false) => End::ClientGone,
             (Some(_), false) if self.story.cause.code().is_some() => End::Broken,
