@@ -205,15 +205,15 @@ fn build(config: &Config, base: Base, admin_stop: &CancellationToken) -> Result<
     info!(%address, "connectors may dial in");
     let admin_listener = network.listen(config.admin.listen)?;
 
-    let offramp = Offramp::new(network.clone(), registry.subscribe(), store.subscribe());
+    let (offramp, http) = (Offramp::new(store.subscribe()), Arc::new(Http::new(workers.count(), sealer)));
     let (board, handles) = Board::new(BoardParts {
         snapshots: store.subscribe(),
         links: registry.subscribe(),
         offramp: offramp.clone(),
+        network: network.clone(),
         metrics: metrics.clone(),
         vital: vital.clone(),
     });
-    let http = Arc::new(Http::new(workers.count(), sealer));
     let shared = Shared {
         network,
         workers,

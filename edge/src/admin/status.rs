@@ -97,11 +97,11 @@ fn of_origin(pool: &Name, view: &OriginView) -> Origin {
 
 fn of_path(path: &PathView) -> Path {
     Path {
-        link: match path.via {
+        link: match path.via() {
             Via::Link(id) => Some(id.to_string()),
             Via::Direct => None,
         },
-        connector: path.connector.as_ref().map(Name::to_string),
+        connector: path.way.connector().map(Name::to_string),
         health: of_health(path.health),
         rtt_ms: path.last.map(|t| millis(t.total)),
         stages_ms: path.last.map_or_else(Stages::default, |t| Stages {

@@ -29,7 +29,7 @@ impl Eligible<'_> {
             Tolerance::Hope => path.health == Health::Unhealthy && !path.proven,
             Tolerance::LastResort => true,
         };
-        well_enough && path.load.is_placeable() && !self.tried.rules_out(origin.key, path.via)
+        well_enough && path.load.is_placeable() && !self.tried.rules_out(origin.key, path.via())
     }
 
     /// The best health among the origin's paths that may take the flow.

@@ -15,14 +15,14 @@ use rand::{RngExt, SeedableRng, rngs::StdRng};
 use super::*;
 use crate::{
     health::{
-        LinkFacts, PathAt, PathReport, Sources,
+        PathAt, PathReport, Sources,
         view::{Health, HealthView, OriginView, PathView, PoolHealth, PoolView},
     },
     model::{
-        Affinity, Catalog, Check, FlowKey, LinkLoad, LoadBalancer, Monitor, Origin, Pool, PoolSteering, Route,
-        Steering, Via,
+        Affinity, Catalog, Check, FlowKey, LoadBalancer, Monitor, Origin, Pool, PoolSteering, Route, Steering, Via,
     },
     routing::RouteTable,
+    tunnel::tests::link,
 };
 
 use Health::{Healthy, Unhealthy, Unknown};
@@ -161,11 +161,16 @@ impl World {
             previous: &HealthView::default(),
             catalog: &Arc::new(catalog),
             routes: &RouteTable::build(routes, []),
-            link: |_| Some(LinkFacts { connector: name("dc1"), load: Arc::default() }),
+            link: |id| Some(link(id, &name("dc1"))),
+            network: &network(),
             now: Instant::now(),
             path: |at: PathAt| report(at.via),
         })
     }
+}
+
+fn network() -> Arc<dyn net::Network> {
+    Arc::new(net::Os)
 }
 
 fn source(number: u32) -> FlowKey {
@@ -233,10 +238,10 @@ fn a_flow_that_leaves_its_path_stays_on_its_origin_while_another_path_leads_ther
             let ask = Ask { view: &view, balancer: &view.load_balancers[0], flow: &flow, tried, now: player.now };
             player.balancer.place_near(&ask, near, &mut player.dice).expect("a place")
         };
-        tried.path(before.origin.key, before.path.via, Reason::LinkLost);
+        tried.path(before.origin.key, before.path.via(), Reason::LinkLost);
         let after = again(&tried);
-        assert!(names(&after) == names(&before) && after.path.via != before.path.via, "another path");
-        tried.path(after.origin.key, after.path.via, Reason::LinkLost);
+        assert!(names(&after) == names(&before) && after.path.via() != before.path.via(), "another path");
+        tried.path(after.origin.key, after.path.via(), Reason::LinkLost);
         left_for_another += u32::from(names(&again(&tried)) != names(&before));
     }
     assert_eq!(left_for_another, 50, "no path is left there");
@@ -399,14 +404,14 @@ fn hash_goes_by_address_not_by_name() {
         *origin = Arc::new(Origin { name: name(&format!("x-{}", origin.name)), ..Origin::clone(origin) });
     }
     catalog.pools[0] = Arc::new(pool);
-    let loads: HashMap<_, _> = (0..3).map(|link| (LinkId(link), Arc::<LinkLoad>::default())).collect();
     let cidr = |origin: &Origin| origin.address.to_string().trim_end_matches(":80").parse().expect("an address");
     let route = |(link, origin): (u64, &Arc<Origin>)| (Route { vnet: name("prod"), cidr: cidr(origin) }, LinkId(link));
     let renamed = HealthView::build(&Sources {
         previous: &view,
         routes: &RouteTable::build((0..).zip(&catalog.pools[0].origins).map(route), []),
         catalog: &Arc::new(catalog.clone()),
-        link: |id| Some(LinkFacts { connector: name("dc1"), load: loads.get(&id)?.clone() }),
+        link: |id| Some(link(id, &name("dc1"))),
+        network: &network(),
         now: Instant::now(),
         path: |_| None,
     });
@@ -425,8 +430,8 @@ fn the_less_loaded_of_two_paths_is_taken() {
     let mut seen = HashSet::new();
     for number in 0..500 {
         let placed = player.place(&view, number).expect("a place");
-        assert_ne!(placed.path.via, paths[2].via, "of any two, the other is less loaded");
-        seen.insert(placed.path.via);
+        assert_ne!(placed.path.via(), paths[2].via(), "of any two, the other is less loaded");
+        seen.insert(placed.path.via());
     }
     assert_eq!(seen.len(), 3);
 }
@@ -553,9 +558,9 @@ fn what_was_tried_is_not_tried_again() {
     let view = world(vec![group(Steering::Random, vec![two(0), two(1)])]).view();
     let mut player = Player::new();
     let first = player.place(&view, 0).expect("a place");
-    player.tried.path(first.origin.key, first.path.via, Reason::PolicyDenied);
+    player.tried.path(first.origin.key, first.path.via(), Reason::PolicyDenied);
     for _ in 0..50 {
-        assert_ne!(player.place(&view, 0).expect("a place").path.via, first.path.via);
+        assert_ne!(player.place(&view, 0).expect("a place").path.via(), first.path.via());
     }
     player.tried.origin(first.origin.key, Reason::ConnectRefused);
     let second = player.place(&view, 0).expect("a place");
@@ -571,7 +576,7 @@ fn a_flow_is_tried_at_a_bounded_number_of_places() {
     let mut player = Player::new();
     let mut places = 0;
     while let Ok(placed) = player.place(&view, 0) {
-        player.tried.path(placed.origin.key, placed.path.via, Reason::ConnectRefused);
+        player.tried.path(placed.origin.key, placed.path.via(), Reason::ConnectRefused);
         places += 1;
     }
     assert_eq!(places, TRIES_MAX);
@@ -733,7 +738,7 @@ impl<'v> Left<'v> {
     fn in_pool(&self, pool: usize) -> impl Iterator<Item = (&'v OriginView, &'v PathView)> {
         let origins = self.view.pools[pool].origins().filter(|origin| origin.origin.weight > 0.0);
         let paths = origins.flat_map(|origin| origin.paths.iter().map(move |path| (origin, path)));
-        paths.filter(|(origin, path)| path.load.is_placeable() && !self.tried.contains(&(origin.key.0, path.via)))
+        paths.filter(|(origin, path)| path.load.is_placeable() && !self.tried.contains(&(origin.key.0, path.via())))
     }
 
     fn has(&self, pool: usize, health: Health) -> bool {
@@ -781,7 +786,7 @@ fn check_rules(world: &World, suspects: &[bool], seed: u64) -> Result<Vec<(Strin
         let pool = view.pools.iter().position(|pool| std::ptr::eq(&**pool, placed.pool)).expect("of the view");
         let (is_last_resort, health) = (placed.by == PlacedBy::Fallback, placed.path.health);
         prop_assert!(placed.path.load.is_placeable(), "on a suspect link");
-        prop_assert!(!left.tried.contains(&(placed.origin.key.0, placed.path.via)), "tried before");
+        prop_assert!(!left.tried.contains(&(placed.origin.key.0, placed.path.via())), "tried before");
         prop_assert!(is_last_resort || health != Unhealthy, "on an unhealthy path");
         match placed.by {
             PlacedBy::Affinity => {}
@@ -802,15 +807,15 @@ fn check_rules(world: &World, suspects: &[bool], seed: u64) -> Result<Vec<(Strin
             let first = left.choosable(&lb.pools).first() == Some(&pool);
             prop_assert!(!by_order || first, "not the first usable pool");
         }
-        journal.push((names(&placed).1, format!("{:?}", placed.path.via)));
+        journal.push((names(&placed).1, format!("{:?}", placed.path.via())));
         match fate.random_range(0..4) {
             0 => {
-                player.tried.path(placed.origin.key, placed.path.via, Reason::ConnectTimeout);
-                left.tried.insert((placed.origin.key.0, placed.path.via));
+                player.tried.path(placed.origin.key, placed.path.via(), Reason::ConnectTimeout);
+                left.tried.insert((placed.origin.key.0, placed.path.via()));
             }
             1 => {
                 player.tried.origin(placed.origin.key, Reason::ConnectRefused);
-                left.tried.extend(placed.origin.paths.iter().map(|path| (placed.origin.key.0, path.via)));
+                left.tried.extend(placed.origin.paths.iter().map(|path| (placed.origin.key.0, path.via())));
             }
             _ => {
                 held.push((placed.origin.hold(), placed.path.load.hold()));

@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use net::{Vital, drill, vital::Lasting};
+use net::{Network, Vital, drill, vital::Lasting};
 use protocol::id::LinkId;
 use tokio::{
     sync::{mpsc, watch},
@@ -14,14 +14,19 @@ use tokio::{
 };
 
 use super::{
-    paths::{Now, Paths},
+    paths::{Now, Paths, Probing},
     probe::Finished,
     report::{Report, Reports},
-    rollup::{LinkFacts, PathAt, Sources},
+    rollup::{PathAt, Sources},
     state::{Outcome, PathReport},
     view::HealthView,
 };
-use crate::{metrics::Metrics, offramp::Offramp, store::Snapshot, tunnel::LinksView};
+use crate::{
+    metrics::Metrics,
+    offramp::Offramp,
+    store::Snapshot,
+    tunnel::{Link, LinksView},
+};
 
 /// Results and reports that wait to be taken in.
 const INBOX_MAX: usize = 4_096;
@@ -39,6 +44,8 @@ pub struct BoardParts {
     pub links: watch::Receiver<Arc<LinksView>>,
     /// How probes reach origins.
     pub offramp: Offramp,
+    /// What direct paths lead over.
+    pub network: Arc<dyn Network>,
     /// What is counted.
     pub metrics: Metrics,
     /// How its tasks fare.
@@ -72,11 +79,11 @@ impl Board {
     /// A board that knows nothing yet.
     #[must_use]
     pub fn new(parts: BoardParts) -> (Self, BoardHandles) {
-        let BoardParts { snapshots, links, offramp, metrics, vital } = parts;
+        let BoardParts { snapshots, links, offramp, network, metrics, vital } = parts;
         let (told, reports) = mpsc::channel(INBOX_MAX);
         let (finished, results) = mpsc::channel(INBOX_MAX);
         let (view, seen) = watch::channel(Arc::default());
-        let (now, paths) = (Now::default(), Paths::new((offramp, vital), finished));
+        let (now, paths) = (Now::default(), Paths::new(Probing { offramp, network, vital, results: finished }));
         let board = Self { snapshots, links, metrics, now, paths, view, results, reports, begun: None };
         (board, BoardHandles { view: seen, reports: Reports(told) })
     }
@@ -182,14 +189,11 @@ impl Board {
     fn sources<'a>(
         &'a self,
         previous: &'a HealthView,
-    ) -> Sources<'a, impl Fn(LinkId) -> Option<LinkFacts>, impl Fn(PathAt) -> Option<PathReport>> {
+    ) -> Sources<'a, impl Fn(LinkId) -> Option<Arc<Link>>, impl Fn(PathAt) -> Option<PathReport>> {
         let Now { catalog, links } = &self.now;
-        let link = |id: LinkId| {
-            let link = links.links.get(&id)?;
-            Some(LinkFacts { connector: link.connector.clone(), load: link.load.clone() })
-        };
-        let (now, path) = (Instant::now(), |at| self.paths.report(catalog, at));
-        Sources { previous, catalog, routes: &links.routes, link, now, path }
+        let link = |id: LinkId| links.links.get(&id).cloned();
+        let (network, now, path) = (self.paths.network(), Instant::now(), |at| self.paths.report(catalog, at));
+        Sources { previous, catalog, routes: &links.routes, link, network, now, path }
     }
 }
 

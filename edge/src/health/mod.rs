@@ -18,6 +18,6 @@ pub mod view;
 pub use board::{Board, BoardHandles, BoardParts};
 pub use key::{BalancerKey, OriginKey, PathKey};
 pub use report::{Report, Reports};
-pub use rollup::{At, LinkFacts, PathAt, Sources};
+pub use rollup::{At, PathAt, Sources};
 pub use schedule::{FIRST_SPREAD, PROBES_PER_SECOND_MAX, Ran, first_wait, next_start, stretch, stretched};
 pub use state::{Outcome, PathReport, PathState, Standing, Transition};

@@ -11,11 +11,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use net::Vital;
-use protocol::{
-    error::Reason,
-    id::{LinkId, Name},
-};
+use net::{Network, Vital};
+use protocol::{error::Reason, id::LinkId};
 use tokio::{sync::mpsc, task::AbortHandle};
 
 use super::{
@@ -31,7 +28,7 @@ use super::{
 };
 use crate::{
     model::{Catalog, Monitor, Origin, Via},
-    offramp::Offramp,
+    offramp::{Offramp, Way},
     tunnel::LinksView,
 };
 
@@ -44,12 +41,20 @@ pub(super) struct Now {
     pub(super) links: Arc<LinksView>,
 }
 
+/// What probes run with.
+#[derive(Debug, Clone)]
+pub(super) struct Probing {
+    pub(super) offramp: Offramp,
+    /// What direct paths lead over.
+    pub(super) network: Arc<dyn Network>,
+    pub(super) vital: Vital,
+    pub(super) results: mpsc::Sender<Finished>,
+}
+
 /// All of them.
 #[derive(Debug)]
 pub(super) struct Paths {
-    offramp: Offramp,
-    vital: Vital,
-    results: mpsc::Sender<Finished>,
+    probing: Probing,
     index: Index,
     watched: HashMap<PathKey, Path>,
     /// What was found of origins that no path leads to now, if they were ill.
@@ -71,7 +76,7 @@ struct Path {
     detail: Detail,
     monitor: Arc<Monitor>,
     origin: Arc<Origin>,
-    connector: Option<Name>,
+    way: Way,
     interval: Arc<AtomicU64>,
     /// Told to its probes.
     anew: Arc<AtomicBool>,
@@ -82,7 +87,7 @@ struct Path {
 
 impl Path {
     fn named<'a>(&'a self, key: &'a PathKey) -> Which<'a> {
-        Which { key, origin: &self.origin.name, connector: self.connector.as_ref(), detail: &self.detail }
+        Which { key, origin: &self.origin.name, connector: self.way.connector(), detail: &self.detail }
     }
 }
 
@@ -94,11 +99,9 @@ impl Drop for Path {
 
 impl Paths {
     /// None yet.
-    pub(super) fn new((offramp, vital): (Offramp, Vital), results: mpsc::Sender<Finished>) -> Self {
+    pub(super) fn new(probing: Probing) -> Self {
         Self {
-            offramp,
-            vital,
-            results,
+            probing,
             index: Index::default(),
             watched: HashMap::new(),
             absent: HashMap::new(),
@@ -112,7 +115,12 @@ impl Paths {
 
     /// Forgets all it knows, and begins anew.
     pub(super) fn clear(&mut self) {
-        *self = Self::new((self.offramp.clone(), self.vital.clone()), self.results.clone());
+        *self = Self::new(self.probing.clone());
+    }
+
+    /// What direct paths lead over.
+    pub(super) fn network(&self) -> &Arc<dyn Network> {
+        &self.probing.network
     }
 
     /// True if the view does not show all of it.
@@ -286,13 +294,14 @@ impl Paths {
             path.origin = origin.clone();
             return self.check_link(&key);
         }
+        let Some(way) = self.way(now, key.via) else { return };
         let up = self.is_up(key.via);
         let mut path = Path {
             state: PathState::supposing(supposed),
             detail: Detail::default(),
             monitor: monitor.clone(),
             origin: origin.clone(),
-            connector: connector(now, key.via),
+            way,
             interval: Arc::new(AtomicU64::new(interval)),
             anew: Arc::default(),
             out: !up,
@@ -333,15 +342,24 @@ impl Paths {
             id: self.next_task,
             key: key.clone(),
             origin: path.origin.clone(),
+            way: path.way.clone(),
             monitor: path.monitor.clone(),
             interval: path.interval.clone(),
             anew: path.anew.clone(),
             first_wait: schedule::first_wait(siblings, path.monitor.interval, &mut rand::rng()),
-            results: self.results.clone(),
+            results: self.probing.results.clone(),
         };
-        let offramp = self.offramp.clone();
+        let offramp = self.probing.offramp.clone();
         let probing = move || Prober::new(offramp.clone()).run(task.clone());
-        path.probing = tokio::spawn(self.vital.clone().keep("a probe", probing)).abort_handle();
+        path.probing = tokio::spawn(self.probing.vital.clone().keep("a probe", probing)).abort_handle();
+    }
+
+    /// What leads this way, if that is there.
+    fn way(&self, now: &Now, via: Via) -> Option<Way> {
+        match via {
+            Via::Direct => Some(Way::Direct(self.probing.network.clone())),
+            Via::Link(id) => now.links.links.get(&id).cloned().map(Way::Link),
+        }
     }
 
     fn is_up(&self, via: Via) -> bool {
@@ -365,13 +383,6 @@ fn ways_to(now: &Now, at: At) -> Vec<Via> {
     let links = now.links.routes.links_to(vnet, &origin.address.host).unwrap_or_default();
     // A link may be gone a moment before its routes are.
     links.iter().filter(|id| now.links.links.contains_key(id)).map(|id| Via::Link(*id)).collect()
-}
-
-fn connector(now: &Now, via: Via) -> Option<Name> {
-    match via {
-        Via::Direct => None,
-        Via::Link(id) => now.links.links.get(&id).map(|link| link.connector.clone()),
-    }
 }
 
 fn millis(duration: Duration) -> u64 {

@@ -7,6 +7,7 @@ use std::{
     time::Instant,
 };
 
+use net::Network;
 use protocol::{
     error::Reason,
     id::{LinkId, Name},
@@ -19,17 +20,10 @@ use super::{
 };
 use crate::{
     model::{Catalog, LinkLoad, LoadBalancer, Origin, Pool, Via},
+    offramp::Way,
     routing::RouteTable,
+    tunnel::Link,
 };
-
-/// What the view needs to know of a link.
-#[derive(Debug, Clone)]
-pub struct LinkFacts {
-    /// The connector at its other end.
-    pub connector: Name,
-    /// Its state and load, kept current by the tunnel room.
-    pub load: Arc<LinkLoad>,
-}
 
 /// Names a path of the catalog.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -62,6 +56,8 @@ pub struct Sources<'a, L, P> {
     pub routes: &'a RouteTable,
     /// A link by its number; `None` if it is gone.
     pub link: L,
+    /// What direct paths lead over.
+    pub network: &'a Arc<dyn Network>,
     /// The time.
     pub now: Instant,
     /// What is known of a path of a monitored pool; `None` if it was not probed yet.
@@ -73,7 +69,7 @@ impl HealthView {
     #[must_use]
     pub fn build<L, P>(sources: &Sources<'_, L, P>) -> Self
     where
-        L: Fn(LinkId) -> Option<LinkFacts>,
+        L: Fn(LinkId) -> Option<Arc<Link>>,
         P: Fn(PathAt) -> Option<PathReport>,
     {
         let kept = Kept::of(sources.previous, sources.catalog);
@@ -94,7 +90,7 @@ impl HealthView {
     #[must_use]
     pub fn renew<L, P>(sources: &Sources<'_, L, P>, origins: &BTreeSet<At>) -> Self
     where
-        L: Fn(LinkId) -> Option<LinkFacts>,
+        L: Fn(LinkId) -> Option<Arc<Link>>,
         P: Fn(PathAt) -> Option<PathReport>,
     {
         let (before, mut pools) = (sources.previous, sources.previous.pools.clone());
@@ -149,7 +145,7 @@ impl<'a> Kept<'a> {
 
 fn pool_view<'a, L, P>(sources: &Sources<'a, L, P>, kept: &Kept<'a>, at: usize, pool: &'a Arc<Pool>) -> PoolView
 where
-    L: Fn(LinkId) -> Option<LinkFacts>,
+    L: Fn(LinkId) -> Option<Arc<Link>>,
     P: Fn(PathAt) -> Option<PathReport>,
 {
     let view_of = |(index, origin): (usize, &'a Arc<Origin>)| {
@@ -162,7 +158,7 @@ where
 
 fn origin_view<L, P>(sources: &Sources<'_, L, P>, before: Option<&OriginView>, at: At) -> OriginView
 where
-    L: Fn(LinkId) -> Option<LinkFacts>,
+    L: Fn(LinkId) -> Option<Arc<Link>>,
     P: Fn(PathAt) -> Option<PathReport>,
 {
     let pool = &sources.catalog.pools[at.pool];
@@ -183,35 +179,33 @@ where
     OriginView { origin: origin.clone(), key, health, flows, answers, paths, unreachable, down_since }
 }
 
-struct Way {
-    via: Via,
-    connector: Option<Name>,
-    load: Arc<LinkLoad>,
-}
-
-/// Every way to the origin; never empty.
-fn ways_to<L, P>(sources: &Sources<'_, L, P>, origin: &Origin, before: Option<&OriginView>) -> Result<Vec<Way>, Reason>
+/// Every way to the origin, and its load; never empty.
+fn ways_to<L, P>(
+    sources: &Sources<'_, L, P>,
+    origin: &Origin,
+    before: Option<&OriginView>,
+) -> Result<Vec<(Way, Arc<LinkLoad>)>, Reason>
 where
-    L: Fn(LinkId) -> Option<LinkFacts>,
+    L: Fn(LinkId) -> Option<Arc<Link>>,
 {
     let Some(vnet) = &origin.vnet else {
-        let direct = before.and_then(|before| before.paths.iter().find(|path| path.via == Via::Direct));
+        let direct = before.and_then(|before| before.paths.iter().find(|path| path.via() == Via::Direct));
         let load = direct.map(|path| path.load.clone()).unwrap_or_default();
-        return Ok(vec![Way { via: Via::Direct, connector: None, load }]);
+        return Ok(vec![(Way::Direct(sources.network.clone()), load)]);
     };
     let links = sources.routes.links_to(vnet, &origin.address.host)?;
     let way = |id: &LinkId| {
-        let LinkFacts { connector, load } = (sources.link)(*id)?;
-        Some(Way { via: Via::Link(*id), connector: Some(connector), load })
+        let link = (sources.link)(*id)?;
+        let load = link.load.clone();
+        Some((Way::Link(link), load))
     };
     let ways: Vec<_> = links.iter().filter_map(way).collect();
     // A link may be gone a moment before its routes are.
     if ways.is_empty() { Err(Reason::TunnelDown) } else { Ok(ways) }
 }
 
-fn path_view(way: Way, report: &impl Fn(Via) -> Option<PathReport>) -> PathView {
-    let Way { via, connector, load } = way;
-    let report = report(via);
+fn path_view((way, load): (Way, Arc<LinkLoad>), report: &impl Fn(Via) -> Option<PathReport>) -> PathView {
+    let report = report(way.via());
     let (mut health, mut reason) =
         report.as_ref().map_or((Health::Unknown, None), |report| (report.health, report.reason));
     let mut detail = report.as_ref().and_then(|report| report.detail.clone());
@@ -226,7 +220,7 @@ fn path_view(way: Way, report: &impl Fn(Via) -> Option<PathReport>) -> PathView 
     if reason == Some(Reason::LinkLost) && detail.is_none() {
         detail = Some("the link has died, or leaves packets unanswered, or was back only now".into());
     }
-    PathView { via, connector, load, health, reason, detail, proven, last, interval }
+    PathView { way, load, health, reason, detail, proven, last, interval }
 }
 
 /// Healthy if any path is, else unknown if any is, else unhealthy, as is an origin without any path.

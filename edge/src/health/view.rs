@@ -16,7 +16,10 @@ use protocol::{
 };
 
 use super::key::{BalancerKey, OriginKey};
-use crate::model::{Answers, Catalog, Held, LinkLoad, LoadBalancer, Origin, Pool, Via};
+use crate::{
+    model::{Answers, Catalog, Held, LinkLoad, LoadBalancer, Origin, Pool, Via},
+    offramp::Way,
+};
 
 /// Health of a path or an origin.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -103,10 +106,8 @@ pub struct OriginView {
 /// One way to an origin.
 #[derive(Debug)]
 pub struct PathView {
-    /// Which way.
-    pub via: Via,
-    /// Connector that holds the link; absent for a direct path.
-    pub connector: Option<Name>,
+    /// What it leads over.
+    pub way: Way,
     /// Load and state of the link; of its own for a direct path. Survives view changes.
     pub load: Arc<LinkLoad>,
     /// By its own probes.
@@ -227,6 +228,12 @@ impl PoolView {
 }
 
 impl PathView {
+    /// Which way it leads.
+    #[must_use]
+    pub fn via(&self) -> Via {
+        self.way.via()
+    }
+
     /// True if something speaks against it.
     #[must_use]
     pub fn is_unhealthy(&self) -> bool {

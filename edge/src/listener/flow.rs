@@ -99,7 +99,7 @@ impl Flow {
                     RefusedFlow::NoPlace
                 })?,
             };
-            story.tried(&self.shared, &place);
+            story.tried(&place);
             let failure = match self.shared.offramp.open(place.opening(), &mut first).await {
                 Ok(opened) => {
                     search.opened(&place);
@@ -111,7 +111,7 @@ impl Flow {
             };
             let again = match failure {
                 Failure::Refused(..) => true,
-                Failure::Unanswered(_) => first.may_be_placed_again(),
+                Failure::Unanswered(_) => first.is_repeatable(),
                 Failure::ClientGone => return Err(RefusedFlow::ClientGone),
             };
             let why = Why::from(failure);

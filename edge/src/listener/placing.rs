@@ -17,8 +17,8 @@ use crate::{
         BalancerKey, PathKey, Report,
         view::{BalancerView, Health, HealthView, OriginView, PathView, PoolView},
     },
-    model::{Answers, FlowKey, Held, Listener, Origin, Pool, Via},
-    offramp::Opening,
+    model::{Answers, FlowKey, Held, Listener, Origin, Pool},
+    offramp::{Opening, Way},
 };
 
 /// How long a flow that no origin can take waits for one: long enough for links to come back after an edge's restart or a
@@ -41,6 +41,8 @@ pub(super) struct Place {
     pub(super) origin: Arc<Origin>,
     /// The way there.
     pub(super) path: PathKey,
+    /// What leads there.
+    way: Way,
     /// Where its answers are noted.
     pub(super) answers: Arc<Answers>,
     /// The flow counts on its origin for as long as it lives.
@@ -79,7 +81,8 @@ impl Place {
             balancer: placed.balancer,
             pool: placed.pool.pool.clone(),
             origin: placed.origin.origin.clone(),
-            path: PathKey { pool: placed.pool.pool.name.clone(), origin: placed.origin.key, via: placed.path.via },
+            path: PathKey { pool: placed.pool.pool.name.clone(), origin: placed.origin.key, via: placed.path.via() },
+            way: placed.path.way.clone(),
             answers: placed.origin.answers.clone(),
             held: placed.origin.hold(),
             _on_link: placed.path.load.hold(),
@@ -88,14 +91,14 @@ impl Place {
 
     /// What is to be opened for a flow.
     pub(super) fn opening(&self) -> Opening<'_> {
-        Opening { origin: &self.origin, via: self.path.via, wait: self.pool.connect_timeout, priority: 0 }
+        Opening { origin: &self.origin, way: &self.way, wait: self.pool.connect_timeout, priority: 0 }
     }
 
     /// The worker of its link. Nothing ties a flow without one to any.
     pub(super) fn worker(&self, shared: &Shared) -> usize {
-        match self.path.via {
-            Via::Link(id) => shared.offramp.worker_of(id).unwrap_or(0),
-            Via::Direct => rand::random_range(0..shared.workers.count()),
+        match &self.way {
+            Way::Link(link) => link.worker,
+            Way::Direct(_) => rand::random_range(0..shared.workers.count()),
         }
     }
 
@@ -126,11 +129,9 @@ impl Place {
     }
 
     /// As logs name it.
-    pub(super) fn told(&self, shared: &Shared) -> Told {
-        let (link, connector) = match self.path.via {
-            Via::Direct => (None, None),
-            Via::Link(id) => (Some(id.to_string()), shared.offramp.connector_of(id).map(|c| c.to_string())),
-        };
+    pub(super) fn told(&self) -> Told {
+        let (link, connector) = (self.way.link().map(|link| link.id.to_string()), self.way.connector());
+        let connector = connector.map(ToString::to_string);
         Told { pool: self.pool.name.to_string(), origin: self.origin.name.to_string(), link, connector }
     }
 }
@@ -258,8 +259,9 @@ const UNKNOWN: NoPlace = NoPlace { reason: Some(Reason::TunnelDown), detail: Non
 /// asks about.
 fn is_better_elsewhere(view: &HealthView, balancer: BalancerKey, path: &PathKey) -> bool {
     let Some(lb) = view.load_balancers.iter().find(|lb| lb.key == balancer) else { return false };
-    let is_own =
-        |way: &Way<'_>| way.pool.pool.name == path.pool && way.origin.key == path.origin && way.path.via == path.via;
+    let is_own = |way: &Leading<'_>| {
+        way.pool.pool.name == path.pool && way.origin.key == path.origin && way.path.via() == path.via
+    };
     let own = view.pools.iter().filter(|pool| pool.pool.name == path.pool).flat_map(|pool| ways(pool));
     let usable = lb.pools(view).filter(|pool| pool.serves());
     own.into_iter().any(|way| is_own(&way) && way.path.health == Health::Unhealthy)
@@ -267,13 +269,13 @@ fn is_better_elsewhere(view: &HealthView, balancer: BalancerKey, path: &PathKey)
 }
 
 /// A path with what it belongs to.
-struct Way<'v> {
+struct Leading<'v> {
     pool: &'v PoolView,
     origin: &'v OriginView,
     path: &'v PathView,
 }
 
-impl Way<'_> {
+impl Leading<'_> {
     fn takes_new_well(&self) -> bool {
         let health = match self.path.health {
             Health::Healthy => true,
@@ -284,8 +286,8 @@ impl Way<'_> {
     }
 }
 
-fn ways(pool: &PoolView) -> impl Iterator<Item = Way<'_>> {
-    pool.origins.iter().flat_map(move |origin| origin.paths.iter().map(move |path| Way { pool, origin, path }))
+fn ways(pool: &PoolView) -> impl Iterator<Item = Leading<'_>> {
+    pool.origins.iter().flat_map(move |origin| origin.paths.iter().map(move |path| Leading { pool, origin, path }))
 }
 
 /// Whether there may be a place until then, for a flow whose patience ends then. Links come back, and so does a view that
@@ -301,6 +303,7 @@ mod tests {
     use super::*;
     use crate::{
         health::{PathAt, PathReport, Sources},
+        model::Via,
         routing::RouteTable,
     };
 
@@ -351,6 +354,7 @@ mod tests {
             catalog: &Arc::new(config.catalog),
             routes: &RouteTable::default(),
             link: |_| None,
+            network: &(Arc::new(net::Os) as Arc<dyn net::Network>),
             now: Instant::now(),
             path: |at| Some(report(at)),
         })

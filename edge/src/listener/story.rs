@@ -15,7 +15,6 @@ use tracing::{field, info};
 use super::{
     cause::Cause,
     placing::{Place, Told},
-    shared::Shared,
 };
 use crate::{
     balancer::NoPlace,
@@ -143,9 +142,9 @@ impl Story {
     }
 
     /// It is tried at a place.
-    pub(super) fn tried(&mut self, shared: &Shared, place: &Place) {
+    pub(super) fn tried(&mut self, place: &Place) {
         self.attempts += 1;
-        self.place = Some(place.told(shared));
+        self.place = Some(place.told());
     }
 
     /// There is none for it.

@@ -92,4 +92,4 @@ pub fn start(network: &dyn Network, parts: TunnelParts, tasks: &TaskTracker) -> 
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

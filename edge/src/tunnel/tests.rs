@@ -1,11 +1,23 @@
-use std::{net::Ipv4Addr, sync::Arc, time::SystemTime};
+use std::{
+    net::Ipv4Addr,
+    sync::{Arc, LazyLock},
+    time::SystemTime,
+};
 
 use certs::{ca::Ca, edge::EdgeCertificates, tls, verify::EDGE_NAME};
 use net::{Network, Os, Unreachables};
-use protocol::link::{
-    Connection, Credentials, Endpoint, Outbound,
-    transport::quic::{self, Listening},
+use protocol::{
+    id::{LinkId, Name},
+    link::{
+        Connection, Credentials, Endpoint, Outbound,
+        transport::quic::{self, Listening},
+    },
+    version::VERSION,
+    windows::Tally,
 };
+use tokio::runtime::Runtime;
+
+use super::link::{Link, Registration};
 
 /// Both ends of a connection over loopback; the edge's first.
 pub(super) async fn connections() -> ([Connection; 2], (Endpoint, Outbound)) {
@@ -25,4 +37,39 @@ pub(super) async fn connections() -> ([Connection; 2], (Endpoint, Outbound)) {
     let accepting = async { edge.accept().await.expect("open").accept().expect("a beginning").done().await };
     let (dialled, accepted) = tokio::join!(dialling.done(), accepting);
     ([accepted, dialled].map(|done| done.expect("a handshake")), (edge, connector))
+}
+
+/// A connection, with all that keeps it.
+struct Kept {
+    ends: [Connection; 2],
+    _endpoints: (Endpoint, Outbound),
+    _runtime: Runtime,
+}
+
+/// What all [`link`]s are over.
+static CONNECTION: LazyLock<Kept> = LazyLock::new(|| {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
+    let runtime = runtime.expect("a thread");
+    let made = std::thread::scope(|scope| scope.spawn(|| runtime.block_on(connections())).join());
+    let (ends, endpoints) = made.expect("no panic");
+    Kept { ends, _endpoints: endpoints, _runtime: runtime }
+});
+
+/// A link of this number, for those who place on links and send nothing over them.
+pub(crate) fn link(id: LinkId, connector: &Name) -> Arc<Link> {
+    let registration = Registration {
+        connector: connector.clone(),
+        replica: "r1".parse().expect("a name"),
+        run: 1,
+        slot: 0,
+        links: 1,
+        software: String::new(),
+        claims: Vec::new(),
+        expires: SystemTime::now(),
+        worker: 0,
+        version: VERSION,
+        tally: Tally::default(),
+        connection: CONNECTION.ends[0].clone(),
+    };
+    Arc::new(Link::new(id, registration))
 }

@@ -39,12 +39,13 @@ fn snapshot(catalog: Catalog) -> Arc<Snapshot> {
 /// A board that runs over a network where nobody is.
 async fn stand(catalog: Catalog) -> Stand {
     let (network, registry) = (MemoryNetwork::new(1), Registry::default());
-    let host: Arc<dyn net::Network> = Arc::new(network.host(IpAddr::from([198, 51, 100, 1])));
+    let host: Arc<dyn Network> = Arc::new(network.host(IpAddr::from([198, 51, 100, 1])));
     let (snapshots, in_force) = watch::channel(snapshot(catalog));
     let (mut board, handles) = Board::new(BoardParts {
         snapshots: in_force.clone(),
         links: registry.subscribe(),
-        offramp: Offramp::new(host, registry.subscribe(), in_force),
+        offramp: Offramp::new(in_force),
+        network: host,
         metrics: Metrics::default(),
         vital: Vital::default(),
     });

@@ -30,7 +30,7 @@ use super::{
 };
 use crate::{
     model::{Check, HttpCheck, Monitor, Origin, Upstream},
-    offramp::{Carrier, First, Offramp, Opened, Opening, Why},
+    offramp::{Carrier, First, Offramp, Opened, Opening, Way, Why},
 };
 
 /// After a TCP probe's end of data, how long the origin may take to end its side.
@@ -42,6 +42,7 @@ pub(super) struct Task {
     pub(super) id: u64,
     pub(super) key: PathKey,
     pub(super) origin: Arc<Origin>,
+    pub(super) way: Way,
     pub(super) monitor: Arc<Monitor>,
     /// Milliseconds in force; may change at any time.
     pub(super) interval: Arc<AtomicU64>,
@@ -54,7 +55,7 @@ pub(super) struct Task {
 impl Task {
     /// The way that is probed.
     fn opening(&self) -> Opening<'_> {
-        Opening { origin: &self.origin, via: self.key.via, wait: self.monitor.timeout, priority: PRIORITY_PROBE }
+        Opening { origin: &self.origin, way: &self.way, wait: self.monitor.timeout, priority: PRIORITY_PROBE }
     }
 }
 

@@ -4,7 +4,10 @@ use proptest::prelude::*;
 use protocol::id::Target;
 
 use super::*;
-use crate::model::{Affinity, Check, Monitor, PoolSteering, Route, Steering};
+use crate::{
+    model::{Affinity, Check, Monitor, PoolSteering, Route, Steering},
+    tunnel::tests::link,
+};
 
 fn name(text: &str) -> Name {
     text.parse().expect("a name")
@@ -67,7 +70,8 @@ fn routes() -> RouteTable {
 }
 
 struct World {
-    loads: HashMap<LinkId, Arc<LinkLoad>>,
+    links: HashMap<LinkId, Arc<Link>>,
+    network: Arc<dyn Network>,
     reports: HashMap<PathAt, PathReport>,
     previous: HealthView,
     now: Instant,
@@ -75,8 +79,14 @@ struct World {
 
 impl World {
     fn new() -> Self {
-        let loads = [1, 2].map(|link| (LinkId(link), Arc::default())).into();
-        Self { loads, reports: HashMap::new(), previous: HealthView::default(), now: Instant::now() }
+        let links = [1, 2].map(|id| (LinkId(id), link(LinkId(id), &name("dc1")))).into();
+        Self {
+            links,
+            network: Arc::new(net::Os),
+            reports: HashMap::new(),
+            previous: HealthView::default(),
+            now: Instant::now(),
+        }
     }
 
     fn found(mut self, origin: usize, via: u64, health: Health) -> Self {
@@ -89,7 +99,8 @@ impl World {
             previous: &self.previous,
             catalog,
             routes: &routes(),
-            link: |id| Some(LinkFacts { connector: name("dc1"), load: self.loads.get(&id)?.clone() }),
+            link: |id| self.links.get(&id).cloned(),
+            network: &self.network,
             now: self.now,
             path: |at| self.reports.get(&at).cloned(),
         })
@@ -146,7 +157,7 @@ fn an_origin_without_a_path_is_unhealthy_and_says_why() {
 #[test]
 fn a_suspect_link_takes_even_unprobed_paths_out() {
     let world = World::new();
-    for load in world.loads.values() {
+    for load in world.links.values().map(|link| &link.load) {
         load.set_suspect(true);
     }
     let view = world.view(&one_origin(false));
@@ -158,7 +169,7 @@ fn a_suspect_link_takes_even_unprobed_paths_out() {
 fn names_are_tried_on_every_link_and_direct_origins_on_none() {
     let origins = vec![origin("a", Some("prod"), "db.internal:80"), origin("b", None, "192.0.2.1:80")];
     let view = World::new().view(&catalog(vec![pool("web", true, 1, origins)], vec![]));
-    let vias = |origin: usize| view.pools[0].origins[origin].paths.iter().map(|path| path.via).collect::<Vec<_>>();
+    let vias = |origin: usize| view.pools[0].origins[origin].paths.iter().map(|path| path.via()).collect::<Vec<_>>();
     assert_eq!(vias(0), [Via::Link(LinkId(1)), Via::Link(LinkId(2))]);
     assert_eq!(vias(1), [Via::Direct]);
 }
@@ -216,10 +227,13 @@ fn open_flows_survive_a_new_view_and_a_new_catalog() {
 #[test]
 fn a_link_that_is_gone_before_its_routes_is_no_path() {
     let mut world = World::new();
-    world.loads.remove(&LinkId(1));
+    world.links.remove(&LinkId(1));
     let view = world.view(&one_origin(true));
-    assert_eq!(view.pools[0].origins[0].paths.iter().map(|path| path.via).collect::<Vec<_>>(), [Via::Link(LinkId(2))]);
-    world.loads.clear();
+    assert_eq!(
+        view.pools[0].origins[0].paths.iter().map(|path| path.via()).collect::<Vec<_>>(),
+        [Via::Link(LinkId(2))]
+    );
+    world.links.clear();
     assert_eq!(world.view(&one_origin(true)).pools[0].origins[0].unreachable, Some(Reason::TunnelDown));
 }
 
@@ -228,7 +242,7 @@ fn an_origin_without_links_is_down_since_the_last_was_here() {
     let (mut world, catalog) = (World::new(), one_origin(true));
     let began = world.now;
     let mut down_since = |links: &[u64], after: u64| {
-        world.loads = links.iter().map(|link| (LinkId(*link), Arc::default())).collect();
+        world.links = links.iter().map(|id| (LinkId(*id), link(LinkId(*id), &name("dc1")))).collect();
         world.now = began + Duration::from_secs(after);
         world.previous = world.view(&catalog);
         world.previous.pools[0].origins[0].down_since.map(|since| since.duration_since(began).as_secs())
@@ -250,7 +264,8 @@ fn big(count: usize) -> Arc<Catalog> {
 /// What a view says, without the counters that it shares.
 fn said(view: &HealthView) -> String {
     let origin = |origin: &OriginView| {
-        let paths: Vec<_> = origin.paths.iter().map(|path| (path.via, path.health, path.reason, path.proven)).collect();
+        let paths: Vec<_> =
+            origin.paths.iter().map(|path| (path.via(), path.health, path.reason, path.proven)).collect();
         format!("{} {:?} {:?} {paths:?}", origin.origin.name, origin.health, origin.unreachable)
     };
     let pool = |pool: &PoolView| format!("{:?} {:?}", pool.health, pool.origins().map(origin).collect::<Vec<_>>());
@@ -265,7 +280,8 @@ impl World {
             previous: &self.previous,
             catalog,
             routes: &routes(),
-            link: |id| Some(LinkFacts { connector: name("dc1"), load: self.loads.get(&id)?.clone() }),
+            link: |id| self.links.get(&id).cloned(),
+            network: &self.network,
             now: self.now,
             path: |at| self.reports.get(&at).cloned(),
         };
@@ -309,13 +325,13 @@ proptest! {
         world.previous = world.view(&catalog);
         for (origin, via, health, suspect) in changes {
             world = world.found(origin, via, health);
-            world.loads[&LinkId(via)].set_suspect(suspect);
+            world.links[&LinkId(via)].load.set_suspect(suspect);
             // A link's state touches every origin it leads to.
             let all = (0..4).map(|origin| At { pool: 0, origin }).chain((0..2).map(|origin| At { pool: 1, origin }));
             let view = world.renewed(&catalog, &all.collect::<Vec<_>>());
             prop_assert_eq!(said(&view), said(&world.view(&catalog)));
             world.previous = view;
-            world.loads[&LinkId(via)].set_suspect(false);
+            world.links[&LinkId(via)].load.set_suspect(false);
             let whole = world.view(&catalog);
             world.previous = whole;
             world = world.found(origin, via, Health::Unknown);

@@ -32,7 +32,7 @@ use crate::{
     },
     metrics::RefusedFlow,
     model::{Held, Listener, OnUnhealthy},
-    offramp::{Early, Failure, Path, Why},
+    offramp::{self, Early, Failure, Why},
 };
 
 /// Payloads taken from one side before the other has its turn.
@@ -131,7 +131,7 @@ impl Session {
     }
 
     /// Places and opens until one path has accepted.
-    async fn open(&mut self, first: Packet) -> Result<(Path, Place), End> {
+    async fn open(&mut self, first: Packet) -> Result<(offramp::Session, Place), End> {
         // The queue is lent out, so that payloads that come meanwhile go along.
         let (_closed, nobody) = mpsc::channel(1);
         let mut queue = std::mem::replace(&mut self.with.queue, nobody);
@@ -153,7 +153,7 @@ impl Session {
         opened
     }
 
-    async fn open_early(&mut self, early: &mut Early<'_>) -> Result<(Path, Place), End> {
+    async fn open_early(&mut self, early: &mut Early<'_>) -> Result<(offramp::Session, Place), End> {
         let Beginning { shared, listener, .. } = &self.with;
         let mut search = Search::new(shared, listener, self.with.peer.source);
         loop {
@@ -169,7 +169,7 @@ impl Session {
                     () = early.gather() => return Err(self.let_go()),
                 },
             };
-            self.story.tried(shared, &place);
+            self.story.tried(&place);
             match shared.offramp.open_session(place.opening(), self.with.idle, early).await {
                 Ok(path) => {
                     self.story.opened(path.connect);
@@ -228,7 +228,7 @@ impl Session {
         next
     }
 
-    async fn carry_over(&mut self, mut path: Path, place: &Place) -> Over {
+    async fn carry_over(&mut self, mut path: offramp::Session, place: &Place) -> Over {
         let (mut alive, mut answered) = (true, false);
         loop {
             tokio::select! {
@@ -285,7 +285,7 @@ impl Session {
         place.answers.note(Instant::now());
     }
 
-    fn send(&mut self, path: &mut Path, packet: Packet) {
+    fn send(&mut self, path: &mut offramp::Session, packet: Packet) {
         let bytes = packet.payload().len();
         self.note_heard(bytes);
         match path.send(packet) {

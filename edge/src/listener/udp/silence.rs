@@ -86,7 +86,7 @@ impl Silence {
 pub(super) fn doubt(view: &HealthView, place: &Place, since: Instant) -> Doubt {
     let Some(pool) = view.pools.iter().find(|pool| pool.pool.name == place.path.pool) else { return Doubt::None };
     let Some(own) = pool.origins.iter().find(|origin| origin.key == place.path.origin) else { return Doubt::None };
-    let is_ill = |via| own.paths.iter().any(|path| path.via == via && path.is_unhealthy());
+    let is_ill = |via| own.paths.iter().any(|path| path.via() == via && path.is_unhealthy());
     if is_ill(place.path.via) {
         return Doubt::Ill;
     }

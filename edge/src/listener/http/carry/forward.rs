@@ -239,7 +239,7 @@ impl Forward<'_> {
             if self.record.story.attempts() == 0 {
                 budget.request();
             }
-            self.record.story.tried(&self.connection.shared, &place);
+            self.record.story.tried(&place);
             let at = At { placing, place: &place, budget: &budget };
             let failed = match self.attempt(at, sending).await {
                 Ok((response, upstream, key)) => return Ok(Answered { response, upstream, key, place, cookie }),

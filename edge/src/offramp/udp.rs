@@ -3,49 +3,50 @@
 
 use std::{
     io,
-    pin::pin,
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use bytes::{Buf, Bytes};
-use net::{Towards, towards::is_unreachable};
+use net::{Network, Towards, towards::is_unreachable};
 use protocol::{
     datagram::{Arena, FRAME_HEAD, Packet},
     error::{Reason, StreamCode},
-    id::{Name, Target},
-    limits::{EARLY_BYTES_MAX, EARLY_PAYLOADS_MAX, NUDGE_AFTER},
+    id::Target,
+    limits::{EARLY_BYTES_MAX, EARLY_PAYLOADS_MAX},
     link::SendStream,
     proxy::{Ends, Header},
-    session::{Event, Session, SessionEnd},
-    splice::Stream,
-    stream::{self, OpenUdp, Reply},
+    session::{self, Event, SessionEnd},
+    stream::{self, OpenUdp},
     switch::{Dropped, Drops},
-    wire::{self, WireError},
 };
 use tokio::{sync::mpsc, time};
 
-use super::{Failure, Offramp, Opening, REPLY_SLACK, not_opened, refused};
+use super::{
+    Failure, Offramp, Opening, Over, refused,
+    reply::{Accepted, Along, open_over},
+};
 use crate::{
-    model::{Held, Origin, ProxyVersion, Via},
+    model::{Held, Origin, ProxyVersion},
     tunnel::Link,
 };
 
 /// A session to an origin.
 #[derive(Debug)]
-pub struct Path {
-    way: Way,
+pub struct Session {
+    carrier: Carrier,
     /// What the origin wants ahead of each payload.
     word: Option<(Bytes, Arena)>,
     /// How long it took to find the origin, where that was done.
     pub connect: Duration,
 }
 
+/// What its payloads go over.
 #[derive(Debug)]
-enum Way {
-    /// Over a link.
-    Tunnel(Box<Session>, OnLink),
-    /// From a socket of our own.
+enum Carrier {
+    /// A link.
+    Tunnel(Box<session::Session>, OnLink),
+    /// A socket of our own.
     Direct(Towards, Arena),
 }
 
@@ -156,7 +157,17 @@ impl<'a> Early<'a> {
         }
     }
 
-    /// Sends what there is and takes more, for ever; ends only when the client is gone.
+    /// What has not been sent on this stream.
+    fn unsent(&mut self) -> Vec<Bytes> {
+        let mut frames: Vec<Bytes> = (self.sent..self.frames.len()).filter_map(|at| self.framed(at)).collect();
+        if let Some(first) = frames.first_mut() {
+            first.advance(self.part);
+        }
+        frames
+    }
+}
+
+impl Along for Early<'_> {
     async fn pump(&mut self, send: &mut SendStream) -> Failure {
         loop {
             while let Some(frame) = self.framed(self.sent) {
@@ -179,13 +190,9 @@ impl<'a> Early<'a> {
         }
     }
 
-    /// What has not been sent on this stream.
-    fn unsent(&mut self) -> Vec<Bytes> {
-        let mut frames: Vec<Bytes> = (self.sent..self.frames.len()).filter_map(|at| self.framed(at)).collect();
-        if let Some(first) = frames.first_mut() {
-            first.advance(self.part);
-        }
-        frames
+    /// Payloads may come twice, as with UDP itself.
+    fn may_be_placed_again(&self) -> bool {
+        true
     }
 }
 
@@ -199,18 +206,30 @@ impl Offramp {
         opening: Opening<'_>,
         idle: Duration,
         early: &mut Early<'_>,
-    ) -> Result<Path, Failure> {
+    ) -> Result<Session, Failure> {
         early.begin(opening.origin);
-        match (opening.via, &opening.origin.vnet) {
-            (Via::Link(id), Some(vnet)) => open_over(self.link(id)?, opening, (vnet, idle), early).await,
-            (Via::Direct, None) => self.dial_session(opening, early).await,
-            (Via::Link(_), None) | (Via::Direct, Some(_)) => Err(refused(Reason::NoRoute, "the origin has moved")),
-        }
+        let (link, vnet) = match opening.over()? {
+            Over::Network(network) => return self.dial_session(network, opening, early).await,
+            Over::Link(link, vnet) => (link, vnet.clone()),
+        };
+        // Datagrams may overtake the reply.
+        let inbox = link.switch.open();
+        let (target, wait, session) = (opening.origin.address.clone(), opening.wait, inbox.session());
+        let header = stream::Open::Udp(OpenUdp { vnet, target, wait, idle, session });
+        let Accepted { stream, held, connect } = open_over(link, opening, &header, early).await?;
+        let session = session::Session::new(link.connection().clone(), stream, inbox, early.unsent());
+        let on = OnLink { link: link.clone(), _held: held };
+        Ok(Session { word: early.later(), carrier: Carrier::Tunnel(Box::new(session), on), connect })
     }
 
-    async fn dial_session(&self, opening: Opening<'_>, early: &mut Early<'_>) -> Result<Path, Failure> {
+    async fn dial_session(
+        &self,
+        network: &Arc<dyn Network>,
+        opening: Opening<'_>,
+        early: &mut Early<'_>,
+    ) -> Result<Session, Failure> {
         let started = Instant::now();
-        let dialled = time::timeout(opening.wait, self.dial_any_udp(opening.origin, opening.wait)).await;
+        let dialled = time::timeout(opening.wait, self.dial_any_udp(network, opening)).await;
         let mut socket = dialled.unwrap_or_else(|_| Err(refused(Reason::DnsFailed, "no answer in time")))?;
         let mut framed = early.unsent().into_iter();
         let Early { frames, drops, .. } = &mut *early;
@@ -224,26 +243,30 @@ impl Offramp {
             taken
         });
         early.sent = early.frames.len();
-        Ok(Path { way: Way::Direct(socket, Arena::default()), word: early.later(), connect: started.elapsed() })
+        Ok(Session {
+            carrier: Carrier::Direct(socket, Arena::default()),
+            word: early.later(),
+            connect: started.elapsed(),
+        })
     }
 
-    async fn dial_any_udp(&self, origin: &Origin, wait: Duration) -> Result<Towards, Failure> {
-        let Target { host, port } = &origin.address;
-        let ips = self.addresses(host, wait).await?;
-        Towards::dial(&self.network, &self.racer, ips, *port).map_err(|last| match last {
+    async fn dial_any_udp(&self, network: &Arc<dyn Network>, opening: Opening<'_>) -> Result<Towards, Failure> {
+        let Target { host, port } = &opening.origin.address;
+        let ips = self.addresses(host, opening.wait).await?;
+        Towards::dial(network, &self.racer, ips, *port).map_err(|last| match last {
             Some((address, error)) => Failure::Refused(Reason::of_dial(&error), format!("{address}: {error}")),
             None => refused(Reason::DnsFailed, "the name has no address"),
         })
     }
 }
 
-impl Path {
-    /// True while nothing speaks against the path: its link is up and does not leave.
+impl Session {
+    /// True while nothing speaks against its path: the link is up and does not leave.
     #[must_use]
     pub fn is_sound(&self) -> bool {
-        match &self.way {
-            Way::Tunnel(_, on) => on.link.load.is_placeable(),
-            Way::Direct(..) => true,
+        match &self.carrier {
+            Carrier::Tunnel(_, on) => on.link.load.is_placeable(),
+            Carrier::Direct(..) => true,
         }
     }
 
@@ -255,10 +278,10 @@ impl Path {
         if let Some((word, arena)) = &mut self.word {
             packet = arena.join(word, packet.payload()).ok_or(Dropped::NotSent)?;
         }
-        match &mut self.way {
-            Way::Tunnel(session, ..) => session.send(packet),
+        match &mut self.carrier {
+            Carrier::Tunnel(session, ..) => session.send(packet),
             // An error that is for good shows on the next event.
-            Way::Direct(socket, _) => socket.try_send(packet.payload()).map_err(|error| {
+            Carrier::Direct(socket, _) => socket.try_send(packet.payload()).map_err(|error| {
                 if error.kind() == io::ErrorKind::WouldBlock { Dropped::SocketFull } else { Dropped::NotSent }
             }),
         }
@@ -266,9 +289,9 @@ impl Path {
 
     /// Waits for the next event. Dropping it loses nothing.
     pub async fn next(&mut self) -> Event {
-        match &mut self.way {
-            Way::Tunnel(session, ..) => session.next().await,
-            Way::Direct(socket, arena) => loop {
+        match &mut self.carrier {
+            Carrier::Tunnel(session, ..) => session.next().await,
+            Carrier::Direct(socket, arena) => loop {
                 let ready = socket.readable().await;
                 match ready.and_then(|()| receive(socket, arena)) {
                     Ok(payload) => return Event::Payload(payload),
@@ -283,18 +306,18 @@ impl Path {
 
     /// The next payload, if it is here already.
     pub fn try_next(&mut self) -> Option<Bytes> {
-        match &mut self.way {
-            Way::Tunnel(session, ..) => session.try_next(),
+        match &mut self.carrier {
+            Carrier::Tunnel(session, ..) => session.try_next(),
             // An error will be there again for `next`, or it concerned one payload.
-            Way::Direct(socket, arena) => receive(socket, arena).ok(),
+            Carrier::Direct(socket, arena) => receive(socket, arena).ok(),
         }
     }
 
     /// Ends the session.
     pub fn finish(self) {
-        match self.way {
-            Way::Tunnel(session, ..) => session.finish(),
-            Way::Direct(..) => {}
+        match self.carrier {
+            Carrier::Tunnel(session, ..) => session.finish(),
+            Carrier::Direct(..) => {}
         }
     }
 }
@@ -303,67 +326,4 @@ fn receive(socket: &mut Towards, arena: &mut Arena) -> io::Result<Bytes> {
     let mut frame = arena.fill(|buffer| socket.try_recv(buffer))?.into_frame();
     frame.advance(FRAME_HEAD);
     Ok(frame)
-}
-
-async fn open_over(
-    link: Arc<Link>,
-    opening: Opening<'_>,
-    (vnet, idle): (&Name, Duration),
-    early: &mut Early<'_>,
-) -> Result<Path, Failure> {
-    // Towards may overtake the reply.
-    let inbox = link.switch.open();
-    let header = stream::Open::Udp(OpenUdp {
-        vnet: vnet.clone(),
-        target: opening.origin.address.clone(),
-        wait: opening.wait,
-        idle,
-        session: inbox.session(),
-    });
-    let wait = opening.wait + link.rtt() * 4 + REPLY_SLACK;
-    let (mut stream, held) = link.open(&header, &[], (opening.priority, wait)).await.map_err(not_opened)?;
-    match time::timeout(wait, await_reply(&link, &mut stream, early)).await {
-        Ok(Ok(Reply::Connected { connect })) => {
-            let session = Session::new(link.connection().clone(), stream, inbox, early.unsent());
-            let word = early.later();
-            Ok(Path { word, way: Way::Tunnel(Box::new(session), OnLink { link, _held: held }), connect })
-        }
-        Ok(Ok(Reply::Refused { reason, text })) => Err(Failure::Refused(reason, text)),
-        Ok(Err(failure)) => {
-            stream.cut(StreamCode::Cancelled);
-            Err(failure)
-        }
-        Err(_) => {
-            stream.cut(StreamCode::Cancelled);
-            Err(Failure::Unanswered(Reason::ConnectTimeout))
-        }
-    }
-}
-
-async fn await_reply(link: &Link, stream: &mut Stream, early: &mut Early<'_>) -> Result<Reply, Failure> {
-    let mut reply = pin!(wire::read_reply(&mut stream.recv));
-    let mut quiet = pin!(time::sleep(NUDGE_AFTER.max(link.rtt() * 4)));
-    let mut may_nudge = true;
-    loop {
-        tokio::select! {
-            biased;
-            reply = &mut reply => return reply.map_err(|e| match e {
-                WireError::Lost(_) => Failure::Unanswered(Reason::LinkLost),
-                WireError::Cut(_)
-                | WireError::Ended
-                | WireError::Decode(_)
-                | WireError::OutOfOrder(_)
-                | WireError::Deaf => {
-                    Failure::Unanswered(Reason::ConnectionReset)
-                }
-            }),
-            failure = early.pump(&mut stream.send) => return Err(failure),
-            // Payloads may come twice, as with UDP itself: there is no harm in going elsewhere.
-            () = link.suspected() => return Err(Failure::Unanswered(Reason::LinkLost)),
-            () = &mut quiet, if may_nudge => {
-                may_nudge = false;
-                link.nudge();
-            }
-        }
-    }
 }
