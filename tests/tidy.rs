@@ -61,7 +61,6 @@ const DECIDING: &[&str] = &[
     "edge/src/listener/udp/silence.rs",
     "edge/src/listener/udp/proof.rs",
     "edge/src/listener/http/message/",
-    "edge/src/listener/http/origin/budget.rs",
     "edge/src/listener/http/origin/failed.rs",
     "connector/src/config/",
     "connector/src/link/backoff.rs",

@@ -205,7 +205,7 @@ fn build(config: &Config, base: Base, admin_stop: &CancellationToken) -> Result<
     info!(%address, "connectors may dial in");
     let admin_listener = network.listen(config.admin.listen)?;
 
-    let (offramp, http) = (Offramp::new(store.subscribe()), Arc::new(Http::new(workers.count(), sealer)));
+    let (offramp, http) = (Offramp::new(store.subscribe()), Arc::new(Http::new(workers.count())));
     let (board, handles) = Board::new(BoardParts {
         snapshots: store.subscribe(),
         links: registry.subscribe(),
@@ -218,7 +218,7 @@ fn build(config: &Config, base: Base, admin_stop: &CancellationToken) -> Result<
         network,
         workers,
         offramp: offramp.clone(),
-        balancer: Balancer::new(),
+        balancer: Balancer::new(sealer),
         view: handles.view.clone(),
         reports: handles.reports,
         metrics: metrics.clone(),

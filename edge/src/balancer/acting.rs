@@ -1,18 +1,24 @@
 //! Decides, and remembers what was decided.
 
-use std::sync::{Mutex, MutexGuard};
+use std::{
+    sync::{Arc, Mutex, MutexGuard},
+    time::Instant,
+};
 
 use rand::Rng;
 
 use super::{
     affinity::BINDINGS_MAX,
-    decide::{self, Decision},
+    budget::{Budget, Budgets},
+    cookie::Sealer,
+    decide::{Deciding, Decision},
     memory::Memory,
-    place::{Ask, Near, NoPlace, Placed},
+    place::{Ask, NoPlace, Placed},
+    trace::{Nobody, Trace},
 };
 use crate::{
-    health::OriginKey,
-    model::{Affinity, Steering},
+    health::view::HealthView,
+    model::{Affinity, LoadBalancer, Steering},
 };
 
 /// Places flows by deciding and remembering. One for the whole edge.
@@ -21,23 +27,20 @@ pub struct Balancer {
     memory: Mutex<Memory>,
     /// For load balancers that need none: nobody waits for another's decision there.
     blank: Memory,
-}
-
-impl Default for Balancer {
-    fn default() -> Self {
-        Self::new()
-    }
+    budgets: Budgets,
+    sealer: Sealer,
 }
 
 impl Balancer {
-    /// A balancer that remembers nothing yet.
+    /// A balancer that remembers nothing yet, and this seals its cookies.
     #[must_use]
-    pub fn new() -> Self {
-        Self::with_bindings(BINDINGS_MAX)
+    pub fn new(sealer: Sealer) -> Self {
+        Self::with_bindings(BINDINGS_MAX, sealer)
     }
 
-    pub(super) fn with_bindings(max: usize) -> Self {
-        Self { memory: Mutex::new(Memory::new(max)), blank: Memory::new(0) }
+    pub(super) fn with_bindings(max: usize, sealer: Sealer) -> Self {
+        let (memory, blank, budgets) = (Mutex::new(Memory::new(max)), Memory::new(0), Budgets::default());
+        Self { memory, blank, budgets, sealer }
     }
 
     /// Finds a place for one flow. The same asks with the same dice find the same places.
@@ -46,39 +49,31 @@ impl Balancer {
     /// [`NoPlace`] if every path that is left is tried, suspect, or too ill even for the fallback pool.
     pub fn place<'v>(&self, ask: &Ask<'v, '_>, dice: &mut impl Rng) -> Result<Placed<'v>, NoPlace> {
         if !needs_memory(ask) {
-            return decide::decide(ask, &self.blank, dice).place;
+            return Deciding { ask, memory: &self.blank, dice, witness: &mut Nobody }.decide().place;
         }
         let mut memory = self.lock();
-        let Decision { place, effects } = decide::decide(ask, &memory, dice);
+        let Decision { place, effects } = Deciding { ask, memory: &memory, dice, witness: &mut Nobody }.decide();
         memory.commit(ask.view, effects);
         place
     }
 
-    /// Where a flow would be placed now. Nobody is bound by that, and nobody's turn is over.
-    ///
-    /// # Errors
-    /// As [`Balancer::place`].
-    pub fn explain<'v>(&self, ask: &Ask<'v, '_>, dice: &mut impl Rng) -> Result<Placed<'v>, NoPlace> {
-        decide::decide(ask, &self.lock(), dice).place
+    /// Where a flow would be placed now, and what was weighed. Nobody is bound by that, and nobody's turn is over.
+    pub fn explain<'v>(&self, ask: &Ask<'v, '_>, dice: &mut impl Rng) -> (Result<Placed<'v>, NoPlace>, Trace<'v>) {
+        let mut trace = Trace::default();
+        let place = Deciding { ask, memory: &self.lock(), dice, witness: &mut trace }.decide().place;
+        (place, trace)
     }
 
-    /// Finds a place for a flow that has to leave its path: on the same origin if another path leads there.
-    ///
-    /// # Errors
-    /// As [`Balancer::place`].
-    pub fn place_near<'v>(
-        &self,
-        ask: &Ask<'v, '_>,
-        near: Near<'_>,
-        dice: &mut impl Rng,
-    ) -> Result<Placed<'v>, NoPlace> {
-        decide::near(ask, near, dice).map_or_else(|| self.place(ask, dice), Ok)
-    }
-
-    /// The place on an origin that the client is bound to by its own word, while that can take it.
+    /// What pays for trying flows of a load balancer again.
     #[must_use]
-    pub fn place_on<'v>(&self, ask: &Ask<'v, '_>, origin: OriginKey, dice: &mut impl Rng) -> Option<Placed<'v>> {
-        decide::on(ask, origin, dice)
+    pub fn budget(&self, view: &HealthView, balancer: &LoadBalancer, now: Instant) -> Arc<Budget> {
+        self.budgets.of(&balancer.name, &view.catalog.load_balancers, now)
+    }
+
+    /// What seals and opens affinity cookies.
+    #[must_use]
+    pub fn sealer(&self) -> &Sealer {
+        &self.sealer
     }
 
     /// Sources bound to an origin now, among them some whose time is over and who have not been missed yet.

@@ -1,6 +1,6 @@
 //! Which paths may take one flow: not tried yet, over a link that is not suspect, and well enough.
 
-use super::tried::Tried;
+use super::{trace::PassedOver, tried::Tried};
 use crate::health::view::{Health, OriginView, PathView, PoolView};
 
 /// How much ill health is put up with.
@@ -24,12 +24,25 @@ pub(super) struct Eligible<'a> {
 impl Eligible<'_> {
     /// True if the path may take the flow.
     pub(super) fn allows(&self, origin: &OriginView, path: &PathView) -> bool {
+        self.against(origin, path).is_none()
+    }
+
+    /// What speaks against the path, if anything does.
+    pub(super) fn against(&self, origin: &OriginView, path: &PathView) -> Option<PassedOver> {
         let well_enough = match self.tolerance {
             Tolerance::Usual => path.health != Health::Unhealthy,
             Tolerance::Hope => path.health == Health::Unhealthy && !path.proven,
             Tolerance::LastResort => true,
         };
-        well_enough && path.load.is_placeable() && !self.tried.rules_out(origin.key, path.via())
+        if !path.load.is_placeable() {
+            Some(PassedOver::Suspect)
+        } else if !well_enough {
+            Some(PassedOver::Unhealthy)
+        } else if self.tried.rules_out(origin.key, path.via()) {
+            Some(PassedOver::Tried)
+        } else {
+            None
+        }
     }
 
     /// The best health among the origin's paths that may take the flow.

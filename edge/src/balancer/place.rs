@@ -1,13 +1,16 @@
 //! What is asked about a flow, and what is answered: a place, or why there is none.
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use protocol::error::Reason;
 
 use super::tried::Tried;
 use crate::{
     health::{
-        BalancerKey,
+        OriginKey,
         view::{BalancerView, HealthView, OriginView, PathView, PoolView},
     },
     model::{FlowKey, Origin, Pool},
@@ -18,10 +21,14 @@ use crate::{
 pub struct Ask<'v, 'a> {
     /// The view of this moment, for the whole decision.
     pub view: &'v HealthView,
-    /// The load balancer, of the same view.
+    /// The load balancer, of the same view: [`route`](super::route) finds it.
     pub balancer: &'v BalancerView,
     /// Whose flow it is.
-    pub flow: &'a FlowKey,
+    pub flow: &'a FlowKey<'a>,
+    /// The origin that the client is to stay on by a cookie of this load balancer.
+    pub cookie: Option<OriginKey>,
+    /// The place that the flow has to leave: its origin is kept if another path leads there.
+    pub near: Option<Near<'a>>,
     /// Where it was tried already.
     pub tried: &'a Tried,
     /// The time.
@@ -41,7 +48,7 @@ pub struct Near<'a> {
 #[derive(Debug, Clone, Copy)]
 pub struct Placed<'v> {
     /// The load balancer that placed it.
-    pub balancer: BalancerKey,
+    pub balancer: &'v BalancerView,
     /// Its pool.
     pub pool: &'v PoolView,
     /// Its origin.
@@ -50,12 +57,14 @@ pub struct Placed<'v> {
     pub path: &'v PathView,
     /// Why this pool and origin.
     pub by: PlacedBy,
+    /// The client is to get a cookie that keeps it on the origin, for so long.
+    pub cookie: Option<Duration>,
 }
 
 /// What led to a place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum PlacedBy {
-    /// The source is bound to the origin.
+    /// The client is bound to the origin.
     Affinity,
     /// The load balancer's and the pool's steering.
     Steering,

@@ -5,6 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use certs::secret::Secret;
 use proptest::prelude::*;
 use protocol::{
     error::Reason,
@@ -173,14 +174,28 @@ fn network() -> Arc<dyn net::Network> {
     Arc::new(net::Os)
 }
 
-fn source(number: u32) -> FlowKey {
-    FlowKey { source: SocketAddr::new(IpAddr::V4(Ipv4Addr::from(0xc000_0200 + number)), 40_000) }
+fn source(number: u32) -> FlowKey<'static> {
+    FlowKey::of(SocketAddr::new(IpAddr::V4(Ipv4Addr::from(0xc000_0200 + number)), 40_000))
+}
+
+/// About the first load balancer.
+fn ask<'v, 'a>(view: &'v HealthView, flow: &'a FlowKey<'a>, (tried, now): (&'a Tried, Instant)) -> Ask<'v, 'a> {
+    Ask { view, balancer: &view.load_balancers[0], flow, cookie: None, near: None, tried, now }
+}
+
+fn sealer() -> Sealer {
+    Sealer::new(&Secret::new("known to the tests".to_owned()))
 }
 
 /// Pool and origin by name.
 fn names(placed: &Placed<'_>) -> (String, String) {
     (placed.pool.pool.name.to_string(), placed.origin.origin.name.to_string())
 }
+
+/// What comes of asking for a place.
+type Found<'v> = Result<Placed<'v>, NoPlace>;
+/// What is said of it.
+type Explained<'v> = (Found<'v>, Trace<'v>);
 
 struct Player {
     balancer: Balancer,
@@ -192,7 +207,7 @@ struct Player {
 impl Player {
     fn new() -> Self {
         let dice = StdRng::seed_from_u64(7);
-        Self { balancer: Balancer::new(), dice, tried: Tried::default(), now: Instant::now() }
+        Self { balancer: Balancer::new(sealer()), dice, tried: Tried::default(), now: Instant::now() }
     }
 
     /// Why there is no place.
@@ -202,8 +217,16 @@ impl Player {
 
     fn place<'v>(&mut self, view: &'v HealthView, number: u32) -> Result<Placed<'v>, NoPlace> {
         let flow = source(number);
-        let ask = Ask { view, balancer: &view.load_balancers[0], flow: &flow, tried: &self.tried, now: self.now };
+        let ask = ask(view, &flow, (&self.tried, self.now));
         self.balancer.place(&ask, &mut self.dice)
+    }
+
+    /// Where the next flow of the source goes, and before that what is said of it: with the same dice.
+    fn explain_and_place<'v>(&mut self, view: &'v HealthView, number: u32) -> (Explained<'v>, Found<'v>) {
+        let (flow, seed) = (source(number), self.dice.random());
+        let dice = || StdRng::seed_from_u64(seed);
+        let ask = ask(view, &flow, (&self.tried, self.now));
+        (self.balancer.explain(&ask, &mut dice()), self.balancer.place(&ask, &mut dice()))
     }
 
     /// Name of the origin.
@@ -235,8 +258,8 @@ fn a_flow_that_leaves_its_path_stays_on_its_origin_while_another_path_leads_ther
         let near = Near { pool: &before.pool.pool, origin: &before.origin.origin };
         let (flow, mut tried) = (source(number), Tried::default());
         let mut again = |tried: &Tried| {
-            let ask = Ask { view: &view, balancer: &view.load_balancers[0], flow: &flow, tried, now: player.now };
-            player.balancer.place_near(&ask, near, &mut player.dice).expect("a place")
+            let ask = Ask { near: Some(near), ..ask(&view, &flow, (tried, player.now)) };
+            player.balancer.place(&ask, &mut player.dice).expect("a place")
         };
         tried.path(before.origin.key, before.path.via(), Reason::LinkLost);
         let after = again(&tried);
@@ -280,23 +303,17 @@ fn who_only_asks_moves_nothing() {
         world.affinity = Affinity::None;
         let (view, mut player, flow) = (world.view(), Player::new(), source(1));
         let explained = |player: &mut Player| {
-            let ask = Ask {
-                view: &view,
-                balancer: &view.load_balancers[0],
-                flow: &flow,
-                tried: &player.tried,
-                now: player.now,
-            };
-            names(&player.balancer.explain(&ask, &mut StdRng::seed_from_u64(5)).expect("a place"))
+            let ask = ask(&view, &flow, (&player.tried, player.now));
+            names(&player.balancer.explain(&ask, &mut StdRng::seed_from_u64(5)).0.expect("a place"))
         };
         let first = explained(&mut player);
         assert!((0..10).all(|_| explained(&mut player) == first), "{steering:?}");
     }
     let (world, mut player) = (sticky(vec![weighted(Steering::RoundRobin, &[1.0, 1.0])]), Player::new());
     let (view, flow) = (world.view(), source(1));
-    let ask =
-        Ask { view: &view, balancer: &view.load_balancers[0], flow: &flow, tried: &Tried::default(), now: player.now };
-    let told = names(&player.balancer.explain(&ask, &mut player.dice).expect("a place"));
+    let tried = Tried::default();
+    let ask = ask(&view, &flow, (&tried, player.now));
+    let told = names(&player.balancer.explain(&ask, &mut player.dice).0.expect("a place"));
     assert_eq!(player.balancer.bindings(), 0, "nobody was bound by a question");
     assert_eq!(names(&player.place(&view, 1).expect("a place")), told, "and the flow goes where it was told to go");
     assert_eq!(player.balancer.bindings(), 1);
@@ -660,13 +677,15 @@ fn who_is_bound_to_a_pool_that_stands_in_goes_back_once_another_serves() {
 #[test]
 fn the_word_of_a_client_binds_it_to_no_pool_that_stands_in() {
     let kept = |view: &HealthView, pool: usize| {
-        let player = Player::new();
-        let ask =
-            Ask { view, balancer: &view.load_balancers[0], flow: &source(1), tried: &player.tried, now: player.now };
+        let (player, flow) = (Player::new(), source(1));
         let key = view.pools[pool].origins[0].key;
-        player.balancer.place_on(&ask, key, &mut StdRng::seed_from_u64(1)).is_some()
+        let ask = Ask { cookie: Some(key), ..ask(view, &flow, (&player.tried, player.now)) };
+        let placed = player.balancer.place(&ask, &mut StdRng::seed_from_u64(1)).expect("a place");
+        assert_eq!(placed.by == PlacedBy::Affinity, placed.cookie.is_none(), "who is not there yet gets a cookie");
+        placed.by == PlacedBy::Affinity
     };
-    let view = |steering, healths| with_stand_ins(steering, healths).view();
+    let cookie = Affinity::Cookie { ttl: HOUR };
+    let view = |steering, healths| World { affinity: cookie, ..with_stand_ins(steering, healths) }.view();
     assert!(kept(&view(PoolSteering::Off, [Unhealthy, Unhealthy]), 2));
     assert!(!kept(&view(PoolSteering::Off, [Unhealthy, Healthy]), 2));
     assert!(!kept(&view(PoolSteering::Off, [Healthy, Healthy]), 1));
@@ -677,7 +696,7 @@ fn the_word_of_a_client_binds_it_to_no_pool_that_stands_in() {
 #[test]
 fn the_source_longest_without_a_flow_is_forgotten_first_and_counted() {
     let view = sticky(vec![weighted(Steering::Random, &[1.0, 1.0])]).view();
-    let mut player = Player { balancer: Balancer::with_bindings(3), ..Player::new() };
+    let mut player = Player { balancer: Balancer::with_bindings(3, sealer()), ..Player::new() };
     for number in [1, 2, 3, 1, 4] {
         player.place(&view, number).expect("a place");
     }
@@ -762,6 +781,30 @@ impl<'v> Left<'v> {
     }
 }
 
+/// A place and its explanation say the same: what was not passed over last is what was chosen, all else has its reason.
+fn check_explained(placed: &Found<'_>, (place, Trace(steps)): &Explained<'_>) -> Result<(), TestCaseError> {
+    let said = |place: &Found<'_>| place.as_ref().map(|p| (names(p), p.path.via(), p.by)).map_err(Clone::clone);
+    prop_assert_eq!(said(placed), said(place));
+    let chosen = || steps.iter().rev().filter(|step| step.passed.is_none()).map(|step| step.what);
+    let chosen_path = chosen().find_map(|what| if let Weighed::Path(path) = what { Some(path.via()) } else { None });
+    let chosen_origin = chosen().find_map(|what| match what {
+        Weighed::Origin(origin) | Weighed::Bound(_, origin) => Some(origin.key),
+        Weighed::Pool(_) | Weighed::Fallback(_) | Weighed::Hope(_) | Weighed::Path(_) => None,
+    });
+    let Ok(placed) = placed else {
+        prop_assert_eq!(chosen_path, None, "nothing was chosen");
+        return Ok(());
+    };
+    prop_assert_eq!(chosen_path, Some(placed.path.via()));
+    prop_assert_eq!(chosen_origin, Some(placed.origin.key));
+    let weighed = |pool: &PoolView| {
+        steps.iter().any(|step| if let Weighed::Pool(other) = step.what { std::ptr::eq(other, pool) } else { false })
+    };
+    let by_affinity = placed.by == PlacedBy::Affinity;
+    prop_assert!(by_affinity || placed.by == PlacedBy::Fallback || weighed(placed.pool), "its pool was weighed");
+    Ok(())
+}
+
 /// Places flow after flow, some refused at once, and holds each placement against the rules.
 fn check_rules(world: &World, suspects: &[bool], seed: u64) -> Result<Vec<(String, String)>, TestCaseError> {
     let view = world.view();
@@ -775,7 +818,9 @@ fn check_rules(world: &World, suspects: &[bool], seed: u64) -> Result<Vec<(Strin
     let mut left = Left { view: &view, tried: HashSet::new() };
     let (mut held, mut journal) = (Vec::new(), Vec::new());
     for number in 0..40 {
-        let Ok(placed) = player.place(&view, number % 8) else {
+        let (explained, placed) = player.explain_and_place(&view, number % 8);
+        check_explained(&placed, &explained)?;
+        let Ok(placed) = placed else {
             prop_assert!(!lb.pools.iter().any(|pool| left.usable(*pool)), "a usable pool was left");
             let fallback = lb.fallback_pool.is_some_and(|pool| left.in_pool(pool).next().is_some());
             prop_assert!(!fallback || player.tried.count() == TRIES_MAX, "the fallback was left");

@@ -17,7 +17,7 @@ use tokio::time::{self, MissedTickBehavior};
 use tracing::{error, info, warn};
 
 use super::EdgeError;
-use crate::{admin::AdminToken, listener::Sealer, model::Config, tls::Term};
+use crate::{admin::AdminToken, balancer::Sealer, model::Config, tls::Term};
 
 /// How often an edge looks whether its clock has been set.
 const CLOCK_LOOK_EVERY: Duration = Duration::from_secs(1);

@@ -8,19 +8,25 @@ use std::{
 use bytes::Bytes;
 use net::Socket;
 use protocol::{
+    error::Reason,
     proxy::Ends,
     splice::{self, Carried, Count, Manner},
 };
 
 use super::{
+    attempts::{self, Attempt, Miss, Missed},
     placing::{Place, Search},
     shared::Shared,
     story::{Amounts, End, Kind, Story},
 };
 use crate::{
+    balancer::{
+        NoPlace,
+        retry::{Delivered, Left},
+    },
     metrics::RefusedFlow,
-    model::{Held, Listener},
-    offramp::{Carrier, Failure, First, Opened, Why},
+    model::{FlowKey, Held, Listener},
+    offramp::{Carrier, Failure, First, Offramp, Opened, Why},
 };
 
 /// A flow from its accept on.
@@ -48,7 +54,7 @@ struct Begun {
 impl Flow {
     /// A flow that has just arrived; it is placed at once, so that it can run where its link is.
     pub(super) fn new(shared: Arc<Shared>, listener: Arc<Listener>, ends: Ends, held: Held) -> Self {
-        let place = Search::new(&shared, &listener, ends.source).look();
+        let place = Search::new(&shared, &listener, FlowKey::of(ends.source)).look();
         let story = Story::new(&shared.metrics, listener, ends.source, Instant::now());
         Self { shared, ends, place, story, _held: held }
     }
@@ -88,39 +94,60 @@ impl Flow {
 
     /// Places and opens until one path has accepted.
     async fn open(&mut self, client: &Socket) -> Result<Begun, RefusedFlow> {
-        let (listener, story) = (self.story.listener.clone(), &mut self.story);
-        let mut search = Search::new(&self.shared, &listener, self.ends.source).since(story.started());
-        let mut first = First::of(client, self.ends, listener.replay);
-        loop {
-            let place = match self.place.take() {
-                Some(place) => place,
-                None => search.find().await.map_err(|no| {
-                    story.no_place(&no);
-                    RefusedFlow::NoPlace
-                })?,
-            };
-            story.tried(&place);
-            let failure = match self.shared.offramp.open(place.opening(), &mut first).await {
-                Ok(opened) => {
-                    search.opened(&place);
-                    story.opened(opened.connect);
-                    let (with_open, on_stream) = (first.sent() as u64, first.on_stream());
-                    return Ok(Begun { opened, first: first.unsent(), with_open, on_stream, held: place.held });
-                }
-                Err(failure) => failure,
-            };
-            let again = match failure {
-                Failure::Refused(..) => true,
-                Failure::Unanswered(_) => first.is_repeatable(),
-                Failure::ClientGone => return Err(RefusedFlow::ClientGone),
-            };
-            let why = Why::from(failure);
-            search.failed(&place, why.reason);
-            story.failed(why);
-            if !again {
-                return Err(RefusedFlow::NotReplayable);
+        let (shared, listener) = (self.shared.clone(), self.story.listener.clone());
+        let key = FlowKey::of(self.ends.source);
+        let mut search = Search::new(&shared, &listener, key).since(self.story.started());
+        let first = First::of(client, self.ends, listener.replay);
+        let mut opening = Opening { offramp: &shared.offramp, first, story: &mut self.story };
+        let (place, opened) = attempts::make(&mut search, self.place.take(), &mut opening).await?;
+        search.opened(&place);
+        let first = opening.first;
+        let (with_open, on_stream) = (first.sent() as u64, first.on_stream());
+        Ok(Begun { opened, first: first.unsent(), with_open, on_stream, held: place.held })
+    }
+}
+
+/// A flow that has not reached its origin yet.
+struct Opening<'a> {
+    offramp: &'a Offramp,
+    first: First<'a>,
+    story: &'a mut Story,
+}
+
+impl Attempt for Opening<'_> {
+    type Opened = Opened;
+    type Over = RefusedFlow;
+
+    async fn at(&mut self, place: &Place) -> Result<Opened, Missed<RefusedFlow>> {
+        let failure = match self.offramp.open(place.opening(), &mut self.first).await {
+            Ok(opened) => {
+                self.story.opened(opened.connect);
+                return Ok(opened);
             }
-        }
+            Err(failure) => failure,
+        };
+        let delivered = match failure {
+            Failure::Refused(..) => Delivered::Nothing,
+            Failure::Unanswered(_) if self.first.is_repeatable() => Delivered::Nothing,
+            Failure::Unanswered(_) => Delivered::Something,
+            Failure::ClientGone => return Err(Missed::Over(RefusedFlow::ClientGone)),
+        };
+        let why = Why::from(failure);
+        let miss = Miss { reason: why.reason, delivered, left: Left::Whole, is_told: true };
+        self.story.failed(why);
+        Err(Missed::Here(miss))
+    }
+
+    fn story(&mut self) -> &mut Story {
+        self.story
+    }
+
+    fn no_place(&mut self, _: &NoPlace, _: Option<Reason>) -> RefusedFlow {
+        RefusedFlow::NoPlace
+    }
+
+    fn not_again(&mut self, _: &Miss) -> RefusedFlow {
+        RefusedFlow::NotReplayable
     }
 }
 

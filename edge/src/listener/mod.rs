@@ -2,6 +2,7 @@
 
 mod accept;
 mod announced;
+mod attempts;
 mod bucket;
 mod cause;
 mod flow;
@@ -14,9 +15,9 @@ mod story;
 mod table;
 mod udp;
 
+pub use http::Http;
 #[doc(hidden)]
 pub use http::fuzzing;
-pub use http::{Http, Sealer};
 pub use scarce::Scarce;
 pub use shared::Shared;
 pub use state::ListenerState;

@@ -2,22 +2,25 @@
 //! that failed.
 
 use std::{
-    net::SocketAddr,
     sync::Arc,
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
-use protocol::error::{Culprit, Reason};
+use http::{HeaderMap, HeaderValue};
+use protocol::{
+    error::{Culprit, Reason},
+    id::Name,
+};
 use tokio::time;
 
 use super::shared::Shared;
 use crate::{
-    balancer::{Ask, Near, NoPlace, Placed, Tried},
+    balancer::{self, Ask, Budget, Near, NoPlace, Placed, Tried, cookie::Purpose},
     health::{
-        BalancerKey, PathKey, Report,
-        view::{BalancerView, Health, HealthView, OriginView, PathView, PoolView},
+        PathKey, Report,
+        view::{Health, HealthView, OriginView, PathView, PoolView},
     },
-    model::{Answers, FlowKey, Held, Listener, Origin, Pool},
+    model::{Affinity, Answers, FlowKey, Held, Listener, LoadBalancer, Origin, Pool},
     offramp::{Opening, Way},
 };
 
@@ -33,18 +36,22 @@ const LOOK_AGAIN: Duration = Duration::from_millis(100);
 /// Where a flow was placed, taken out of the view.
 #[derive(Debug)]
 pub(super) struct Place {
-    /// Which load balancer placed it.
-    balancer: BalancerKey,
+    /// The load balancer that placed it.
+    pub(super) balancer: Arc<LoadBalancer>,
     /// The pool.
     pub(super) pool: Arc<Pool>,
     /// The origin in it.
     pub(super) origin: Arc<Origin>,
-    /// The way there.
+    /// The path there.
     pub(super) path: PathKey,
     /// What leads there.
     way: Way,
     /// Where its answers are noted.
     pub(super) answers: Arc<Answers>,
+    /// What pays for trying the flow once more.
+    pub(super) budget: Arc<Budget>,
+    /// The client is to get a cookie that keeps it there, for so long.
+    cookie: Option<Duration>,
     /// The flow counts on its origin for as long as it lives.
     pub(super) held: Held,
     /// And on its link from now on, until its stream does: flows that arrive together must see each other.
@@ -69,24 +76,34 @@ pub(super) struct Told {
 pub(super) struct Search<'a> {
     shared: &'a Shared,
     listener: &'a Listener,
-    flow: FlowKey,
+    flow: FlowKey<'a>,
+    /// What the client sent, where that may have cookies in it.
+    headers: Option<&'a HeaderMap>,
     tried: Tried,
     until: time::Instant,
 }
 
 impl Place {
     /// Takes what was placed out of its view.
-    pub(super) fn take(placed: &Placed<'_>) -> Self {
+    fn take(placed: &Placed<'_>, budget: Arc<Budget>) -> Self {
         Self {
-            balancer: placed.balancer,
+            balancer: placed.balancer.balancer.clone(),
             pool: placed.pool.pool.clone(),
             origin: placed.origin.origin.clone(),
             path: PathKey { pool: placed.pool.pool.name.clone(), origin: placed.origin.key, via: placed.path.via() },
             way: placed.path.way.clone(),
             answers: placed.origin.answers.clone(),
+            budget,
+            cookie: placed.cookie,
             held: placed.origin.hold(),
             _on_link: placed.path.load.hold(),
         }
+    }
+
+    /// The field that keeps the client there, if it is to have one; `tls`: it came over TLS.
+    pub(super) fn cookie(&self, shared: &Shared, tls: bool) -> Option<HeaderValue> {
+        let purpose = Purpose { balancer: &self.balancer.name, now: SystemTime::now() };
+        shared.balancer.sealer().write(purpose, self.path.origin, self.cookie?, tls)
     }
 
     /// What is to be opened for a flow.
@@ -116,7 +133,7 @@ impl Place {
         let mut views = shared.view.clone();
         loop {
             let view = views.borrow_and_update().clone();
-            if is_better_elsewhere(&view, self.balancer, &self.path) {
+            if is_better_elsewhere(&view, &self.balancer.name, &self.path) {
                 return;
             }
             if views.changed().await.is_err() {
@@ -137,10 +154,15 @@ impl Place {
 }
 
 impl<'a> Search<'a> {
-    /// For a flow of this source; patience counts from now.
-    pub(super) fn new(shared: &'a Shared, listener: &'a Listener, source: SocketAddr) -> Self {
+    /// For a flow of which this is known; patience counts from now.
+    pub(super) fn new(shared: &'a Shared, listener: &'a Listener, flow: FlowKey<'a>) -> Self {
         let until = time::Instant::now() + PATIENCE;
-        Self { shared, listener, flow: FlowKey { source }, tried: Tried::default(), until }
+        Self { shared, listener, flow, headers: None, tried: Tried::default(), until }
+    }
+
+    /// For a flow whose client has sent these.
+    pub(super) fn with_headers(self, headers: &'a HeaderMap) -> Self {
+        Self { headers: Some(headers), ..self }
     }
 
     /// For a flow that has tried these places already.
@@ -153,27 +175,12 @@ impl<'a> Search<'a> {
         Self { until: time::Instant::from_std(arrived + PATIENCE), ..self }
     }
 
-    /// What everything is shared with.
-    pub(super) fn shared(&self) -> &'a Shared {
-        self.shared
-    }
-
-    /// A place as the listener has it, waited for if there is none and that may change. Dropping it loses nothing.
+    /// A place, waited for if there is none and that may change. Dropping it loses nothing.
     pub(super) async fn find(&self) -> Result<Place, NoPlace> {
-        self.find_by(|view, listener| self.usual(view, listener)).await
-    }
-
-    /// As [`Search::find`], chosen by other rules.
-    pub(super) async fn find_by<T>(
-        &self,
-        choose: impl Fn(&HealthView, &Listener) -> Result<T, NoPlace>,
-    ) -> Result<T, NoPlace> {
         let mut views = self.shared.view.clone();
         loop {
             let view = views.borrow_and_update().clone();
-            let known = self.known_in(&view);
-            let found = known.map_or(Err(UNKNOWN), |listener| choose(&view, listener));
-            let no = match found {
+            let no = match self.place(&view, None) {
                 Ok(found) => return Ok(found),
                 Err(no) => no,
             };
@@ -187,27 +194,27 @@ impl<'a> Search<'a> {
 
     /// A place in the view of this moment, or none.
     pub(super) fn look(&self) -> Option<Place> {
-        let view = self.shared.view.borrow().clone();
-        self.usual(&view, self.known_in(&view)?).ok()
+        self.place(&self.shared.view.borrow().clone(), None).ok()
     }
 
     /// A place for a flow that has to leave this one, in the view of this moment: the same origin if another path leads
     /// there.
     pub(super) fn look_near(&self, place: &Place) -> Option<Place> {
-        let view = self.shared.view.borrow().clone();
-        let ask = self.ask(&view, view.balancer(&self.known_in(&view)?.load_balancer)?);
         let near = Near { pool: &place.pool, origin: &place.origin };
-        self.shared.balancer.place_near(&ask, near, &mut rand::rng()).as_ref().map(Place::take).ok()
+        self.place(&self.shared.view.borrow().clone(), Some(near)).ok()
     }
 
-    fn usual(&self, view: &HealthView, listener: &Listener) -> Result<Place, NoPlace> {
-        let ask = self.ask(view, view.balancer(&listener.load_balancer).ok_or(UNKNOWN)?);
-        self.shared.balancer.place(&ask, &mut rand::rng()).map(|placed| Place::take(&placed))
-    }
-
-    /// The question to the balancer, about a load balancer of this view.
-    pub(super) fn ask<'v>(&'v self, view: &'v HealthView, balancer: &'v BalancerView) -> Ask<'v, 'v> {
-        Ask { view, balancer, flow: &self.flow, tried: &self.tried, now: Instant::now() }
+    fn place(&self, view: &HealthView, near: Option<Near<'_>>) -> Result<Place, NoPlace> {
+        let (shared, now) = (self.shared, Instant::now());
+        let listener = self.known_in(view).ok_or(UNKNOWN)?;
+        let balancer = balancer::route(view, listener, &self.flow).ok_or(UNKNOWN)?;
+        let lb = &balancer.balancer;
+        let cookie = self.headers.filter(|_| matches!(lb.session_affinity, Affinity::Cookie { .. }));
+        let purpose = Purpose { balancer: &lb.name, now: SystemTime::now() };
+        let cookie = cookie.and_then(|headers| shared.balancer.sealer().read(headers, purpose));
+        let ask = Ask { view, balancer, flow: &self.flow, cookie, near, tried: &self.tried, now };
+        let placed = shared.balancer.place(&ask, &mut rand::rng())?;
+        Ok(Place::take(&placed, shared.balancer.budget(view, lb, now)))
     }
 
     /// The listener as a view knows it. The view may be of an older or a newer catalog: only the name holds in both, and a
@@ -257,8 +264,8 @@ const UNKNOWN: NoPlace = NoPlace { reason: Some(Reason::TunnelDown), detail: Non
 
 /// Whether a path is unhealthy, and its load balancer has another one for new flows that is known to be well, or that nobody
 /// asks about.
-fn is_better_elsewhere(view: &HealthView, balancer: BalancerKey, path: &PathKey) -> bool {
-    let Some(lb) = view.load_balancers.iter().find(|lb| lb.key == balancer) else { return false };
+fn is_better_elsewhere(view: &HealthView, balancer: &Name, path: &PathKey) -> bool {
+    let Some(lb) = view.balancer(balancer) else { return false };
     let is_own = |way: &Leading<'_>| {
         way.pool.pool.name == path.pool && way.origin.key == path.origin && way.path.via() == path.via
     };
@@ -367,7 +374,7 @@ mod tests {
             let view = view(healths);
             let origin = view.pools[0].origins[0].key;
             let path = PathKey { pool: view.pools[0].pool.name.clone(), origin, via: Via::Direct };
-            is_better_elsewhere(&view, view.load_balancers[0].key, &path)
+            is_better_elsewhere(&view, &view.load_balancers[0].balancer.name, &path)
         };
         assert!(better([Unhealthy, Healthy, Unhealthy]), "the next pool");
         assert!(better([Unhealthy, Unhealthy, Healthy]), "the fallback pool");

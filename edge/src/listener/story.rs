@@ -116,6 +116,8 @@ pub(super) struct Story {
     started: Instant,
     /// How often it was placed.
     attempts: u32,
+    /// How often it was sent, and nobody knows what came of it.
+    pub(super) deliveries: u32,
     /// Where it went last.
     place: Option<Told>,
     /// How long its origin took to accept; absent: none has, or that is not told of its kind.
@@ -128,7 +130,7 @@ impl Story {
     /// A flow of this source that has been here since then.
     pub(super) fn new(metrics: &Metrics, listener: Arc<Listener>, source: SocketAddr, started: Instant) -> Self {
         let (metrics, cause) = (metrics.clone(), Cause::default());
-        Self { metrics, listener, source, started, attempts: 0, place: None, connect: None, cause }
+        Self { metrics, listener, source, started, attempts: 0, deliveries: 0, place: None, connect: None, cause }
     }
 
     /// Since when it has been here.

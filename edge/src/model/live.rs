@@ -104,14 +104,24 @@ impl Answers {
     }
 }
 
-/// A flow as its listener saw it arrive.
+/// What a listener can read of a flow as it arrives; where it goes is decided by that.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct FlowKey {
+pub struct FlowKey<'a> {
     /// The client.
     pub source: SocketAddr,
+    /// Whom it asks for, in lower case and without port; absent where nothing says that.
+    pub host: Option<&'a str>,
+    /// The path it asks for, in every reading that servers may have of it; empty where there is none.
+    pub paths: &'a [String],
 }
 
-impl FlowKey {
+impl FlowKey<'_> {
+    /// A flow of which nothing can be read.
+    #[must_use]
+    pub fn of(source: SocketAddr) -> Self {
+        Self { source, host: None, paths: &[] }
+    }
+
     /// The address that affinity and hashing go by.
     #[must_use]
     pub fn source_ip(&self) -> IpAddr {

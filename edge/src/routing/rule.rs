@@ -1,14 +1,13 @@
-//! Host and path rules of HTTP listeners: the first that matches says which load balancer takes a request.
+//! Host and path rules of listeners: the first that matches says which load balancer takes a flow.
 
 use protocol::id::Name;
 
-use crate::model::{Listener, Rule};
+use crate::model::{FlowKey, Listener, Rule};
 
-/// The load balancer for a request: that of the first rule that matches, else the listener's own. The host is in lower case and
-/// without port, the path in every reading that servers may have of it.
+/// The load balancer for a flow: that of the first rule that matches, else the listener's own.
 #[must_use]
-pub fn load_balancer<'a>(listener: &'a Listener, host: &str, paths: &[String]) -> &'a Name {
-    rule(listener, host, paths).map_or(&listener.load_balancer, |rule| &rule.load_balancer)
+pub fn load_balancer<'a>(listener: &'a Listener, flow: &FlowKey<'_>) -> &'a Name {
+    rule(listener, flow.host.unwrap_or(""), flow.paths).map_or(&listener.load_balancer, |rule| &rule.load_balancer)
 }
 
 /// The first rule that matches.

@@ -1,6 +1,7 @@
 //! What reads the bytes of HTTP clients, as functions of bytes: `fuzz/` searches them, and its corpora are replayed. No part
 //! of the product calls it.
 
+use crate::balancer::{Sealer, cookie::Purpose};
 use std::time::{Instant, SystemTime};
 
 use bytes::BytesMut;
@@ -10,7 +11,6 @@ use protocol::id::Name;
 
 use crate::listener::http::client::meter::Meter;
 use crate::listener::http::message::{
-    affinity::{Purpose, Sealer},
     authority::Authority,
     chunks::Chunks,
     head::{self, Framing, Scan},

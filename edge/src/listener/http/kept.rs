@@ -8,8 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::listener::http::message::affinity::Sealer;
-use crate::listener::http::origin::{budget::Budgets, idle::Idle};
+use crate::listener::http::origin::idle::Idle;
 
 /// How often idle connections to origins are looked through.
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
@@ -18,10 +17,6 @@ const SWEEP_EVERY: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub struct Http {
     pub(super) workers: Vec<Arc<Worker>>,
-    /// What seals affinity cookies.
-    pub(super) sealer: Sealer,
-    /// What pays for sending requests again.
-    pub(super) budgets: Budgets,
     next: AtomicUsize,
 }
 
@@ -33,15 +28,10 @@ pub(super) struct Worker {
 }
 
 impl Http {
-    /// One part for each of so many workers, and what seals affinity cookies.
+    /// One part for each of so many workers.
     #[must_use]
-    pub fn new(workers: usize, sealer: Sealer) -> Self {
-        Self {
-            workers: std::iter::repeat_with(Arc::default).take(workers.max(1)).collect(),
-            sealer,
-            budgets: Budgets::default(),
-            next: AtomicUsize::new(0),
-        }
+    pub fn new(workers: usize) -> Self {
+        Self { workers: std::iter::repeat_with(Arc::default).take(workers.max(1)).collect(), next: AtomicUsize::new(0) }
     }
 
     /// Looks through idle connections now and then, for as long as anybody holds this.

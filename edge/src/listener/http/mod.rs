@@ -18,4 +18,3 @@ mod serve;
 
 pub(super) use accepted::{Accepted, serve};
 pub use kept::Http;
-pub use message::affinity::Sealer;

@@ -24,14 +24,18 @@ use super::{
     sources::Standing,
 };
 use crate::{
-    balancer::Tried,
+    balancer::{
+        NoPlace, Tried,
+        retry::{Delivered, Left},
+    },
     listener::{
+        attempts::{self, Attempt, Miss, Missed},
         placing::{Place, Search},
         shared::Shared,
         story::{Amounts, End, Kind, Story},
     },
     metrics::RefusedFlow,
-    model::{Held, Listener, OnUnhealthy},
+    model::{FlowKey, Held, Listener, OnUnhealthy},
     offramp::{self, Early, Failure, Why},
 };
 
@@ -82,10 +86,68 @@ enum Over {
     Ended(End),
 }
 
+impl Beginning {
+    /// Why the listener let go of the session.
+    fn let_go(&self) -> End {
+        self.life.let_go.get().copied().unwrap_or(End::Closed)
+    }
+}
+
+/// A session that has not reached its origin yet.
+struct Opening<'a, 'q> {
+    with: &'a Beginning,
+    early: &'a mut Early<'q>,
+    story: &'a mut Story,
+}
+
+impl Attempt for Opening<'_, '_> {
+    type Opened = offramp::Session;
+    type Over = End;
+
+    async fn at(&mut self, place: &Place) -> Result<offramp::Session, Missed<End>> {
+        let offramp = &self.with.shared.offramp;
+        match offramp.open_session(place.opening(), self.with.idle, self.early).await {
+            Ok(session) => {
+                self.story.opened(session.connect);
+                Ok(session)
+            }
+            Err(Failure::ClientGone) => Err(Missed::Over(self.with.let_go())),
+            Err(failure @ (Failure::Refused(..) | Failure::Unanswered(_))) => {
+                let why = Why::from(failure);
+                // Payloads may come twice, as with UDP itself.
+                let (delivered, left) = (Delivered::Nothing, Left::Repeatable);
+                let miss = Miss { reason: why.reason, delivered, left, is_told: true };
+                self.story.failed(why);
+                Err(Missed::Here(miss))
+            }
+        }
+    }
+
+    async fn is_left(&mut self) -> End {
+        self.early.gather().await;
+        self.with.let_go()
+    }
+
+    fn story(&mut self) -> &mut Story {
+        self.story
+    }
+
+    fn no_place(&mut self, _: &NoPlace, _: Option<Reason>) -> End {
+        let Beginning { shared, listener, .. } = self.with;
+        shared.metrics.refused_flow(&listener.name, RefusedFlow::NoPlace);
+        self.early.payloads().for_each(|_| shared.metrics.drops().count(Dropped::NoPlace));
+        End::Refused
+    }
+
+    fn not_again(&mut self, _: &Miss) -> End {
+        End::Refused
+    }
+}
+
 impl Session {
     /// A session that begins; it is placed at once, so that it can run where its link is.
     pub(super) fn new(with: Beginning) -> Self {
-        let place = Search::new(&with.shared, &with.listener, with.peer.source).look();
+        let place = Search::new(&with.shared, &with.listener, FlowKey::of(with.peer.source)).look();
         let totals = with.shared.metrics.totals(&with.listener.name);
         let story = Story::new(&with.shared.metrics, with.listener.clone(), with.peer.source, with.life.began);
         let (silence, silent) = (Silence::default(), Tried::default());
@@ -113,7 +175,7 @@ impl Session {
         let Some(mut first) = self.with.queue.recv().await else { return self.let_go() };
         loop {
             self.note_heard(first.payload().len());
-            let (path, place) = match self.open(first).await {
+            let (place, path) = match self.open(first).await {
                 Ok(opened) => opened,
                 Err(ended) => return ended,
             };
@@ -131,13 +193,17 @@ impl Session {
     }
 
     /// Places and opens until one path has accepted.
-    async fn open(&mut self, first: Packet) -> Result<(offramp::Session, Place), End> {
+    async fn open(&mut self, first: Packet) -> Result<(Place, offramp::Session), End> {
         // The queue is lent out, so that payloads that come meanwhile go along.
         let (_closed, nobody) = mpsc::channel(1);
         let mut queue = std::mem::replace(&mut self.with.queue, nobody);
         let mut early =
             Early::of(first, &mut queue, self.with.shared.metrics.drops().clone()).announcing(self.with.ends);
-        let opened = self.open_early(&mut early).await;
+        let shared = self.with.shared.clone();
+        let mut search = Search::new(&shared, &self.with.listener, FlowKey::of(self.with.peer.source));
+        let (with, story) = (&self.with, &mut self.story);
+        let mut opening = Opening { with, early: &mut early, story };
+        let opened = attempts::make(&mut search, self.place.take(), &mut opening).await;
         let payloads: Vec<usize> = early.payloads().map(<[u8]>::len).collect();
         drop(early);
         for (at, bytes) in payloads.into_iter().enumerate() {
@@ -153,46 +219,13 @@ impl Session {
         opened
     }
 
-    async fn open_early(&mut self, early: &mut Early<'_>) -> Result<(offramp::Session, Place), End> {
-        let Beginning { shared, listener, .. } = &self.with;
-        let mut search = Search::new(shared, listener, self.with.peer.source);
-        loop {
-            let place = match self.place.take() {
-                Some(place) => place,
-                None => tokio::select! {
-                    found = search.find() => found.map_err(|no| {
-                        self.story.no_place(&no);
-                        shared.metrics.refused_flow(&listener.name, RefusedFlow::NoPlace);
-                        early.payloads().for_each(|_| shared.metrics.drops().count(Dropped::NoPlace));
-                        End::Refused
-                    })?,
-                    () = early.gather() => return Err(self.let_go()),
-                },
-            };
-            self.story.tried(&place);
-            match shared.offramp.open_session(place.opening(), self.with.idle, early).await {
-                Ok(path) => {
-                    self.story.opened(path.connect);
-                    return Ok((path, place));
-                }
-                Err(Failure::ClientGone) => return Err(self.let_go()),
-                Err(failure @ (Failure::Refused(..) | Failure::Unanswered(_))) => {
-                    let why = Why::from(failure);
-                    search.failed(&place, why.reason);
-                    self.story.failed(why);
-                }
-            }
-        }
-    }
-
-    /// Why the listener let go of the session.
     fn let_go(&self) -> End {
-        self.with.life.let_go.get().copied().unwrap_or(End::Closed)
+        self.with.let_go()
     }
 
     /// Another place for a session whose path is not sound: the same origin if another path leads there.
     fn elsewhere(&self, place: &Place) -> Option<Place> {
-        let mut search = Search::new(&self.with.shared, &self.with.listener, self.with.peer.source);
+        let mut search = Search::new(&self.with.shared, &self.with.listener, FlowKey::of(self.with.peer.source));
         search.avoid(place, Reason::LinkLost);
         search.look_near(place)
     }
@@ -217,7 +250,8 @@ impl Session {
     }
 
     fn tried_elsewhere(&mut self, place: &Place, doubt: Doubt, tried: Tried) -> Option<Place> {
-        let mut search = Search::new(&self.with.shared, &self.with.listener, self.with.peer.source).after(tried);
+        let mut search =
+            Search::new(&self.with.shared, &self.with.listener, FlowKey::of(self.with.peer.source)).after(tried);
         match doubt {
             // Another path may reach the origin.
             Doubt::Ill => search.avoid(place, Reason::UdpNoAnswer),

@@ -5,7 +5,6 @@ mod attempt;
 use std::{
     net::SocketAddr,
     sync::{Arc, atomic::Ordering},
-    time::Instant,
 };
 
 use bytes::Bytes;
@@ -15,14 +14,12 @@ use hyper::body::{Body as _, Incoming};
 use protocol::error::Reason;
 use tokio::{sync::watch, time};
 
-use self::attempt::At;
 use super::{
     body::{Gate, Grpc, Upload, Uploading},
     copied::{Copied, Memory},
     deadline::{self, Timed},
     outgoing,
     pace::Patience,
-    place::{Client, Found, Placing},
     record::Record,
     reply::{self, Answered, Opened, Told},
 };
@@ -35,21 +32,19 @@ use crate::listener::http::message::{
     grpc,
     request::{self, Asked, Handshake},
 };
-use crate::listener::http::origin::{
-    failed::{Again, Failed, Left},
-    upstream::Upstream,
-};
+use crate::listener::http::origin::{failed::Failed, upstream::Upstream};
 use crate::{
-    listener::placing::Place,
-    model::Upstream as Speaks,
+    balancer::retry::Left,
+    listener::{
+        attempts,
+        placing::{Place, Search},
+    },
+    model::{FlowKey, Upstream as Speaks},
     offramp::{Why, whole},
 };
 
 /// A body up to this size, sent with a method that may be repeated, is taken in whole before it is sent.
 const BUFFER_MAX: u64 = 64 * 1024;
-/// Most times that a request is sent without anybody knowing what came of it. One that is the death of whoever gets it does not
-/// go round all origins.
-const DELIVERIES_MAX: u32 = 3;
 /// Most interim answers to one request that are passed on.
 const INTERIM_MAX: u32 = 16;
 
@@ -71,8 +66,8 @@ struct Forward<'a> {
     begun: Option<time::Instant>,
     /// The retry budget has paid for an old connection already.
     paid: bool,
-    /// How often it was sent, and nobody knows what came of it.
-    deliveries: u32,
+    /// What is to be sent as body.
+    sending: Sending,
     record: &'a mut Record,
 }
 
@@ -173,24 +168,26 @@ async fn forward(
         until: asked.timeout.map(|timeout| time::Instant::now() + timeout),
         begun: None,
         paid: false,
-        deliveries: 0,
+        sending: Sending::Gone,
         record: &mut record,
     };
     let until = forward.until;
     let outcome = async {
-        let mut sending = forward.take_in(body).await?;
-        let mut placing = Placing::new(
-            &connection.shared,
-            &listener,
-            asked,
-            Client { source, headers: &parts.headers, tls: connection.tls },
-        );
-        forward.send(&mut placing, &mut sending).await
+        forward.sending = forward.take_in(body).await?;
+        let key = FlowKey {
+            source,
+            host: asked.host.as_ref().map(|authority| &authority.host[..]),
+            paths: &asked.path.ruled,
+        };
+        let mut search = Search::new(&connection.shared, &listener, key).with_headers(&parts.headers);
+        attempts::make(&mut search, None, &mut forward).await
     };
-    let answered = match deadline::within(until, outcome).await {
+    let (place, (response, upstream, key)) = match deadline::within(until, outcome).await {
         Ok(answered) => answered,
         Err(fault) => return Err((fault, record)),
     };
+    let cookie = place.cookie(&connection.shared, connection.tls);
+    let answered = Answered { response, upstream, key, place, cookie };
     let (upload, head) = (forward.upload.clone(), forward.head);
     let opened = client.map(|(handshake, client)| Opened { handshake, asked: head.into_parts().0.headers, client });
     // Over HTTP/1 a call can be told nothing behind its head.
@@ -200,7 +197,7 @@ async fn forward(
 
 impl Forward<'_> {
     /// Takes a small body in whole if the request might be sent again.
-    async fn take_in(&self, body: Received) -> Result<Sending, Fault> {
+    async fn take_in(&mut self, body: Received) -> Result<Sending, Fault> {
         if body.is_end_stream() {
             return Ok(Sending::Whole(Bytes::new()));
         }
@@ -229,67 +226,15 @@ impl Forward<'_> {
         broken.then(|| self.connection.talk.broken_body().unwrap_or(Fault::BODY))
     }
 
-    /// Places and sends until an origin answers.
-    async fn send(&mut self, placing: &mut Placing<'_>, sending: &mut Sending) -> Result<Answered, Fault> {
-        loop {
-            let Found { place, cookie, budget } = placing.find().await.map_err(|(no, fault)| {
-                self.record.story.no_place(&no);
-                fault
-            })?;
-            if self.record.story.attempts() == 0 {
-                budget.request();
-            }
-            self.record.story.tried(&place);
-            let at = At { placing, place: &place, budget: &budget };
-            let failed = match self.attempt(at, sending).await {
-                Ok((response, upstream, key)) => return Ok(Answered { response, upstream, key, place, cookie }),
-                Err(failed) => failed,
-            };
-            if let Some(fault) = self.upload_fault() {
-                return Err(fault);
-            }
-            let may = match failed.elsewhere(self.left(sending)) {
-                Again::No => false,
-                Again::Free | Again::Paid if self.deliveries >= DELIVERIES_MAX => false,
-                Again::Free => true,
-                Again::Paid => budget.retry(Instant::now()),
-            };
-            match failed {
-                Failed::Unsent(reason) if may => placing.failed(&place, reason),
-                Failed::Overtaken(reason)
-                | Failed::Declined(reason)
-                | Failed::Broken(reason)
-                | Failed::Sent(reason)
-                    if may =>
-                {
-                    placing.avoid(&place, reason);
-                }
-                Failed::Unsent(reason) => {
-                    // Health is told whether or not this request can go elsewhere.
-                    placing.failed(&place, reason);
-                    return Err(failed.fault());
-                }
-                Failed::Overtaken(_) | Failed::Declined(_) | Failed::Broken(_) | Failed::Sent(_) | Failed::Final(_) => {
-                    return Err(failed.fault());
-                }
-            }
-        }
-    }
-
     /// Sends the request over one connection and waits for the head of the answer.
-    async fn exchange(
-        &mut self,
-        upstream: &mut Upstream,
-        place: &Place,
-        sending: &mut Sending,
-    ) -> Result<Response<Incoming>, Failed> {
+    async fn exchange(&mut self, upstream: &mut Upstream, place: &Place) -> Result<Response<Incoming>, Failed> {
         let (word, opened) = watch::channel(false);
         // An HTTP/2 origin's 100 is not heard here: its body is not held back for it.
         let gate = (self.asked.expects_continue && !upstream.is_shared()).then(|| Gate::new(opened));
-        let body = match std::mem::replace(sending, Sending::Gone) {
+        let body = match std::mem::replace(&mut self.sending, Sending::Gone) {
             Sending::Whole(bytes) => {
                 self.upload.ended.store(true, Ordering::Relaxed);
-                *sending = Sending::Whole(bytes.clone());
+                self.sending = Sending::Whole(bytes.clone());
                 if bytes.is_empty() { answer::empty() } else { answer::whole(bytes) }
             }
             Sending::Stream(incoming) => {
@@ -317,7 +262,8 @@ impl Forward<'_> {
         upstream.serves(self.connection.source.ip());
         let asking = upstream.send(request);
         let suspected = upstream.suspected();
-        let may_move = self.left(sending) == Left::Repeatable;
+        let may_move = self.left() == Left::Repeatable;
+        let too_late = attempt::too_late(&self.upload, self.begun, place);
         tokio::select! {
             biased;
             answered = asking => match answered {
@@ -325,8 +271,8 @@ impl Forward<'_> {
                 Err(mut error) => {
                     match error.take_message() {
                         Some(unsent) if !self.upload.begun.load(Ordering::Relaxed) => {
-                            if matches!(sending, Sending::Gone) {
-                                *sending = Sending::Untouched(unsent.into_body());
+                            if matches!(self.sending, Sending::Gone) {
+                                self.sending = Sending::Untouched(unsent.into_body());
                             }
                             let reason = Failed::unsent(error.error(), upstream.why_broken());
                             Err(self.met(Why::new(reason, whole(error.error())), Failed::Unsent))
@@ -340,7 +286,7 @@ impl Forward<'_> {
                 let words = "no answer yet, over a path that has become unhealthy";
                 Err(self.met(Why::new(Reason::HttpTimeout, words), Failed::Sent))
             }
-            () = self.too_late(place) => Err(Failed::Final(Fault::ORIGIN_TIMEOUT)),
+            () = too_late => Err(Failed::Final(Fault::ORIGIN_TIMEOUT)),
         }
     }
 
@@ -358,7 +304,7 @@ impl Forward<'_> {
     }
 
     /// Waits, if WebSocket is asked for, until the origin of HTTP/2 offers it.
-    async fn await_offer(&self, upstream: &mut Upstream, place: &Place) -> Result<(), Fault> {
+    async fn await_offer(&mut self, upstream: &mut Upstream, place: &Place) -> Result<(), Fault> {
         match self.asked.switch {
             None => return Ok(()),
             // RFC 8441 speaks of WebSocket alone.

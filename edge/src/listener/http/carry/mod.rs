@@ -7,7 +7,6 @@ pub(crate) mod drain;
 pub(crate) mod forward;
 pub(crate) mod outgoing;
 pub(crate) mod pace;
-pub(crate) mod place;
 pub(crate) mod record;
 pub(crate) mod reply;
 pub(crate) mod upgrade;

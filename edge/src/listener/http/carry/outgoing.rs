@@ -6,8 +6,8 @@ use std::sync::Arc;
 use http::{HeaderValue, Method, Request, Uri, Version, header, request::Parts, uri::Scheme};
 use rand::Rng;
 
+use crate::balancer::cookie;
 use crate::listener::http::message::{
-    affinity,
     fault::Fault,
     fields::{self, Peer},
     grammar,
@@ -32,7 +32,7 @@ pub(crate) fn head(parts: &Parts, asked: &Asked, peer: &Peer<'_>, dice: &mut imp
     *head.method_mut() = parts.method.clone();
     *head.uri_mut() = Uri::try_from(target).map_err(|_| Fault::TARGET)?;
     *head.headers_mut() = fields::request(&parts.headers, parts.version, asked, peer);
-    affinity::hide(head.headers_mut());
+    cookie::hide(head.headers_mut());
     match asked.switch {
         Some(handshake @ (Handshake::Upgrade | Handshake::Connect)) => {
             websocket::as_upgrade(&mut head, handshake, dice);

@@ -1,7 +1,6 @@
 //! HTTP messages, read to the letter and written anew: heads, framing, hosts, paths, fields, and what is wrong with them. Pure, and
 //! knows no connection.
 
-pub(crate) mod affinity;
 pub(crate) mod authority;
 pub(crate) mod boxed;
 pub(crate) mod chunks;

@@ -4,7 +4,10 @@ use hyper::Error;
 use protocol::error::Reason;
 
 use crate::listener::http::message::fault::Fault;
-use crate::offramp::is_unasked;
+use crate::{
+    balancer::retry::{Again, Delivered, Left},
+    offramp::is_unasked,
+};
 
 /// How one attempt failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,27 +24,6 @@ pub(crate) enum Failed {
     Sent(Reason),
     /// It is over.
     Final(Fault),
-}
-
-/// Whether a request may be sent once more.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Again {
-    No,
-    /// Nothing of it has cost the origin anything.
-    Free,
-    /// From the retry budget.
-    Paid,
-}
-
-/// What is left of a request after an attempt.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Left {
-    /// All of it, and it may be delivered twice.
-    Repeatable,
-    /// All of it.
-    Whole,
-    /// Its body is gone.
-    Nothing,
 }
 
 impl Failed {
@@ -69,11 +51,16 @@ impl Failed {
         if is_unasked(error) { Reason::HttpInvalid } else { broken }
     }
 
-    /// True if it was sent, and nobody knows what came of it.
-    pub(crate) fn is_doubtful(self) -> bool {
+    /// Why, and what it has delivered.
+    ///
+    /// # Errors
+    /// What the client is told, if that was the last attempt whatever else there is.
+    pub(crate) fn delivered(self) -> Result<(Reason, Delivered), Fault> {
         match self {
-            Self::Broken(_) | Self::Sent(_) => true,
-            Self::Unsent(_) | Self::Overtaken(_) | Self::Declined(_) | Self::Final(_) => false,
+            Self::Unsent(reason) => Ok((reason, Delivered::Nothing)),
+            Self::Overtaken(reason) | Self::Declined(reason) => Ok((reason, Delivered::Unread)),
+            Self::Broken(reason) | Self::Sent(reason) => Ok((reason, Delivered::Something)),
+            Self::Final(fault) => Err(fault),
         }
     }
 
@@ -90,27 +77,9 @@ impl Failed {
         }
     }
 
-    /// Whether to try another place.
-    pub(crate) fn elsewhere(self, left: Left) -> Again {
-        match (self, left) {
-            (Self::Final(_), _) | (_, Left::Nothing) => Again::No,
-            (Self::Unsent(_), Left::Whole | Left::Repeatable) => Again::Free,
-            (Self::Overtaken(_) | Self::Declined(_), Left::Whole | Left::Repeatable) => Again::Paid,
-            (Self::Broken(_) | Self::Sent(_), Left::Repeatable) => Again::Paid,
-            (Self::Broken(_) | Self::Sent(_), Left::Whole) => Again::No,
-        }
-    }
-
     /// What the client is told if that was the last attempt.
     pub(crate) fn fault(self) -> Fault {
-        match self {
-            Self::Unsent(reason)
-            | Self::Overtaken(reason)
-            | Self::Declined(reason)
-            | Self::Broken(reason)
-            | Self::Sent(reason) => Fault::lost(reason),
-            Self::Final(fault) => fault,
-        }
+        self.delivered().map_or_else(|fault| fault, |(reason, _)| Fault::lost(reason))
     }
 }
 
@@ -129,14 +98,19 @@ pub(crate) fn origins_code(error: &(dyn std::error::Error + 'static)) -> Option<
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::balancer::retry;
 
     const REASON: Reason = Reason::ConnectionReset;
+
+    fn elsewhere(failed: Failed, left: Left) -> Again {
+        failed.delivered().map_or(Again::No, |(_, delivered)| retry::again(delivered, left, 0))
+    }
 
     #[test]
     fn what_may_have_been_done_is_never_done_twice_unless_that_is_the_same() {
         for failed in [Failed::Broken(REASON), Failed::Sent(REASON)] {
-            assert_eq!((failed.again(Left::Whole, true), failed.elsewhere(Left::Whole)), (Again::No, Again::No));
-            assert_eq!(failed.elsewhere(Left::Repeatable), Again::Paid);
+            assert_eq!((failed.again(Left::Whole, true), elsewhere(failed, Left::Whole)), (Again::No, Again::No));
+            assert_eq!(elsewhere(failed, Left::Repeatable), Again::Paid);
         }
         assert_eq!(Failed::Broken(REASON).again(Left::Repeatable, true), Again::Paid);
         assert_eq!(Failed::Broken(REASON).again(Left::Repeatable, false), Again::No, "the origin has broken it");
@@ -148,12 +122,12 @@ mod tests {
         for left in [Left::Whole, Left::Repeatable] {
             assert_eq!(Failed::Unsent(REASON).again(left, true), Again::Free);
             assert_eq!(Failed::Unsent(REASON).again(left, false), Again::No, "nor will the next be");
-            assert_eq!(Failed::Unsent(REASON).elsewhere(left), Again::Free);
+            assert_eq!(elsewhere(Failed::Unsent(REASON), left), Again::Free);
             for reused in [true, false] {
                 assert_eq!(Failed::Overtaken(REASON).again(left, reused), Again::Free);
                 assert_eq!(Failed::Declined(REASON).again(left, reused), Again::Paid, "it has no room");
             }
-            assert_eq!(Failed::Declined(REASON).elsewhere(left), Again::Paid);
+            assert_eq!(elsewhere(Failed::Declined(REASON), left), Again::Paid);
         }
     }
 
@@ -161,9 +135,9 @@ mod tests {
     fn what_is_gone_or_over_stays_so() {
         let all = [Failed::Unsent, Failed::Overtaken, Failed::Declined, Failed::Broken, Failed::Sent];
         for failed in all.map(|failed| failed(REASON)) {
-            assert_eq!((failed.again(Left::Nothing, true), failed.elsewhere(Left::Nothing)), (Again::No, Again::No));
+            assert_eq!((failed.again(Left::Nothing, true), elsewhere(failed, Left::Nothing)), (Again::No, Again::No));
         }
         let over = Failed::Final(Fault::ORIGIN_TIMEOUT);
-        assert_eq!((over.again(Left::Repeatable, true), over.elsewhere(Left::Repeatable)), (Again::No, Again::No));
+        assert_eq!((over.again(Left::Repeatable, true), elsewhere(over, Left::Repeatable)), (Again::No, Again::No));
     }
 }

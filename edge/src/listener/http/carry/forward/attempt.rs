@@ -10,29 +10,28 @@ use hyper::body::Incoming;
 use protocol::error::Reason;
 use tokio::time;
 
-use super::{DELIVERIES_MAX, Fault, Forward, Placing, Sending};
+use super::{Fault, Forward, Sending, Upload};
 use crate::listener::http::origin::{
-    budget::Budget,
     early::{self, Broken, Early},
-    failed::{Again, Failed, Left},
+    failed::Failed,
     idle::{Turn, Wish},
     upstream::{Key, Upstream},
 };
 use crate::{
-    listener::placing::Place,
+    balancer::{
+        NoPlace,
+        retry::{Again, DELIVERIES_MAX, Delivered, Left},
+    },
+    listener::{
+        attempts::{Attempt, Miss, Missed},
+        placing::Place,
+        story::Story,
+    },
     offramp::{First, Speech, Why, whole},
 };
 
 /// A connection that was idle for this long is looked at before it is used: its end may be here and unread.
 const LOOK_AFTER: Duration = Duration::from_millis(50);
-
-/// Where a request is tried, and what pays for trying once more.
-#[derive(Clone, Copy)]
-pub(super) struct At<'a> {
-    pub(super) placing: &'a Placing<'a>,
-    pub(super) place: &'a Place,
-    pub(super) budget: &'a Budget,
-}
 
 /// A failed attempt over one connection.
 struct Lost {
@@ -41,30 +40,59 @@ struct Lost {
     reused: bool,
 }
 
+/// What an attempt that goes well comes to.
+type Answer = (Response<Early>, Upstream, Key);
+
+impl Attempt for Forward<'_> {
+    type Opened = Answer;
+    type Over = Fault;
+
+    async fn at(&mut self, place: &Place) -> Result<Answer, Missed<Fault>> {
+        let failed = match self.send(place).await {
+            Ok(answer) => return Ok(answer),
+            Err(failed) => failed,
+        };
+        if let Some(fault) = self.upload_fault() {
+            return Err(Missed::Over(fault));
+        }
+        let (reason, delivered) = failed.delivered().map_err(Missed::Over)?;
+        // Only what has not left says that the origin did not accept.
+        let is_told = delivered == Delivered::Nothing;
+        Err(Missed::Here(Miss { reason, delivered, left: self.left(), is_told }))
+    }
+
+    fn story(&mut self) -> &mut Story {
+        &mut self.record.story
+    }
+
+    fn no_place(&mut self, no: &NoPlace, last: Option<Reason>) -> Fault {
+        last.map_or_else(|| Fault::no_place(no.reason), Fault::lost)
+    }
+
+    fn not_again(&mut self, missed: &Miss) -> Fault {
+        Fault::lost(missed.reason)
+    }
+}
+
 impl Forward<'_> {
     /// Sends to a place, and once more over another connection if the first was at fault: never a third time.
-    pub(super) async fn attempt(
-        &mut self,
-        at: At<'_>,
-        sending: &mut Sending,
-    ) -> Result<(Response<Early>, Upstream, Key), Failed> {
+    async fn send(&mut self, place: &Place) -> Result<Answer, Failed> {
         // Settings that have left the catalog, and with them this place.
         let gone = || Why::new(Reason::NoRoute, "the settings that led there are not in force any more");
-        let key = self.key(at.place).ok_or_else(|| self.met(gone(), Failed::Unsent))?;
-        let lost = match self.try_over(at, (&key, Wish::Any), sending).await {
+        let key = self.key(place).ok_or_else(|| self.met(gone(), Failed::Unsent))?;
+        let lost = match self.try_over(place, (&key, Wish::Any)).await {
             Ok((response, upstream)) => return Ok((response, upstream, key)),
             Err(lost) => lost,
         };
-        let may = match lost.failed.again(self.left(sending), lost.reused) {
-            Again::No => false,
-            Again::Free | Again::Paid if self.deliveries >= DELIVERIES_MAX => false,
-            Again::Free => true,
-            Again::Paid => !mem::replace(&mut self.paid, true) && at.budget.retry(Instant::now()),
+        let may = match lost.failed.again(self.left(), lost.reused) {
+            Again::Free | Again::Paid if self.record.story.deliveries >= DELIVERIES_MAX => false,
+            Again::Paid if mem::replace(&mut self.paid, true) => false,
+            again @ (Again::No | Again::Free | Again::Paid) => place.budget.allows(again, Instant::now()),
         };
         if !may || self.upload_fault().is_some() {
             return Err(lost.failed);
         }
-        let tried = self.try_over(at, (&key, Wish::New), sending).await;
+        let tried = self.try_over(place, (&key, Wish::New)).await;
         tried.map(|(response, upstream)| (response, upstream, key)).map_err(|lost| lost.failed)
     }
 
@@ -76,8 +104,8 @@ impl Forward<'_> {
     }
 
     /// What is left of the request.
-    pub(super) fn left(&self, sending: &Sending) -> Left {
-        match sending {
+    pub(super) fn left(&self) -> Left {
+        match &self.sending {
             Sending::Whole(_) if self.repeatable => Left::Repeatable,
             Sending::Whole(_) | Sending::Stream(_) | Sending::Untouched(_) => Left::Whole,
             Sending::Gone => Left::Nothing,
@@ -86,24 +114,24 @@ impl Forward<'_> {
 
     async fn try_over(
         &mut self,
-        at: At<'_>,
+        place: &Place,
         (key, wish): (&Key, Wish),
-        sending: &mut Sending,
     ) -> Result<(Response<Early>, Upstream), Lost> {
-        let mut upstream = self.connect(at, key, wish).await.map_err(|failed| Lost { failed, reused: false })?;
+        let mut upstream = self.connect(place, key, wish).await.map_err(|failed| Lost { failed, reused: false })?;
         let reused = upstream.reused;
         self.record.request.reused = reused;
-        let answered = match self.exchange(&mut upstream, at.place, sending).await {
-            Ok(response) => self.hold(response, &mut upstream, self.left(sending)).await,
+        let answered = match self.exchange(&mut upstream, place).await {
+            Ok(response) => self.hold(response, &mut upstream, self.left()).await,
             Err(failed) => Err(failed),
         };
         let failed = match answered {
             Ok(response) => return Ok((response, upstream)),
             Err(failed) => failed,
         };
-        self.deliveries += u32::from(failed.is_doubtful());
-        if let (Sending::Gone, Some(whole)) = (&*sending, self.memory.whole()) {
-            *sending = Sending::Whole(whole);
+        let is_doubtful = failed.delivered().is_ok_and(|(_, delivered)| delivered == Delivered::Something);
+        self.record.story.deliveries += u32::from(is_doubtful);
+        if let (Sending::Gone, Some(whole)) = (&self.sending, self.memory.whole()) {
+            self.sending = Sending::Whole(whole);
         }
         match failed {
             Failed::Declined(_) => upstream.declined(),
@@ -118,14 +146,14 @@ impl Forward<'_> {
     }
 
     /// A connection that is there, or a new one.
-    async fn connect(&mut self, at: At<'_>, key: &Key, wish: Wish) -> Result<Upstream, Failed> {
+    async fn connect(&mut self, place: &Place, key: &Key, wish: Wish) -> Result<Upstream, Failed> {
         if self.asked.switch.is_some() {
             // It has a connection for itself: it ends with it, and holds up nobody who shares it.
-            return self.open(at, key).await;
+            return self.open(place, key).await;
         }
         let connection = self.connection;
         let idle = &connection.worker.idle;
-        let until = Instant::now() + at.place.pool.connect_timeout;
+        let until = Instant::now() + place.pool.connect_timeout;
         let opening = loop {
             match idle.turn(key, Instant::now(), wish) {
                 Turn::Kept(upstream, unused) if unused < LOOK_AFTER => return Ok(upstream),
@@ -145,13 +173,13 @@ impl Forward<'_> {
                 }
             }
         };
-        let upstream = self.open(at, key).await?;
+        let upstream = self.open(place, key).await?;
         opening.made(&upstream);
         Ok(upstream)
     }
 
-    async fn open(&mut self, at: At<'_>, key: &Key) -> Result<Upstream, Failed> {
-        let (began, opening) = (Instant::now(), at.place.opening());
+    async fn open(&mut self, place: &Place, key: &Key) -> Result<Upstream, Failed> {
+        let (began, opening) = (Instant::now(), place.opening());
         let offramp = &self.connection.shared.offramp;
         let opened = async {
             // No client's bytes go along: they follow as a request.
@@ -159,31 +187,17 @@ impl Forward<'_> {
             let left = opening.wait.saturating_sub(began.elapsed());
             Upstream::over(key, opened, opening.origin, left).await
         };
+        let begun = self.begun;
+        let too_late = too_late(&self.upload, begun, place);
         let opened = tokio::select! {
             biased;
             opened = opened => opened,
             // It was sent before, and has no more time for another try.
-            () = self.too_late(at.place), if self.begun.is_some() => return Err(Failed::Final(Fault::ORIGIN_TIMEOUT)),
+            () = too_late, if begun.is_some() => return Err(Failed::Final(Fault::ORIGIN_TIMEOUT)),
         };
         let upstream = opened.map_err(|why| self.met(why, Failed::Unsent))?;
-        at.placing.opened(at.place);
-        Ok(upstream.kept_for(at.place.pool.upstream_idle_timeout))
-    }
-
-    /// The origin's time is over: counted from when the request was first sent, however often that was, or from when the
-    /// last of it came from the client.
-    pub(super) async fn too_late(&self, place: &Place) {
-        let begun = self.begun.unwrap_or_else(time::Instant::now);
-        let due = || self.upload.heard().map_or(begun, |heard| heard.max(begun)) + place.pool.response_timeout;
-        loop {
-            time::sleep_until(due()).await;
-            if self.upload.awaited.load(std::sync::atomic::Ordering::Relaxed) {
-                // While the client is waited for, the origin has nothing to answer. What comes meanwhile counts anew.
-                time::sleep(place.pool.response_timeout).await;
-            } else if due() <= time::Instant::now() {
-                return;
-            }
-        }
+        place.report(&self.connection.shared, Ok(()));
+        Ok(upstream.kept_for(place.pool.upstream_idle_timeout))
     }
 
     /// Holds a small answer back until it is whole, if the request may still be answered from elsewhere.
@@ -211,6 +225,22 @@ impl Forward<'_> {
         match broken {
             Broken::Hyper(error) => self.lost(error, upstream),
             Broken::Unended => self.met(Why::new(Reason::ConnectionReset, whole(broken)), Failed::Sent),
+        }
+    }
+}
+
+/// The origin's time is over: counted from when the request was first sent, however often that was, or from when the
+/// last of it came from the client.
+pub(super) async fn too_late(upload: &Upload, begun: Option<time::Instant>, place: &Place) {
+    let begun = begun.unwrap_or_else(time::Instant::now);
+    let due = || upload.heard().map_or(begun, |heard| heard.max(begun)) + place.pool.response_timeout;
+    loop {
+        time::sleep_until(due()).await;
+        if upload.awaited.load(std::sync::atomic::Ordering::Relaxed) {
+            // While the client is waited for, the origin has nothing to answer. What comes meanwhile counts anew.
+            time::sleep(place.pool.response_timeout).await;
+        } else if due() <= time::Instant::now() {
+            return;
         }
     }
 }

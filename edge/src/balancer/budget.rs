@@ -1,4 +1,4 @@
-//! How many requests to a load balancer may be sent a second time: a share of all, and a floor for quiet times.
+//! How many flows of a load balancer may be sent a second time: a share of all, and a floor for quiet times.
 //!
 //! Every worker counts on the same numbers, without a lock: a budget that is full, as it is while nothing fails, is only
 //! read.
@@ -15,11 +15,12 @@ use std::{
 use arc_swap::ArcSwap;
 use protocol::id::Name;
 
+use super::retry::Again;
 use crate::model::LoadBalancer;
 
 /// A retry. What follows is counted in thousandths of it.
 const RETRY: u64 = 1000;
-/// What every request pays in: a fifth.
+/// What every flow pays in: a fifth.
 const SHARE: u64 = 200;
 /// What every millisecond pays in, whatever the traffic: three retries a second.
 const FLOOR: u64 = 3;
@@ -30,7 +31,7 @@ const BEGIN: u64 = 1000 * FLOOR;
 
 /// The retry budget of one load balancer.
 #[derive(Debug)]
-pub(crate) struct Budget {
+pub struct Budget {
     begun: Instant,
     saved: AtomicU64,
     /// Up to which millisecond the floor was paid in.
@@ -43,16 +44,25 @@ impl Budget {
         Self { begun: now, saved: AtomicU64::new(BEGIN), paid: AtomicU64::new(0) }
     }
 
-    /// A request has come.
-    pub(crate) fn request(&self) {
+    /// A flow has come, and pays its share in.
+    pub fn pay_in(&self) {
         // Workers that pay in at the same moment may pass the bound by a share each; the next retry brings it back.
         if self.saved.load(Relaxed) < SAVED_MAX {
             self.saved.fetch_add(SHARE, Relaxed);
         }
     }
 
+    /// Whether a flow may be tried once more on these terms; what that costs is taken out.
+    pub fn allows(&self, again: Again, now: Instant) -> bool {
+        match again {
+            Again::No => false,
+            Again::Free => true,
+            Again::Paid => self.retry(now),
+        }
+    }
+
     /// Takes one retry out, if there is one.
-    pub(crate) fn retry(&self, now: Instant) -> bool {
+    fn retry(&self, now: Instant) -> bool {
         let passed = now.saturating_duration_since(self.begun).as_millis();
         let passed = u64::try_from(passed).unwrap_or(u64::MAX);
         // Whoever moves the mark pays in for the time in between, nobody else.
@@ -63,13 +73,13 @@ impl Budget {
     }
 }
 
-/// The budgets of all load balancers that had requests.
+/// The budgets of all load balancers that had flows.
 #[derive(Debug, Default)]
-pub(crate) struct Budgets(ArcSwap<HashMap<Name, Arc<Budget>>>);
+pub(super) struct Budgets(ArcSwap<HashMap<Name, Arc<Budget>>>);
 
 impl Budgets {
     /// The budget of a load balancer. With a new one, those that are gone from the catalog are forgotten.
-    pub(crate) fn of(&self, name: &Name, catalog: &[Arc<LoadBalancer>], now: Instant) -> Arc<Budget> {
+    pub(super) fn of(&self, name: &Name, catalog: &[Arc<LoadBalancer>], now: Instant) -> Arc<Budget> {
         if let Some(budget) = self.0.load().get(name) {
             return budget.clone();
         }
@@ -100,7 +110,7 @@ mod tests {
         let now = Instant::now();
         let budget = Budget::new(now);
         let granted = (0..1000).filter(|_| {
-            budget.request();
+            budget.pay_in();
             budget.retry(now)
         });
         assert!((200..=203).contains(&granted.count()));

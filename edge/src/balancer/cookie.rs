@@ -32,11 +32,11 @@ impl fmt::Debug for Sealer {
 
 /// What a cookie is for: it opens for this load balancer only.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Purpose<'a> {
+pub struct Purpose<'a> {
     /// The load balancer.
-    pub(crate) balancer: &'a Name,
+    pub balancer: &'a Name,
     /// The time.
-    pub(crate) now: SystemTime,
+    pub now: SystemTime,
 }
 
 impl Purpose<'_> {
@@ -77,21 +77,17 @@ impl Sealer {
     }
 
     /// The origin that the client is to stay on.
-    pub(crate) fn read(&self, headers: &HeaderMap, purpose: Purpose<'_>) -> Option<OriginKey> {
+    #[must_use]
+    pub fn read(&self, headers: &HeaderMap, purpose: Purpose<'_>) -> Option<OriginKey> {
         let name = purpose.cookie();
         let pairs = headers.get_all(header::COOKIE).iter().flat_map(|v| v.as_bytes().split(|b| *b == b';'));
         let mut values = pairs.filter_map(|pair| pair.trim_ascii().strip_prefix(name.as_bytes())?.strip_prefix(b"="));
         values.find_map(|value| self.open(purpose, value))
     }
 
-    /// The field that keeps the client on this origin.
-    pub(crate) fn write(
-        &self,
-        purpose: Purpose<'_>,
-        origin: OriginKey,
-        ttl: Duration,
-        tls: bool,
-    ) -> Option<HeaderValue> {
+    /// The field that keeps the client on this origin, for so long; absent if sealing fails.
+    #[must_use]
+    pub fn write(&self, purpose: Purpose<'_>, origin: OriginKey, ttl: Duration, tls: bool) -> Option<HeaderValue> {
         let (name, value, age) = (purpose.cookie(), self.seal(purpose, origin, ttl)?, ttl.as_secs());
         let secure = if tls { "; Secure" } else { "" };
         HeaderValue::from_str(&format!("{name}={value}; Path=/; Max-Age={age}; HttpOnly; SameSite=Lax{secure}")).ok()
@@ -99,7 +95,7 @@ impl Sealer {
 }
 
 /// Removes the edge's own cookies: they say nothing to an origin.
-pub(crate) fn hide(headers: &mut HeaderMap) {
+pub fn hide(headers: &mut HeaderMap) {
     let Some(cookie) = headers.get(header::COOKIE) else { return };
     let ours = |pair: &&[u8]| pair.trim_ascii().starts_with(b"underpass-");
     let pairs = || cookie.as_bytes().split(|b| *b == b';');
