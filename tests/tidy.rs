@@ -23,10 +23,13 @@ const EDGE_ROOMS: &[&str] = &[
 ];
 
 /// Rooms within a room of the edge, from left to right.
-const SUB_ROOMS: &[(&str, &[&str])] = &[(
-    "listener::http",
-    &["message", "origin", "client", "kept", "connection", "carry", "serve", "accepted", "fuzzing"],
-)];
+const SUB_ROOMS: &[(&str, &[&str])] = &[
+    (
+        "listener",
+        &["bucket", "proof", "sources", "scarce", "shared", "state", "flow", "tcp", "udp", "http", "accept", "table"],
+    ),
+    ("listener::http", &["message", "origin", "client", "kept", "connection", "carry", "serve", "accepted", "fuzzing"]),
+];
 
 /// The parts of a crate that another crate may use: the order of the workspace.
 const CRATES: &[(&str, &[&str])] = &[
@@ -58,8 +61,8 @@ const DECIDING: &[&str] = &[
     "edge/src/health/view.rs",
     "edge/src/balancer/",
     "edge/src/listener/bucket.rs",
+    "edge/src/listener/proof.rs",
     "edge/src/listener/udp/silence.rs",
-    "edge/src/listener/udp/proof.rs",
     "edge/src/listener/http/message/",
     "edge/src/listener/http/origin/failed.rs",
     "connector/src/config/",

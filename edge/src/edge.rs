@@ -223,12 +223,11 @@ fn build(config: &Config, base: Base, admin_stop: &CancellationToken) -> Result<
         reports: handles.reports,
         metrics: metrics.clone(),
         sources: Sources::default(),
-        http: http.clone(),
         cut: cut.clone(),
         scarce: Scarce::default(),
         vital: vital.clone(),
     };
-    let listeners = Arc::new(Listeners::new(Arc::new(shared)));
+    let listeners = Arc::new(Listeners::new(Arc::new(shared), http.clone()));
     tokio::spawn(vital.clone().keep("the health board", board));
     keep_house(&vital, &listeners, &http, certificates);
     let admin = Admin {

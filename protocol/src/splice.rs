@@ -124,13 +124,11 @@ pub struct Manner {
     pub idle: Option<Duration>,
     /// Counts what this flow carries.
     pub count: Count,
-    /// Counters to add to as bytes are carried.
-    pub totals: Option<Totals>,
 }
 
 /// Carries until both directions have ended; closes the socket and the stream as their ends demand.
 pub async fn splice(socket: Socket, stream: Stream, windows: &Arc<Windows>, manner: Manner) -> Carried {
-    let progress = Progress::new(manner.count.clone(), manner.totals.clone());
+    let progress = Progress::new(manner.count.clone());
     let mut ends = Ends(Some((socket, stream)));
     let (socket, stream) = ends.0.as_mut().expect("taken only below");
     socket.close_hard();
@@ -171,7 +169,7 @@ async fn carry(
     socket: &Socket,
     stream: &mut Stream,
     windows: &Arc<Windows>,
-    Manner { source, sent, first, idle, count: _, totals: _ }: Manner,
+    Manner { source, sent, first, idle, count: _ }: Manner,
     progress: &Progress,
 ) -> Ended {
     let (number, last_wait) = (stream.number(), windows.last_wait());

@@ -8,10 +8,16 @@ use std::{
 
 use net::{Listener, Socket, drill};
 use protocol::proxy::Ends;
+use tokio::runtime::Handle;
 use tokio_util::task::TaskTracker;
 use tracing::warn;
 
-use super::{announced, flow, http, shared::Shared, state::ListenerState};
+use super::{
+    http::{self, Http},
+    shared::Shared,
+    state::ListenerState,
+    tcp,
+};
 use crate::{
     metrics::RefusedFlow,
     model::{Held, ListenProtocol},
@@ -23,13 +29,19 @@ const PAUSE: Duration = Duration::from_millis(50);
 /// The system's error for a process that has run out of files (EMFILE).
 const NONE_LEFT: i32 = 24;
 
+/// Where connections of one listener come in.
+#[derive(Debug, Clone)]
+pub(super) struct Door {
+    pub(super) shared: Arc<Shared>,
+    /// What HTTP listeners keep.
+    pub(super) http: Arc<Http>,
+    pub(super) state: Arc<ListenerState>,
+    pub(super) tasks: TaskTracker,
+}
+
 /// Accepts until the listener is closed.
-pub(super) async fn accept(
-    shared: Arc<Shared>,
-    state: Arc<ListenerState>,
-    socket: Arc<dyn Listener>,
-    tasks: TaskTracker,
-) {
+pub(super) async fn accept(door: Door, socket: Arc<dyn Listener>) {
+    let Door { shared, state, .. } = &door;
     loop {
         drill::point("accept");
         let accepted = tokio::select! {
@@ -40,7 +52,7 @@ pub(super) async fn accept(
             Ok((client, source)) => {
                 if client.is_of_the_reserve() {
                     client.abort();
-                    refuse(&shared, &state, &io::Error::from_raw_os_error(NONE_LEFT));
+                    refuse(&door, &io::Error::from_raw_os_error(NONE_LEFT));
                     continue;
                 }
                 shared.sources.handshake(source.ip(), Instant::now());
@@ -50,22 +62,17 @@ pub(super) async fn accept(
                     client.abort();
                     continue;
                 }
-                let arrived = Arrived {
-                    held: Held::new(&state.flows),
-                    shared: shared.clone(),
-                    state: state.clone(),
-                    tasks: tasks.clone(),
-                };
+                let arrived = Arrived { held: Held::new(&state.flows), door: door.clone() };
                 // Where it cannot be told any more, the client is gone, and that shows at once.
                 let ends = Ends { source, destination: client.local_addr().unwrap_or(state.address) };
-                if announced::must_be(&listener, source) {
-                    tasks.spawn(begin_announced(arrived, client, ends));
+                if tcp::announced::must_be(&listener, source) {
+                    door.tasks.spawn(begin_announced(arrived, client, ends));
                 } else {
                     begin(arrived, client, ends);
                 }
             }
             Err(error) => {
-                refuse(&shared, &state, &error);
+                refuse(&door, &error);
                 tokio::time::sleep(PAUSE).await;
             }
         }
@@ -73,29 +80,27 @@ pub(super) async fn accept(
 }
 
 /// A connection could not be taken, for want of files most likely: whoever holds one that is idle is asked for it.
-fn refuse(shared: &Shared, state: &ListenerState, error: &io::Error) {
+fn refuse(Door { shared, http, state, .. }: &Door, error: &io::Error) {
     let (name, now) = (&state.listener().name, Instant::now());
     shared.metrics.refused_flow(name, RefusedFlow::Accept);
     if let Some(untold) = shared.scarce.refused.may_say(now) {
         warn!(listener = %name, %error, untold, "connection refused: files are used up, but for a reserve");
     }
     if shared.scarce.tell(now) {
-        shared.http.let_go_of_idle();
+        http.let_go_of_idle();
     }
 }
 
 /// A connection that was accepted, within its listener's bound.
 struct Arrived {
-    shared: Arc<Shared>,
-    state: Arc<ListenerState>,
-    tasks: TaskTracker,
+    door: Door,
     /// Counts as open until it is over.
     held: Held,
 }
 
 /// The same, once it has said for whom it is.
 async fn begin_announced(arrived: Arrived, client: Socket, ends: Ends) {
-    match announced::ends((&arrived.shared, &arrived.state), &client, ends).await {
+    match tcp::announced::ends((&arrived.door.shared, &arrived.door.state), &client, ends).await {
         Some(ends) => begin(arrived, client, ends),
         None => client.abort(),
     }
@@ -103,23 +108,25 @@ async fn begin_announced(arrived: Arrived, client: Socket, ends: Ends) {
 
 /// Hands a connection to what serves it.
 fn begin(arrived: Arrived, client: Socket, ends: Ends) {
-    let Arrived { shared, state, tasks, held } = arrived;
+    let Arrived { door: Door { shared, http, state, tasks }, held } = arrived;
     let listener = state.listener();
     match listener.protocol {
         ListenProtocol::Tcp => {
-            begin_flow(&shared, flow::Flow::new(shared.clone(), listener, ends, held), client, &tasks)
+            begin_flow(&shared, tcp::Flow::new(shared.clone(), listener, ends, held), client, &tasks)
         }
         // A UDP listener has no connections to accept.
         ListenProtocol::Udp => {}
         ListenProtocol::Http | ListenProtocol::Https => {
-            let worker = shared.http.next_worker();
-            begin_http(http::Accepted { shared, state, source: ends.source, held, worker, tasks }, client);
+            let worker = http.next_worker();
+            let handle = shared.workers.handle(worker).clone();
+            let kept = http.worker(worker);
+            begin_http(http::Accepted { shared, state, source: ends.source, held, kept, tasks }, (client, handle));
         }
     }
 }
 
-fn begin_http(accepted: http::Accepted, client: Socket) {
-    let (worker, tasks) = (accepted.shared.workers.handle(accepted.worker).clone(), accepted.tasks.clone());
+fn begin_http(accepted: http::Accepted, (client, worker): (Socket, Handle)) {
+    let tasks = accepted.tasks.clone();
     if let Ok(parked) = client.park() {
         let landing = async move {
             if let Ok(client) = parked.land() {
@@ -130,7 +137,7 @@ fn begin_http(accepted: http::Accepted, client: Socket) {
     }
 }
 
-fn begin_flow(shared: &Shared, flow: flow::Flow, client: Socket, tasks: &TaskTracker) {
+fn begin_flow(shared: &Shared, flow: tcp::Flow, client: Socket, tasks: &TaskTracker) {
     let worker = flow.worker();
     // Accepting runs on worker 0; a flow moves to the worker of the link it is placed on.
     if worker.is_multiple_of(shared.workers.count()) {

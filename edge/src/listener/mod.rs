@@ -1,18 +1,19 @@
 //! Public addresses: accepts what clients send and carries it to where the balancer places it.
+//!
+//! Rooms, each using only those before it: `bucket, proof, sources, scarce` ← `shared, state` ← `flow`, what is the same for every
+//! protocol ← `tcp, udp, http` beside each other ← `accept` ← `table`.
 
 mod accept;
-mod announced;
-mod attempts;
 mod bucket;
-mod cause;
 mod flow;
 mod http;
-mod placing;
+mod proof;
 mod scarce;
 mod shared;
+mod sources;
 mod state;
-mod story;
 mod table;
+mod tcp;
 mod udp;
 
 pub use http::Http;
@@ -20,6 +21,6 @@ pub use http::Http;
 pub use http::fuzzing;
 pub use scarce::Scarce;
 pub use shared::Shared;
+pub use sources::Sources;
 pub use state::ListenerState;
 pub use table::{Listeners, ListenersError};
-pub use udp::Sources;

@@ -6,7 +6,7 @@ use net::{Network, Vital, Workers};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use super::{http::kept::Http, scarce::Scarce, udp::sources::Sources};
+use super::{scarce::Scarce, sources::Sources};
 use crate::{
     balancer::Balancer,
     health::{Reports, view::HealthView},
@@ -33,8 +33,6 @@ pub struct Shared {
     pub metrics: Metrics,
     /// What is known of clients' addresses.
     pub sources: Sources,
-    /// What HTTP listeners keep.
-    pub http: Arc<Http>,
     /// Cuts every flow.
     pub cut: CancellationToken,
     /// Word that files are used up.

@@ -15,6 +15,7 @@ use tracing::{error, info, warn};
 
 use super::{
     accept,
+    http::Http,
     shared::Shared,
     state::{ListenerState, Serving},
     udp,
@@ -98,6 +99,7 @@ fn is_udp(listener: &Listener) -> bool {
 #[derive(Debug)]
 pub struct Listeners {
     shared: Arc<Shared>,
+    http: Arc<Http>,
     tasks: TaskTracker,
     open: Mutex<Vec<Arc<ListenerState>>>,
 }
@@ -105,8 +107,8 @@ pub struct Listeners {
 impl Listeners {
     /// None yet.
     #[must_use]
-    pub fn new(shared: Arc<Shared>) -> Self {
-        Self { shared, tasks: TaskTracker::new(), open: Mutex::default() }
+    pub fn new(shared: Arc<Shared>, http: Arc<Http>) -> Self {
+        Self { shared, http, tasks: TaskTracker::new(), open: Mutex::default() }
     }
 
     /// Binds what a snapshot adds. All or nothing: if one address cannot be had, everything stays as it was.
@@ -246,10 +248,12 @@ impl Listeners {
         let state = Arc::new(ListenerState::new(serving, address));
         let open = Arc::new(state.release_guard());
         let (shared, tasks, worker) = (self.shared.clone(), self.tasks.clone(), self.shared.workers.handle(0));
+        let http = self.http.clone();
         match socket {
             Socket::Tcp(socket) => {
                 let (state, socket) = (state.clone(), Arc::<dyn net::Listener>::from(socket));
-                let accept = move || accept::accept(shared.clone(), state.clone(), socket.clone(), tasks.clone());
+                let door = accept::Door { shared, http, state, tasks };
+                let accept = move || accept::accept(door.clone(), socket.clone());
                 let accepting = self.shared.vital.clone().keep("a listener", accept);
                 self.tasks.spawn_on(
                     async move {

@@ -16,32 +16,20 @@ use super::{Carried, Ended};
 pub(super) struct Progress {
     count: Count,
     reset: AtomicBool,
-    totals: Option<Totals>,
 }
 
 /// What one flow has carried so far, for whoever must tell of it whatever becomes of the flow; clones share it.
 #[derive(Debug, Clone, Default)]
-pub struct Count(Arc<Bytes>);
+pub struct Count {
+    own: Arc<Bytes>,
+    totals: Option<Totals>,
+}
 
 /// Each has one writer, so nothing need be locked.
 #[derive(Debug, Default)]
 struct Bytes {
     sent: AtomicU64,
     received: AtomicU64,
-}
-
-impl Count {
-    /// Bytes from the socket to the stream.
-    #[must_use]
-    pub fn sent(&self) -> u64 {
-        self.0.sent.load(Ordering::Relaxed)
-    }
-
-    /// Bytes from the stream to the socket.
-    #[must_use]
-    pub fn received(&self) -> u64 {
-        self.0.received.load(Ordering::Relaxed)
-    }
 }
 
 /// Counters that many flows add to while they run, so that a long flow shows before its end.
@@ -53,23 +41,53 @@ pub struct Totals {
     pub received: Arc<AtomicU64>,
 }
 
+impl Count {
+    /// One that adds to these as well.
+    #[must_use]
+    pub fn adding_to(totals: Totals) -> Self {
+        Self { own: Arc::default(), totals: Some(totals) }
+    }
+
+    /// Bytes from the socket to the stream, or from a client to an origin.
+    #[must_use]
+    pub fn sent(&self) -> u64 {
+        self.own.sent.load(Ordering::Relaxed)
+    }
+
+    /// Bytes from the stream to the socket, or from an origin to a client.
+    #[must_use]
+    pub fn received(&self) -> u64 {
+        self.own.received.load(Ordering::Relaxed)
+    }
+
+    /// So many more were sent. Only whoever carries that direction may say so.
+    pub fn add_sent(&self, bytes: u64) {
+        add(&self.own.sent, bytes);
+        if let Some(totals) = &self.totals {
+            totals.sent.fetch_add(bytes, Ordering::Relaxed);
+        }
+    }
+
+    /// So many more were received. Only whoever carries that direction may say so.
+    pub fn add_received(&self, bytes: u64) {
+        add(&self.own.received, bytes);
+        if let Some(totals) = &self.totals {
+            totals.received.fetch_add(bytes, Ordering::Relaxed);
+        }
+    }
+}
+
 impl Progress {
-    pub(super) fn new(count: Count, totals: Option<Totals>) -> Self {
-        Self { count, totals, ..Self::default() }
+    pub(super) fn new(count: Count) -> Self {
+        Self { count, ..Self::default() }
     }
 
     pub(super) fn add_sent(&self, bytes: usize) {
-        add(&self.count.0.sent, bytes);
-        if let Some(totals) = &self.totals {
-            totals.sent.fetch_add(bytes as u64, Ordering::Relaxed);
-        }
+        self.count.add_sent(bytes as u64);
     }
 
     pub(super) fn add_received(&self, bytes: usize) {
-        add(&self.count.0.received, bytes);
-        if let Some(totals) = &self.totals {
-            totals.received.fetch_add(bytes as u64, Ordering::Relaxed);
-        }
+        self.count.add_received(bytes as u64);
     }
 
     /// One side was reset; the rest is carried for the sake of what was sent before.
@@ -105,6 +123,6 @@ impl Progress {
     }
 }
 
-fn add(total: &AtomicU64, bytes: usize) {
-    total.store(total.load(Ordering::Relaxed) + bytes as u64, Ordering::Relaxed);
+fn add(own: &AtomicU64, bytes: u64) {
+    own.store(own.load(Ordering::Relaxed) + bytes, Ordering::Relaxed);
 }

@@ -29,7 +29,7 @@ enum Way {
 
 /// Carries between two sockets, without a tunnel: the first is local, the second remote. Ends as [`super::splice`] does.
 pub async fn relay(local: Socket, remote: Socket, manner: Manner) -> Carried {
-    let progress = Progress::new(manner.count.clone(), manner.totals.clone());
+    let progress = Progress::new(manner.count.clone());
     let mut ends = Ends(Some((local, remote)));
     let (local, remote) = ends.0.as_ref().expect("taken only below");
     local.close_hard();
@@ -65,7 +65,7 @@ impl Drop for Ends {
 async fn carry(
     local: &Socket,
     remote: &Socket,
-    Manner { first, idle, source: _, sent: _, count: _, totals: _ }: Manner,
+    Manner { first, idle, source: _, sent: _, count: _ }: Manner,
     progress: &Progress,
 ) -> Ended {
     let mut up = pin!(copy(local, remote, first, |bytes| progress.add_sent(bytes)));

@@ -5,7 +5,7 @@ use std::{net::SocketAddr, sync::Arc};
 use net::Socket;
 use tokio_util::task::TaskTracker;
 
-use super::connection::Connection;
+use super::{connection::Connection, kept::Worker};
 use crate::listener::http::client::{io::ClientIo, owed::Owed};
 use crate::listener::http::serve::http1::serve as speak;
 use crate::{
@@ -21,19 +21,19 @@ pub(in crate::listener) struct Accepted {
     pub(in crate::listener) state: Arc<ListenerState>,
     pub(in crate::listener) source: SocketAddr,
     pub(in crate::listener) held: Held,
-    pub(in crate::listener) worker: usize,
+    /// What is kept there.
+    pub(in crate::listener) kept: Arc<Worker>,
     pub(in crate::listener) tasks: TaskTracker,
 }
 
 /// Serves a client's connection to its end.
 pub(in crate::listener) async fn serve(accepted: Accepted, client: Socket) {
-    let Accepted { shared, state, source, held, worker, tasks } = accepted;
+    let Accepted { shared, state, source, held, kept, tasks } = accepted;
     let tls = state.serving().tls.clone();
-    let worker = shared.http.workers[worker].clone();
     let mut connection = Connection {
         shared,
         state,
-        worker,
+        worker: kept,
         talk: Arc::default(),
         owed: Owed::default(),
         source,

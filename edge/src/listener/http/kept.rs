@@ -16,15 +16,15 @@ const SWEEP_EVERY: Duration = Duration::from_secs(1);
 /// What HTTP listeners keep: a part for every worker, so that none waits for another.
 #[derive(Debug)]
 pub struct Http {
-    pub(super) workers: Vec<Arc<Worker>>,
+    workers: Vec<Arc<Worker>>,
     next: AtomicUsize,
 }
 
 /// The part of one worker.
 #[derive(Debug, Default)]
-pub(super) struct Worker {
+pub(in crate::listener) struct Worker {
     /// Connections to origins.
-    pub(super) idle: Arc<Idle>,
+    pub(in crate::listener::http) idle: Arc<Idle>,
 }
 
 impl Http {
@@ -48,6 +48,11 @@ impl Http {
     /// Closes every connection to an origin that nobody uses: files are used up.
     pub(in crate::listener) fn let_go_of_idle(&self) {
         self.workers.iter().for_each(|worker| worker.idle.clear());
+    }
+
+    /// What is kept on a worker.
+    pub(in crate::listener) fn worker(&self, number: usize) -> Arc<Worker> {
+        self.workers[number].clone()
     }
 
     /// The worker for the next connection.

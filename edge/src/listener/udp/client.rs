@@ -12,7 +12,7 @@ use protocol::datagram::Packet;
 use tokio::sync::mpsc;
 
 use super::table::InUse;
-use crate::listener::story::End;
+use crate::listener::flow::story::End;
 
 /// What the table knows of a session.
 #[derive(Debug)]

@@ -1,10 +1,8 @@
 //! Receives for one UDP listener and hands each payload to its source's session, within bounds.
 
 mod client;
-mod proof;
 mod session;
 mod silence;
-pub(super) mod sources;
 mod table;
 
 use std::{
@@ -28,14 +26,12 @@ use tokio::{
 use tokio_util::{sync::DropGuard, task::TaskTracker};
 use tracing::warn;
 
-pub use self::sources::Sources;
 use self::{
     client::{Client, Life},
     session::{Beginning, Session},
-    sources::Everybody,
     table::Table,
 };
-use super::{shared::Shared, state::ListenerState, story::End};
+use super::{flow::story::End, shared::Shared, sources::Everybody, state::ListenerState};
 use crate::{metrics::RefusedFlow, model::Held};
 
 /// How often idle sessions are looked for.

@@ -2,7 +2,7 @@
 //! origin falls silent.
 
 use std::{
-    sync::{Arc, atomic::Ordering},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -12,7 +12,6 @@ use protocol::{
     error::{Reason, StreamCode},
     proxy::Ends,
     session::{Event, SessionEnd},
-    splice::Totals,
     switch::Dropped,
 };
 use tokio::sync::mpsc;
@@ -21,7 +20,6 @@ use tokio_util::sync::DropGuard;
 use super::{
     client::Life,
     silence::{self, Doubt, Silence},
-    sources::Standing,
 };
 use crate::{
     balancer::{
@@ -29,10 +27,13 @@ use crate::{
         retry::{Delivered, Left},
     },
     listener::{
-        attempts::{self, Attempt, Miss, Missed},
-        placing::{Place, Search},
+        flow::{
+            attempts::{self, Attempt, Miss, Missed},
+            placing::{Place, Search},
+            story::{End, Kind, Packets, Story},
+        },
         shared::Shared,
-        story::{Amounts, End, Kind, Story},
+        sources::Standing,
     },
     metrics::RefusedFlow,
     model::{FlowKey, Held, Listener, OnUnhealthy},
@@ -71,11 +72,9 @@ pub(super) struct Session {
     silence: Silence,
     /// Where nobody has answered it since it was answered last.
     silent: Tried,
-    totals: Totals,
     story: Story,
     moved: u32,
-    packets: Amounts,
-    bytes: Amounts,
+    packets: Packets,
 }
 
 /// How carrying over one path came to its end.
@@ -148,11 +147,9 @@ impl Session {
     /// A session that begins; it is placed at once, so that it can run where its link is.
     pub(super) fn new(with: Beginning) -> Self {
         let place = Search::new(&with.shared, &with.listener, FlowKey::of(with.peer.source)).look();
-        let totals = with.shared.metrics.totals(&with.listener.name);
         let story = Story::new(&with.shared.metrics, with.listener.clone(), with.peer.source, with.life.began);
         let (silence, silent) = (Silence::default(), Tried::default());
-        let (packets, bytes) = (Amounts::default(), Amounts::default());
-        Self { with, place, silence, silent, totals, story, moved: 0, packets, bytes }
+        Self { with, place, silence, silent, story, moved: 0, packets: Packets::default() }
     }
 
     /// The worker of the link it is placed on.
@@ -168,7 +165,7 @@ impl Session {
             ended = self.carry() => ended,
             () = cut.cancelled() => End::Cut,
         };
-        self.story.tell(ended, self.bytes, Kind::Session { moved: self.moved, packets: self.packets });
+        self.story.tell(ended, Kind::Session { moved: self.moved, packets: self.packets });
     }
 
     async fn carry(&mut self) -> End {
@@ -337,8 +334,7 @@ impl Session {
     /// It was carried.
     fn note_up(&mut self, bytes: usize) {
         self.packets.up += 1;
-        self.bytes.up += bytes as u64;
-        self.totals.sent.fetch_add(bytes as u64, Ordering::Relaxed);
+        self.story.count.add_sent(bytes as u64);
     }
 
     /// To the client.
@@ -351,7 +347,6 @@ impl Session {
             return drops.count(Dropped::SocketFull);
         }
         self.packets.down += 1;
-        self.bytes.down += payload.len() as u64;
-        self.totals.received.fetch_add(payload.len() as u64, Ordering::Relaxed);
+        self.story.count.add_received(payload.len() as u64);
     }
 }

@@ -4,7 +4,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::{health::view::HealthView, listener::placing::Place, model::Answers};
+use crate::{health::view::HealthView, listener::flow::placing::Place, model::Answers};
 
 /// A payload may be unanswered for so long where the path is known to be unhealthy.
 const IN_DOUBT: Duration = Duration::from_millis(500);

@@ -13,12 +13,13 @@ use std::{
 use bytes::{Buf, Bytes};
 use hyper::body::{Body as HttpBody, Frame, SizeHint};
 use protocol::error::Reason;
+use protocol::splice::Count;
 use tokio::{sync::watch, time::Instant};
 
 use super::{
     drain,
     pace::{Pace, Patience},
-    record::{Moved, Record},
+    record::Record,
 };
 use crate::listener::http::client::{owed::Debt, received::Received, talk::UnderWay};
 use crate::listener::http::message::{boxed::BoxError, fault::Fault, fields, grpc};
@@ -75,7 +76,7 @@ impl Upload {
 pub(crate) struct Uploading {
     body: Received,
     upload: Arc<Upload>,
-    bytes: Moved,
+    count: Count,
     pace: Option<Pace>,
     /// Opens when the origin says 100, or answers nothing for a while, or the client does not wait.
     gate: Option<Gate>,
@@ -110,9 +111,9 @@ impl Gate {
 
 impl Uploading {
     /// A body with its counters, which may dawdle no longer than this.
-    pub(crate) fn new(body: Received, upload: Arc<Upload>, bytes: Moved, patience: Option<Patience>) -> Self {
+    pub(crate) fn new(body: Received, upload: Arc<Upload>, count: Count, patience: Option<Patience>) -> Self {
         let pace = patience.map(Pace::new);
-        Self { body, upload, bytes, pace, gate: None }
+        Self { body, upload, count, pace, gate: None }
     }
 
     /// Held back by a gate.
@@ -158,7 +159,7 @@ impl HttpBody for Uploading {
             Some(Ok(frame)) => frame,
         };
         let length = frame.data_ref().map_or(0, |d| d.remaining() as u64);
-        this.bytes.add(length);
+        this.count.add_sent(length);
         if let Some(pace) = &mut this.pace {
             pace.came(length);
         }
@@ -303,7 +304,7 @@ impl HttpBody for Answering {
             }
             Some(Ok(frame)) => {
                 if let (Some(data), Some(exchange)) = (frame.data_ref(), &mut this.exchange) {
-                    exchange.record.down.add(data.remaining() as u64);
+                    exchange.record.story.count.add_received(data.remaining() as u64);
                 }
                 this.end_if_over();
                 drain::handed();

@@ -35,7 +35,7 @@ use crate::listener::http::message::{
 use crate::listener::http::origin::{failed::Failed, upstream::Upstream};
 use crate::{
     balancer::retry::Left,
-    listener::{
+    listener::flow::{
         attempts,
         placing::{Place, Search},
     },
@@ -205,7 +205,8 @@ impl Forward<'_> {
         if !(small && self.repeatable && !self.asked.expects_continue) {
             return Ok(Sending::Stream(body));
         }
-        let uploading = Uploading::new(body, self.upload.clone(), self.record.up.clone(), Some(self.patience()));
+        let uploading =
+            Uploading::new(body, self.upload.clone(), self.record.story.count.clone(), Some(self.patience()));
         match Limited::new(uploading, 64 * 1024).collect().await {
             Ok(whole) => Ok(Sending::Whole(whole.to_bytes())),
             Err(_) => Err(self.upload_fault().unwrap_or(Fault::BODY)),
@@ -239,7 +240,8 @@ impl Forward<'_> {
             }
             Sending::Stream(incoming) => {
                 let patience = (!self.asked.grpc).then(|| self.patience());
-                let uploading = Uploading::new(incoming, self.upload.clone(), self.record.up.clone(), patience);
+                let uploading =
+                    Uploading::new(incoming, self.upload.clone(), self.record.story.count.clone(), patience);
                 let uploading = Copied::new(uploading.behind(gate), self.memory.clone());
                 match self.until {
                     // Whoever still sends, and whoever still waits for it, is to learn that the call is over.

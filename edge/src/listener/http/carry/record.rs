@@ -1,20 +1,13 @@
 //! One line and its counters for every request, told once, however it ended.
 
-use std::{
-    net::SocketAddr,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-    time::Instant,
-};
+use std::{net::SocketAddr, sync::Arc, time::Instant};
 
 use http::{Method, StatusCode, Version};
 use protocol::splice::Ended;
 
 use crate::listener::http::message::fault::Fault;
 use crate::{
-    listener::story::{Amounts, End, Kind, Request, Story},
+    listener::flow::story::{End, Kind, Request, Story},
     metrics::{Metrics, RequestGuard},
     model::Listener,
 };
@@ -27,40 +20,12 @@ pub(crate) struct Record {
     /// What is told of a request alone.
     pub(crate) request: Request,
     _in_flight: RequestGuard,
-    /// Bytes of the request's body.
-    pub(crate) up: Moved,
-    /// Bytes of the answer's body.
-    pub(crate) down: Moved,
     /// The client took or sent nothing for too long.
     pub(crate) client_timeout: bool,
     /// Its flow was sacrificed, since the client took too little.
     pub(crate) stalled: bool,
     /// The answer's last byte was handed over.
     pub(crate) finished: bool,
-}
-
-/// Bytes of one direction of a request, counted for its listener as well while they are carried; clones share them.
-#[derive(Debug, Clone)]
-pub(crate) struct Moved {
-    own: Arc<AtomicU64>,
-    of_listener: Arc<AtomicU64>,
-}
-
-impl Moved {
-    fn new(of_listener: Arc<AtomicU64>) -> Self {
-        Self { own: Arc::default(), of_listener }
-    }
-
-    /// So many more.
-    pub(crate) fn add(&self, bytes: u64) {
-        self.own.fetch_add(bytes, Ordering::Relaxed);
-        self.of_listener.fetch_add(bytes, Ordering::Relaxed);
-    }
-
-    /// How many so far.
-    pub(crate) fn bytes(&self) -> u64 {
-        self.own.load(Ordering::Relaxed)
-    }
 }
 
 impl Record {
@@ -71,7 +36,6 @@ impl Record {
         source: SocketAddr,
         (method, version): (Method, Version),
     ) -> Self {
-        let totals = metrics.totals(&listener.name);
         Self {
             _in_flight: metrics.request(&listener.name),
             story: Story::new(metrics, listener, source, Instant::now()),
@@ -84,8 +48,6 @@ impl Record {
                 status: None,
                 first_byte: None,
             },
-            up: Moved::new(totals.sent),
-            down: Moved::new(totals.received),
             client_timeout: false,
             stalled: false,
             finished: false,
@@ -114,13 +76,14 @@ impl Drop for Record {
             (Some(_), false) if self.story.cause.code().is_some() => End::Broken,
             (Some(_), false) => End::ClientGone,
         };
-        let bytes = Amounts { up: self.up.bytes(), down: self.down.bytes() };
-        self.story.tell(ended, bytes, Kind::Request(&self.request));
+        self.story.tell(ended, Kind::Request(&self.request));
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::Ordering;
+
     use super::*;
 
     #[test]
@@ -133,8 +96,8 @@ mod tests {
         let listener = catalog.listeners.first().expect("one").clone();
         let client = ([192, 0, 2, 1], 4711).into();
         let record = Record::new(&metrics, listener.clone(), client, (Method::GET, Version::HTTP_11));
-        record.up.add(3);
-        record.down.add(5);
+        record.story.count.add_sent(3);
+        record.story.count.add_received(5);
         let totals = metrics.totals(&listener.name);
         let counts = || (totals.sent.load(Ordering::Relaxed), totals.received.load(Ordering::Relaxed));
         assert_eq!(counts(), (3, 5));

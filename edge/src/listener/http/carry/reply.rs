@@ -20,7 +20,7 @@ use crate::listener::http::origin::{
     early::Early,
     upstream::{Key, Upstream},
 };
-use crate::{listener::placing::Place, model::FieldEdits};
+use crate::{listener::flow::placing::Place, model::FieldEdits};
 
 /// An origin's answer, and what it came over.
 pub(crate) struct Answered {

@@ -14,12 +14,13 @@ use futures_util::{FutureExt, TryFutureExt};
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 use protocol::error::Reason;
+use protocol::splice::Count;
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf},
     time,
 };
 
-use super::record::{Moved, Record};
+use super::record::Record;
 use crate::listener::http::client::{
     duplex::Duplex,
     guard::Guard,
@@ -75,13 +76,6 @@ impl Ended {
     }
 }
 
-/// Bytes that were carried.
-#[derive(Debug)]
-struct Both {
-    up: Moved,
-    down: Moved,
-}
-
 /// Carries until both sides have ended, one breaks, nothing comes for too long, or the edge is cut.
 pub(crate) async fn carry(
     connection: Arc<Connection>,
@@ -101,11 +95,11 @@ pub(crate) async fn carry(
     let ((mut client, from_client), (mut origin, from_origin)) = (Side::of_client(client), Side::of_origin(origin));
     client.close_hard();
     origin.close_hard();
-    let moved = Both { up: record.up.clone(), down: record.down.clone() };
+    let count = record.story.count.clone();
     let idle = connection.state.listener().idle_timeout.unwrap_or(IDLE_WAIT);
     let ended = tokio::select! {
-        ended = exchange((&mut client, from_client), (&mut origin, from_origin), &moved) => ended,
-        () = silence(&moved, idle) => Ended::Idle,
+        ended = exchange((&mut client, from_client), (&mut origin, from_origin), &count) => ended,
+        () = silence(&count, idle) => Ended::Idle,
         () = upstream.sacrificed().said() => Ended::Stalled,
         () = connection.shared.cut.cancelled() => Ended::Cut,
     };
@@ -128,17 +122,17 @@ pub(crate) async fn carry(
 async fn exchange(
     (client, from_client): (&mut Side, BytesMut),
     (origin, from_origin): (&mut Side, BytesMut),
-    moved: &Both,
+    count: &Count,
 ) -> Ended {
     let (mut client_reads, mut client_writes) = tokio::io::split(client);
     let (mut origin_reads, mut origin_writes) = tokio::io::split(origin);
     let up = async {
-        let copying = copy(&mut client_reads, &mut origin_writes, (from_client, &moved.up));
+        let copying = copy(&mut client_reads, &mut origin_writes, (from_client, |bytes| count.add_sent(bytes)));
         copying.await.map_err(|broken| broken.of(Ended::Client, Ended::Origin))?;
         origin_writes.shutdown().await.map_err(|_| Ended::Origin)
     };
     let down = async {
-        let copying = copy(&mut origin_reads, &mut client_writes, (from_origin, &moved.down));
+        let copying = copy(&mut origin_reads, &mut client_writes, (from_origin, |bytes| count.add_received(bytes)));
         copying.await.map_err(|broken| broken.of(Ended::Origin, Ended::Client))?;
         client_writes.shutdown().await.map_err(|_| Ended::Client)
     };
@@ -168,13 +162,13 @@ impl Broken {
 async fn copy(
     from: &mut (impl AsyncRead + Unpin),
     to: &mut (impl AsyncWrite + Unpin),
-    (mut bytes, moved): (BytesMut, &Moved),
+    (mut bytes, count): (BytesMut, impl Fn(u64)),
 ) -> Result<(), Broken> {
     loop {
         if !bytes.is_empty() {
             to.write_all(&bytes).await.map_err(|_| Broken::Write)?;
             to.flush().await.map_err(|_| Broken::Write)?;
-            moved.add(bytes.len() as u64);
+            count(bytes.len() as u64);
         }
         bytes.clear();
         bytes.reserve(BUFFER);
@@ -185,12 +179,12 @@ async fn copy(
 }
 
 /// Completes once nothing was carried for so long.
-async fn silence(moved: &Both, limit: Duration) {
-    let count = || (moved.up.bytes(), moved.down.bytes());
+async fn silence(count: &Count, limit: Duration) {
+    let carried = || (count.sent(), count.received());
     loop {
-        let before = count();
+        let before = carried();
         time::sleep(limit).await;
-        if count() == before {
+        if carried() == before {
             return;
         }
     }

@@ -22,7 +22,7 @@ use crate::{
         NoPlace,
         retry::{Again, DELIVERIES_MAX, Delivered, Left},
     },
-    listener::{
+    listener::flow::{
         attempts::{Attempt, Miss, Missed},
         placing::Place,
         story::Story,

@@ -1,23 +1,24 @@
 //! One TCP flow: place, open, splice; place again while nothing can be delivered twice.
 
-use std::{
-    sync::{Arc, atomic::Ordering},
-    time::Instant,
-};
+pub(super) mod announced;
+
+use std::{sync::Arc, time::Instant};
 
 use bytes::Bytes;
 use net::Socket;
 use protocol::{
     error::Reason,
     proxy::Ends,
-    splice::{self, Carried, Count, Manner},
+    splice::{self, Carried, Manner},
 };
 
 use super::{
-    attempts::{self, Attempt, Miss, Missed},
-    placing::{Place, Search},
+    flow::{
+        attempts::{self, Attempt, Miss, Missed},
+        placing::{Place, Search},
+        story::{End, Kind, Story},
+    },
     shared::Shared,
-    story::{Amounts, End, Kind, Story},
 };
 use crate::{
     balancer::{
@@ -76,20 +77,20 @@ impl Flow {
             Err(refused) => {
                 self.shared.metrics.refused_flow(&listener.name, refused);
                 client.abort();
-                return self.story.tell(End::Refused, Amounts::default(), Kind::Flow);
+                return self.story.tell(End::Refused, Kind::Flow);
             }
         };
-        let (totals, count) = (self.shared.metrics.totals(&listener.name), Count::default());
-        totals.sent.fetch_add(with_open, Ordering::Relaxed);
+        let count = self.story.count.clone();
+        count.add_sent(with_open);
         let (source, idle) = (Some(self.ends.source.ip()), listener.idle_timeout);
-        let manner = Manner { source, sent: on_stream, first, idle, count: count.clone(), totals: Some(totals) };
+        let manner = Manner { source, sent: on_stream, first, idle, count };
         let _flow = self.shared.metrics.flow(&listener.name);
         let ended = tokio::select! {
             carried = carry(client, opened.carrier, manner) => End::Carried(carried.ended),
             () = cut.cancelled() => End::Cut,
         };
         drop(held);
-        self.story.tell(ended, Amounts { up: with_open + count.sent(), down: count.received() }, Kind::Flow);
+        self.story.tell(ended, Kind::Flow);
     }
 
     /// Places and opens until one path has accepted.

@@ -12,7 +12,7 @@ const WORDS_MAX: usize = 512;
 
 /// Why it ended, if there is a reason, and what was met last on its way.
 #[derive(Debug, Default)]
-pub(super) struct Cause {
+pub(in crate::listener) struct Cause {
     code: Option<&'static str>,
     /// The words, with the code they belong to.
     met: Option<(&'static str, Cow<'static, str>)>,
@@ -20,19 +20,19 @@ pub(super) struct Cause {
 
 impl Cause {
     /// This was met. It may go well elsewhere, so it is not the end yet.
-    pub(super) fn met(&mut self, code: &'static str, words: impl Into<Cow<'static, str>>) {
+    pub(in crate::listener) fn met(&mut self, code: &'static str, words: impl Into<Cow<'static, str>>) {
         self.met = Some((code, words.into()));
     }
 
     /// It ends for this reason, unless it goes well elsewhere.
-    pub(super) fn failed(&mut self, why: Why) {
+    pub(in crate::listener) fn failed(&mut self, why: Why) {
         let code = why.reason.as_str();
         self.code = Some(code);
         self.met(code, why.detail);
     }
 
     /// It ends because there is no place for it.
-    pub(super) fn no_place(&mut self, no: &NoPlace) {
+    pub(in crate::listener) fn no_place(&mut self, no: &NoPlace) {
         self.code = no.reason.map(|reason| reason.as_str());
         if let (Some(code), Some(words)) = (self.code, &no.detail) {
             self.met(code, words.to_string());
@@ -40,7 +40,7 @@ impl Cause {
     }
 
     /// It ends with this code, and these words if nothing was met that says more.
-    pub(super) fn ends(&mut self, code: &'static str, words: &'static str) {
+    pub(in crate::listener) fn ends(&mut self, code: &'static str, words: &'static str) {
         self.code = Some(code);
         if self.words().is_none() && !words.is_empty() {
             self.met(code, words);
@@ -48,17 +48,17 @@ impl Cause {
     }
 
     /// It goes well now.
-    pub(super) fn heals(&mut self) {
+    pub(in crate::listener) fn heals(&mut self) {
         self.code = None;
     }
 
     /// The reason it ended for.
-    pub(super) fn code(&self) -> Option<&'static str> {
+    pub(in crate::listener) fn code(&self) -> Option<&'static str> {
         self.code
     }
 
     /// What was met, if it belongs to that reason: on one line, and not too long.
-    pub(super) fn words(&self) -> Option<Cow<'_, str>> {
+    pub(in crate::listener) fn words(&self) -> Option<Cow<'_, str>> {
         let (of, words) = self.met.as_ref()?;
         (Some(*of) == self.code).then(|| on_a_line(words))
     }

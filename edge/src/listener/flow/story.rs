@@ -9,7 +9,7 @@ use std::{
 
 use api::millis;
 use http::{Method, StatusCode, Version};
-use protocol::splice::Ended;
+use protocol::splice::{Count, Ended};
 use tracing::{field, info};
 
 use super::{
@@ -25,7 +25,7 @@ use crate::{
 
 /// How a flow of any kind ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum End {
+pub(in crate::listener) enum End {
     /// No origin took it.
     Refused,
     /// The edge ended, or was told to cut what flows.
@@ -48,7 +48,7 @@ pub(super) enum End {
 
 impl End {
     /// The word for logs and metrics.
-    pub(super) fn as_str(self) -> &'static str {
+    pub(in crate::listener) fn as_str(self) -> &'static str {
         match self {
             Self::Refused => "refused",
             Self::Cut => "cut",
@@ -65,7 +65,7 @@ impl End {
 
 /// What one kind of flow has to tell and others have not.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Kind<'a> {
+pub(in crate::listener) enum Kind<'a> {
     /// A TCP flow.
     Flow,
     /// A UDP session.
@@ -73,7 +73,7 @@ pub(super) enum Kind<'a> {
         /// How often it went on elsewhere.
         moved: u32,
         /// Payloads to the origin, and from it.
-        packets: Amounts,
+        packets: Packets,
     },
     /// An HTTP request.
     Request(&'a Request),
@@ -81,92 +81,111 @@ pub(super) enum Kind<'a> {
 
 /// What an HTTP request has to tell.
 #[derive(Debug)]
-pub(super) struct Request {
+pub(in crate::listener) struct Request {
     /// How it asks.
-    pub(super) method: Method,
+    pub(in crate::listener) method: Method,
     /// In which version.
-    pub(super) version: Version,
+    pub(in crate::listener) version: Version,
     /// Whom it was for.
-    pub(super) host: Option<String>,
+    pub(in crate::listener) host: Option<String>,
     /// The path as it goes on.
-    pub(super) path: String,
+    pub(in crate::listener) path: String,
     /// The connection had carried requests before.
-    pub(super) reused: bool,
+    pub(in crate::listener) reused: bool,
     /// The status the client was told.
-    pub(super) status: Option<StatusCode>,
+    pub(in crate::listener) status: Option<StatusCode>,
     /// How long the head of the answer took.
-    pub(super) first_byte: Option<Duration>,
+    pub(in crate::listener) first_byte: Option<Duration>,
 }
 
-/// So much to the origin, and from it.
+/// Payloads to the origin, and from it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Amounts {
+pub(in crate::listener) struct Packets {
     /// To the origin.
-    pub(super) up: u64,
+    pub(in crate::listener) up: u64,
     /// From it.
-    pub(super) down: u64,
+    pub(in crate::listener) down: u64,
 }
 
 /// A flow, as far as it has come.
 #[derive(Debug)]
-pub(super) struct Story {
+pub(in crate::listener) struct Story {
     metrics: Metrics,
-    pub(super) listener: Arc<Listener>,
+    pub(in crate::listener) listener: Arc<Listener>,
     source: SocketAddr,
     started: Instant,
     /// How often it was placed.
     attempts: u32,
     /// How often it was sent, and nobody knows what came of it.
-    pub(super) deliveries: u32,
+    pub(in crate::listener) deliveries: u32,
     /// Where it went last.
     place: Option<Told>,
     /// How long its origin took to accept; absent: none has, or that is not told of its kind.
     connect: Option<Duration>,
     /// Why it ended.
-    pub(super) cause: Cause,
+    pub(in crate::listener) cause: Cause,
+    /// What it has carried so far, for its listener as well.
+    pub(in crate::listener) count: Count,
 }
 
 impl Story {
     /// A flow of this source that has been here since then.
-    pub(super) fn new(metrics: &Metrics, listener: Arc<Listener>, source: SocketAddr, started: Instant) -> Self {
+    pub(in crate::listener) fn new(
+        metrics: &Metrics,
+        listener: Arc<Listener>,
+        source: SocketAddr,
+        started: Instant,
+    ) -> Self {
+        let count = Count::adding_to(metrics.totals(&listener.name));
         let (metrics, cause) = (metrics.clone(), Cause::default());
-        Self { metrics, listener, source, started, attempts: 0, deliveries: 0, place: None, connect: None, cause }
+        Self {
+            metrics,
+            listener,
+            source,
+            started,
+            attempts: 0,
+            deliveries: 0,
+            place: None,
+            connect: None,
+            cause,
+            count,
+        }
     }
 
     /// Since when it has been here.
-    pub(super) fn started(&self) -> Instant {
+    pub(in crate::listener) fn started(&self) -> Instant {
         self.started
     }
 
     /// How often it was placed.
-    pub(super) fn attempts(&self) -> u32 {
+    pub(in crate::listener) fn attempts(&self) -> u32 {
         self.attempts
     }
 
     /// It is tried at a place.
-    pub(super) fn tried(&mut self, place: &Place) {
+    pub(in crate::listener) fn tried(&mut self, place: &Place) {
         self.attempts += 1;
         self.place = Some(place.told());
     }
 
     /// There is none for it.
-    pub(super) fn no_place(&mut self, no: &NoPlace) {
+    pub(in crate::listener) fn no_place(&mut self, no: &NoPlace) {
         self.cause.no_place(no);
     }
 
     /// That came to nothing.
-    pub(super) fn failed(&mut self, why: Why) {
+    pub(in crate::listener) fn failed(&mut self, why: Why) {
         self.cause.failed(why);
     }
 
     /// The origin has accepted, after so long.
-    pub(super) fn opened(&mut self, connect: Duration) {
+    pub(in crate::listener) fn opened(&mut self, connect: Duration) {
         self.connect = Some(connect);
         self.cause.heals();
     }
 
     /// It is over.
-    pub(super) fn tell(&self, end: End, bytes: Amounts, kind: Kind<'_>) {
+    pub(in crate::listener) fn tell(&self, end: End, kind: Kind<'_>) {
         let (taken, ended) = (self.started.elapsed(), end.as_str());
         let (word, session, request) = match kind {
             Kind::Flow => ("flow", None, None),
@@ -202,8 +221,8 @@ impl Story {
             duration_ms = millis(taken),
             packets_up = session.map(|(_, packets)| packets.up),
             packets_down = session.map(|(_, packets)| packets.down),
-            bytes_up = bytes.up,
-            bytes_down = bytes.down,
+            bytes_up = self.count.sent(),
+            bytes_down = self.count.received(),
             ended,
             reason = self.cause.code(),
             detail = detail.as_deref(),

@@ -8,20 +8,23 @@ use protocol::proxy::{self, Ends, Header, Read};
 use tokio::time;
 use tracing::debug;
 
-use super::{shared::Shared, state::ListenerState};
-use crate::{metrics::RefusedFlow, model::Listener};
+use crate::{
+    listener::{shared::Shared, state::ListenerState},
+    metrics::RefusedFlow,
+    model::Listener,
+};
 
 /// How long the header may take.
 const HEADER_WAIT: Duration = Duration::from_secs(5);
 
 /// Whether a connection from there has to begin with a header; from elsewhere, none is looked for.
-pub(super) fn must_be(listener: &Listener, source: SocketAddr) -> bool {
+pub(in crate::listener) fn must_be(listener: &Listener, source: SocketAddr) -> bool {
     let ip = source.ip().to_canonical();
     listener.proxies.iter().any(|network| network.contains(ip))
 }
 
 /// For whom the connection is, by its header; none if that did not come, which has been told then.
-pub(super) async fn ends(arrived: (&Shared, &ListenerState), client: &Socket, ends: Ends) -> Option<Ends> {
+pub(in crate::listener) async fn ends(arrived: (&Shared, &ListenerState), client: &Socket, ends: Ends) -> Option<Ends> {
     let (shared, state) = arrived;
     let reading = async {
         let read = time::timeout(HEADER_WAIT, read_header(client)).await;

@@ -14,7 +14,7 @@ use crate::balancer::{
 };
 
 /// A kind of flow, at its attempts.
-pub(super) trait Attempt {
+pub(in crate::listener) trait Attempt {
     /// What comes of one that goes well.
     type Opened;
     /// How the flow ends if none does.
@@ -40,7 +40,7 @@ pub(super) trait Attempt {
 
 /// How an attempt failed.
 #[derive(Debug)]
-pub(super) enum Missed<O> {
+pub(in crate::listener) enum Missed<O> {
     /// Something may go better elsewhere.
     Here(Miss),
     /// The flow is over, whatever else there is.
@@ -49,19 +49,19 @@ pub(super) enum Missed<O> {
 
 /// What failed at a place.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Miss {
+pub(in crate::listener) struct Miss {
     /// Why.
-    pub(super) reason: Reason,
+    pub(in crate::listener) reason: Reason,
     /// What that has delivered.
-    pub(super) delivered: Delivered,
+    pub(in crate::listener) delivered: Delivered,
     /// What is left of the flow.
-    pub(super) left: Left,
+    pub(in crate::listener) left: Left,
     /// It is held against the path's health: the origin has not accepted.
-    pub(super) is_told: bool,
+    pub(in crate::listener) is_told: bool,
 }
 
 /// Tries places, the given one first, until one takes the flow.
-pub(super) async fn make<A: Attempt>(
+pub(in crate::listener) async fn make<A: Attempt>(
     search: &mut Search<'_>,
     mut given: Option<Place>,
     attempt: &mut A,

@@ -13,7 +13,7 @@ use protocol::{
 };
 use tokio::time;
 
-use super::shared::Shared;
+use crate::listener::shared::Shared;
 use crate::{
     balancer::{self, Ask, Budget, Near, NoPlace, Placed, Tried, cookie::Purpose},
     health::{
@@ -35,45 +35,45 @@ const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
 /// Where a flow was placed, taken out of the view.
 #[derive(Debug)]
-pub(super) struct Place {
+pub(in crate::listener) struct Place {
     /// The load balancer that placed it.
-    pub(super) balancer: Arc<LoadBalancer>,
+    pub(in crate::listener) balancer: Arc<LoadBalancer>,
     /// The pool.
-    pub(super) pool: Arc<Pool>,
+    pub(in crate::listener) pool: Arc<Pool>,
     /// The origin in it.
-    pub(super) origin: Arc<Origin>,
+    pub(in crate::listener) origin: Arc<Origin>,
     /// The path there.
-    pub(super) path: PathKey,
+    pub(in crate::listener) path: PathKey,
     /// What leads there.
     way: Way,
     /// Where its answers are noted.
-    pub(super) answers: Arc<Answers>,
+    pub(in crate::listener) answers: Arc<Answers>,
     /// What pays for trying the flow once more.
-    pub(super) budget: Arc<Budget>,
+    pub(in crate::listener) budget: Arc<Budget>,
     /// The client is to get a cookie that keeps it there, for so long.
     cookie: Option<Duration>,
     /// The flow counts on its origin for as long as it lives.
-    pub(super) held: Held,
+    pub(in crate::listener) held: Held,
     /// And on its link from now on, until its stream does: flows that arrive together must see each other.
     _on_link: Held,
 }
 
 /// A place, as logs name it.
 #[derive(Debug, Clone)]
-pub(super) struct Told {
+pub(in crate::listener) struct Told {
     /// Its pool.
-    pub(super) pool: String,
+    pub(in crate::listener) pool: String,
     /// Its origin.
-    pub(super) origin: String,
+    pub(in crate::listener) origin: String,
     /// Its link; absent if the way is direct.
-    pub(super) link: Option<String>,
+    pub(in crate::listener) link: Option<String>,
     /// Whose link it is.
-    pub(super) connector: Option<String>,
+    pub(in crate::listener) connector: Option<String>,
 }
 
 /// The search for places of one flow: what was tried in vain, and until when it waits.
 #[derive(Debug)]
-pub(super) struct Search<'a> {
+pub(in crate::listener) struct Search<'a> {
     shared: &'a Shared,
     listener: &'a Listener,
     flow: FlowKey<'a>,
@@ -101,18 +101,18 @@ impl Place {
     }
 
     /// The field that keeps the client there, if it is to have one; `tls`: it came over TLS.
-    pub(super) fn cookie(&self, shared: &Shared, tls: bool) -> Option<HeaderValue> {
+    pub(in crate::listener) fn cookie(&self, shared: &Shared, tls: bool) -> Option<HeaderValue> {
         let purpose = Purpose { balancer: &self.balancer.name, now: SystemTime::now() };
         shared.balancer.sealer().write(purpose, self.path.origin, self.cookie?, tls)
     }
 
     /// What is to be opened for a flow.
-    pub(super) fn opening(&self) -> Opening<'_> {
+    pub(in crate::listener) fn opening(&self) -> Opening<'_> {
         Opening { origin: &self.origin, way: &self.way, wait: self.pool.connect_timeout, priority: 0 }
     }
 
     /// The worker of its link. Nothing ties a flow without one to any.
-    pub(super) fn worker(&self, shared: &Shared) -> usize {
+    pub(in crate::listener) fn worker(&self, shared: &Shared) -> usize {
         match &self.way {
             Way::Link(link) => link.worker,
             Way::Direct(_) => rand::random_range(0..shared.workers.count()),
@@ -120,7 +120,7 @@ impl Place {
     }
 
     /// Tells the health room how live traffic fared here.
-    pub(super) fn report(&self, shared: &Shared, connect: Result<(), Reason>) {
+    pub(in crate::listener) fn report(&self, shared: &Shared, connect: Result<(), Reason>) {
         if self.pool.monitor.is_some() {
             shared.reports.tell(Report { path: self.path.clone(), connect });
         }
@@ -128,7 +128,7 @@ impl Place {
 
     /// Completes when the path is found unhealthy while its load balancer has a better one, in whichever pool; not soon, for
     /// most answers need no such watch.
-    pub(super) async fn has_better(&self, shared: &Shared) {
+    pub(in crate::listener) async fn has_better(&self, shared: &Shared) {
         time::sleep(WATCH_AFTER).await;
         let mut views = shared.view.clone();
         loop {
@@ -146,7 +146,7 @@ impl Place {
     }
 
     /// As logs name it.
-    pub(super) fn told(&self) -> Told {
+    pub(in crate::listener) fn told(&self) -> Told {
         let (link, connector) = (self.way.link().map(|link| link.id.to_string()), self.way.connector());
         let connector = connector.map(ToString::to_string);
         Told { pool: self.pool.name.to_string(), origin: self.origin.name.to_string(), link, connector }
@@ -155,28 +155,28 @@ impl Place {
 
 impl<'a> Search<'a> {
     /// For a flow of which this is known; patience counts from now.
-    pub(super) fn new(shared: &'a Shared, listener: &'a Listener, flow: FlowKey<'a>) -> Self {
+    pub(in crate::listener) fn new(shared: &'a Shared, listener: &'a Listener, flow: FlowKey<'a>) -> Self {
         let until = time::Instant::now() + PATIENCE;
         Self { shared, listener, flow, headers: None, tried: Tried::default(), until }
     }
 
     /// For a flow whose client has sent these.
-    pub(super) fn with_headers(self, headers: &'a HeaderMap) -> Self {
+    pub(in crate::listener) fn with_headers(self, headers: &'a HeaderMap) -> Self {
         Self { headers: Some(headers), ..self }
     }
 
     /// For a flow that has tried these places already.
-    pub(super) fn after(self, tried: Tried) -> Self {
+    pub(in crate::listener) fn after(self, tried: Tried) -> Self {
         Self { tried, ..self }
     }
 
     /// For a flow that has been here since then.
-    pub(super) fn since(self, arrived: Instant) -> Self {
+    pub(in crate::listener) fn since(self, arrived: Instant) -> Self {
         Self { until: time::Instant::from_std(arrived + PATIENCE), ..self }
     }
 
     /// A place, waited for if there is none and that may change. Dropping it loses nothing.
-    pub(super) async fn find(&self) -> Result<Place, NoPlace> {
+    pub(in crate::listener) async fn find(&self) -> Result<Place, NoPlace> {
         let mut views = self.shared.view.clone();
         loop {
             let view = views.borrow_and_update().clone();
@@ -193,13 +193,13 @@ impl<'a> Search<'a> {
     }
 
     /// A place in the view of this moment, or none.
-    pub(super) fn look(&self) -> Option<Place> {
+    pub(in crate::listener) fn look(&self) -> Option<Place> {
         self.place(&self.shared.view.borrow().clone(), None).ok()
     }
 
     /// A place for a flow that has to leave this one, in the view of this moment: the same origin if another path leads
     /// there.
-    pub(super) fn look_near(&self, place: &Place) -> Option<Place> {
+    pub(in crate::listener) fn look_near(&self, place: &Place) -> Option<Place> {
         let near = Near { pool: &place.pool, origin: &place.origin };
         self.place(&self.shared.view.borrow().clone(), Some(near)).ok()
     }
@@ -224,18 +224,18 @@ impl<'a> Search<'a> {
     }
 
     /// The origin has accepted.
-    pub(super) fn opened(&self, place: &Place) {
+    pub(in crate::listener) fn opened(&self, place: &Place) {
         place.report(self.shared, Ok(()));
     }
 
     /// The way there failed.
-    pub(super) fn failed(&mut self, place: &Place, reason: Reason) {
+    pub(in crate::listener) fn failed(&mut self, place: &Place, reason: Reason) {
         place.report(self.shared, Err(reason));
         self.avoid(place, reason);
     }
 
     /// Something behind the accept failed: placed elsewhere, and no word on the path's health.
-    pub(super) fn avoid(&mut self, place: &Place, reason: Reason) {
+    pub(in crate::listener) fn avoid(&mut self, place: &Place, reason: Reason) {
         let PathKey { origin, via, .. } = place.path;
         match reason.culprit() {
             Culprit::Origin => self.tried.origin(origin, reason),
@@ -244,17 +244,17 @@ impl<'a> Search<'a> {
     }
 
     /// What was tried so far.
-    pub(super) fn into_tried(self) -> Tried {
+    pub(in crate::listener) fn into_tried(self) -> Tried {
         self.tried
     }
 
     /// Leaves the place's origin alone, whichever way leads there.
-    pub(super) fn avoid_origin(&mut self, place: &Place, reason: Reason) {
+    pub(in crate::listener) fn avoid_origin(&mut self, place: &Place, reason: Reason) {
         self.tried.origin(place.path.origin, reason);
     }
 
     /// Why the last attempt failed.
-    pub(super) fn last(&self) -> Option<Reason> {
+    pub(in crate::listener) fn last(&self) -> Option<Reason> {
         self.tried.last()
     }
 }

@@ -1,0 +1,7 @@
+//! What is the same for a TCP connection, a UDP session and an HTTP request: finding a place, attempts, and the line that tells
+//! its story.
+
+pub(super) mod attempts;
+mod cause;
+pub(super) mod placing;
+pub(super) mod story;
