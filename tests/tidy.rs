@@ -69,6 +69,7 @@ const DECIDING: &[&str] = &[
     "connector/src/link/backoff.rs",
     "connector/src/link/slot.rs",
     "connector/src/serve/policy.rs",
+    "rig/src/dns.rs",
     "rig/src/sample.rs",
     "rig/src/judge/",
 ];

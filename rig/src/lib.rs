@@ -4,6 +4,7 @@
 //! decides what a broken promise or a dead process means. It holds no runtime, so that the lab may be async and tests need not.
 
 pub mod books;
+pub mod dns;
 pub mod judge;
 pub mod pattern;
 pub mod ports;

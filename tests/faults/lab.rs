@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use rig::judge::Clock;
+use rig::{dns, judge::Clock};
 use serde_json::Value;
 use underpass_tests::harness::{
     Connector, ConnectorFile, Edge, EdgeFile, Origin, Process, Service, World,
@@ -413,9 +413,6 @@ fn services() -> Vec<(Service, u16)> {
     ]
 }
 
-/// A question for the address of `probe.test`, as hexadecimal digits.
-const DNS_PROBE: &str = "0x0007010000010000000000000570726f626504746573740000010001";
-
 fn start_edges(world: &World, core: &Netns, disk: &SmallDisk, clock: Clock) -> Vec<EdgeHost> {
     let mut edges: Vec<EdgeHost> = Vec::new();
     for number in 0..2 {
@@ -454,6 +451,8 @@ fn settings(file: EdgeFile, clock: Clock) -> EdgeFile {
             "[[connector]]\nname = \"{name}\"\nreplicas = {replicas}\nroutes = [{{ vnet = \"{vnet}\", cidr = \"{SITE}\" }}]"
         )
     };
+    let probe = dns::question(7, &["probe", "test"], dns::A);
+    let probe: String = probe.iter().map(|byte| format!("{byte:02x}")).collect();
     let monitor = match clock {
         Clock::Trusted => MONITOR,
         Clock::Busy => PATIENT_MONITOR,
@@ -464,7 +463,7 @@ fn settings(file: EdgeFile, clock: Clock) -> EdgeFile {
         .raw(&grant("crowd", 1000, "crowd"))
         .raw(&format!("[[monitor]]\nname = \"web\"\ntype = \"http\"\npath = \"/who\"\n{monitor}"))
         .raw(&format!("[[monitor]]\nname = \"tcp\"\ntype = \"tcp\"\n{monitor}"))
-        .raw(&format!("[[monitor]]\nname = \"dns\"\ntype = \"udp\"\nsend = \"{DNS_PROBE}\"\n{monitor}"))
+        .raw(&format!("[[monitor]]\nname = \"dns\"\ntype = \"udp\"\nsend = \"0x{probe}\"\n{monitor}"))
 }
 
 /// What an edge's status lacks. Pure.

@@ -14,6 +14,7 @@ use std::{
 };
 
 use protocol::{error::Reason, stream::Reply};
+use rig::dns::{self, Asked, Record};
 use underpass_tests::harness::{
     ConnectorFile, FalseEdge, Origin, Service, Vnet, World, client,
     datagrams::UdpOrigin,
@@ -138,54 +139,24 @@ fn names(at: IpAddr, good: IpAddr) -> (UdpOrigin, Arc<AtomicUsize>) {
     let turns = Arc::new(AtomicUsize::new(0));
     let counted = turns.clone();
     let home = IpAddr::V4(Ipv4Addr::LOCALHOST);
-    let server = UdpOrigin::start(SocketAddr::new(at, 53), move |query| {
-        let Some((name, question)) = question(query) else { return Vec::new() };
-        let addresses = match name.trim_end_matches('.') {
-            "home.test" => vec![home],
-            "meta.test" => vec![IpAddr::V4(Ipv4Addr::new(169, 254, 169, 254))],
-            "six.test" => vec![IpAddr::V6(Ipv6Addr::new(0x64, 0xff9b, 0, 0, 0, 0, 0x7f00, 1))],
-            "both.test" => vec![home, good],
-            "turns.test" if question.ends_with(&[0, 1, 0, 1]) => {
-                if counted.fetch_add(1, Ordering::SeqCst).is_multiple_of(2) { vec![good] } else { vec![home] }
-            }
-            _ => Vec::new(),
-        };
-        vec![answer(&query[..2], question, &addresses)]
-    });
+    let server =
+        UdpOrigin::start(SocketAddr::new(at, 53), move |query| {
+            let Some(asked) = Asked::read(query) else { return Vec::new() };
+            let addresses =
+                match asked.name().as_str() {
+                    "home.test" => vec![home],
+                    "meta.test" => vec![IpAddr::V4(Ipv4Addr::new(169, 254, 169, 254))],
+                    "six.test" => vec![IpAddr::V6(Ipv6Addr::new(0x64, 0xff9b, 0, 0, 0, 0, 0x7f00, 1))],
+                    "both.test" => vec![home, good],
+                    "turns.test" if asked.kind() == dns::A => {
+                        if counted.fetch_add(1, Ordering::SeqCst).is_multiple_of(2) { vec![good] } else { vec![home] }
+                    }
+                    _ => Vec::new(),
+                };
+            let records = addresses.into_iter().map(Record::Address).filter(|record| record.kind() == asked.kind());
+            vec![asked.answer(&records.collect::<Vec<_>>())]
+        });
     (server, turns)
-}
-
-/// The name a query asks for, and its whole question.
-fn question(query: &[u8]) -> Option<(String, &[u8])> {
-    let (mut name, mut at) = (String::new(), 12);
-    loop {
-        let length = usize::from(*query.get(at)?);
-        if length == 0 {
-            return Some((name, query.get(12..at + 5)?));
-        }
-        name += &String::from_utf8_lossy(query.get(at + 1..at + 1 + length)?).to_lowercase();
-        name.push('.');
-        at += 1 + length;
-    }
-}
-
-/// An answer with those of the addresses that are of the type asked for.
-fn answer(id: &[u8], question: &[u8], addresses: &[IpAddr]) -> Vec<u8> {
-    let kind = question[question.len() - 3];
-    let data = |ip: &IpAddr| match ip {
-        IpAddr::V4(v4) if kind == 1 => Some(v4.octets().to_vec()),
-        IpAddr::V6(v6) if kind == 28 => Some(v6.octets().to_vec()),
-        IpAddr::V4(_) | IpAddr::V6(_) => None,
-    };
-    let found: Vec<Vec<u8>> = addresses.iter().filter_map(data).collect();
-    let count = u8::try_from(found.len()).expect("two at most");
-    let mut bytes = [id, &[0x81, 0x80, 0, 1, 0, count, 0, 0, 0, 0], question].concat();
-    for data in found {
-        let length = u8::try_from(data.len()).expect("4 or 16");
-        bytes.extend([0xc0, 12, 0, kind, 0, 1, 0, 0, 0, 0, 0, length]);
-        bytes.extend(data);
-    }
-    bytes
 }
 
 #[test]

@@ -4,12 +4,10 @@
 
 use std::fmt::{self, Write};
 
-use super::{
-    dns,
-    plan::{
-        CIDR, LINKS_PER_EDGE, Plan, REPLICAS, Replica, SERVICES, Service, Speech, Vnet, WWW, Www, replicas_of,
-        servers_of,
-    },
+use rig::dns;
+
+use super::plan::{
+    CIDR, LINKS_PER_EDGE, Plan, REPLICAS, Replica, SERVICES, Service, Speech, Vnet, WWW, Www, replicas_of, servers_of,
 };
 
 /// The edge that has the CA and makes the join tokens; the others of the fleet use its CA.
@@ -87,7 +85,7 @@ fn write_edge(text: &mut String, plan: &Plan, edge: usize) -> fmt::Result {
 fn write_monitors(text: &mut String) -> fmt::Result {
     writeln!(text, "\n[[monitor]]\nname = \"http\"\ntype = \"http\"\npath = \"/healthz\"\n{MONITOR}")?;
     writeln!(text, "[[monitor]]\nname = \"tcp\"\ntype = \"tcp\"\n{MONITOR}")?;
-    let question = dns::question(0, &["health"]);
+    let question = dns::question(0, &["health"], dns::TXT);
     let question: String = question.iter().map(|byte| format!("{byte:02x}")).collect();
     writeln!(text, "[[monitor]]  # a question in DNS, and what stands in every answer")?;
     writeln!(text, "name = \"dns\"\ntype = \"udp\"\nsend = \"0x{question}\"\nexpect = \"origin=\"\n{MONITOR}")

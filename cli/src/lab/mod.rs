@@ -4,7 +4,6 @@
 //! run, and owns nothing that they could not do by hand. It listens on loopback only.
 
 mod certificate;
-mod dns;
 mod drill;
 mod files;
 mod guard;

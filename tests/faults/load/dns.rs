@@ -6,7 +6,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rig::sample::{Kind, Outcome};
+use rig::{
+    dns,
+    sample::{Kind, Outcome},
+};
 
 use super::{Client, failed, fresh_id};
 
@@ -78,23 +81,15 @@ fn answer(socket: &UdpSocket, question: &[u8]) -> io::Result<Option<Outcome>> {
 }
 
 fn judge(answer: &[u8], question: &[u8]) -> Outcome {
-    let same = answer.get(12..question.len()) == Some(&question[12..]);
-    match (same, answer.get(3).map(|flags| flags & 0x0f)) {
-        (true, Some(0)) if answer.ends_with(&ADDRESS) => Outcome::Served,
-        (true, Some(code)) if code != 0 => Outcome::Failed(format!("DNS code {code}")),
+    match (dns::code_for(question, answer), dns::data_for(question, answer, dns::A)) {
+        (Some(0), Some(address)) if address == ADDRESS => Outcome::Served,
+        (Some(code), _) if code != 0 => Outcome::Failed(format!("DNS code {code}")),
         _ => Outcome::Wrong(format!("{answer:02x?} to {question:02x?}")),
     }
 }
 
 /// A question for the address of `nNUMBER.test`.
 fn question(number: u64) -> Vec<u8> {
-    let mut bytes = u16::try_from(number % 0x1_0000).unwrap_or_default().to_be_bytes().to_vec();
-    bytes.extend([1, 0, 0, 1, 0, 0, 0, 0, 0, 0]);
-    let label = format!("n{number}");
-    for label in [label.as_str(), "test"] {
-        bytes.push(u8::try_from(label.len()).unwrap_or_default());
-        bytes.extend(label.as_bytes());
-    }
-    bytes.extend([0, 0, 1, 0, 1]);
-    bytes
+    let id = u16::try_from(number % 0x1_0000).unwrap_or_default();
+    dns::question(id, &[&format!("n{number}"), "test"], dns::A)
 }

@@ -6,12 +6,11 @@ use std::{
     time::Duration,
 };
 
+use rig::dns;
 use tokio::{
     net::UdpSocket,
     time::{MissedTickBehavior, interval},
 };
-
-use crate::lab::dns;
 
 /// UDP may lose a payload, so a client that hears nothing for this long asks again.
 const AGAIN_AFTER: Duration = Duration::from_millis(100);
@@ -78,6 +77,6 @@ impl Session {
     /// Like no other question of any session; long enough for the edge to let an answer to a new source pass.
     fn question(&self, number: u64) -> Vec<u8> {
         let id = u16::try_from(number % 0xffff).unwrap_or_default();
-        dns::question(id, &[&format!("q{number:020}"), &format!("s{:020}", self.number), "lab"])
+        dns::question(id, &[&format!("q{number:020}"), &format!("s{:020}", self.number), "lab"], dns::TXT)
     }
 }
