@@ -17,7 +17,7 @@ use underpass_tests::harness::{
     Connector, ConnectorFile, Edge, EdgeFile, Origin, Process, Service, World,
     disk::SmallDisk,
     origin::{
-        Ending, habits,
+        habits,
         servers::{self, Server},
         web,
     },
@@ -377,24 +377,17 @@ fn origins(world: &World) -> (Origins, Arrived) {
 
 /// Sends everything back, and counts how often it has seen the number that a transfer begins with.
 fn transfer(at: SocketAddr, arrived: Arrived) -> Origin {
-    use std::io::{Read, Write};
-    Origin::start(at, move |mut stream| {
-        let mut buffer = vec![0; 64 * 1024];
+    Origin::start(at, move |stream| {
         let mut begun = Vec::new();
-        loop {
-            let length = stream.read(&mut buffer)?;
-            if length == 0 {
-                break stream.shutdown(std::net::Shutdown::Write).map(|()| Ending::Clean);
-            }
+        rig::origin::habits::echo_telling(stream, |came| {
             if begun.len() < 8 {
-                begun.extend_from_slice(&buffer[..length]);
+                begun.extend_from_slice(came);
                 if let Some(id) = begun.first_chunk::<8>() {
                     let mut arrived = arrived.lock().expect("no panic while held");
                     *arrived.entry(u64::from_be_bytes(*id)).or_default() += 1;
                 }
             }
-            stream.write_all(&buffer[..length])?;
-        }
+        })
     })
 }
 

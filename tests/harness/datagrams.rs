@@ -1,9 +1,9 @@
 //! UDP clients and origins made of threads.
 
 use std::{
-    collections::BTreeSet,
     io::{self, ErrorKind},
     net::{SocketAddr, UdpSocket},
+    ops::Deref,
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, Ordering},
@@ -14,22 +14,12 @@ use std::{
 
 use super::{client::PATIENCE, wait};
 
-/// How often a waiting thread looks whether it is still wanted.
-const LOOK: Duration = Duration::from_millis(20);
 /// Silence after which a question is asked again.
 const ASK_AGAIN: Duration = Duration::from_millis(100);
 
-/// What an origin answers to a payload.
-type Habit = dyn Fn(&[u8]) -> Vec<Vec<u8>> + Send + Sync;
-
 /// A small UDP origin; gone when dropped.
 #[derive(Debug)]
-pub struct UdpOrigin {
-    address: SocketAddr,
-    sources: Arc<Mutex<BTreeSet<SocketAddr>>>,
-    stop: Arc<AtomicBool>,
-    thread: Option<JoinHandle<()>>,
-}
+pub struct UdpOrigin(rig::origin::udp::UdpOrigin);
 
 impl UdpOrigin {
     /// Starts an origin with this habit.
@@ -38,12 +28,9 @@ impl UdpOrigin {
     /// If the address is taken.
     #[must_use]
     pub fn start(address: SocketAddr, habit: impl Fn(&[u8]) -> Vec<Vec<u8>> + Send + Sync + 'static) -> Self {
-        let socket = UdpSocket::bind(address).expect("the origin's address is free");
-        socket.set_read_timeout(Some(LOOK)).expect("a socket takes a timeout");
-        let (sources, stop): (Arc<Mutex<BTreeSet<SocketAddr>>>, Arc<AtomicBool>) = Default::default();
-        let (seen, stopped, habit) = (sources.clone(), stop.clone(), Box::new(habit) as Box<Habit>);
-        let thread = thread::spawn(move || serve(&socket, &habit, &seen, &stopped));
-        Self { address, sources, stop, thread: Some(thread) }
+        let mut origin = rig::origin::udp::UdpOrigin::idle(address, habit);
+        origin.resume().expect("the origin's address is free");
+        Self(origin)
     }
 
     /// One that sends everything back.
@@ -57,40 +44,13 @@ impl UdpOrigin {
     pub fn names_itself(address: SocketAddr, name: &'static str) -> Self {
         Self::start(address, move |_| vec![name.as_bytes().to_vec()])
     }
-
-    /// Where it listens.
-    #[must_use]
-    pub fn address(&self) -> SocketAddr {
-        self.address
-    }
-
-    /// How many sources it has seen.
-    ///
-    /// # Panics
-    /// If its thread panicked.
-    #[must_use]
-    pub fn sources(&self) -> usize {
-        self.sources.lock().expect("no panic while held").len()
-    }
 }
 
-impl Drop for UdpOrigin {
-    fn drop(&mut self) {
-        self.stop.store(true, Ordering::SeqCst);
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
-        }
-    }
-}
+impl Deref for UdpOrigin {
+    type Target = rig::origin::udp::UdpOrigin;
 
-fn serve(socket: &UdpSocket, habit: &Habit, sources: &Mutex<BTreeSet<SocketAddr>>, stop: &AtomicBool) {
-    let mut buffer = vec![0; 64 * 1024];
-    while !stop.load(Ordering::SeqCst) {
-        let Ok((length, source)) = socket.recv_from(&mut buffer) else { continue };
-        sources.lock().expect("no panic while held").insert(source);
-        for answer in habit(&buffer[..length]) {
-            let _ = socket.send_to(&answer, source);
-        }
+    fn deref(&self) -> &Self::Target {
+        &self.0
     }
 }
 

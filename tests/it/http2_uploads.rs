@@ -3,14 +3,13 @@
 
 use std::{
     io::{self, Read, Write},
-    net::TcpStream,
     time::{Duration, Instant},
 };
 
 use underpass_tests::harness::{
     Edge, Service, World, client,
     frames::{END_STREAM, Frame, OK, Raw, kind},
-    origin::{Ending, Origin, recorder},
+    origin::{Connection, Ending, Origin, recorder},
     wait,
 };
 
@@ -28,7 +27,7 @@ struct Stage {
 }
 
 impl Stage {
-    fn new(habit: impl Fn(&TcpStream) -> io::Result<Ending> + Send + Sync + 'static) -> Self {
+    fn new(habit: impl Fn(&Connection) -> io::Result<Ending> + Send + Sync + 'static) -> Self {
         let world = World::new();
         let origin = Origin::start(world.free(), habit);
         let service = Service::http("web").direct(origin.address());
@@ -46,7 +45,7 @@ fn post<'a>(more: &[Field<'a>]) -> Vec<Field<'a>> {
 }
 
 /// Reads a head and so many bytes behind it.
-fn hear(mut stream: &TcpStream, body: usize) -> io::Result<()> {
+fn hear(mut stream: &Connection, body: usize) -> io::Result<()> {
     let mut seen = Vec::new();
     while !seen.windows(4).any(|w| w == b"\r\n\r\n") {
         let mut byte = [0];
@@ -57,7 +56,7 @@ fn hear(mut stream: &TcpStream, body: usize) -> io::Result<()> {
 }
 
 /// Answers as soon as the head has come, and then reads whatever comes.
-fn answers_at_once(mut stream: &TcpStream) -> io::Result<Ending> {
+fn answers_at_once(mut stream: &Connection) -> io::Result<Ending> {
     hear(stream, 0)?;
     stream.write_all(recorder::OK.as_bytes())?;
     io::copy(&mut stream, &mut io::sink())?;
@@ -65,7 +64,7 @@ fn answers_at_once(mut stream: &TcpStream) -> io::Result<Ending> {
 }
 
 /// Answers once four bytes of body have come.
-fn answers_four_bytes(mut stream: &TcpStream) -> io::Result<Ending> {
+fn answers_four_bytes(mut stream: &Connection) -> io::Result<Ending> {
     loop {
         hear(stream, 4)?;
         stream.write_all(recorder::OK.as_bytes())?;

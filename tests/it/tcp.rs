@@ -120,7 +120,7 @@ fn an_origin_gets_what_was_sent_before_the_client_reset() {
         let mut stream = client::connect(edge.listener(service)).expect("the edge listens");
         stream.read_exact(&mut [0; 2]).expect("the flow is open from end to end");
         stream.write_all(&sent).expect("the flow is open");
-        origin::reset(&stream);
+        origin::reset(&stream).expect("it is one of TCP");
         drop(stream);
 
         wait::soon_true("the origin to see the end", || origin.endings().len() == round + 1);
@@ -144,7 +144,7 @@ fn a_reset_after_a_half_close_still_reaches_the_other_side() {
         stream.write_all(b"x").expect("the flow is open");
         stream.shutdown(Shutdown::Write).expect("the flow is open");
         stream.read_exact(&mut [0; 4096]).expect("it pours");
-        origin::reset(&stream);
+        origin::reset(&stream).expect("it is one of TCP");
         drop(stream);
         wait::soon_true(&format!("{service}: the origin to be let off"), || origin.endings().len() == round + 1);
         assert_eq!(origin.endings().pop(), Some(Ending::Reset), "{service}");

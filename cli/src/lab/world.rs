@@ -105,7 +105,7 @@ impl World {
     /// If something cannot be started at all.
     pub(super) async fn start(addresses: Addresses, afterwards: Afterwards) -> Result<Self, LabError> {
         // The origins go first: whoever has a ground has its addresses too.
-        let (origins, ground) = settle(addresses).await?;
+        let (origins, ground) = settle(addresses)?;
         let plan = plan(ground)?;
         let dir = Dir::make(afterwards)?;
         write_files(&plan, dir.path())?;
@@ -247,10 +247,10 @@ impl World {
 }
 
 /// Starts the origins on the first ground that is free.
-async fn settle(addresses: Addresses) -> Result<(Vec<Origin>, Ground), LabError> {
+fn settle(addresses: Addresses) -> Result<(Vec<Origin>, Ground), LabError> {
     let mut last = None;
     for ground in Ground::all().filter(|ground| addresses == Addresses::Friendly || !ground.is_friendly()) {
-        match origins(ground).await {
+        match origins(ground) {
             Ok(origins) => return Ok((origins, ground)),
             Err(error) => last = Some(error),
         }
@@ -258,12 +258,8 @@ async fn settle(addresses: Addresses) -> Result<(Vec<Origin>, Ground), LabError>
     Err(LabError::NoGround(last.expect("there are grounds")))
 }
 
-async fn origins(ground: Ground) -> std::io::Result<Vec<Origin>> {
-    let mut origins = Vec::with_capacity(SERVERS.len());
-    for server in &SERVERS {
-        origins.push(Origin::start(ground, server).await?);
-    }
-    Ok(origins)
+fn origins(ground: Ground) -> std::io::Result<Vec<Origin>> {
+    SERVERS.iter().map(|server| Origin::start(ground, server)).collect()
 }
 
 fn plan(ground: Ground) -> Result<Plan, LabError> {

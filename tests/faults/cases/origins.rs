@@ -1,7 +1,7 @@
 //! Origins that die, hang, are slow, reset, or flap.
 
 use std::{
-    io::{BufRead, BufReader, Write},
+    io::{BufReader, Write},
     net::SocketAddr,
     sync::{
         Arc,
@@ -11,6 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use rig::origin::http::{self, Answer, Request};
 use underpass_tests::harness::{
     Origin, client,
     frames::{self, Ended, Raw},
@@ -203,17 +204,18 @@ fn half_over_http2(at: SocketAddr) -> Option<bool> {
 fn breaking_off(at: SocketAddr) -> Origin {
     Origin::start(at, |mut stream| {
         let mut reader = BufReader::new(stream);
-        loop {
-            let Some((id, body)) = request(&mut reader)? else { return Ok(Ending::Clean) };
-            std::io::copy(&mut std::io::Read::take(&mut reader, body), &mut std::io::sink())?;
+        while let Some(request) = Request::read(&mut reader)? {
+            request.take_body(&mut reader)?;
+            let id = id(&request);
             if id == HALF_ID {
                 stream.write_all(b"HTTP/1.1 200 OK\r\n\r\nhalf")?;
-                origin::reset(stream);
+                origin::reset(stream)?;
                 return Ok(Ending::Reset);
             }
             let text = format!("a-1 {id}");
             write!(stream, "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{text}", text.len())?;
         }
+        Ok(Ending::Clean)
     })
 }
 
@@ -232,41 +234,22 @@ fn stand_aside(stage: &mut Stage) {
 /// Reads a request and resets.
 fn resetting(at: SocketAddr) -> Origin {
     Origin::start(at, |stream| {
-        let _ = BufReader::new(stream).read_line(&mut String::new());
-        origin::reset(stream);
+        let _ = Request::read(&mut BufReader::new(stream));
+        origin::reset(stream)?;
         Ok(Ending::Reset)
     })
 }
 
 /// Answers as nginx `a-1` does, and late.
 fn slow(at: SocketAddr) -> Origin {
-    Origin::start(at, |mut stream| {
-        let mut reader = BufReader::new(stream);
-        loop {
-            let Some((id, body)) = request(&mut reader)? else { return Ok(Ending::Clean) };
-            std::io::copy(&mut std::io::Read::take(&mut reader, body), &mut std::io::sink())?;
-            wait::pass(SLOW);
-            let text = format!("a-1 {id}");
-            write!(stream, "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{text}", text.len())?;
-        }
-    })
+    let answer = |request: &Request| {
+        wait::pass(SLOW);
+        Answer::ok(format!("a-1 {}", id(request)))
+    };
+    Origin::start(at, move |stream| http::serve(stream, answer))
 }
 
-/// The number that a request asks for and the length of its body; none at the end.
-fn request(reader: &mut impl BufRead) -> std::io::Result<Option<(String, u64)>> {
-    let (mut id, mut body) = (String::new(), 0);
-    loop {
-        let mut line = String::new();
-        if reader.read_line(&mut line)? == 0 {
-            return Ok(None);
-        }
-        let line = line.trim_end().to_ascii_lowercase();
-        if let Some((_, rest)) = line.split_once("?id=") {
-            rest.split(' ').next().unwrap_or_default().clone_into(&mut id);
-        } else if let Some(length) = line.strip_prefix("content-length:") {
-            body = length.trim().parse().unwrap_or(0);
-        } else if line.is_empty() {
-            return Ok(Some((id, body)));
-        }
-    }
+/// The number that a request asks for.
+fn id(request: &Request) -> &str {
+    request.target().split_once("?id=").map_or("", |(_, id)| id)
 }

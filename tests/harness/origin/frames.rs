@@ -2,14 +2,14 @@
 
 use std::{
     io::{self, Read, Write},
-    net::{SocketAddr, TcpStream},
+    net::SocketAddr,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
 };
 
-use super::{Ending, Origin};
+use super::{Connection, Ending, Origin};
 use crate::harness::frames::{ACK, END_HEADERS, END_STREAM, Frame, kind};
 
 /// What a request is answered with.
@@ -89,7 +89,7 @@ fn reply(answer: Answer, stream: u32) -> Vec<Frame> {
     }
 }
 
-fn next(mut stream: &TcpStream) -> io::Result<Option<Frame>> {
+fn next(mut stream: &Connection) -> io::Result<Option<Frame>> {
     let mut first = [0; 9];
     if stream.read_exact(&mut first).is_err() {
         return Ok(None);

@@ -2,7 +2,7 @@
 
 use std::{
     io::{self, Read, Write},
-    net::{Shutdown, SocketAddr, TcpStream},
+    net::{Shutdown, SocketAddr},
     sync::{
         Arc,
         atomic::{AtomicU16, Ordering},
@@ -10,9 +10,13 @@ use std::{
     thread,
 };
 
+use rig::origin::{
+    habits,
+    http::{self, Answer, Request},
+};
 use socket2::{Domain, SockAddr, SockRef, Socket, Type};
 
-use super::{Ending, Origin, reset};
+use super::{Connection, Ending, Origin, reset};
 use crate::harness::client::Pattern;
 
 const CHUNK: usize = 64 * 1024;
@@ -20,25 +24,13 @@ const CHUNK: usize = 64 * 1024;
 /// Sends back what it gets, until the end of it.
 #[must_use]
 pub fn echo(at: SocketAddr) -> Origin {
-    Origin::start(at, |mut stream| {
-        let mut buffer = vec![0; CHUNK];
-        loop {
-            match stream.read(&mut buffer)? {
-                0 => break stream.shutdown(Shutdown::Write).map(|()| Ending::Clean),
-                n => stream.write_all(&buffer[..n])?,
-            }
-        }
-    })
+    Origin::start(at, habits::echo)
 }
 
 /// Says `text` before the client says anything, then echoes.
 #[must_use]
 pub fn banner(at: SocketAddr, text: &'static str) -> Origin {
-    Origin::start(at, move |mut stream| {
-        stream.write_all(text.as_bytes())?;
-        io::copy(&mut &*stream, &mut stream)?;
-        stream.shutdown(Shutdown::Write).map(|()| Ending::Clean)
-    })
+    Origin::start(at, habits::greets(text))
 }
 
 /// Says its name and ends: for finding out who answered.
@@ -70,7 +62,7 @@ pub fn sends_then_resets(at: SocketAddr, len: usize) -> Origin {
         hold_little(stream);
         stream.read_exact(&mut [0])?;
         Pattern::new(1).write_to(stream, len)?;
-        reset(stream);
+        reset(stream)?;
         Ok(Ending::Reset)
     })
 }
@@ -107,7 +99,7 @@ pub fn pours(at: SocketAddr, len: usize) -> Origin {
 
 /// Keeps the kernel from taking megabytes that nobody reads: a thousand such connections would cost the machine, and with it
 /// whoever is measured beside them, more than all else.
-pub(super) fn hold_little(stream: &TcpStream) {
+pub(super) fn hold_little(stream: &Connection) {
     SockRef::from(stream).set_send_buffer_size(64 * 1024).expect("a TCP socket takes a size");
 }
 
@@ -116,29 +108,11 @@ pub(super) fn hold_little(stream: &TcpStream) {
 pub fn http(at: SocketAddr, name: &'static str) -> (Origin, Arc<AtomicU16>) {
     let code = Arc::new(AtomicU16::new(200));
     let shared = code.clone();
-    let origin = Origin::start(at, move |stream| {
-        let mut request = Vec::new();
-        let mut byte = [0];
-        loop {
-            if (&*stream).read(&mut byte)? == 0 {
-                return Ok(Ending::Clean);
-            }
-            request.push(byte[0]);
-            if request.ends_with(b"\r\n\r\n") {
-                request.clear();
-                answer(stream, shared.load(Ordering::SeqCst), name)?;
-            }
-        }
-    });
-    (origin, code)
+    let answer = move |_: &Request| Answer { code: shared.load(Ordering::SeqCst), body: name.into() };
+    (Origin::start(at, move |stream| http::serve(stream, &answer)), code)
 }
 
-fn answer(mut stream: &TcpStream, code: u16, body: &str) -> io::Result<()> {
-    let length = body.len();
-    stream.write_all(format!("HTTP/1.1 {code} Whatever\r\nContent-Length: {length}\r\n\r\n{body}").as_bytes())
-}
-
-fn read_to_end(mut stream: &TcpStream) -> io::Result<Ending> {
+fn read_to_end(mut stream: &Connection) -> io::Result<Ending> {
     let mut buffer = vec![0; CHUNK];
     while stream.read(&mut buffer)? != 0 {}
     Ok(Ending::Clean)

@@ -3,11 +3,11 @@
 use std::{
     collections::BTreeMap,
     io::{self, Read, Write},
-    net::{SocketAddr, TcpStream},
+    net::SocketAddr,
     sync::{Arc, Mutex, MutexGuard},
 };
 
-use super::{Ending, Origin};
+use super::{Connection, Ending, Origin};
 
 /// What it says unless told otherwise.
 pub const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
@@ -67,7 +67,7 @@ impl Recorder {
     }
 }
 
-fn record(mut stream: &TcpStream, told: &Mutex<Told>) -> io::Result<Ending> {
+fn record(mut stream: &Connection, told: &Mutex<Told>) -> io::Result<Ending> {
     let told = || told.lock().expect("no panic while held");
     let number = {
         let mut told = told();

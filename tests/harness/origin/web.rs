@@ -2,9 +2,11 @@
 
 use std::{
     io::{self, Read, Write},
-    net::{SocketAddr, TcpStream},
+    net::SocketAddr,
     sync::{Arc, Mutex},
 };
+
+use rig::origin::http::{self, Answer};
 
 use super::{Ending, Origin, habits::hold_little};
 
@@ -48,13 +50,7 @@ pub fn pours(at: SocketAddr, answer: &'static str, len: u64) -> Origin {
 /// Answers each request with its own head as body.
 #[must_use]
 pub fn mirror(at: SocketAddr) -> Origin {
-    Origin::start(at, |mut stream| {
-        while let Some(head) = head(stream)? {
-            let length = head.len();
-            stream.write_all(format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n{head}").as_bytes())?;
-        }
-        Ok(Ending::Clean)
-    })
+    Origin::start(at, |stream| http::serve(stream, |request| Answer::ok(request.head())))
 }
 
 /// Remembers everything that comes, answers `answer` after the first head, and then echoes.
@@ -81,7 +77,7 @@ pub fn echoes_after(at: SocketAddr, answer: &'static str) -> (Origin, Heads) {
 ///
 /// # Errors
 /// Those of the connection.
-pub fn head(mut stream: &TcpStream) -> io::Result<Option<String>> {
+pub fn head(mut stream: impl Read) -> io::Result<Option<String>> {
     let mut bytes = Vec::new();
     let mut byte = [0];
     while !bytes.ends_with(b"\r\n\r\n") {

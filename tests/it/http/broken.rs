@@ -25,7 +25,7 @@ fn breaks_off(at: SocketAddr, answer: &'static str) -> Origin {
     Origin::start(at, move |mut stream| {
         if web::head(stream)?.is_some() {
             stream.write_all(answer.as_bytes())?;
-            reset(stream);
+            reset(stream)?;
         }
         Ok(Ending::Reset)
     })

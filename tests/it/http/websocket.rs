@@ -101,7 +101,7 @@ fn a_reset_crosses_either_way_and_a_lost_link_resets() {
     (&stream).write_all(head.as_bytes()).expect("written");
     let got = answer(&stream).to_ascii_lowercase();
     assert!(got.contains("sec-websocket-accept: s3pplmbitxaq9kygzzhzrbk+xoo="), "{got}");
-    origin::reset(&stream);
+    origin::reset(&stream).expect("it is one of TCP");
     drop(stream);
     one.process.wait_log(&["lost /one ConnectionResetError"]);
 

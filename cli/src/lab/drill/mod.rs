@@ -141,11 +141,11 @@ impl Drill<'_> {
                        another origin and none by a wrong one; TCP flows to the others go on unharmed";
         let subject = self.announce(format!("origin {name} dies with all its connections"), promise, true)?;
         self.fault(without_origin(&SERVERS[ORIGIN]));
-        self.world.origins[ORIGIN].kill().await;
+        self.world.origins[ORIGIN].kill();
         self.own_times().struck = self.load.now();
         sleep(ORIGIN_AWAY).await;
         let back = Instant::now();
-        let revived = self.world.origins[ORIGIN].revive().await;
+        let revived = self.world.origins[ORIGIN].revive();
         let (back_ms, mut amiss) = self.healed(back).await;
         amiss.extend(revived.err().map(|error| format!("{name} could not come back: {error}")));
         sleep(SETTLED).await;

@@ -13,11 +13,11 @@ use crate::lab::{
 };
 
 /// The servers on the first ground that is free, and where `red-1` is reached by this speech.
-async fn servers(speech: Speech) -> (Vec<Origin>, Ground, SocketAddr) {
+fn servers(speech: Speech) -> (Vec<Origin>, Ground, SocketAddr) {
     for ground in Ground::all() {
         let mut origins = Vec::new();
         for server in &SERVERS {
-            origins.extend(Origin::start(ground, server).await.ok());
+            origins.extend(Origin::start(ground, server).ok());
         }
         if origins.len() == SERVERS.len() {
             return (origins, ground, ground.real(&SERVERS[0], &REPLICAS[0], speech));
@@ -78,7 +78,7 @@ async fn honest_origins_give_served_samples_of_every_kind() {
         (3, Speech::Dns, Kind::Question, Kind::Question),
     ];
     for (service, speech, first, further) in all {
-        let (_origins, ground, at) = servers(speech).await;
+        let (_origins, ground, at) = servers(speech);
         let (new, kept) = (has(first, Sample::is_first, is_served), has(further, is_further, is_served));
         let samples = samples(goal(service, ground, at), |s| new(s) && kept(s)).await;
         for sample in &samples {
@@ -94,15 +94,15 @@ async fn honest_origins_give_served_samples_of_every_kind() {
 
 #[tokio::test]
 async fn another_vnets_answer_is_wrong() {
-    let (_origins, ground, at) = servers(Speech::Http).await;
+    let (_origins, ground, at) = servers(Speech::Http);
     let samples = samples(goal(1, ground, at), has(Kind::GetNew, Sample::is_first, is_wrong)).await;
     assert!(samples.iter().all(|s| is_wrong(&s.outcome)), "red answered for blue");
 }
 
 #[tokio::test]
 async fn a_refused_connection_is_a_failure() {
-    let (origins, ground, at) = servers(Speech::Echo).await;
-    origins[0].kill().await;
+    let (mut origins, ground, at) = servers(Speech::Echo);
+    origins[0].kill();
     let samples = samples(goal(2, ground, at), has(Kind::Connect, Sample::is_first, is_failed)).await;
     assert!(samples.iter().all(|s| is_failed(&s.outcome) && s.placed.is_none()));
 }
