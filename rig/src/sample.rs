@@ -1,6 +1,6 @@
 //! One thing that a client did, and what became of it. Times count from the beginning of the run.
 
-use std::{fmt, ops::Range, time::Duration};
+use std::{fmt, io, ops::Range, time::Duration};
 
 /// What a client does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -98,6 +98,33 @@ pub enum Outcome {
     Failed(String),
     /// An answer that must not be: another network's, another question's, or changed bytes.
     Wrong(String),
+}
+
+/// Why something was not served.
+#[derive(Debug)]
+pub enum Trouble {
+    /// The kernel told so.
+    Told(io::Error),
+    /// No answer, or one that says so.
+    Failed(String),
+    /// An answer that must not be.
+    Wrong(String),
+}
+
+impl From<io::Error> for Trouble {
+    fn from(error: io::Error) -> Self {
+        Self::Told(error)
+    }
+}
+
+impl From<Trouble> for Outcome {
+    fn from(trouble: Trouble) -> Self {
+        match trouble {
+            Trouble::Told(error) => Self::Failed(error.to_string()),
+            Trouble::Failed(why) => Self::Failed(why),
+            Trouble::Wrong(what) => Self::Wrong(what),
+        }
+    }
 }
 
 /// One request, connection, block, run or question.

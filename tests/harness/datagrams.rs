@@ -1,21 +1,31 @@
-//! UDP clients and origins made of threads.
+//! UDP clients and origins: the rig's, for tests that panic.
 
 use std::{
-    io::{self, ErrorKind},
-    net::{SocketAddr, UdpSocket},
+    net::SocketAddr,
     ops::Deref,
-    sync::{
-        Arc, Mutex,
-        atomic::{AtomicBool, Ordering},
-    },
-    thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
 
-use super::{client::PATIENCE, wait};
+use rig::{
+    client::{
+        PATIENCE,
+        udp::{self, Asking},
+    },
+    load,
+    sample::{Kind, Sample, Trouble},
+};
+
+use super::{
+    load::{GOAL, end},
+    wait,
+};
 
 /// Silence after which a question is asked again.
 const ASK_AGAIN: Duration = Duration::from_millis(100);
+/// The same of a client that asks steadily, which asks the next so soon, too.
+const STEADY_EVERY: Duration = Duration::from_millis(10);
+/// Whoever waits for such a client gives up before it does.
+const FOR_LONG: Duration = Duration::from_secs(60);
 
 /// A small UDP origin; gone when dropped.
 #[derive(Debug)]
@@ -56,7 +66,7 @@ impl Deref for UdpOrigin {
 
 /// A UDP client of one address.
 #[derive(Debug)]
-pub struct UdpClient(UdpSocket);
+pub struct UdpClient(udp::UdpClient);
 
 impl UdpClient {
     /// A client on any port of loopback.
@@ -74,17 +84,12 @@ impl UdpClient {
     /// If it is taken.
     #[must_use]
     pub fn from(source: SocketAddr, at: SocketAddr) -> Self {
-        let socket = UdpSocket::bind(source).expect("a port of loopback is free");
-        socket.connect(at).expect("loopback leads everywhere on it");
-        Self(socket)
+        Self(udp::UdpClient::from(source, at).expect("a port of loopback is free"))
     }
 
     /// Sends a payload.
     pub fn send(&self, payload: &[u8]) {
-        // What is lost on the way is lost with UDP; the kernel's word of an earlier payload is none of this one.
-        if self.0.send(payload).is_err() {
-            let _ = self.0.send(payload);
-        }
+        self.0.send(payload);
     }
 
     /// The next payload, if one comes within `limit`.
@@ -93,19 +98,7 @@ impl UdpClient {
     /// If the socket breaks.
     #[must_use]
     pub fn receive(&self, limit: Duration) -> Option<Vec<u8>> {
-        self.0.set_read_timeout(Some(limit)).expect("a timeout above zero");
-        let mut buffer = vec![0; 64 * 1024];
-        match self.0.recv(&mut buffer) {
-            Ok(length) => {
-                buffer.truncate(length);
-                Some(buffer)
-            }
-            Err(error) => {
-                let silent = [ErrorKind::WouldBlock, ErrorKind::TimedOut, ErrorKind::ConnectionRefused];
-                assert!(silent.contains(&error.kind()), "{error}");
-                None
-            }
-        }
+        self.0.receive(limit).expect("the socket is there")
     }
 
     /// Asks, again and again as UDP clients do, until there is an answer.
@@ -114,48 +107,51 @@ impl UdpClient {
     /// If there is none for long.
     #[must_use]
     pub fn ask(&self, payload: &[u8]) -> Vec<u8> {
-        wait::until("an answer", PATIENCE, || {
-            self.send(payload);
-            self.receive(ASK_AGAIN)
-        })
-    }
-
-    /// Where it sends from.
-    ///
-    /// # Errors
-    /// The kernel's.
-    pub fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.0.local_addr()
+        let asking = Asking { again: ASK_AGAIN, patience: PATIENCE, repeats: &mut 0 };
+        self.0.ask(payload, asking, Some).expect("the socket is there").expect("an answer comes")
     }
 }
 
-/// A client that sends numbers at a steady pace and notes when which came back.
+/// What a client that asks steadily is to be answered.
+#[derive(Debug, Clone, Copy)]
+pub enum Right {
+    /// Its own question.
+    Echo,
+    /// This, whatever it asks.
+    Says(&'static [u8]),
+}
+
+/// A client that asks number after number at a steady pace, each again until it is answered.
 #[derive(Debug)]
-pub struct SteadyUdp {
-    stop: Arc<AtomicBool>,
-    answered: Arc<Mutex<Vec<Instant>>>,
-    thread: JoinHandle<()>,
-}
+pub struct SteadyUdp(load::Load);
 
 impl SteadyUdp {
     /// Starts one that sends every 10 ms.
+    ///
+    /// # Panics
+    /// If there is no thread for it.
     #[must_use]
-    pub fn start(client: UdpClient) -> Self {
-        let (stop, answered): (Arc<AtomicBool>, Arc<Mutex<Vec<Instant>>>) = Default::default();
-        let (stopped, noted) = (stop.clone(), answered.clone());
-        let thread = thread::spawn(move || {
-            let mut next = Instant::now();
-            let mut number = 0_u64;
-            while !stopped.load(Ordering::SeqCst) {
-                wait::beat(&mut next, Duration::from_millis(10));
+    pub fn start(UdpClient(client): UdpClient, right: Right) -> Self {
+        let mut steady = load::Load::new(Instant::now());
+        let work = move |own: &load::Client| {
+            let (mut on, mut number) = (None, 0_u64);
+            own.pace(STEADY_EVERY, || {
                 number += 1;
-                client.send(&number.to_be_bytes());
-                while client.receive(Duration::from_millis(1)).is_some() {
-                    noted.lock().expect("no panic while held").push(Instant::now());
-                }
-            }
-        });
-        Self { stop, answered, thread }
+                own.record(&mut on, Kind::Question, |noted| {
+                    let asking = Asking { again: STEADY_EVERY, patience: FOR_LONG, repeats: &mut noted.repeats };
+                    let came = client.ask(&number.to_be_bytes(), asking, |came| right.judge(number, &came))?;
+                    came.unwrap_or_else(|| Err(Trouble::Failed("no answer".to_owned())))
+                });
+            });
+        };
+        steady.set(GOAL, work).expect("there are threads");
+        Self(steady)
+    }
+
+    /// Time since the beginning, as samples have it.
+    #[must_use]
+    pub fn now(&self) -> Duration {
+        self.0.now()
     }
 
     /// Waits for so many more answers.
@@ -163,22 +159,30 @@ impl SteadyUdp {
     /// # Panics
     /// If they do not come.
     pub fn wait_for(&self, more: usize) {
-        let count = || self.answered.lock().expect("no panic while held").len();
-        let goal = count() + more;
-        wait::soon_true(&format!("{more} more answers"), || count() >= goal);
+        let goal = self.0.done() + more;
+        wait::soon_true(&format!("{more} more answers"), || self.0.done() >= goal);
     }
 
-    /// Stops, and returns the longest time without an answer since `since`.
+    /// Stops, and returns what was answered after `since`, or was not.
     ///
     /// # Panics
-    /// If the client panicked, or there is no answer after `since`.
+    /// If the client panicked.
     #[must_use]
-    pub fn longest_silence(self, since: Instant) -> Duration {
-        self.stop.store(true, Ordering::SeqCst);
-        self.thread.join().expect("the client does not panic");
-        let answered = self.answered.lock().expect("no panic while held");
-        let after: Vec<Instant> =
-            std::iter::once(since).chain(answered.iter().copied().filter(|t| *t > since)).collect();
-        after.windows(2).map(|pair| pair[1] - pair[0]).max().expect("some answer came")
+    pub fn stop(self, since: Duration) -> Vec<Sample> {
+        let mut samples = end(self.0);
+        samples.retain(|sample| sample.ended > since);
+        samples
+    }
+}
+
+impl Right {
+    /// Whether it is this question's answer; none if it was an earlier one's, which was asked again and is answered twice.
+    fn judge(self, number: u64, came: &[u8]) -> Option<Result<(), Trouble>> {
+        match self {
+            Self::Says(says) if came == says => Some(Ok(())),
+            Self::Echo if came == number.to_be_bytes() => Some(Ok(())),
+            Self::Echo if came.first_chunk().is_some_and(|other| u64::from_be_bytes(*other) < number) => None,
+            Self::Says(_) | Self::Echo => Some(Err(Trouble::Wrong(format!("{came:?} came for {number}")))),
+        }
     }
 }

@@ -1,73 +1,78 @@
-//! Steady load: new connections at a fixed pace, and long flows whose every byte is checked.
+//! Steady load: new connections at a fixed pace, and long flows whose every byte is checked. Each is written down as the drill
+//! and the faults do it, and judged by the same judge.
 
 use std::{
     io,
     net::SocketAddr,
-    sync::{
-        Arc, Mutex,
-        atomic::{AtomicBool, Ordering},
-    },
-    thread::{self, JoinHandle},
     time::{Duration, Instant},
+};
+
+use rig::{
+    books::Taken,
+    judge,
+    load::{self, Goal, Noted},
+    sample::{Kind, Network, Outcome, Placed, Sample, Trouble},
 };
 
 use super::{client, wait};
 
-/// One connection of a load: when it began and what became of it.
-#[derive(Debug)]
-pub struct Attempt {
-    /// When it began.
-    pub began: Instant,
-    /// How long it took.
-    pub took: Duration,
-    /// What came back, or what went wrong.
-    pub result: io::Result<String>,
+/// Where everything goes.
+pub(super) const GOAL: Goal = Goal { edge: 0, network: Network("the origins") };
+/// From one block of a long flow to the next.
+const BLOCK_EVERY: Duration = Duration::from_millis(5);
+
+/// Holds what clients saw against what is promised while no fault excuses anything: everything is served, rightly and, if
+/// that is said, promptly.
+///
+/// # Panics
+/// With what was not.
+pub fn holds(samples: &[Sample], prompt: Option<Duration>) {
+    let broken = judge::judge_whole(samples, prompt).broken;
+    assert!(broken.is_empty(), "{broken:#?}");
+}
+
+/// Takes what clients saw, in order of its beginning, once all is over.
+pub(super) fn end(mut load: load::Load) -> Vec<Sample> {
+    load.stop().wait().expect("a client does not panic");
+    let Taken { mut samples, lost } = load.take();
+    assert_eq!(lost, 0, "no test does so much");
+    samples.sort_by_key(|sample| sample.began);
+    samples
 }
 
 /// Connections opened one after another at a fixed pace, each reading an origin's name.
 #[derive(Debug)]
-pub struct Load {
-    stop: Arc<AtomicBool>,
-    done: Arc<Mutex<Vec<Attempt>>>,
-    threads: Vec<JoinHandle<()>>,
-}
+pub struct Load(load::Load);
 
 impl Load {
     /// Starts `clients` clients that each open a connection to `at` every `every`.
-    #[must_use]
-    pub fn start(at: SocketAddr, clients: usize, every: Duration) -> Self {
-        let stop = Arc::new(AtomicBool::new(false));
-        let done = Arc::new(Mutex::new(Vec::new()));
-        let client = |_| {
-            let (stop, done) = (stop.clone(), done.clone());
-            thread::spawn(move || {
-                let mut next = Instant::now();
-                while !stop.load(Ordering::SeqCst) {
-                    wait::beat(&mut next, every);
-                    let began = Instant::now();
-                    let result = client::listen_to(at);
-                    let attempt = Attempt { began, took: began.elapsed(), result };
-                    done.lock().expect("no panic while held").push(attempt);
-                }
-            })
-        };
-        let threads = (0..clients).map(client).collect();
-        Self { stop, done, threads }
-    }
-
-    /// How many connections are done so far.
     ///
     /// # Panics
-    /// If a client panicked.
+    /// If there are no threads for them.
     #[must_use]
-    pub fn done(&self) -> usize {
-        self.done.lock().expect("no panic while held").len()
+    pub fn start(at: SocketAddr, clients: usize, every: Duration) -> Self {
+        let mut load = load::Load::new(Instant::now());
+        for _ in 0..clients {
+            let work = move |client: &load::Client| {
+                client.pace(every, || {
+                    client.record(&mut None, Kind::Connect, |noted| is_told_a_name(at, noted));
+                });
+            };
+            load.set(GOAL, work).expect("there are threads");
+        }
+        Self(load)
+    }
+
+    /// Time since the beginning, as samples have it.
+    #[must_use]
+    pub fn now(&self) -> Duration {
+        self.0.now()
     }
 
     /// Waits until `more` further connections are done.
     pub fn wait_for(&self, more: usize) {
-        let goal = self.done() + more;
-        wait::soon_true(&format!("{more} more connections"), || self.done() >= goal);
+        let goal = self.0.done() + more;
+        wait::soon_true(&format!("{more} more connections"), || self.0.done() >= goal);
     }
 
     /// Stops and returns every connection, in order of their beginning.
@@ -75,52 +80,55 @@ impl Load {
     /// # Panics
     /// If a client panicked.
     #[must_use]
-    pub fn stop(self) -> Vec<Attempt> {
-        self.stop.store(true, Ordering::SeqCst);
-        for thread in self.threads {
-            thread.join().expect("a client does not panic");
-        }
-        let mut done = std::mem::take(&mut *self.done.lock().expect("no panic while held"));
-        done.sort_by_key(|attempt| attempt.began);
-        done
+    pub fn stop(self) -> Vec<Sample> {
+        end(self.0)
     }
+}
+
+fn is_told_a_name(at: SocketAddr, noted: &mut Noted) -> Result<(), Trouble> {
+    let origin = client::listen_to(at)?;
+    if origin.is_empty() {
+        return Err(Trouble::Failed("nobody said a name".to_owned()));
+    }
+    noted.placed = Some(Placed { origin, via: String::new() });
+    Ok(())
 }
 
 /// A long flow through an echo origin that sends block after block and checks each as it comes back.
 #[derive(Debug)]
-pub struct LongFlow {
-    stop: Arc<AtomicBool>,
-    thread: JoinHandle<io::Result<usize>>,
-}
+pub struct LongFlow(load::Load);
 
 impl LongFlow {
     /// Opens a flow and starts to send.
     ///
     /// # Errors
     /// If the flow cannot be opened from end to end.
+    ///
+    /// # Panics
+    /// If there is no thread for it.
     pub fn start(at: SocketAddr, seed: u64) -> io::Result<Self> {
         let stream = client::connect(at)?;
         client::ping(&stream, b"hello")?;
-        let stop = Arc::new(AtomicBool::new(false));
-        let stopped = stop.clone();
-        let thread = thread::spawn(move || {
+        let mut load = load::Load::new(Instant::now());
+        let work = move |client: &load::Client| {
             let mut pattern = client::Pattern::new(seed);
-            let mut rounds = 0;
-            let mut next = Instant::now();
-            while !stopped.load(Ordering::SeqCst) {
-                wait::beat(&mut next, Duration::from_millis(5));
-                client::ping(&stream, &pattern.bytes(4096))?;
-                rounds += 1;
+            let (mut on, mut next) = (None, Instant::now());
+            while client.goes_on(&mut next, BLOCK_EVERY) {
+                let block = pattern.bytes(4096);
+                let outcome = client.record(&mut on, Kind::Block, |_| Ok(client::ping(&stream, &block)?));
+                if outcome != Outcome::Served {
+                    break;
+                }
             }
-            Ok(rounds)
-        });
-        Ok(Self { stop, thread })
+        };
+        load.set(GOAL, work).expect("there are threads");
+        Ok(Self(load))
     }
 
     /// Whether it broke already.
     #[must_use]
     pub fn is_over(&self) -> bool {
-        self.thread.is_finished()
+        self.0.is_over()
     }
 
     /// Stops; returns how many blocks came back right, or what broke.
@@ -130,8 +138,9 @@ impl LongFlow {
     ///
     /// # Panics
     /// If the flow's thread panicked.
-    pub fn stop(self) -> io::Result<usize> {
-        self.stop.store(true, Ordering::SeqCst);
-        self.thread.join().expect("a long flow does not panic")
+    pub fn stop(self) -> Result<usize, String> {
+        let samples = end(self.0);
+        let broke = samples.iter().find(|sample| sample.outcome != Outcome::Served);
+        broke.map_or(Ok(samples.len()), |broke| Err(broke.to_string()))
     }
 }

@@ -4,7 +4,6 @@
 //! product beyond its outside: commands, files, endpoints.
 
 pub mod address;
-pub mod client;
 pub mod connector;
 pub mod datagrams;
 pub mod disk;
@@ -27,6 +26,7 @@ pub use edge::{Edge, EdgeFile};
 pub use false_edge::FalseEdge;
 pub use origin::Origin;
 pub use process::{Process, Ran};
+pub use rig::client;
 pub use rogue::Rogue;
 pub use service::Service;
 pub use world::{Vnet, World};

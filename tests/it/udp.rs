@@ -11,7 +11,8 @@ use std::{
 use underpass_tests::harness::{
     Edge, Service, World,
     client::Pattern,
-    datagrams::{SteadyUdp, UdpClient, UdpOrigin},
+    datagrams::{Right, SteadyUdp, UdpClient, UdpOrigin},
+    load,
     origin::servers,
     process::{self, Signal, command},
     wait::{self, SOON},
@@ -120,16 +121,15 @@ fn udp_a_session_moves_to_another_connector_within_a_second_of_a_kill() {
     let service = Service::udp("echo").origin(&prod, origin.address());
     let edge = world.edge("edge-1").grant_replicas("dc1", 2, &[&prod]).service(&service).start();
     let mut victim = world.connector("dc1").serve(&prod).start(&[&edge]);
-    let steady = SteadyUdp::start(UdpClient::new(edge.listener("echo")));
+    let steady = SteadyUdp::start(UdpClient::new(edge.listener("echo")), Right::Echo);
     steady.wait_for(20);
     let _survivor = world.connector("dc1").serve(&prod).start(&[&edge]);
 
-    let death = Instant::now();
+    let death = steady.now();
     victim.process.kill();
     steady.wait_for(100);
 
-    let silence = steady.longest_silence(death);
-    assert!(silence < MOVED_WITHIN, "no answer for {silence:?}");
+    load::holds(&steady.stop(death), Some(MOVED_WITHIN));
     assert_eq!(counted(&edge, "underpass_sessions_moved_total", "echo"), 1);
     assert_eq!(origin.sources(), 2, "the same origin, from another connector");
 }
@@ -142,17 +142,16 @@ fn udp_a_session_leaves_a_connector_that_leaves() {
     let service = Service::udp("echo").origin(&prod, origin.address());
     let edge = world.edge("edge-1").grant_replicas("dc1", 2, &[&prod]).service(&service).start();
     let mut leaver = world.connector("dc1").serve(&prod).start(&[&edge]);
-    let steady = SteadyUdp::start(UdpClient::new(edge.listener("echo")));
+    let steady = SteadyUdp::start(UdpClient::new(edge.listener("echo")), Right::Echo);
     steady.wait_for(20);
     let _stayer = world.connector("dc1").serve(&prod).start(&[&edge]);
 
-    let leaving = Instant::now();
+    let leaving = steady.now();
     leaver.process.signal(Signal::TERM);
     assert!(leaver.process.wait(SOON).success(), "it need not wait for its grace period");
     steady.wait_for(50);
 
-    let silence = steady.longest_silence(leaving);
-    assert!(silence < MOVED_WITHIN, "no answer for {silence:?}");
+    load::holds(&steady.stop(leaving), Some(MOVED_WITHIN));
 }
 
 #[test]
@@ -202,10 +201,10 @@ fn udp_a_full_listener_lets_go_of_the_longest_idle_session_only() {
     assert_eq!(clients[1].ask(b"second"), b"second");
     clients[2].send(b"third");
     wait::soon_true("the third to be counted", || counted(&edge, "underpass_datagrams_dropped", "too_many") > 0);
-    let second = SteadyUdp::start(UdpClient::new(edge.listener("echo")));
+    let second = SteadyUdp::start(UdpClient::new(edge.listener("echo")), Right::Echo);
     second.wait_for(1);
     assert_eq!(flows(&edge, "echo"), Some(2), "never more than the bound");
-    let _ = second.longest_silence(Instant::now() - SOON);
+    load::holds(&second.stop(Duration::ZERO), None);
     assert_eq!(clients[2].ask(b"third"), b"third", "once another has been idle for a second");
     assert!(edge.process.wait_log(&["session", "evicted"]).contains("echo"));
 }
@@ -249,7 +248,7 @@ fn udp_a_listener_that_is_dropped_frees_its_address_at_once() {
     let dropped = Service::udp("dropped").origin(&prod, origin.address());
     let (edge, _dc1) = world.stand(&prod, &[&kept, &dropped]);
     let at = edge.listener("dropped");
-    let steady = SteadyUdp::start(UdpClient::new(at));
+    let steady = SteadyUdp::start(UdpClient::new(at), Right::Echo);
     steady.wait_for(5);
     let other = UdpClient::new(edge.listener("kept"));
     assert_eq!(other.ask(b"before"), b"before");
@@ -358,7 +357,7 @@ fn udp_a_client_leaves_an_origin_that_is_silent_while_others_are_answered() {
     // What a busy machine made a client ask twice is answered twice, and the second answer is one that others got.
     while alone.receive(Duration::from_millis(300)).is_some() {}
     assert_eq!(answered_by(&moves, Duration::from_secs(3)), None, "nobody else is answered: it may be the question");
-    let steady = SteadyUdp::start(alone);
+    let steady = SteadyUdp::start(alone, Right::Says(b"second"));
     let (answer, after) = answered_by(&moves, SOON).expect("it goes on elsewhere");
     assert_eq!(answer, b"second");
     assert!(after < Duration::from_secs(3), "{after:?}");

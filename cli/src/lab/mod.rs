@@ -12,7 +12,6 @@ mod origin;
 mod picture;
 mod plan;
 mod process;
-mod request;
 mod status;
 mod stay;
 mod world;
@@ -27,9 +26,6 @@ use self::{
     process::Program,
     world::{Addresses, Afterwards, World},
 };
-
-/// Threads that carry the origins and the clients.
-const WORKERS: usize = 2;
 
 /// What `underpass lab` takes.
 #[derive(Debug, clap::Args)]
@@ -142,7 +138,7 @@ pub(crate) fn run(args: Args) -> Result<Ended, LabError> {
     if let Some(dir) = args.guard {
         return guard::stand(dir).map(|()| Ended::Well).map_err(LabError::Runtime);
     }
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(WORKERS).enable_all().build();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(LabError::Runtime)?;
     let afterwards = if args.keep { Afterwards::Keep } else { Afterwards::Remove };
     runtime.block_on(async {

@@ -2,14 +2,17 @@
 
 use std::{
     fs::{self, Permissions},
+    net::SocketAddr,
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     time::Duration,
 };
 
-use hyper::StatusCode;
 use rand::RngExt;
-use rig::ports::{self, Ports};
+use rig::{
+    client::http,
+    ports::{self, Ports},
+};
 use tempfile::TempDir;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 
@@ -19,7 +22,6 @@ use super::{
     origin::Origin,
     plan::{Ground, Plan, REPLICAS, SERVERS},
     process::{self, Process, Program},
-    request::Connection,
     status,
 };
 
@@ -216,20 +218,9 @@ impl World {
 
     async fn status(&self, edge: usize) -> Result<api::edge::Status, String> {
         let at = self.plan.edges[edge].admin;
-        let look = async {
-            let mut connection = Connection::open(at).await?;
-            let ready = connection.get("/readyz").await?;
-            Ok((ready, connection.get_last(api::STATUS).await?))
-        };
-        let looked = timeout(ADMIN_PATIENCE, look).await.map_err(|_| format!("{at} is silent"))?;
-        let (ready, (status, body)) = looked.map_err(|e: super::request::GetError| e.to_string())?;
-        if ready.0 != StatusCode::OK {
-            return Err(format!("not ready: {}", String::from_utf8_lossy(&ready.1).trim()));
-        }
-        if status != StatusCode::OK {
-            return Err(format!("its status is HTTP {status}"));
-        }
-        serde_json::from_slice(&body).map_err(|error| format!("its status cannot be read: {error}"))
+        let looking = tokio::task::spawn_blocking(move || look(at));
+        let looked = timeout(ADMIN_PATIENCE, looking).await.map_err(|_| format!("{at} is silent"))?;
+        looked.map_err(|error| format!("nobody looked: {error}"))?
     }
 
     /// Ends every process, politely at first, and removes the files.
@@ -244,6 +235,20 @@ impl World {
         // Left behind if it cannot be removed, as other files in the directory for such files are.
         drop(self.dir);
     }
+}
+
+/// What an edge says of itself at its admin endpoint, once it is ready.
+fn look(at: SocketAddr) -> Result<api::edge::Status, String> {
+    let get = |path| http::ask(at, ADMIN_PATIENCE, ("GET", path, "")).map_err(|error| error.to_string());
+    let ready = get("/readyz")?;
+    if ready.code != 200 {
+        return Err(format!("not ready: {}", ready.body.trim()));
+    }
+    let status = get(api::STATUS)?;
+    if status.code != 200 {
+        return Err(format!("its status is HTTP {}", status.code));
+    }
+    serde_json::from_str(&status.body).map_err(|error| format!("its status cannot be read: {error}"))
 }
 
 /// Starts the origins on the first ground that is free.

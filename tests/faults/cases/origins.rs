@@ -3,12 +3,8 @@
 use std::{
     io::{BufReader, Write},
     net::SocketAddr,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    thread,
-    time::{Duration, Instant},
+    sync::atomic::Ordering,
+    time::Duration,
 };
 
 use rig::origin::http::{self, Answer, Request};
@@ -23,7 +19,7 @@ use underpass_tests::harness::{
 use super::{Case, Stage};
 use crate::{
     lab::{PROBED_OUT, edge_address},
-    load::{get, ports},
+    load::{Askers, Told, ports},
 };
 
 /// How late a slow origin answers.
@@ -123,26 +119,7 @@ fn fall_ill(stage: &mut Stage) {
 
 /// A third connector brings new paths to it. Requests of that time must not meet it.
 fn join(stage: &mut Stage) {
-    let stop = Arc::new(AtomicBool::new(false));
-    let asking = (0..stage.lab.edges.len()).map(|edge| {
-        let stopped = stop.clone();
-        let at = SocketAddr::new(edge_address(edge), ports::SPARE);
-        thread::spawn(move || {
-            let mut failed = Vec::new();
-            let (mut next, mut asked) = (Instant::now(), 0);
-            while !stopped.load(Ordering::SeqCst) {
-                wait::beat(&mut next, ASK_EVERY);
-                asked += 1;
-                match get(at) {
-                    Ok(200) => {}
-                    Ok(code) => failed.push(code.to_string()),
-                    Err(error) => failed.push(error.to_string()),
-                }
-            }
-            (asked, failed)
-        })
-    });
-    let asking: Vec<_> = asking.collect();
+    let asking = Askers::start(&[edge_address(0), edge_address(1)], ports::SPARE, (1, ASK_EVERY));
     let guest = stage.lab.start_replica(4, "dc-c");
     for host in &stage.lab.edges {
         host.netns.inside(|| host.edge.wait_links("dc-c", 2));
@@ -150,12 +127,9 @@ fn join(stage: &mut Stage) {
     // By then every new path has been probed.
     wait::pass(Duration::from_secs(2));
     stage.guest = Some(guest);
-    stop.store(true, Ordering::SeqCst);
-    for asked in asking {
-        let (asked, failed): (usize, Vec<String>) = asked.join().expect("asking does not panic");
-        stage.notes.push(format!("{} of {asked} requests failed as it joined", failed.len()));
-        stage.amiss.extend(failed.into_iter().take(1).map(|first| format!("a request met the ill origin: {first}")));
-    }
+    let Told { figures, first } = asking.stop(None);
+    stage.notes.push(format!("{figures} as it joined"));
+    stage.amiss.extend(first.map(|first| format!("a request met the ill origin: {first}")));
 }
 
 /// Who asks for an answer that breaks off learns that it did, whatever HTTP they speak.

@@ -1,14 +1,6 @@
 //! Processes of the product that are killed, stopped and started again.
 
-use std::{
-    net::SocketAddr,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    thread::{self, JoinHandle},
-    time::{Duration, Instant},
-};
+use std::time::Duration;
 
 use rig::judge::{GONE_TOLD, Gone, LINK_LEAVES};
 use underpass_tests::harness::{process::Signal, wait};
@@ -16,7 +8,7 @@ use underpass_tests::harness::{process::Signal, wait};
 use super::{Case, Stage};
 use crate::{
     lab::edge_address,
-    load::{Site, get, ports},
+    load::{Askers, Site, Told, ports},
 };
 
 /// A connector that is asked to stop has ended by then: its grace period is 30 s, and sessions that only sit there use it up.
@@ -96,51 +88,16 @@ fn kill(stage: &mut Stage, replica: usize) {
 
 /// Every time one of the requests on their way may meet a killed connector in any state: none fails, none takes long.
 fn kill_often(stage: &mut Stage) {
-    let stop = Arc::new(AtomicBool::new(false));
-    let edges = (0..stage.lab.edges.len()).flat_map(|edge| [edge; ASKERS]);
-    let asking: Vec<_> = edges.map(|edge| ask(SocketAddr::new(edge_address(edge), ports::WEB), stop.clone())).collect();
+    let asking = Askers::start(&[edge_address(0), edge_address(1)], ports::WEB, (ASKERS, ASK_EVERY));
     for _ in 0..KILLS {
         kill(stage, 0);
         wait::pass(AWAY);
         stage.lab.restart_replica(0);
         stage.amiss.extend(stage.lab.wait_whole(WHOLE_WITHIN));
     }
-    stop.store(true, Ordering::SeqCst);
-    let asked: Vec<Asked> = asking.into_iter().map(|asked| asked.join().expect("asking does not panic")).collect();
-    let worst = asked.iter().map(|asked| asked.worst).max().unwrap_or_default();
-    let failed: Vec<&String> = asked.iter().flat_map(|asked| &asked.failed).collect();
-    let count: usize = asked.iter().map(|asked| asked.count).sum();
-    stage.notes.push(format!("{} of {count} requests failed, the worst took {} ms", failed.len(), worst.as_millis()));
-    stage.amiss.extend(failed.first().map(|first| format!("a request met a killed connector: {first}")));
-    if worst > WORST {
-        stage.amiss.push(format!("a request took {worst:?}"));
-    }
-}
-
-/// What somebody saw who asked all the time.
-#[derive(Default)]
-struct Asked {
-    count: usize,
-    failed: Vec<String>,
-    worst: Duration,
-}
-
-fn ask(at: SocketAddr, stop: Arc<AtomicBool>) -> JoinHandle<Asked> {
-    thread::spawn(move || {
-        let (mut asked, mut next) = (Asked::default(), Instant::now());
-        while !stop.load(Ordering::SeqCst) {
-            wait::beat(&mut next, ASK_EVERY);
-            let began = Instant::now();
-            asked.failed.extend(match get(at) {
-                Ok(200) => None,
-                Ok(code) => Some(code.to_string()),
-                Err(error) => Some(error.to_string()),
-            });
-            asked.count += 1;
-            asked.worst = asked.worst.max(began.elapsed());
-        }
-        asked
-    })
+    let Told { figures, first } = asking.stop(Some(WORST));
+    stage.notes.push(figures);
+    stage.amiss.extend(first.map(|first| format!("a request met a killed connector: {first}")));
 }
 
 /// Five days pass for everybody; the first replica is not there.

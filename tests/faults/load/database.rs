@@ -6,10 +6,13 @@ use std::{
     time::Duration,
 };
 
-use rig::sample::{Kind, Outcome};
+use rig::{
+    load::Client,
+    sample::{Kind, Trouble},
+};
 use underpass_tests::harness::{origin::servers, process};
 
-use super::{Client, failed};
+use super::To;
 
 /// Transactions of a run, by each of two clients.
 const TRANSACTIONS: u32 = 20;
@@ -26,18 +29,18 @@ pub(crate) fn committed() -> u64 {
 }
 
 /// Run after run, at so many transactions a second.
-pub(super) fn run(client: &Client, rate: u32) {
+pub(super) fn run(client: &Client, to: To, rate: u32) {
     client.pace(Duration::from_millis(100), || {
         // A run is many transactions in a row.
         if client.is_light() {
             client.rest();
         } else {
-            client.record(Kind::Transactions, || transact(client.at, rate));
+            client.record(&mut None, Kind::Transactions, |_| transact(to.at, rate));
         }
     });
 }
 
-fn transact(at: SocketAddr, rate: u32) -> Outcome {
+fn transact(at: SocketAddr, rate: u32) -> Result<(), Trouble> {
     let mut timeout = process::command("timeout");
     timeout.args(["--signal=KILL", &LIMIT.to_string()]);
     let pgbench = servers::postgres_client("pgbench", at);
@@ -46,7 +49,10 @@ fn transact(at: SocketAddr, rate: u32) -> Outcome {
     timeout.args(["-n", "-N", "-c", "2", "-j", "1", "-t", &TRANSACTIONS.to_string(), "-R", &rate.to_string()]);
     let ran = process::run(timeout, Duration::from_secs(u64::from(LIMIT) + 10));
     COMMITTED.fetch_add(processed(&ran.out), Ordering::SeqCst);
-    if ran.code == 0 { Outcome::Served } else { failed(ran.err.lines().last().unwrap_or("pgbench was cut off")) }
+    if ran.code == 0 {
+        return Ok(());
+    }
+    Err(Trouble::Failed(ran.err.lines().last().unwrap_or("pgbench was cut off").to_owned()))
 }
 
 /// The number in pgbench's line "number of transactions actually processed: N/M".

@@ -7,22 +7,17 @@ mod web;
 
 use std::{
     net::{IpAddr, SocketAddr},
-    sync::{
-        Arc, Mutex,
-        atomic::{AtomicBool, AtomicU64, Ordering},
-    },
-    thread::{self, JoinHandle},
+    sync::atomic::{AtomicU64, Ordering},
     time::{Duration, Instant},
 };
 
 use rig::{
-    books::{Books, Taken},
-    sample::{Connection, Kind, Network, Outcome, Sample},
+    books::Taken,
+    judge,
+    load::{self, Client, Goal},
+    sample::{Network, Outcome, Sample},
 };
 use underpass_tests::harness::wait;
-
-/// How often a client does what it does while the load is light, at most.
-const LIGHT: Duration = Duration::from_secs(1);
 
 /// No client does one thing for longer.
 const TURN_MAX: Duration = Duration::from_secs(60);
@@ -69,14 +64,6 @@ pub(crate) mod ports {
     pub(crate) const POUR_WEB: u16 = 9001;
 }
 
-/// The status code of one GET at this address on a connection of its own.
-///
-/// # Errors
-/// What broke it.
-pub(crate) fn get(at: SocketAddr) -> std::io::Result<u16> {
-    web::get(at)
-}
-
 /// Numbers that no two questions of a run share.
 static IDS: AtomicU64 = AtomicU64::new(1);
 
@@ -86,88 +73,15 @@ pub(crate) fn fresh_id() -> u64 {
     IDS.fetch_add(1, Ordering::SeqCst)
 }
 
-/// What all clients share.
-#[derive(Debug)]
-struct Shared {
-    books: Books,
-    stop: AtomicBool,
-    light: AtomicBool,
-    /// When what each client did last had begun.
-    turns: Mutex<Vec<Duration>>,
-}
-
 /// Clients at work; they stop when it is dropped.
 #[derive(Debug)]
-pub(crate) struct Load {
-    shared: Arc<Shared>,
-    threads: Vec<JoinHandle<()>>,
-}
+pub(crate) struct Load(load::Load);
 
-/// One client's view: where it goes, and where it records.
-#[derive(Debug, Clone)]
-struct Client {
-    number: usize,
-    shared: Arc<Shared>,
-    edge: usize,
+/// Where a client goes.
+#[derive(Debug, Clone, Copy)]
+struct To {
     site: Site,
     at: SocketAddr,
-}
-
-impl Client {
-    fn is_stopped(&self) -> bool {
-        self.shared.stop.load(Ordering::SeqCst)
-    }
-
-    fn is_light(&self) -> bool {
-        self.shared.light.load(Ordering::SeqCst)
-    }
-
-    /// How long from one thing to the next, where it is `every` under full load.
-    fn every(&self, every: Duration) -> Duration {
-        if self.is_light() { every.max(LIGHT) } else { every }
-    }
-
-    /// Does nothing this time.
-    fn rest(&self) {
-        self.shared.turns.lock().expect("no panic while held")[self.number] = self.shared.books.now();
-    }
-
-    /// Does one thing over a connection of its own and records it.
-    fn record(&self, kind: Kind, act: impl FnOnce() -> Outcome) -> Outcome {
-        self.record_on(&mut None, kind, |_| act())
-    }
-
-    /// Does one thing over the connection that is open, or over one that this opens, and records it, with how often it was asked
-    /// again.
-    fn record_on(&self, on: &mut Option<Connection>, kind: Kind, act: impl FnOnce(&mut u32) -> Outcome) -> Outcome {
-        let books = &self.shared.books;
-        let connection = on.unwrap_or_else(|| books.connection());
-        let began = if on.replace(connection).is_some() { books.now() } else { connection.opened };
-        let mut repeats = 0;
-        let outcome = act(&mut repeats);
-        books.write(Sample {
-            kind,
-            edge: self.edge,
-            network: self.site.network(),
-            connection,
-            began,
-            ended: books.now(),
-            placed: None,
-            outcome: outcome.clone(),
-            repeats,
-        });
-        self.shared.turns.lock().expect("no panic while held")[self.number] = began;
-        outcome
-    }
-
-    /// Does something every `every` until stopped.
-    fn pace(&self, every: Duration, mut act: impl FnMut()) {
-        let mut next = Instant::now();
-        while !self.is_stopped() {
-            wait::beat(&mut next, self.every(every));
-            act();
-        }
-    }
 }
 
 /// How often clients do what they do.
@@ -181,55 +95,48 @@ pub(crate) struct Pace {
     pub(crate) transactions: u32,
 }
 
+type Work = Box<dyn FnOnce(&Client, To) + Send>;
+
 impl Load {
     /// Starts clients at every edge.
+    ///
+    /// # Panics
+    /// If there are no threads for them.
     #[must_use]
     pub(crate) fn start(edges: &[IpAddr], pace: Pace, epoch: Instant) -> Self {
-        let shared = Arc::new(Shared {
-            books: Books::new(epoch),
-            stop: AtomicBool::new(false),
-            light: AtomicBool::new(false),
-            turns: Mutex::default(),
-        });
-        let mut load = Self { shared, threads: Vec::new() };
+        let mut load = load::Load::new(epoch);
         for (edge, address) in edges.iter().enumerate() {
-            let mut run = |site, port, client: Box<dyn FnOnce(Client) + Send>| {
-                let at = SocketAddr::new(*address, port);
-                let mut turns = load.shared.turns.lock().expect("no panic while held");
-                let own = Client { number: turns.len(), shared: load.shared.clone(), edge, site, at };
-                turns.push(Duration::ZERO);
-                drop(turns);
-                load.threads.push(thread::spawn(move || client(own)));
+            let mut run = |site: Site, port, work: Work| {
+                let to = To { site, at: SocketAddr::new(*address, port) };
+                let goal = Goal { edge, network: site.network() };
+                load.set(goal, move |client| work(client, to)).expect("there are threads");
             };
-            run(Site::A, ports::WEB, Box::new(move |client| web::kept(&client, pace.ask)));
-            run(Site::A, ports::WEB, Box::new(move |client| web::new(&client, pace.ask)));
-            run(Site::A, ports::WEB, Box::new(move |client| web::post(&client, pace.ask)));
-            run(Site::B, ports::WEB_B, Box::new(move |client| web::new(&client, pace.ask)));
-            run(Site::A, ports::TRANSFER, Box::new(move |client| transfer::run(&client, pace.block)));
-            run(Site::A, ports::TRANSFER, Box::new(move |client| transfer::run(&client, pace.block)));
-            run(Site::A, ports::DNS, Box::new(move |client| dns::run(&client, pace.ask)));
-            run(Site::A, ports::DATABASE, Box::new(move |client| database::run(&client, pace.transactions)));
+            run(Site::A, ports::WEB, Box::new(move |client, to| web::kept(client, to, pace.ask)));
+            run(Site::A, ports::WEB, Box::new(move |client, to| web::new(client, to, pace.ask)));
+            run(Site::A, ports::WEB, Box::new(move |client, to| web::post(client, to, pace.ask)));
+            run(Site::B, ports::WEB_B, Box::new(move |client, to| web::new(client, to, pace.ask)));
+            run(Site::A, ports::TRANSFER, Box::new(move |client, to| transfer::run(client, to, pace.block)));
+            run(Site::A, ports::TRANSFER, Box::new(move |client, to| transfer::run(client, to, pace.block)));
+            run(Site::A, ports::DNS, Box::new(move |client, to| dns::run(client, to, pace.ask)));
+            run(Site::A, ports::DATABASE, Box::new(move |client, to| database::run(client, to, pace.transactions)));
         }
-        load
+        Self(load)
     }
 
     /// Has every client do one thing a second at most, or as many as ever.
     pub(crate) fn set_light(&self, light: bool) {
-        self.shared.light.store(light, Ordering::SeqCst);
+        self.0.set_light(light);
     }
 
     /// Time of the run.
     #[must_use]
     pub(crate) fn now(&self) -> Duration {
-        self.shared.books.now()
+        self.0.now()
     }
 
     /// Waits until whatever began before `then` is over.
     pub(crate) fn wait_past(&self, then: Duration) {
-        wait::until("every client to be through with what it was at", TURN_MAX, || {
-            let turns = self.shared.turns.lock().expect("no panic while held");
-            turns.iter().all(|turn| *turn >= then).then_some(())
-        });
+        wait::until("every client to be through with what it was at", TURN_MAX, || self.0.is_past(then).then_some(()));
     }
 
     /// Takes all that was recorded since the last look.
@@ -238,7 +145,7 @@ impl Load {
     /// If there was more than there is room for.
     #[must_use]
     pub(crate) fn take(&self) -> Vec<Sample> {
-        let Taken { samples, lost } = self.shared.books.take();
+        let Taken { samples, lost } = self.0.take();
         assert!(lost == 0, "too much load between two looks: {lost} samples were lost");
         samples
     }
@@ -246,13 +153,54 @@ impl Load {
 
 impl Drop for Load {
     fn drop(&mut self) {
-        self.shared.stop.store(true, Ordering::SeqCst);
-        for thread in self.threads.drain(..) {
-            let _ = thread.join();
-        }
+        // Whoever fell has said so; what it was at is lacking where it is judged.
+        let _ = self.0.stop().wait();
     }
 }
 
-fn failed(error: impl ToString) -> Outcome {
-    Outcome::Failed(error.to_string())
+/// Clients of site A beside the load, who ask all the time while something is done at once.
+#[derive(Debug)]
+pub(crate) struct Askers(load::Load);
+
+/// What they saw, in words.
+#[derive(Debug)]
+pub(crate) struct Told {
+    /// How many requests failed, and how long the slowest took.
+    pub(crate) figures: String,
+    /// The first that broke a promise.
+    pub(crate) first: Option<String>,
+}
+
+impl Askers {
+    /// So many ask at this port of each edge every `every`, each time over a connection of its own.
+    ///
+    /// # Panics
+    /// If there are no threads for them.
+    #[must_use]
+    pub(crate) fn start(edges: &[IpAddr], port: u16, (askers, every): (usize, Duration)) -> Self {
+        let mut load = load::Load::new(Instant::now());
+        for (edge, address) in edges.iter().enumerate() {
+            let to = To { site: Site::A, at: SocketAddr::new(*address, port) };
+            for _ in 0..askers {
+                let goal = Goal { edge, network: Site::A.network() };
+                load.set(goal, move |client| web::new(client, to, every)).expect("there are threads");
+            }
+        }
+        Self(load)
+    }
+
+    /// Ends them: every request had to be served, and none to take longer than `prompt`, if that is said.
+    ///
+    /// # Panics
+    /// If one of them did.
+    pub(crate) fn stop(mut self, prompt: Option<Duration>) -> Told {
+        self.0.stop().wait().expect("asking does not panic");
+        let Taken { samples, lost } = self.0.take();
+        assert!(lost == 0, "{lost} samples were lost");
+        let findings = judge::judge_whole(&samples, prompt);
+        let worst = samples.iter().map(|sample| sample.ended.saturating_sub(sample.began)).max().unwrap_or_default();
+        let failed = samples.iter().filter(|sample| sample.outcome != Outcome::Served).count();
+        let figures = format!("{failed} of {} requests failed, the worst took {} ms", samples.len(), worst.as_millis());
+        Told { figures, first: findings.broken.into_iter().next().map(|(_, first)| first) }
+    }
 }

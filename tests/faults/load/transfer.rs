@@ -1,54 +1,50 @@
 //! Long TCP transfers through an origin that sends everything back: every byte is compared.
 
 use std::{
+    io::Write,
     net::TcpStream,
     time::{Duration, Instant},
 };
 
-use rig::sample::{Kind, Outcome};
-use underpass_tests::harness::{
+use rig::{
     client::{self, Pattern},
-    wait,
+    load::Client,
+    sample::{Kind, Outcome, Trouble},
 };
 
-use super::{Client, failed, fresh_id};
+use super::{To, fresh_id};
 
 const BLOCK: usize = 16 * 1024;
 /// Blocks of a transfer.
 const BLOCKS: usize = 200;
 
 /// Transfer after transfer. Each begins with its number, by which the origin tells whether it has seen it before.
-pub(super) fn run(client: &Client, every: Duration) {
+pub(super) fn run(client: &Client, to: To, every: Duration) {
     let mut next = Instant::now();
-    while !client.is_stopped() {
+    loop {
         let id = fresh_id();
         let mut pattern = Pattern::new(id);
         let (mut stream, mut on) = (None, None);
         for number in 0..BLOCKS {
-            if client.is_stopped() {
+            if !client.goes_on(&mut next, every) {
                 return;
             }
-            wait::beat(&mut next, client.every(every));
             let mut block = pattern.bytes(BLOCK);
             if number == 0 {
                 block[..8].copy_from_slice(&id.to_be_bytes());
             }
-            let outcome = client.record_on(&mut on, Kind::Block, |_| carry(&mut stream, client, &block));
-            if outcome != Outcome::Served {
+            if client.record(&mut on, Kind::Block, |_| carry(&mut stream, to, &block)) != Outcome::Served {
                 break;
             }
         }
     }
 }
 
-fn carry(stream: &mut Option<TcpStream>, client: &Client, block: &[u8]) -> Outcome {
-    let opened = match stream {
-        Some(stream) => Ok(stream),
-        None => client::connect(client.at).map(|new| stream.insert(new)),
+fn carry(stream: &mut Option<TcpStream>, to: To, block: &[u8]) -> Result<(), Trouble> {
+    let stream = match stream {
+        Some(stream) => stream,
+        None => stream.insert(client::connect(to.at)?),
     };
-    match opened.and_then(|stream| client::ping(stream, block)) {
-        Ok(()) => Outcome::Served,
-        Err(error) if error.to_string() == client::OTHER_BYTES => Outcome::Wrong(error.to_string()),
-        Err(error) => failed(error),
-    }
+    stream.write_all(block)?;
+    client::comes_back(stream, block)
 }

@@ -76,7 +76,7 @@ pub(super) async fn drill(
         world = start(Addresses::Remote, afterwards) => world?,
         () = signals.any() => return Err(LabError::Interrupted),
     };
-    let load = Load::start(&world.plan);
+    let load = Load::start(&world.plan)?;
     let mut drill = Drill {
         world,
         load,
@@ -169,7 +169,9 @@ impl Drill<'_> {
         let (back_ms, lacking) = self.healed(back).await;
         amiss.extend(lacking);
         sleep((RECOVERY + SETTLED).saturating_sub(back.elapsed())).await;
-        self.load.stop().await;
+        if !self.load.stop().await {
+            amiss.push("a client panicked".to_owned());
+        }
         self.conclude(subject, back_ms, amiss)
     }
 

@@ -4,25 +4,23 @@
 //! It judges nothing: it hands out samples.
 
 mod client;
-mod session;
 
 use std::{
     net::SocketAddr,
-    sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
 use rig::{
-    books::{Books, Taken},
-    stalls::{Spans, TICK},
+    books::Taken,
+    load,
+    sample::Network,
+    stalls::{Meter, Spans},
 };
-use tokio::{sync::Semaphore, time::MissedTickBehavior};
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::plan::{Ground, Plan, SERVICES, Service, Speech};
-
-/// Connections of one listener whose opening has not ended yet; a client that would be one more waits its turn.
-const OPENING_MAX: usize = 256;
+use super::{
+    LabError,
+    plan::{Ground, Plan, SERVICES, Service, Speech},
+};
 
 /// How much is asked of each listener.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,10 +50,8 @@ fn pace(service: &Service) -> Pace {
 /// Clients at work; dropping it stops them.
 #[derive(Debug)]
 pub(super) struct Load {
-    books: Arc<Books>,
-    stalls: Arc<Mutex<Spans>>,
-    stop: CancellationToken,
-    tasks: TaskTracker,
+    clients: load::Load,
+    meter: Meter,
 }
 
 /// A listener of an edge, as its clients know it.
@@ -69,106 +65,53 @@ struct Goal {
 
 impl Load {
     /// Sets clients upon every listener of every edge.
-    pub(super) fn start(plan: &Plan) -> Self {
+    ///
+    /// # Errors
+    /// If this machine has no threads for them.
+    pub(super) fn start(plan: &Plan) -> Result<Self, LabError> {
         let goals = plan.edges.iter().enumerate().flat_map(|(edge, own)| {
             let goal = move |(service, at)| Goal { at, edge, service, ground: plan.ground };
             SERVICES.iter().zip(own.listeners).map(goal)
         });
-        Self::upon(goals)
+        Self::upon(goals).map_err(LabError::Runtime)
     }
 
-    fn upon(goals: impl IntoIterator<Item = Goal>) -> Self {
-        let (books, stalls) = (Arc::new(Books::new(Instant::now())), Arc::<Mutex<Spans>>::default());
-        let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
-        tasks.spawn(look_for_stalls(books.clone(), stalls.clone(), stop.clone()));
+    fn upon(goals: impl IntoIterator<Item = Goal>) -> std::io::Result<Self> {
+        let epoch = Instant::now();
+        let mut clients = load::Load::new(epoch);
         for goal in goals {
             let pace = pace(goal.service);
-            tasks.spawn(open_steadily(goal, pace, books.clone(), stop.clone(), tasks.clone()));
+            let at = load::Goal { edge: goal.edge, network: Network(goal.service.vnet.name()) };
+            clients.set(at, move |own| own.pace_apart(pace.new_every, move |own| client::visit(&goal, own)))?;
             for number in 0..pace.kept {
                 // Spread over the interval, so that something is always on its way.
                 let first = pace.kept_every.mul_f64(number as f64 / pace.kept as f64);
-                tasks.spawn(keep(goal, first, pace.kept_every, books.clone(), stop.clone()));
+                clients.set(at, move |own| client::keep(&goal, own, (first, pace.kept_every)))?;
             }
         }
-        tasks.close();
-        Self { books, stalls, stop, tasks }
+        Ok(Self { clients, meter: Meter::start(epoch) })
     }
 
     /// Time since the beginning, as samples have it.
     pub(super) fn now(&self) -> Duration {
-        self.books.now()
+        self.clients.now()
     }
 
     /// What ended since the last call.
     pub(super) fn take(&self) -> Taken {
-        self.books.take()
+        self.clients.take()
     }
 
-    /// When the clients were not let run.
+    /// When this machine did not let us run, clients among us.
     pub(super) fn stalls(&self) -> Spans {
-        self.stalls.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.meter.busy().stalls
     }
 
-    /// Begins nothing new and waits for what is on its way.
-    pub(super) async fn stop(&self) {
-        self.stop.cancel();
-        self.tasks.wait().await;
-    }
-}
-
-impl Drop for Load {
-    fn drop(&mut self) {
-        self.stop.cancel();
-    }
-}
-
-/// Notes when this very task, which stands for all clients since it shares their workers, was due and was not let run.
-async fn look_for_stalls(books: Arc<Books>, stalls: Arc<Mutex<Spans>>, stop: CancellationToken) {
-    loop {
-        let due = books.now() + TICK;
-        tokio::select! {
-            () = tokio::time::sleep(TICK) => (),
-            () = stop.cancelled() => return,
-        }
-        stalls.lock().unwrap_or_else(PoisonError::into_inner).tick(due, books.now());
-    }
-}
-
-async fn open_steadily(goal: Goal, pace: Pace, books: Arc<Books>, stop: CancellationToken, tasks: TaskTracker) {
-    let room = Arc::new(Semaphore::new(OPENING_MAX));
-    let mut ticks = tokio::time::interval(pace.new_every);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    loop {
-        let next = async {
-            ticks.tick().await;
-            room.clone().acquire_owned().await.expect("the semaphore is never closed")
-        };
-        let permit = tokio::select! {
-            permit = next => permit,
-            () = stop.cancelled() => return,
-        };
-        let books = books.clone();
-        tasks.spawn(async move {
-            client::visit(&goal, &books).await;
-            drop(permit);
-        });
-    }
-}
-
-/// Keeps one connection busy, and opens another when it is lost.
-async fn keep(goal: Goal, first: Duration, every: Duration, books: Arc<Books>, stop: CancellationToken) {
-    let mut ticks = tokio::time::interval_at(tokio::time::Instant::now() + first, every);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut kept = None;
-    loop {
-        tokio::select! {
-            _ = ticks.tick() => (),
-            () = stop.cancelled() => return,
-        }
-        kept = match kept.take() {
-            None => client::Kept::open(&goal, &books).await,
-            Some(open) => client::Kept::exchange(open, &goal, &books).await,
-        };
+    /// Begins nothing new and waits for what is on its way; true if no client fell.
+    pub(super) async fn stop(&mut self) -> bool {
+        let rest = self.clients.stop();
+        let waited = tokio::task::spawn_blocking(|| rest.wait().is_ok());
+        waited.await.is_ok_and(|stood| stood)
     }
 }
 

@@ -1,9 +1,13 @@
-use std::collections::BTreeSet;
+use std::{
+    collections::BTreeSet,
+    io::{Read, Write},
+    net::Ipv4Addr,
+    thread,
+};
 
-use rig::sample::{Kind, Outcome, Placed, Sample};
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpListener,
+use rig::{
+    origin::Ending,
+    sample::{Kind, Outcome, Placed, Sample},
 };
 
 use super::*;
@@ -27,18 +31,15 @@ fn servers(speech: Speech) -> (Vec<Origin>, Ground, SocketAddr) {
 }
 
 /// Runs clients upon one address until enough has happened.
-async fn samples(goal: Goal, enough: impl Fn(&[Sample]) -> bool) -> Vec<Sample> {
-    let load = Load::upon([goal]);
-    let mut all = Vec::new();
-    let mut ticks = tokio::time::interval(Duration::from_millis(5));
-    let limit = async {
-        while !enough(&all) {
-            ticks.tick().await;
-            all.extend(load.take().samples);
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(20), limit).await.expect("enough happens in time");
-    load.stop().await;
+fn samples(goal: Goal, enough: impl Fn(&[Sample]) -> bool) -> Vec<Sample> {
+    let mut load = Load::upon([goal]).expect("there are threads");
+    let (mut all, began) = (Vec::new(), Instant::now());
+    while !enough(&all) {
+        assert!(began.elapsed() < Duration::from_secs(20), "enough happens in time");
+        thread::park_timeout(Duration::from_millis(5));
+        all.extend(load.take().samples);
+    }
+    load.clients.stop().wait().expect("no client panics");
     let rest = load.take();
     assert_eq!(rest.lost, 0);
     all.extend(rest.samples);
@@ -70,8 +71,8 @@ fn is_failed(outcome: &Outcome) -> bool {
     matches!(outcome, Outcome::Failed(_))
 }
 
-#[tokio::test]
-async fn honest_origins_give_served_samples_of_every_kind() {
+#[test]
+fn honest_origins_give_served_samples_of_every_kind() {
     let all = [
         (0, Speech::Http, Kind::GetNew, Kind::GetKept),
         (2, Speech::Echo, Kind::Connect, Kind::Block),
@@ -80,7 +81,7 @@ async fn honest_origins_give_served_samples_of_every_kind() {
     for (service, speech, first, further) in all {
         let (_origins, ground, at) = servers(speech);
         let (new, kept) = (has(first, Sample::is_first, is_served), has(further, is_further, is_served));
-        let samples = samples(goal(service, ground, at), |s| new(s) && kept(s)).await;
+        let samples = samples(goal(service, ground, at), |s| new(s) && kept(s));
         for sample in &samples {
             assert_eq!(sample.outcome, Outcome::Served, "{sample}");
             assert_eq!(sample.placed, Some(Placed { origin: "red-1".to_owned(), via: "connector-1".to_owned() }));
@@ -92,42 +93,34 @@ async fn honest_origins_give_served_samples_of_every_kind() {
     }
 }
 
-#[tokio::test]
-async fn another_vnets_answer_is_wrong() {
+#[test]
+fn another_vnets_answer_is_wrong() {
     let (_origins, ground, at) = servers(Speech::Http);
-    let samples = samples(goal(1, ground, at), has(Kind::GetNew, Sample::is_first, is_wrong)).await;
+    let samples = samples(goal(1, ground, at), has(Kind::GetNew, Sample::is_first, is_wrong));
     assert!(samples.iter().all(|s| is_wrong(&s.outcome)), "red answered for blue");
 }
 
-#[tokio::test]
-async fn a_refused_connection_is_a_failure() {
+#[test]
+fn a_refused_connection_is_a_failure() {
     let (mut origins, ground, at) = servers(Speech::Echo);
     origins[0].kill();
-    let samples = samples(goal(2, ground, at), has(Kind::Connect, Sample::is_first, is_failed)).await;
+    let samples = samples(goal(2, ground, at), has(Kind::Connect, Sample::is_first, is_failed));
     assert!(samples.iter().all(|s| is_failed(&s.outcome) && s.placed.is_none()));
 }
 
-#[tokio::test]
-async fn a_changed_byte_is_wrong() {
+#[test]
+fn a_changed_byte_is_wrong() {
     let ground = Ground::all().next().expect("there are grounds");
-    let listener = TcpListener::bind("127.0.0.1:0").await.expect("some port is free");
-    let at = listener.local_addr().expect("it is bound");
     let says = crate::lab::plan::Saying::of(ground, &SERVERS[0], &REPLICAS[0], Speech::Echo).to_string();
-    let bad = tokio::spawn(async move {
-        loop {
-            let Ok((mut stream, _)) = listener.accept().await else { continue };
-            let says = says.clone();
-            tokio::spawn(async move {
-                let mut block = vec![0; 4096];
-                stream.write_all(says.as_bytes()).await?;
-                stream.read_exact(&mut block).await?;
-                block[17] ^= 1;
-                stream.write_all(&block).await
-            });
-        }
+    let mut bad = rig::origin::Origin::idle((Ipv4Addr::LOCALHOST, 0).into(), move |mut stream| {
+        let mut block = vec![0; 4096];
+        stream.write_all(says.as_bytes())?;
+        stream.read_exact(&mut block)?;
+        block[17] ^= 1;
+        stream.write_all(&block).map(|()| Ending::Clean)
     });
-    let samples = samples(goal(2, ground, at), has(Kind::Block, is_further, is_wrong)).await;
-    bad.abort();
+    bad.resume().expect("some port is free");
+    let samples = samples(goal(2, ground, bad.address()), has(Kind::Block, is_further, is_wrong));
     let says = |s: &Sample| s.outcome == Outcome::Wrong("byte 17 of 4096 came back changed".to_owned());
     assert!(samples.iter().any(says));
 }

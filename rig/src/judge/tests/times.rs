@@ -185,3 +185,13 @@ fn what_is_cut_is_told_so_in_time() {
     assert_eq!(play.broken(std::slice::from_ref(&late)), [Promise::Told]);
     assert_eq!(Play::default().broken(&[late]), [], "nobody promised");
 }
+
+#[test]
+fn where_nothing_is_broken_nothing_is_excused() {
+    let served = || sample(Kind::Connect, 1_000..1_300);
+    let broken = |other: Sample, prompt| judge_whole(&[served(), other], prompt).broken;
+    assert_eq!(broken(served(), Some(ms(300))), []);
+    assert!(matches!(broken(served(), Some(ms(299)))[..], [(Promise::Prompt, _), (Promise::Prompt, _)]));
+    assert!(matches!(broken(failed(Kind::Connect, 2_000..2_001), None)[..], [(Promise::Served, _)]));
+    assert_eq!(judge_whole(&[], None).broken.len(), 1, "nothing is proved");
+}

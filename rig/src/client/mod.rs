@@ -1,5 +1,10 @@
 //! Plain TCP clients that know which bytes to expect.
 
+pub mod http;
+pub mod resolver;
+mod timed;
+pub mod udp;
+
 use std::{
     io::{self, Read, Write},
     net::{Shutdown, SocketAddr, TcpStream},
@@ -7,10 +12,13 @@ use std::{
     time::Duration,
 };
 
-pub use rig::pattern::Pattern;
 use socket2::{Domain, SockAddr, Socket, Type};
 
-/// Longest silence any test's client bears.
+pub use self::timed::Timed;
+pub use crate::pattern::Pattern;
+use crate::sample::Trouble;
+
+/// Longest silence that a client bears who does not say otherwise.
 pub const PATIENCE: Duration = Duration::from_secs(15);
 
 /// Connects, with [`PATIENCE`] on every later read and write.
@@ -19,10 +27,8 @@ pub const PATIENCE: Duration = Duration::from_secs(15);
 /// What the connect says.
 pub fn connect(at: SocketAddr) -> io::Result<TcpStream> {
     let stream = TcpStream::connect_timeout(&at, PATIENCE)?;
-    stream.set_read_timeout(Some(PATIENCE))?;
-    stream.set_write_timeout(Some(PATIENCE))?;
     stream.set_nodelay(true)?;
-    Ok(stream)
+    patient(stream)
 }
 
 /// [`connect`] from this source address, port 0.
@@ -33,7 +39,10 @@ pub fn connect_from(source: SocketAddr, at: SocketAddr) -> io::Result<TcpStream>
     let socket = Socket::new(Domain::for_address(at), Type::STREAM, None)?;
     socket.bind(&SockAddr::from(source))?;
     socket.connect_timeout(&SockAddr::from(at), PATIENCE)?;
-    let stream = TcpStream::from(socket);
+    patient(socket.into())
+}
+
+fn patient(stream: TcpStream) -> io::Result<TcpStream> {
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.set_write_timeout(Some(PATIENCE))?;
     Ok(stream)
@@ -62,13 +71,10 @@ pub fn exchange(at: SocketAddr, bytes: &[u8]) -> io::Result<Vec<u8>> {
         });
         let mut back = Vec::new();
         (&stream).read_to_end(&mut back)?;
-        sender.join().expect("sending does not panic")?;
+        sender.join().unwrap_or_else(|_| Err(io::Error::other("sending panicked")))?;
         Ok(back)
     })
 }
-
-/// What [`ping`] says when it gets an answer, and not its own bytes.
-pub const OTHER_BYTES: &str = "other bytes came back";
 
 /// Sends a few bytes and waits until they are back: the flow is open from end to end.
 ///
@@ -76,9 +82,23 @@ pub const OTHER_BYTES: &str = "other bytes came back";
 /// If they do not come back.
 pub fn ping(mut stream: &TcpStream, bytes: &[u8]) -> io::Result<()> {
     stream.write_all(bytes)?;
-    let mut back = vec![0; bytes.len()];
+    comes_back(&mut stream, bytes).map_err(|trouble| match trouble {
+        Trouble::Told(error) => error,
+        Trouble::Failed(why) | Trouble::Wrong(why) => io::Error::other(why),
+    })
+}
+
+/// Waits until what was sent is back, and tells what did not come from what came and is wrong.
+///
+/// # Errors
+/// Either of them.
+pub fn comes_back(stream: &mut impl Read, sent: &[u8]) -> Result<(), Trouble> {
+    let mut back = vec![0; sent.len()];
     stream.read_exact(&mut back)?;
-    if back == bytes { Ok(()) } else { Err(io::Error::other(OTHER_BYTES)) }
+    match sent.iter().zip(&back).position(|(sent, back)| sent != back) {
+        None => Ok(()),
+        Some(at) => Err(Trouble::Wrong(format!("byte {at} of {} came back changed", sent.len()))),
+    }
 }
 
 /// Reads until the end or an error, and returns what came with how it ended.
