@@ -74,6 +74,20 @@ const DECIDING: &[&str] = &[
     "rig/src/judge/",
 ];
 
+/// Words of the glossary that are easily used for something else, and the files in which a type may be called so: the noun
+/// itself, its form at the admin endpoints, and its two ends.
+const NOUNS: &[(&str, &[&str])] = &[
+    ("Link", &["edge/src/tunnel/link.rs", "api/src/edge.rs", "api/src/connector.rs"]),
+    ("Tunnel", &["api/src/edge.rs"]),
+    ("Grant", &["edge/src/model.rs"]),
+    ("Route", &["edge/src/model.rs", "api/src/lib.rs"]),
+    ("Path", &["api/src/edge.rs"]),
+    ("Way", &["edge/src/offramp/way.rs"]),
+    ("Pool", &["edge/src/model.rs", "api/src/edge.rs"]),
+    ("Monitor", &["edge/src/model.rs"]),
+    ("Session", &["protocol/src/session.rs", "edge/src/offramp/udp.rs", "edge/src/listener/udp/session.rs"]),
+];
+
 /// Where the library that carries links has a name: the room of the link that it implements, and the network below it.
 const CARRIED_BY_QUINN: &[&str] = &["protocol/src/link/transport/quic/", "net/src/"];
 
@@ -221,6 +235,36 @@ fn files_use_each_other_in_one_direction() {
             panic!("files of {krate} use each other in a circle: {way:?}");
         }
     }
+}
+
+#[test]
+fn a_word_of_the_glossary_has_one_meaning() {
+    let declares = |line: &str, noun: &str| {
+        ["struct ", "enum ", "type ", "trait ", "union "].iter().any(|word| {
+            line.split_once(word).is_some_and(|(_, rest)| {
+                rest.strip_prefix(noun).is_some_and(|rest| !rest.starts_with(|c: char| c.is_alphanumeric() || c == '_'))
+            })
+        })
+    };
+    for (noun, files) in NOUNS {
+        for file in *files {
+            let source = sources().into_iter().find(|source| source.path == *file);
+            let is_there = source.is_some_and(|source| source.lines.iter().any(|line| declares(line, noun)));
+            assert!(is_there, "{file} has no {noun} any more: take it off the list");
+        }
+    }
+    check(|source, complain| {
+        if source.is_test() {
+            return;
+        }
+        for (number, line) in Source::code(source.production()) {
+            for (noun, files) in NOUNS {
+                if declares(line, noun) && !files.contains(&&source.path[..]) {
+                    complain(number, format!("{noun} is a word of the glossary, and this is something else"));
+                }
+            }
+        }
+    });
 }
 
 #[test]

@@ -25,7 +25,7 @@ pub enum PingError {
 
 /// What a socket hands over with an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
+enum Hands {
     /// Only answers to its own requests, from the ICMP header on.
     Ping,
     /// Every ICMP message of the host's; over IPv4 with the IP header before it.
@@ -52,14 +52,14 @@ pub(crate) async fn ping(ip: IpAddr) -> Result<Duration, PingError> {
     }
 }
 
-fn open(ip: IpAddr) -> Result<(Socket, Kind), PingError> {
+fn open(ip: IpAddr) -> Result<(Socket, Hands), PingError> {
     let protocol = if ip.is_ipv4() { Protocol::ICMPV4 } else { Protocol::ICMPV6 };
     let domain = Domain::for_address(SocketAddr::new(ip, 0));
     if let Ok(socket) = Socket::new(domain, Type::DGRAM, Some(protocol)) {
-        return Ok((socket, Kind::Ping));
+        return Ok((socket, Hands::Ping));
     }
     match Socket::new(domain, Type::RAW, Some(protocol)) {
-        Ok(socket) => Ok((socket, Kind::Raw)),
+        Ok(socket) => Ok((socket, Hands::Raw)),
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Err(PingError::NotPermitted),
         Err(error) => Err(error.into()),
     }
@@ -91,10 +91,10 @@ fn checksum(message: &[u8; 16]) -> u16 {
     !u16::try_from(sum).expect("folded to sixteen bits")
 }
 
-fn is_answer(received: &[u8], (ip, kind): (IpAddr, Kind), token: [u8; 8]) -> bool {
+fn is_answer(received: &[u8], (ip, kind): (IpAddr, Hands), token: [u8; 8]) -> bool {
     let message = match (ip, kind, received.first()) {
-        (IpAddr::V4(_), Kind::Raw, Some(first)) => received.get(usize::from(first & 0x0f) * 4..),
-        (IpAddr::V4(_) | IpAddr::V6(_), Kind::Ping | Kind::Raw, _) => Some(received),
+        (IpAddr::V4(_), Hands::Raw, Some(first)) => received.get(usize::from(first & 0x0f) * 4..),
+        (IpAddr::V4(_) | IpAddr::V6(_), Hands::Ping | Hands::Raw, _) => Some(received),
     };
     let answers = if ip.is_ipv4() { 0 } else { 129 };
     message.is_some_and(|m| m.len() == 16 && m[..2] == [answers, 0] && m[8..] == token)
@@ -120,13 +120,13 @@ mod tests {
         let answer = |kind: u8, token: &[u8; 8]| [&[kind, 0, 1, 2, 3, 4, 0, 1][..], token].concat();
         let behind_ip = |message: &[u8]| [&[0x46][..], &[0; 23], message].concat();
         let token = *b"abcdefgh";
-        assert!(is_answer(&answer(0, &token), (V4, Kind::Ping), token));
-        assert!(is_answer(&behind_ip(&answer(0, &token)), (V4, Kind::Raw), token));
-        assert!(is_answer(&answer(129, &token), (V6, Kind::Raw), token));
-        assert!(!is_answer(&answer(8, &token), (V4, Kind::Ping), token), "the request itself");
-        assert!(!is_answer(&behind_ip(&answer(0, b"abcdefgi")), (V4, Kind::Raw), token), "another's");
-        assert!(!is_answer(&answer(0, &token)[..15], (V4, Kind::Ping), token), "cut short");
-        assert!(!is_answer(&[0x4f], (V4, Kind::Raw), token));
-        assert!(!is_answer(&[], (V4, Kind::Raw), token));
+        assert!(is_answer(&answer(0, &token), (V4, Hands::Ping), token));
+        assert!(is_answer(&behind_ip(&answer(0, &token)), (V4, Hands::Raw), token));
+        assert!(is_answer(&answer(129, &token), (V6, Hands::Raw), token));
+        assert!(!is_answer(&answer(8, &token), (V4, Hands::Ping), token), "the request itself");
+        assert!(!is_answer(&behind_ip(&answer(0, b"abcdefgi")), (V4, Hands::Raw), token), "another's");
+        assert!(!is_answer(&answer(0, &token)[..15], (V4, Hands::Ping), token), "cut short");
+        assert!(!is_answer(&[0x4f], (V4, Hands::Raw), token));
+        assert!(!is_answer(&[], (V4, Hands::Raw), token));
     }
 }

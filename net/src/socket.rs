@@ -28,20 +28,20 @@ const UNSENT_MAX: u32 = 64 * 1024;
 
 /// One TCP connection, bound to the runtime it is polled on.
 #[derive(Debug)]
-pub struct Socket(Kind);
+pub struct Socket(Over);
 
 /// A [`Socket`] between two runtimes: taken from one worker, not yet landed on another.
 #[derive(Debug)]
-pub struct Parked(ParkedKind);
+pub struct Parked(ParkedOver);
 
 #[derive(Debug)]
-enum Kind {
+enum Over {
     Os(TcpStream, Unread),
     Memory(memory::Stream),
 }
 
 #[derive(Debug)]
-enum ParkedKind {
+enum ParkedOver {
     Os(std::net::TcpStream, Unread),
     Memory(memory::Stream),
 }
@@ -57,11 +57,11 @@ impl Socket {
         socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEP_ALIVE).with_interval(KEEP_ALIVE / 4))?;
         socket.set_tcp_notsent_lowat(UNSENT_MAX)?;
         let unread = Unread::of(&stream);
-        Ok(Self(Kind::Os(stream, unread)))
+        Ok(Self(Over::Os(stream, unread)))
     }
 
     pub(crate) fn in_memory(stream: memory::Stream) -> Self {
-        Self(Kind::Memory(stream))
+        Self(Over::Memory(stream))
     }
 
     /// Waits until a read may bring bytes, the end, or an error.
@@ -70,8 +70,8 @@ impl Socket {
     /// Only if the runtime is shutting down.
     pub async fn readable(&self) -> io::Result<()> {
         match &self.0 {
-            Kind::Os(stream, _) => stream.readable().await,
-            Kind::Memory(stream) => {
+            Over::Os(stream, _) => stream.readable().await,
+            Over::Memory(stream) => {
                 stream.readable().await;
                 Ok(())
             }
@@ -84,8 +84,8 @@ impl Socket {
     /// `WouldBlock` if nothing is there; else the connection's error.
     pub fn try_read(&self, buffer: &mut impl BufMut) -> io::Result<usize> {
         match &self.0 {
-            Kind::Os(stream, unread) => stream.try_read_buf(buffer).inspect(|read| unread.taken(stream, *read)),
-            Kind::Memory(stream) => stream.try_read(buffer),
+            Over::Os(stream, unread) => stream.try_read_buf(buffer).inspect(|read| unread.taken(stream, *read)),
+            Over::Memory(stream) => stream.try_read(buffer),
         }
     }
 
@@ -95,8 +95,8 @@ impl Socket {
     /// Only if the runtime is shutting down.
     pub async fn writable(&self) -> io::Result<()> {
         match &self.0 {
-            Kind::Os(stream, _) => stream.writable().await,
-            Kind::Memory(stream) => {
+            Over::Os(stream, _) => stream.writable().await,
+            Over::Memory(stream) => {
                 stream.writable().await;
                 Ok(())
             }
@@ -109,16 +109,16 @@ impl Socket {
     /// `WouldBlock` if it takes nothing; else the connection's error.
     pub fn try_write(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
         match &self.0 {
-            Kind::Os(stream, _) => stream.try_write_vectored(slices),
-            Kind::Memory(stream) => stream.try_write(slices),
+            Over::Os(stream, _) => stream.try_write_vectored(slices),
+            Over::Memory(stream) => stream.try_write(slices),
         }
     }
 
     /// Waits until the connection is broken in both directions: a reset that no read or write would show yet.
     pub async fn broken(&self) {
         match &self.0 {
-            Kind::Os(stream, _) => os_broken(stream).await,
-            Kind::Memory(stream) => stream.broken().await,
+            Over::Os(stream, _) => os_broken(stream).await,
+            Over::Memory(stream) => stream.broken().await,
         }
     }
 
@@ -126,8 +126,8 @@ impl Socket {
     #[must_use]
     pub fn is_of_the_reserve(&self) -> bool {
         match &self.0 {
-            Kind::Os(stream, _) => files::is_reserved(stream.as_fd()),
-            Kind::Memory(_) => false,
+            Over::Os(stream, _) => files::is_reserved(stream.as_fd()),
+            Over::Memory(_) => false,
         }
     }
 
@@ -135,8 +135,8 @@ impl Socket {
     pub fn shutdown_write(&self) {
         match &self.0 {
             // The peer may have reset already; then there is nothing left to end.
-            Kind::Os(stream, _) => drop(SockRef::from(stream).shutdown(Shutdown::Write)),
-            Kind::Memory(stream) => stream.shutdown_write(),
+            Over::Os(stream, _) => drop(SockRef::from(stream).shutdown(Shutdown::Write)),
+            Over::Memory(stream) => stream.shutdown_write(),
         }
     }
 
@@ -155,39 +155,39 @@ impl Socket {
     #[must_use]
     pub fn acknowledged(&self) -> u64 {
         match &self.0 {
-            Kind::Os(stream, _) => info::acknowledged(stream),
-            Kind::Memory(_) => 0,
+            Over::Os(stream, _) => info::acknowledged(stream),
+            Over::Memory(_) => 0,
         }
     }
 
     fn set_linger(&self, linger: Option<Duration>) {
         match &self.0 {
             // Refused only for a connection that is gone.
-            Kind::Os(stream, _) => drop(SockRef::from(stream).set_linger(linger)),
-            Kind::Memory(_) => {}
+            Over::Os(stream, _) => drop(SockRef::from(stream).set_linger(linger)),
+            Over::Memory(_) => {}
         }
     }
 
     /// Closes hard: the peer sees a reset, not an end. Bytes the kernel has not sent yet are lost.
     pub fn abort(self) {
         match self.0 {
-            Kind::Os(stream, _) => drop(SockRef::from(&stream).set_linger(Some(Duration::ZERO))),
-            Kind::Memory(stream) => stream.abort(),
+            Over::Os(stream, _) => drop(SockRef::from(&stream).set_linger(Some(Duration::ZERO))),
+            Over::Memory(stream) => stream.abort(),
         }
     }
 
     /// Closes hard once the kernel has sent what it holds, or `wait` has passed.
     pub async fn abort_when_sent(self, wait: Duration) {
         let (stream, unread) = match self.0 {
-            Kind::Os(stream, unread) => (stream, unread),
-            Kind::Memory(stream) => return stream.abort_when_sent(wait).await,
+            Over::Os(stream, unread) => (stream, unread),
+            Over::Memory(stream) => return stream.abort_when_sent(wait).await,
         };
         // From here on every close is a hard one, even if this future is dropped.
         let _ = SockRef::from(&stream).set_linger(Some(Duration::ZERO));
         // With a low-water mark of one byte, the kernel calls the socket writable only when nothing is unsent. The
         // socket is registered anew, because the old registration remembers readiness from before the mark was set.
         let marked = SockRef::from(&stream).set_tcp_notsent_lowat(1);
-        let Ok(Ok(anew)) = marked.map(|()| Self(Kind::Os(stream, unread)).park().and_then(Parked::land)) else {
+        let Ok(Ok(anew)) = marked.map(|()| Self(Over::Os(stream, unread)).park().and_then(Parked::land)) else {
             return;
         };
         let _ = tokio::time::timeout(wait, anew.writable()).await;
@@ -200,8 +200,8 @@ impl Socket {
     /// If the connection is gone.
     pub fn peer_addr(&self) -> io::Result<SocketAddr> {
         match &self.0 {
-            Kind::Os(stream, _) => stream.peer_addr(),
-            Kind::Memory(stream) => Ok(stream.peer_addr()),
+            Over::Os(stream, _) => stream.peer_addr(),
+            Over::Memory(stream) => Ok(stream.peer_addr()),
         }
     }
 
@@ -211,8 +211,8 @@ impl Socket {
     /// If the connection is gone.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
         match &self.0 {
-            Kind::Os(stream, _) => stream.local_addr(),
-            Kind::Memory(stream) => Ok(stream.local_addr()),
+            Over::Os(stream, _) => stream.local_addr(),
+            Over::Memory(stream) => Ok(stream.local_addr()),
         }
     }
 
@@ -222,8 +222,8 @@ impl Socket {
     /// If the runtime is shutting down.
     pub fn park(self) -> io::Result<Parked> {
         Ok(Parked(match self.0 {
-            Kind::Os(stream, unread) => ParkedKind::Os(stream.into_std()?, unread),
-            Kind::Memory(stream) => ParkedKind::Memory(stream),
+            Over::Os(stream, unread) => ParkedOver::Os(stream.into_std()?, unread),
+            Over::Memory(stream) => ParkedOver::Memory(stream),
         }))
     }
 }
@@ -245,8 +245,8 @@ impl Parked {
     /// If the runtime cannot watch one more descriptor.
     pub fn land(self) -> io::Result<Socket> {
         Ok(Socket(match self.0 {
-            ParkedKind::Os(stream, unread) => Kind::Os(TcpStream::from_std(stream)?, unread),
-            ParkedKind::Memory(stream) => Kind::Memory(stream),
+            ParkedOver::Os(stream, unread) => Over::Os(TcpStream::from_std(stream)?, unread),
+            ParkedOver::Memory(stream) => Over::Memory(stream),
         }))
     }
 }
@@ -255,13 +255,13 @@ impl Parked {
 impl AsyncRead for Socket {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         match &mut self.get_mut().0 {
-            Kind::Os(stream, unread) => {
+            Over::Os(stream, unread) => {
                 let before = buffer.filled().len();
                 let read = Pin::new(&mut *stream).poll_read(cx, buffer);
                 unread.taken(stream, buffer.filled().len() - before);
                 read
             }
-            Kind::Memory(stream) => stream.poll_read(cx, buffer).map_ok(drop),
+            Over::Memory(stream) => stream.poll_read(cx, buffer).map_ok(drop),
         }
     }
 }
@@ -277,8 +277,8 @@ impl AsyncWrite for Socket {
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         match &mut self.get_mut().0 {
-            Kind::Os(stream, _) => Pin::new(stream).poll_write_vectored(cx, slices),
-            Kind::Memory(stream) => stream.poll_write(cx, slices),
+            Over::Os(stream, _) => Pin::new(stream).poll_write_vectored(cx, slices),
+            Over::Memory(stream) => stream.poll_write(cx, slices),
         }
     }
 

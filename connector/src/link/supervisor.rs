@@ -29,8 +29,8 @@ use tracing::{Instrument, debug, info, info_span, warn};
 use super::{
     backoff::Backoff,
     dial::Dialler,
+    registered::{LinkEnd, RegisterError, Registered, Serving, Wish, register},
     renewal::{LinkRenewal, Renewal},
-    session::{self, RegisterError, Serving, Session, SessionEnd, Wish},
     slot::{Come, Serial, Slot, Wanted},
     status::{About, LinkStatus, Links},
 };
@@ -100,7 +100,7 @@ impl Missed {
 /// A link on its way.
 struct Connecting<'a> {
     number: u16,
-    session: Pin<Box<dyn Future<Output = (Session, Backoff)> + Send + 'a>>,
+    link: Pin<Box<dyn Future<Output = (Registered, Backoff)> + Send + 'a>>,
 }
 
 /// All links of a slot: the one it has, and those that were replaced and leave.
@@ -108,20 +108,20 @@ struct Keeper<'a> {
     with: &'a Supervisor,
     slot: Slot,
     running: BTreeMap<Serial, Running>,
-    sessions: JoinSet<Gone>,
+    links: JoinSet<Gone>,
 }
 
 enum Event {
     Ended(Result<Gone, JoinError>),
     State(Serial, LinkState),
-    Registered((u16, Backoff), Session),
+    Registered((u16, Backoff), Registered),
 }
 
 /// Runs a slot until it is told to stop and its links have ended.
 pub async fn supervise(supervisor: Supervisor) {
     let span = info_span!("link", edge = %supervisor.edge, slot = supervisor.slot);
     let slot = Slot::new(supervisor.slot, supervisor.links_per_edge, Instant::now());
-    let keeper = Keeper { with: &supervisor, slot, running: BTreeMap::new(), sessions: JoinSet::new() };
+    let keeper = Keeper { with: &supervisor, slot, running: BTreeMap::new(), links: JoinSet::new() };
     keeper.keep().instrument(span).await;
 }
 
@@ -133,33 +133,32 @@ impl Keeper<'_> {
             drill::point("slot");
             let wanted = self.slot.wanted();
             if connecting.as_ref().map(|on_its_way| on_its_way.number) != wanted.map(|wanted| wanted.number) {
-                let dial =
-                    |wanted: Wanted| Connecting { number: wanted.number, session: Box::pin(with.connect(wanted)) };
+                let dial = |wanted: Wanted| Connecting { number: wanted.number, link: Box::pin(with.connect(wanted)) };
                 connecting = wanted.map(dial);
             }
             let current = self.slot.current().and_then(|serial| Some((serial, self.running.get_mut(&serial)?)));
             let event = tokio::select! {
-                Some(ended) = self.sessions.join_next() => Event::Ended(ended),
+                Some(ended) = self.links.join_next() => Event::Ended(ended),
                 (serial, state) = changed(current) => Event::State(serial, state),
-                (registered, session) = registered(&mut connecting) => Event::Registered(registered, session),
+                (registered, link) = registered(&mut connecting) => Event::Registered(registered, link),
                 () = with.stop.cancelled() => break,
             };
             match event {
                 Event::Ended(ended) => self.ended(ended),
                 Event::State(serial, state) => self.observed(serial, state),
-                Event::Registered(registered, session) => {
+                Event::Registered(registered, link) => {
                     connecting = None;
-                    self.come(registered, session);
+                    self.come(registered, link);
                 }
             }
         }
         // All of them, those that were given longer too.
         self.leave(with.grace);
         tokio::select! {
-            () = ended(&mut self.sessions) => return,
+            () = ended(&mut self.links) => return,
             () = with.cut.cancelled() => self.leave(Duration::ZERO),
         }
-        ended(&mut self.sessions).await;
+        ended(&mut self.links).await;
     }
 
     fn leave(&self, grace: Duration) {
@@ -203,7 +202,7 @@ impl Keeper<'_> {
         self.with.status.set_state(&self.with.edge, self.with.slot, state);
     }
 
-    fn come(&mut self, registered: (u16, Backoff), session: Session) {
+    fn come(&mut self, registered: (u16, Backoff), link: Registered) {
         let Come { serial, replaced } = self.slot.come(registered, Instant::now(), rand::random());
         if let Some(replaced) = replaced.and_then(|replaced| self.running.get(&replaced)) {
             let _ = replaced.wish.send(Wish::Leave(REPLACED_GRACE));
@@ -216,25 +215,25 @@ impl Keeper<'_> {
             state,
             wish: wishes,
             flows: TaskTracker::new(),
-            unreachable: self.with.dialler.watch(session.remote()),
+            unreachable: self.with.dialler.watch(link.remote()),
         };
-        self.with.welcomed(&session);
+        self.with.welcomed(&link);
         let run = async move {
-            let why = explain(&session.run(serving).await);
+            let why = explain(&link.run(serving).await);
             match &why {
                 Some(why) => warn!(why, "link lost"),
                 None => info!("link drained"),
             }
             (serial, why)
         };
-        let task = self.sessions.spawn(run.in_current_span()).id();
+        let task = self.links.spawn(run.in_current_span()).id();
         self.running.insert(serial, Running { task, state: states, wish });
     }
 }
 
 impl Supervisor {
-    fn welcomed(&self, session: &Session) {
-        let welcome = &session.welcome;
+    fn welcomed(&self, link: &Registered) {
+        let welcome = &link.welcome;
         info!(edge_name = welcome.edge, routes = welcome.accepted.len(), "link registered");
         for refused in &welcome.refused {
             let route = &refused.route;
@@ -246,7 +245,7 @@ impl Supervisor {
             refused: welcome.refused.clone(),
             about: Box::new(About {
                 accepted: welcome.accepted.clone(),
-                connection: session.connection().clone(),
+                connection: link.connection().clone(),
                 since: SystemTime::now(),
             }),
         };
@@ -254,7 +253,7 @@ impl Supervisor {
     }
 
     /// Dials until there is a registered link; and where the waits between dials that failed have got to.
-    async fn connect(&self, Wanted { number, not_before, flapping }: Wanted) -> (Session, Backoff) {
+    async fn connect(&self, Wanted { number, not_before, flapping }: Wanted) -> (Registered, Backoff) {
         let mut backoff = flapping.unwrap_or_else(|| Backoff::new(Instant::now()));
         let mut dials = FuturesUnordered::new();
         let mut next = time::Instant::from_std(not_before);
@@ -263,7 +262,7 @@ impl Supervisor {
             let Missed { why: failure, lasts } = tokio::select! {
                 Some(dialled) = dials.next() => match dialled {
                     Ok(connection) => match self.register(connection, number).await {
-                        Ok(session) => return (session, backoff),
+                        Ok(link) => return (link, backoff),
                         Err(error) => error,
                     },
                     Err(error) => error,
@@ -295,7 +294,7 @@ impl Supervisor {
         self.dialler.dial(&self.edge, crypto).await.map_err(|e| Missed::now(&e))
     }
 
-    async fn register(&self, connection: Connection, number: u16) -> Result<Session, Missed> {
+    async fn register(&self, connection: Connection, number: u16) -> Result<Registered, Missed> {
         let hello = Hello {
             version_min: 0,
             version_max: 0,
@@ -305,7 +304,7 @@ impl Supervisor {
             links: self.links_per_edge,
             routes: self.routes.to_vec(),
         };
-        session::register(connection, hello).await.map_err(|error| {
+        register(connection, hello).await.map_err(|error| {
             let why = error.to_string();
             match error {
                 RegisterError::Refused(refusal) => {
@@ -319,13 +318,13 @@ impl Supervisor {
 }
 
 /// Why a link was lost; `None` if it was left on purpose.
-fn explain(end: &SessionEnd) -> Option<String> {
+fn explain(end: &LinkEnd) -> Option<String> {
     match end {
-        SessionEnd::Drained => None,
-        SessionEnd::Dead(death) => Some(death.as_str().to_owned()),
-        SessionEnd::Closed(lost) => Some(lost.to_string()),
-        SessionEnd::Broken(error) => Some(format!("the edge broke the protocol: {error}")),
-        SessionEnd::Panicked => Some("the connector failed on this link".to_owned()),
+        LinkEnd::Drained => None,
+        LinkEnd::Dead(death) => Some(death.as_str().to_owned()),
+        LinkEnd::Closed(lost) => Some(lost.to_string()),
+        LinkEnd::Broken(error) => Some(format!("the edge broke the protocol: {error}")),
+        LinkEnd::Panicked => Some("the connector failed on this link".to_owned()),
     }
 }
 
@@ -335,11 +334,11 @@ fn gist(failure: &str) -> String {
 }
 
 /// Waits until all links have ended.
-async fn ended(sessions: &mut JoinSet<Gone>) {
-    while sessions.join_next().await.is_some() {}
+async fn ended(links: &mut JoinSet<Gone>) {
+    while links.join_next().await.is_some() {}
 }
 
-/// The next state of a running link. A session that has ended is told by its end, not here.
+/// The next state of a running link. A link that has ended is told by its end, not here.
 async fn changed(current: Option<(Serial, &mut Running)>) -> (Serial, LinkState) {
     let Some((serial, running)) = current else { return pending().await };
     match running.state.changed().await {
@@ -349,11 +348,11 @@ async fn changed(current: Option<(Serial, &mut Running)>) -> (Serial, LinkState)
 }
 
 /// The link that is on its way, once it has registered.
-async fn registered(connecting: &mut Option<Connecting<'_>>) -> ((u16, Backoff), Session) {
+async fn registered(connecting: &mut Option<Connecting<'_>>) -> ((u16, Backoff), Registered) {
     match connecting {
         Some(connecting) => {
-            let (session, reached) = connecting.session.as_mut().await;
-            ((connecting.number, reached), session)
+            let (link, reached) = connecting.link.as_mut().await;
+            ((connecting.number, reached), link)
         }
         None => pending().await,
     }

@@ -56,7 +56,7 @@ pub(super) struct Probing {
 pub(super) struct Paths {
     probing: Probing,
     index: Index,
-    watched: HashMap<PathKey, Path>,
+    watched: HashMap<PathKey, Watched>,
     /// What was found of origins that no path leads to now, if they were ill.
     absent: HashMap<OriginAt, Reason>,
     /// Whether new flows may be placed on a link, as last seen.
@@ -71,7 +71,7 @@ pub(super) struct Paths {
 
 /// One monitored path.
 #[derive(Debug)]
-struct Path {
+struct Watched {
     state: PathState,
     detail: Detail,
     monitor: Arc<Monitor>,
@@ -85,13 +85,13 @@ struct Path {
     probing: AbortHandle,
 }
 
-impl Path {
+impl Watched {
     fn named<'a>(&'a self, key: &'a PathKey) -> Which<'a> {
         Which { key, origin: &self.origin.name, connector: self.way.connector(), detail: &self.detail }
     }
 }
 
-impl Drop for Path {
+impl Drop for Watched {
     fn drop(&mut self) {
         self.probing.abort();
     }
@@ -296,7 +296,7 @@ impl Paths {
         }
         let Some(way) = self.way(now, key.via) else { return };
         let up = self.is_up(key.via);
-        let mut path = Path {
+        let mut path = Watched {
             state: PathState::supposing(supposed),
             detail: Detail::default(),
             monitor: monitor.clone(),
@@ -333,7 +333,7 @@ impl Paths {
     }
 
     /// Starts the path's probe task anew.
-    fn probe(&mut self, key: &PathKey, path: &mut Path) {
+    fn probe(&mut self, key: &PathKey, path: &mut Watched) {
         path.probing.abort();
         self.next_task += 1;
         path.task = self.next_task;

@@ -82,7 +82,7 @@ pub struct PathReport {
 #[derive(Debug, Clone)]
 pub struct PathState {
     verdict: Verdict,
-    link: Link,
+    link: Carried,
     /// Results in a row that speak against the verdict.
     run: u32,
     /// Failed live connects in a row.
@@ -106,7 +106,7 @@ enum Verdict {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Link {
+enum Carried {
     Up,
     /// Suspect or dead.
     Out,
@@ -132,7 +132,7 @@ impl PathState {
     pub fn supposing(standing: Option<Standing>) -> Self {
         Self {
             verdict: standing.map_or(Verdict::Unknown, Verdict::Supposed),
-            link: Link::Up,
+            link: Carried::Up,
             run: 0,
             failed_connects: 0,
             good_from: None,
@@ -152,7 +152,7 @@ impl PathState {
             }
             Outcome::StillAnswers(times) if !is_stale(started, self.good_from) => {
                 self.last = Some(times);
-                if self.awaits_connect() { self.link = Link::Up } else { self.succeeded(monitor) }
+                if self.awaits_connect() { self.link = Carried::Up } else { self.succeeded(monitor) }
             }
             Outcome::Failure(reason, times) if !is_stale(started, self.bad_from) => {
                 self.last = Some(times);
@@ -166,7 +166,7 @@ impl PathState {
     /// Takes the path out because its link became suspect or died.
     pub fn link_lost(&mut self, now: Instant) -> Option<Transition> {
         let before = self.health();
-        self.link = Link::Out;
+        self.link = Carried::Out;
         self.run = 0;
         self.good_from = Some(now);
         self.bad_from = Some(now);
@@ -176,8 +176,8 @@ impl PathState {
     /// Notes that the link is up again. A path with a verdict stays out until a good probe, which the caller sends now.
     pub fn link_back(&mut self, now: Instant) -> Option<Transition> {
         let before = self.health();
-        if self.link == Link::Out {
-            self.link = Link::Back;
+        if self.link == Carried::Out {
+            self.link = Carried::Back;
             self.bad_from = Some(now);
         }
         self.change_from(before)
@@ -188,7 +188,7 @@ impl PathState {
         let before = self.health();
         match connect {
             Ok(()) => self.failed_connects = 0,
-            Err(reason) if reason.culprit() == Culprit::Tunnel || self.link == Link::Out || self.is_down() => {}
+            Err(reason) if reason.culprit() == Culprit::Tunnel || self.link == Carried::Out || self.is_down() => {}
             Err(_) => self.failed_connects = self.failed_connects.saturating_add(1),
         }
         if monitor.passive_failures > 0 && self.failed_connects >= monitor.passive_failures {
@@ -220,9 +220,11 @@ impl PathState {
     #[must_use]
     pub fn health(&self) -> Health {
         match (self.link, self.standing()) {
-            (Link::Out, _) | (_, Some(Standing::Ill(_))) | (Link::Back, Some(Standing::Well)) => Health::Unhealthy,
-            (Link::Up, Some(Standing::Well)) => Health::Healthy,
-            (Link::Up | Link::Back, None) => Health::Unknown,
+            (Carried::Out, _) | (_, Some(Standing::Ill(_))) | (Carried::Back, Some(Standing::Well)) => {
+                Health::Unhealthy
+            }
+            (Carried::Up, Some(Standing::Well)) => Health::Healthy,
+            (Carried::Up | Carried::Back, None) => Health::Unknown,
         }
     }
 
@@ -230,9 +232,9 @@ impl PathState {
     #[must_use]
     pub fn reason(&self) -> Option<Reason> {
         match (self.link, self.standing()) {
-            (Link::Out, _) | (Link::Back, Some(Standing::Well)) => Some(Reason::LinkLost),
-            (Link::Up | Link::Back, Some(Standing::Ill(reason))) => Some(reason),
-            (Link::Up, Some(Standing::Well)) | (Link::Up | Link::Back, None) => None,
+            (Carried::Out, _) | (Carried::Back, Some(Standing::Well)) => Some(Reason::LinkLost),
+            (Carried::Up | Carried::Back, Some(Standing::Ill(reason))) => Some(reason),
+            (Carried::Up, Some(Standing::Well)) | (Carried::Up | Carried::Back, None) => None,
         }
     }
 
@@ -245,7 +247,7 @@ impl PathState {
 
     fn succeeded(&mut self, monitor: &Monitor) {
         // Nothing proves a link better than an answer that crossed it.
-        self.link = Link::Up;
+        self.link = Carried::Up;
         match self.verdict {
             Verdict::Healthy => self.run = 0,
             Verdict::Unknown | Verdict::Supposed(_) | Verdict::NeverHealthy(_) => self.admit(),
@@ -259,12 +261,12 @@ impl PathState {
     }
 
     fn failed(&mut self, reason: Reason, monitor: &Monitor) {
-        if self.link == Link::Out {
+        if self.link == Carried::Out {
             return;
         }
         if reason.culprit() == Culprit::Tunnel {
             // The probe noticed before the link's keeper did.
-            self.link = Link::Back;
+            self.link = Carried::Back;
             self.run = 0;
             return;
         }
@@ -291,8 +293,8 @@ impl PathState {
         self.verdict = verdict;
         self.run = 0;
         self.failed_connects = 0;
-        if self.link == Link::Back {
-            self.link = Link::Up;
+        if self.link == Carried::Back {
+            self.link = Carried::Up;
         }
     }
 

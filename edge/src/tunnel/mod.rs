@@ -2,6 +2,7 @@
 //!
 //! It carries no flow and judges no origin.
 
+mod admission;
 mod control;
 mod crowd;
 mod endpoint;
@@ -10,7 +11,6 @@ mod link;
 mod published;
 mod registered;
 mod registry;
-mod session;
 
 pub use link::{Link, OpenError};
 pub use published::{LinksView, TunnelHealth, TunnelView};
@@ -80,7 +80,7 @@ pub fn start(network: &dyn Network, parts: TunnelParts, tasks: &TaskTracker) -> 
     let address = endpoint.local_address()?;
     let (receiver, workers, vital) = (parts.receiver.clone(), parts.workers.clone(), parts.vital.clone());
     let (tracker, stop) = (tasks.clone(), parts.stop.clone());
-    let service = Arc::new(session::Sessions::new(parts));
+    let service = Arc::new(admission::Admissions::new(parts));
     let accept = {
         let stop = stop.clone();
         move || endpoint::accept(endpoint.clone(), service.clone(), workers.clone(), tracker.clone(), stop.clone())

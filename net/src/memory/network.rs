@@ -13,7 +13,7 @@ use rand::{RngExt, SeedableRng, rngs::StdRng};
 use super::{
     datagram::{Datagram, Dropped, Loss},
     ports::{Ports, seen_by},
-    stream::{self, Stream, Way},
+    stream::{self, Direction, Stream},
     waiters::Waiters,
 };
 use crate::Unreachables;
@@ -38,7 +38,7 @@ struct Between {
     cut: bool,
     /// Share of datagrams that are lost.
     loss: f64,
-    ways: Vec<Way>,
+    ways: Vec<Direction>,
     length_max: usize,
     /// Dials that the cut holds back.
     dials: Waiters,
@@ -57,7 +57,7 @@ pub(super) struct Inner {
 }
 
 /// How a host reaches an address.
-struct Route {
+struct Reach {
     to: Arc<Inner>,
     from: IpAddr,
     /// Absent: it is the host itself.
@@ -83,7 +83,7 @@ impl MemoryNetwork {
         let mut state = self.lock();
         let between = state.between.entry((from, to)).or_default();
         between.cut = true;
-        between.ways.iter().for_each(Way::hold);
+        between.ways.iter().for_each(Direction::hold);
     }
 
     /// Ends every cut between two addresses: what TCP has sent meanwhile arrives.
@@ -92,7 +92,7 @@ impl MemoryNetwork {
             let mut state = self.lock();
             let between = state.between.entry(pair).or_default();
             between.cut = false;
-            between.ways.iter().for_each(Way::release);
+            between.ways.iter().for_each(Direction::release);
             let dials = between.dials.take();
             drop(state);
             dials.wake();
@@ -163,9 +163,9 @@ impl State {
 }
 
 impl Between {
-    fn list(&mut self, way: Way) {
+    fn list(&mut self, way: Direction) {
         if self.ways.len() >= self.length_max {
-            self.ways.retain(Way::is_alive);
+            self.ways.retain(Direction::is_alive);
             self.length_max = LIST_MIN.max(self.ways.len() * 2);
         }
         self.ways.push(way);
@@ -245,17 +245,17 @@ impl Inner {
     }
 
     /// The way to an address, from a given one unless that is a wildcard.
-    fn route(self: &Arc<Self>, to: IpAddr, from: IpAddr) -> Option<Route> {
+    fn route(self: &Arc<Self>, to: IpAddr, from: IpAddr) -> Option<Reach> {
         let interfaces = lock(&self.interfaces).clone();
         let is_own = |ip: IpAddr| ip.is_loopback() || interfaces.iter().any(|(_, own)| *own == ip);
         if is_own(to) {
             let from = if from.is_unspecified() { to } else { from };
-            return Some(Route { to: self.clone(), from, over: None });
+            return Some(Reach { to: self.clone(), from, over: None });
         }
         let fits = |own: &IpAddr| own.is_ipv4() == to.is_ipv4() && (from.is_unspecified() || from == *own);
         interfaces.into_iter().filter(|(_, own)| fits(own)).find_map(|(network, from)| {
             let to = network.find(to)?;
-            Some(Route { to, from, over: Some(network) })
+            Some(Reach { to, from, over: Some(network) })
         })
     }
 

@@ -38,7 +38,7 @@ struct State {
 
 /// One direction of a connection that the network may cut; outlives neither of its ends.
 #[derive(Debug, Clone)]
-pub(super) struct Way {
+pub(super) struct Direction {
     shared: Weak<Shared>,
     from: Side,
 }
@@ -58,8 +58,8 @@ impl Stream {
     }
 
     /// The direction that begins here, and the one that ends here.
-    pub(super) fn ways(&self) -> (Way, Way) {
-        let way = |from| Way { shared: Arc::downgrade(&self.shared), from };
+    pub(super) fn ways(&self) -> (Direction, Direction) {
+        let way = |from| Direction { shared: Arc::downgrade(&self.shared), from };
         (way(self.side), way(self.side.other()))
     }
 
@@ -157,7 +157,7 @@ impl Drop for HardClose {
     }
 }
 
-impl Way {
+impl Direction {
     /// Lets nothing through.
     pub(super) fn hold(&self) {
         self.change(Connection::hold);

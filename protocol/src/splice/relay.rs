@@ -22,7 +22,7 @@ enum End {
 
 /// Which socket a direction reads from.
 #[derive(Clone, Copy)]
-enum Way {
+enum Direction {
     Up,
     Down,
 }
@@ -74,25 +74,25 @@ async fn carry(
     let (mut up_open, mut down_open) = (true, true);
     while up_open || down_open {
         let (way, end) = select! {
-            end = &mut up, if up_open => { up_open = false; (Way::Up, end) }
-            end = &mut down, if down_open => { down_open = false; (Way::Down, end) }
+            end = &mut up, if up_open => { up_open = false; (Direction::Up, end) }
+            end = &mut down, if down_open => { down_open = false; (Direction::Down, end) }
             () = local.broken(), if !up_open => return Ended::LocalReset,
             () = remote.broken(), if !down_open => return Ended::RemoteReset,
             () = &mut idle => return Ended::Idle,
         };
         match (way, end) {
-            (Way::Up, End::Finished) => remote.shutdown_write(),
-            (Way::Down, End::Finished) => local.shutdown_write(),
-            (Way::Up, End::Read) => return Ended::LocalReset,
-            (Way::Down, End::Read) => return Ended::RemoteReset,
+            (Direction::Up, End::Finished) => remote.shutdown_write(),
+            (Direction::Down, End::Finished) => local.shutdown_write(),
+            (Direction::Up, End::Read) => return Ended::LocalReset,
+            (Direction::Down, End::Read) => return Ended::RemoteReset,
             // What the broken side sent before may still wait in the kernel.
-            (Way::Up, End::Write) => {
+            (Direction::Up, End::Write) => {
                 if down_open {
                     let _ = time::timeout(LAST_BYTES_WAIT, &mut down).await;
                 }
                 return Ended::RemoteReset;
             }
-            (Way::Down, End::Write) => {
+            (Direction::Down, End::Write) => {
                 if up_open {
                     let _ = time::timeout(LAST_BYTES_WAIT, &mut up).await;
                 }

@@ -14,7 +14,7 @@ use crate::{
 
 /// Which way nothing passes, as the connector sees it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Way {
+enum Direction {
     In,
     Out,
     Both,
@@ -33,17 +33,17 @@ pub(super) fn cases() -> Vec<Case> {
                 ["wan", "lan"].iter().for_each(|dev| replica.netns.ip(&format!("link set {dev} up")));
                 route_out(&replica.netns, replica.number);
             }),
-        cut("cut-in-1s", "link cut towards the connector for 1 s", Way::In, 1),
-        cut("cut-in-10s", "link cut towards the connector for 10 s", Way::In, 10),
-        cut("cut-in-60s", "link cut towards the connector for 60 s", Way::In, 60),
-        cut("cut-out-1s", "link cut from the connector for 1 s", Way::Out, 1),
-        cut("cut-out-10s", "link cut from the connector for 10 s", Way::Out, 10),
-        cut("cut-out-60s", "link cut from the connector for 60 s", Way::Out, 60),
-        cut("cut-both-1s", "link cut both ways for 1 s", Way::Both, 1),
-        cut("cut-both-10s", "link cut both ways for 10 s", Way::Both, 10).quick(),
-        cut("cut-both-60s", "link cut both ways for 60 s", Way::Both, 60),
-        cut("cut-in-light", "link cut towards the connector for 10 s, under light load", Way::In, 10).light(),
-        cut("cut-out-light", "link cut from the connector for 10 s, under light load", Way::Out, 10).light(),
+        cut("cut-in-1s", "link cut towards the connector for 1 s", Direction::In, 1),
+        cut("cut-in-10s", "link cut towards the connector for 10 s", Direction::In, 10),
+        cut("cut-in-60s", "link cut towards the connector for 60 s", Direction::In, 60),
+        cut("cut-out-1s", "link cut from the connector for 1 s", Direction::Out, 1),
+        cut("cut-out-10s", "link cut from the connector for 10 s", Direction::Out, 10),
+        cut("cut-out-60s", "link cut from the connector for 60 s", Direction::Out, 60),
+        cut("cut-both-1s", "link cut both ways for 1 s", Direction::Both, 1),
+        cut("cut-both-10s", "link cut both ways for 10 s", Direction::Both, 10).quick(),
+        cut("cut-both-60s", "link cut both ways for 60 s", Direction::Both, 60),
+        cut("cut-in-light", "link cut towards the connector for 10 s, under light load", Direction::In, 10).light(),
+        cut("cut-out-light", "link cut from the connector for 10 s, under light load", Direction::Out, 10).light(),
         degraded("loss-1", "loss of 1 % on a connector's link", |stage| lose(stage, 1)),
         degraded("loss-5", "loss of 5 % on a connector's link", |stage| lose(stage, 5)),
         degraded("loss-20", "loss of 20 % on a connector's link", |stage| lose(stage, 20)),
@@ -83,15 +83,15 @@ fn first(stage: &Stage) -> &Replica {
     &stage.lab.replicas[0]
 }
 
-fn cut(name: &'static str, title: &'static str, way: Way, seconds: u64) -> Case {
+fn cut(name: &'static str, title: &'static str, way: Direction, seconds: u64) -> Case {
     Case::new(name, title)
         .hold(Duration::from_secs(seconds))
         .leaves(LINK_LEAVES)
         .strike(move |stage| {
-            if way != Way::Out {
+            if way != Direction::Out {
                 drop_at(&first(stage).netns, "wan", "");
             }
-            if way != Way::In {
+            if way != Direction::In {
                 drop_at(&stage.lab.core, "up0", "");
             }
         })

@@ -14,7 +14,7 @@ use crate::listener::http::message::{
     authority::Authority,
     chunks::Chunks,
     head::{self, Framing, Scan},
-    path::Path,
+    path::UrlPath,
 };
 use crate::model::Paths;
 
@@ -72,7 +72,7 @@ pub fn frames<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> (Option<&'stati
 /// A path in its one spelling.
 #[must_use]
 pub fn path(text: &str) -> Option<String> {
-    Path::read(text, Paths::AsSent).ok().map(|path| path.sent)
+    UrlPath::read(text, Paths::AsSent).ok().map(|path| path.sent)
 }
 
 /// An authority as it is spelt on.

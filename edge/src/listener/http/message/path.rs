@@ -12,14 +12,14 @@ use crate::model::Paths;
 
 /// A path that every reader reads below the same rules.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Path {
+pub(crate) struct UrlPath {
     /// What goes on to the origin.
     pub(crate) sent: String,
     /// What rules read: what is below one of these is below a rule's path.
     pub(crate) ruled: Vec<String>,
 }
 
-impl Path {
+impl UrlPath {
     /// Reads the path of a request's target.
     pub(crate) fn read(path: &str, paths: Paths) -> Result<Self, Fault> {
         if !path.starts_with('/') {

@@ -12,7 +12,7 @@ use super::{
     fault::Fault,
     grammar, grpc,
     head::FIELDS_MAX,
-    path::{self, Path},
+    path::{self, UrlPath},
     protocols,
 };
 use crate::model::Paths;
@@ -23,7 +23,7 @@ pub(crate) struct Asked {
     /// Whom it is for.
     pub(crate) host: Option<Authority>,
     /// The path, or `*`.
-    pub(crate) path: Path,
+    pub(crate) path: UrlPath,
     /// Behind the question mark.
     pub(crate) query: Option<String>,
     /// It waits for `100 Continue` before its body.
@@ -88,7 +88,7 @@ pub(crate) fn check(parts: &Parts, reading: Reading) -> Result<Asked, Fault> {
     if asterisk && parts.method != Method::OPTIONS {
         return Err(Fault::TARGET);
     }
-    let path = if asterisk { Path::asterisk() } else { Path::read(parts.uri.path(), reading.paths)? };
+    let path = if asterisk { UrlPath::asterisk() } else { UrlPath::read(parts.uri.path(), reading.paths)? };
     let query = parts.uri.query().map(path::query);
     if query.as_ref().is_some_and(|q| !q.bytes().all(grammar::is_target)) {
         return Err(Fault::TARGET);

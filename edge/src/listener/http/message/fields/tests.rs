@@ -1,6 +1,6 @@
 use super::*;
 use crate::listener::http::message::authority::Authority;
-use crate::listener::http::message::path::Path;
+use crate::listener::http::message::path::UrlPath;
 
 fn map(fields: &[(&str, &str)]) -> HeaderMap {
     let mut map = HeaderMap::new();
@@ -13,7 +13,7 @@ fn map(fields: &[(&str, &str)]) -> HeaderMap {
 fn asked() -> Asked {
     Asked {
         host: Authority::parse("a.example"),
-        path: Path { sent: "/".to_owned(), ruled: vec!["/".to_owned()] },
+        path: UrlPath { sent: "/".to_owned(), ruled: vec!["/".to_owned()] },
         query: None,
         expects_continue: false,
         upgrade: Vec::new(),

@@ -4,11 +4,11 @@ use super::*;
 use crate::routing;
 
 fn sent(path: &str) -> Result<String, Fault> {
-    Path::read(path, Paths::AsSent).map(|path| path.sent)
+    UrlPath::read(path, Paths::AsSent).map(|path| path.sent)
 }
 
 fn ruled(path: &str) -> Result<Vec<String>, Fault> {
-    Path::read(path, Paths::AsSent).map(|path| path.ruled)
+    UrlPath::read(path, Paths::AsSent).map(|path| path.ruled)
 }
 
 #[test]
@@ -105,7 +105,7 @@ fn rules_read_every_way_in_which_parameters_may_end() {
 
 #[test]
 fn a_listener_may_have_one_spelling_for_all() {
-    let sent = |path| Path::read(path, Paths::Normalised).map(|path| path.sent);
+    let sent = |path| UrlPath::read(path, Paths::Normalised).map(|path| path.sent);
     for (path, expected) in [
         ("//a///b", "/a/b"),
         ("/%61/%2e%2E/b", "/b"),
@@ -218,7 +218,7 @@ proptest! {
     #[test]
     fn no_spelling_passes_a_path_rule_by(path in spelling(), reader in reader(), strict in any::<bool>()) {
         let paths = if strict { Paths::Normalised } else { Paths::AsSent };
-        if let Ok(Path { sent, ruled }) = Path::read(&path, paths) {
+        if let Ok(UrlPath { sent, ruled }) = UrlPath::read(&path, paths) {
             let read = reader.read(&sent);
             for rule in ["/admin", "/admin/", "/admin/x", "/x", "/a$b"] {
                 let (there, here) = (routing::is_under(rule, &read), ruled.iter().any(|ruled| routing::is_under(rule, ruled)));
@@ -230,8 +230,8 @@ proptest! {
     #[test]
     fn what_goes_on_is_read_as_it_was(path in spelling(), strict in any::<bool>()) {
         let paths = if strict { Paths::Normalised } else { Paths::AsSent };
-        if let Ok(read) = Path::read(&path, paths) {
-            prop_assert_eq!(Path::read(&read.sent, paths), Ok(read.clone()));
+        if let Ok(read) = UrlPath::read(&path, paths) {
+            prop_assert_eq!(UrlPath::read(&read.sent, paths), Ok(read.clone()));
             for reading in &read.ruled {
                 prop_assert_eq!(ruled(reading), Ok(vec![reading.clone()]));
             }

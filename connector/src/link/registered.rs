@@ -35,7 +35,7 @@ use crate::serve::{self, LinkSide, Service};
 const FAREWELL: Duration = Duration::from_millis(300);
 
 /// A registered link that is not served yet.
-pub(super) struct Session {
+pub(super) struct Registered {
     pub(super) welcome: Welcome,
     connection: Connection,
     send: SendStream,
@@ -56,7 +56,7 @@ pub(super) enum RegisterError {
 
 /// How a link ended.
 #[derive(Debug)]
-pub(super) enum SessionEnd {
+pub(super) enum LinkEnd {
     /// Flows had time to end after a goodbye of ours.
     Drained,
     /// The link was silent for too long.
@@ -69,7 +69,7 @@ pub(super) enum SessionEnd {
     Panicked,
 }
 
-/// What a supervisor may tell a running session.
+/// What a supervisor may tell a running link.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Wish {
     /// Carry on.
@@ -78,7 +78,7 @@ pub(super) enum Wish {
     Leave(Duration),
 }
 
-/// What a running session is given.
+/// What a running link is given.
 pub(super) struct Serving {
     pub(super) service: Arc<Service>,
     pub(super) renewal: LinkRenewal,
@@ -90,7 +90,7 @@ pub(super) struct Serving {
 }
 
 /// Registers on a fresh connection.
-pub(super) async fn register(connection: Connection, hello: Hello) -> Result<Session, RegisterError> {
+pub(super) async fn register(connection: Connection, hello: Hello) -> Result<Registered, RegisterError> {
     let exchange = async {
         let (mut send, recv) = connection.open_stream().await.map_err(WireError::Lost)?;
         let mut control = ControlReader::new(recv);
@@ -111,7 +111,7 @@ pub(super) async fn register(connection: Connection, hello: Hello) -> Result<Ses
         }
     };
     match time::timeout(REGISTER_WAIT, exchange).await.unwrap_or(Err(RegisterError::TimedOut)) {
-        Ok((send, control, welcome)) => Ok(Session { welcome, connection, send, control, edge_leaves: false }),
+        Ok((send, control, welcome)) => Ok(Registered { welcome, connection, send, control, edge_leaves: false }),
         Err(error @ RegisterError::Wire(WireError::Lost(_))) => Err(error),
         Err(error) => {
             connection.close(CloseCode::Done, "registration given up");
@@ -120,7 +120,7 @@ pub(super) async fn register(connection: Connection, hello: Hello) -> Result<Ses
     }
 }
 
-impl Session {
+impl Registered {
     /// Where the edge is.
     pub(super) fn remote(&self) -> SocketAddr {
         self.connection.remote_address()
@@ -132,16 +132,16 @@ impl Session {
     }
 
     /// Serves the link until it ends.
-    pub(super) async fn run(self, serving: Serving) -> SessionEnd {
+    pub(super) async fn run(self, serving: Serving) -> LinkEnd {
         let (connection, vital) = (self.connection.clone(), serving.service.metrics.vital().clone());
         vital::caught(self.serve(serving)).await.unwrap_or_else(|Panicked| {
             vital.panicked("a link");
             connection.close(CloseCode::Protocol, "the connector failed on this link");
-            SessionEnd::Panicked
+            LinkEnd::Panicked
         })
     }
 
-    async fn serve(mut self, mut serving: Serving) -> SessionEnd {
+    async fn serve(mut self, mut serving: Serving) -> LinkEnd {
         let tally = serving.service.metrics.windows().clone();
         let windows = Arc::new(Windows::new(self.connection.clone(), self.welcome.version, tally));
         let connection = self.connection.clone();
@@ -169,7 +169,7 @@ impl Session {
                     }
                     Ok(())
                 }
-                Event::Stream(Err(lost)) => Err(SessionEnd::Closed(lost)),
+                Event::Stream(Err(lost)) => Err(LinkEnd::Closed(lost)),
                 Event::Message(Ok(Message::Windows(told))) => {
                     windows.hear(&told);
                     Ok(())
@@ -194,7 +194,7 @@ impl Session {
         }
     }
 
-    async fn hear(&mut self, message: Result<Message, WireError>, serving: &mut Serving) -> Result<(), SessionEnd> {
+    async fn hear(&mut self, message: Result<Message, WireError>, serving: &mut Serving) -> Result<(), LinkEnd> {
         match message {
             Ok(Message::Renewed(renewed)) => serving.renewal.granted(renewed).await,
             Ok(Message::Refused(refusal)) if serving.renewal.is_asked() => serving.renewal.refused(&refusal),
@@ -206,7 +206,7 @@ impl Session {
             }
             Ok(Message::Ignored(kind)) => debug!(kind, "control message of an unknown, optional kind"),
             Ok(other) => return Err(self.broken(WireError::OutOfOrder(other.name()))),
-            Err(WireError::Lost(lost)) => return Err(SessionEnd::Closed(lost)),
+            Err(WireError::Lost(lost)) => return Err(LinkEnd::Closed(lost)),
             Err(error) => return Err(self.broken(error)),
         }
         Ok(())
@@ -217,21 +217,21 @@ impl Session {
         liveness: &mut Liveness,
         leaving: Option<Leaving>,
         serving: &mut Serving,
-    ) -> Result<(), SessionEnd> {
+    ) -> Result<(), LinkEnd> {
         let now = Instant::now();
         let flows = serving.flows.len();
         let state = liveness.observe(Look::at(&self.connection, now, serving.unreachable.count(), flows));
         serving.state.send_if_modified(|s| std::mem::replace(s, state) != state);
         if state == LinkState::Dead {
             self.connection.close(CloseCode::Dead, "nothing was acknowledged");
-            return Err(SessionEnd::Dead(liveness.death()));
+            return Err(LinkEnd::Dead(liveness.death()));
         }
         if liveness.asks() {
             self.connection.nudge();
         }
         if leaving.is_some_and(|leaving| now >= leaving.until || (now >= leaving.heard && serving.flows.is_empty())) {
             self.connection.close(CloseCode::Shutdown, "the connector left");
-            return Err(SessionEnd::Drained);
+            return Err(LinkEnd::Drained);
         }
         if let Some(renew) = serving.renewal.due() {
             self.say(&Message::Renew(renew)).await?;
@@ -239,7 +239,7 @@ impl Session {
         Ok(())
     }
 
-    async fn obey(&mut self, leaving: &mut Option<Leaving>, serving: &mut Serving) -> Result<(), SessionEnd> {
+    async fn obey(&mut self, leaving: &mut Option<Leaving>, serving: &mut Serving) -> Result<(), LinkEnd> {
         let wish = *serving.wish.borrow_and_update();
         let Wish::Leave(grace) = wish else { return Ok(()) };
         let now = Instant::now();
@@ -255,17 +255,17 @@ impl Session {
         self.say(&Message::Goodbye(Goodbye { grace_ms })).await
     }
 
-    async fn say(&mut self, message: &Message) -> Result<(), SessionEnd> {
+    async fn say(&mut self, message: &Message) -> Result<(), LinkEnd> {
         match wire::write_message(&mut self.send, message).await {
             Ok(()) => Ok(()),
-            Err(WireError::Lost(lost)) => Err(SessionEnd::Closed(lost)),
+            Err(WireError::Lost(lost)) => Err(LinkEnd::Closed(lost)),
             Err(error) => Err(self.broken(error)),
         }
     }
 
-    fn broken(&self, error: WireError) -> SessionEnd {
+    fn broken(&self, error: WireError) -> LinkEnd {
         self.connection.close(CloseCode::Protocol, &error.to_string());
-        SessionEnd::Broken(error)
+        LinkEnd::Broken(error)
     }
 }
 

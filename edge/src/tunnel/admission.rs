@@ -46,7 +46,7 @@ const CLAIMS_TOLD: usize = 8;
 
 /// Serves connections; one for the whole endpoint.
 #[derive(Debug)]
-pub(super) struct Sessions {
+pub(super) struct Admissions {
     parts: TunnelParts,
     /// Whose turn it is to be accepted, on each worker.
     turns: Vec<Semaphore>,
@@ -54,7 +54,7 @@ pub(super) struct Sessions {
     failures: Failures,
 }
 
-impl Sessions {
+impl Admissions {
     pub(super) fn new(parts: TunnelParts) -> Self {
         let turns = (0..parts.workers.count()).map(|_| Semaphore::new(1)).collect();
         let failures = Failures::new(parts.metrics.clone());
@@ -62,7 +62,7 @@ impl Sessions {
     }
 }
 
-impl Serve for Sessions {
+impl Serve for Admissions {
     fn serve(self: Arc<Self>, incoming: Incoming, worker: usize, place: Place) -> Boxed<'static, ()> {
         let span = info_span!("connection", remote = %incoming.remote_address());
         Box::pin(async move { self.connection(incoming, worker, place).await }.instrument(span))
@@ -86,7 +86,7 @@ impl From<WireError> for Close {
     }
 }
 
-impl Sessions {
+impl Admissions {
     async fn connection(&self, incoming: Incoming, worker: usize, place: Place) {
         let connection = match self.accept(incoming, worker, &place).await {
             Some(Ok(handshake)) => match time::timeout(HANDSHAKE_WAIT, handshake.done()).await {
