@@ -78,7 +78,7 @@ mod tests {
     fn every_mistake_has_a_line_and_places_stand_alone() {
         let two = Failure::Settings("one\ntwo".to_owned());
         assert_eq!(two.lines(), ["error: one", "error: two"]);
-        let placed = Failure::from(Mistakes::of_file("a.toml".into(), "cannot be read".to_owned()));
+        let placed = Failure::from(Mistakes::of_file("a.toml".as_ref(), "cannot be read".to_owned()));
         assert_eq!(placed.lines(), ["a.toml:1:1: cannot be read"]);
         let usage = Failure::Usage("no".to_owned());
         assert_eq!(usage.lines(), ["error: no", "for more information, try '--help'"]);

@@ -2,7 +2,8 @@
 
 use std::path::Path;
 
-use config::{FileKind, Mistakes};
+use config::{FileKind, Mistakes, Spec};
+use edge::config::CatalogStore;
 
 /// What is said of a file that could be anybody's.
 const WHOSE: &str =
@@ -17,39 +18,40 @@ pub(crate) enum Settings {
 
 /// An edge's file. Of one that is a connector's, that is all that is said.
 pub(crate) fn read_edges(file: &Path) -> Result<edge::model::Config, Mistakes> {
-    let text = config::read(file)?;
-    if config::kind(&text) == Some(FileKind::Connector) {
-        return Err(config::of_nobody(&text, file, "a connector's file: it is for `underpass connector`".to_owned()));
+    let store = CatalogStore::File(file.to_owned());
+    let spec = store.spec()?;
+    if spec.kind() == Some(FileKind::Connector) {
+        return Err(spec.of_nobody("a connector's file: it is for `underpass connector`".to_owned()));
     }
-    edge::config::parse(&text, file)
+    edge::config::check(&spec, store.base())
 }
 
 /// A connector's file. Of one that is an edge's, that is all that is said.
 pub(crate) fn read_connectors(file: &Path) -> Result<connector::config::Config, Mistakes> {
-    let text = config::read(file)?;
-    if config::kind(&text) == Some(FileKind::Edge) {
-        return Err(config::of_nobody(&text, file, "an edge's file: it is for `underpass edge`".to_owned()));
+    let spec = Spec::read(file)?;
+    if spec.kind() == Some(FileKind::Edge) {
+        return Err(spec.of_nobody("an edge's file: it is for `underpass edge`".to_owned()));
     }
-    connector::config::parse(&text, file)
+    connector::config::check(&spec, file)
 }
 
 /// Whether a file is a connector's. Whatever else is wrong with it is found by who reads it.
 pub(crate) fn is_connectors(file: &Path) -> Result<bool, Mistakes> {
-    Ok(config::kind(&config::read(file)?) == Some(FileKind::Connector))
+    Ok(Spec::read(file)?.kind() == Some(FileKind::Connector))
 }
 
 impl Settings {
     /// Reads a file, whosever it is.
     pub(crate) fn read(file: &Path) -> Result<Self, Mistakes> {
-        Self::parse(&config::read(file)?, file)
+        Self::of(&Spec::read(file)?, file)
     }
 
-    /// The settings in a text; errors name `file`.
-    pub(crate) fn parse(text: &str, file: &Path) -> Result<Self, Mistakes> {
-        match config::kind(text) {
-            Some(FileKind::Edge) => edge::config::parse(text, file).map(Self::Edge),
-            Some(FileKind::Connector) => connector::config::parse(text, file).map(Self::Connector),
-            None => Err(config::of_nobody(text, file, WHOSE.to_owned())),
+    /// The settings of a spec that came from `file`.
+    pub(crate) fn of(spec: &Spec, file: &Path) -> Result<Self, Mistakes> {
+        match spec.kind() {
+            Some(FileKind::Edge) => edge::config::check(spec, file).map(Self::Edge),
+            Some(FileKind::Connector) => connector::config::check(spec, file).map(Self::Connector),
+            None => Err(spec.of_nobody(WHOSE.to_owned())),
         }
     }
 

@@ -1,4 +1,4 @@
-//! A whole file: read under a size limit, parsed with recovery, handed to the room's checks as a tree.
+//! A whole file: read under a size limit, and what could not be parsed of it.
 
 use std::{
     fs::File,
@@ -7,36 +7,27 @@ use std::{
     path::Path,
 };
 
-use toml::{
-    Spanned,
-    de::{DeTable, DeValue},
-};
+use toml::de::{DeTable, DeValue};
 
-use crate::{
-    mistakes::{Mistake, Mistakes},
-    notes::{Notes, SyntaxError},
-    table::Table,
-};
+use crate::{mistakes::Mistakes, notes::SyntaxError, source::Source};
 
-/// Largest file that is read, bytes; a longer one is a mistake, not a wait.
+/// Longest file or object that is read, bytes; a longer one is a mistake, not a wait.
 pub const SIZE_MAX: u64 = 1024 * 1024;
+/// What is said of a longer one.
+pub(crate) const TOO_LONG: &str = "is longer than 1 MiB, the most a configuration may have";
 
-/// The text of a file.
-///
-/// # Errors
-/// One mistake if the file cannot be read, is longer than [`SIZE_MAX`], or is not UTF-8.
-pub fn read(path: &Path) -> Result<String, Mistakes> {
-    let whole = |message: String| Mistakes::of_file(path.to_owned(), message);
+/// The text of a file; one mistake if the file cannot be read, is longer than [`SIZE_MAX`], or is not UTF-8.
+pub(crate) fn read(path: &Path) -> Result<String, Mistakes> {
+    let whole = |message: String| Mistakes::of_file(path, message);
     let bytes = bytes(path).map_err(|e| whole(format!("cannot be read: {e}")))?;
     if bytes.len() as u64 > SIZE_MAX {
-        return Err(whole("is longer than 1 MiB, the most a configuration may have".to_owned()));
+        return Err(whole(TOO_LONG.to_owned()));
     }
     String::from_utf8(bytes).map_err(|e| {
         let good = &e.as_bytes()[..e.utf8_error().valid_up_to()];
-        let notes_text = String::from_utf8_lossy(good);
-        let notes = Notes::new(&notes_text);
-        notes.wrong(good.len(), "is not UTF-8 from here on; save the file as UTF-8".to_owned());
-        notes.finish(path.to_owned(), Vec::new()).expect("one mistake was noted")
+        let source = Source::text(path.display().to_string(), String::from_utf8_lossy(good).into_owned());
+        let wrong = "is not UTF-8 from here on; save the file as UTF-8".to_owned();
+        Mistakes { list: vec![source.mistake(good.len(), wrong)] }
     })
 }
 
@@ -46,48 +37,8 @@ fn bytes(path: &Path) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Walks a text with a room's checks.
-///
-/// `check` returns `None` only after it noted a mistake. What it did not ask for is an unknown key.
-///
-/// # Errors
-/// Every mistake of the text.
-pub fn check<T>(text: &str, path: &Path, check: impl FnOnce(&Table<'_>) -> Option<T>) -> Result<T, Mistakes> {
-    let (tree, errors) = DeTable::parse_recoverable(text);
-    let tree = tree.into_inner();
-    let syntax = syntax_errors(text, &tree, &errors);
-    let notes = Notes::new(text);
-    let checked = Table::root(&notes, &tree).read(check);
-    match notes.finish(path.to_owned(), syntax) {
-        Some(mistakes) => Err(mistakes),
-        None => Ok(checked.expect("a part is left out only where a mistake was noted")),
-    }
-}
-
-/// A text that no room knows as its own: what cannot be read of it and, unless that may be why, `whose`.
-#[must_use]
-pub fn of_nobody(text: &str, path: &Path, whose: String) -> Mistakes {
-    let (tree, errors) = DeTable::parse_recoverable(text);
-    let syntax = syntax_errors(text, tree.get_ref(), &errors);
-    let notes = Notes::new(text);
-    notes.lacking(0, whose);
-    notes.finish(path.to_owned(), syntax).expect("with no other mistake, the one that was noted stays")
-}
-
-/// A mistake at the first string of a text that `is_it` knows; at the beginning if there is none.
-#[must_use]
-pub fn at_string(text: &str, is_it: impl Fn(&str) -> bool, message: String) -> Mistake {
-    let (tree, _) = DeTable::parse_recoverable(text);
-    let mut places = Vec::new();
-    walk(tree.get_ref(), |value| {
-        if value.get_ref().as_str().is_some_and(&is_it) {
-            places.push(value.span().start);
-        }
-    });
-    Notes::new(text).mistake(places.into_iter().min().unwrap_or(0), message)
-}
-
-fn syntax_errors(text: &str, tree: &DeTable<'_>, errors: &[toml::de::Error]) -> Vec<SyntaxError> {
+/// What the parser says that it could not read.
+pub(crate) fn syntax_errors(text: &str, tree: &DeTable<'_>, errors: &[toml::de::Error]) -> Vec<SyntaxError> {
     if errors.is_empty() {
         return Vec::new();
     }
@@ -108,12 +59,6 @@ fn syntax_errors(text: &str, tree: &DeTable<'_>, errors: &[toml::de::Error]) -> 
 /// Where the plain values are, in no order.
 fn scalars(tree: &DeTable<'_>) -> Vec<Range<usize>> {
     let mut spans = Vec::new();
-    walk(tree, |value| spans.push(value.span()));
-    spans
-}
-
-/// Visits the plain values, in no order.
-fn walk<'a>(tree: &'a DeTable<'_>, mut visit: impl FnMut(&'a Spanned<DeValue<'_>>)) {
     let mut left: Vec<_> = tree.values().collect();
     while let Some(value) = left.pop() {
         match value.get_ref() {
@@ -123,7 +68,8 @@ fn walk<'a>(tree: &'a DeTable<'_>, mut visit: impl FnMut(&'a Spanned<DeValue<'_>
             | DeValue::Integer(_)
             | DeValue::Float(_)
             | DeValue::Boolean(_)
-            | DeValue::Datetime(_) => visit(value),
+            | DeValue::Datetime(_) => spans.push(value.span()),
         }
     }
+    spans
 }

@@ -22,7 +22,7 @@ impl<K: Ord> Seen<K> {
     }
 }
 
-/// The objects of one kind, in the order of the file.
+/// The objects of one kind, in the order of the settings.
 #[derive(Debug)]
 pub struct Named<N, T> {
     what: &'static str,
@@ -49,8 +49,8 @@ where
             let object = read(table, name.as_ref().map(|n| &n.value));
             if let Some(At { place, value }) = name {
                 if let Some((_, first)) = seen.get(&value) {
-                    let line = table.line(*first);
-                    table.wrong(place, format!("`name` \"{value}\" is taken by the {what} of line {line}"));
+                    let there = table.words(*first);
+                    table.wrong(place, format!("`name` \"{value}\" is taken by the {what} of {there}"));
                 } else {
                     seen.insert(value, (position, place));
                 }

@@ -1,27 +1,34 @@
-//! The mistakes found so far, by byte offset, and the way from an offset to line and column.
+//! The mistakes found so far, by the numbers of their places.
 
-use std::{cell::RefCell, ops::Range, path::PathBuf};
+use std::{
+    cell::RefCell,
+    collections::{BTreeMap, BTreeSet},
+    ops::Range,
+};
 
-use crate::mistakes::{Mistake, Mistakes};
+use crate::{
+    mistakes::{Mistake, Mistakes},
+    source::Source,
+};
 
-/// Collects while a document is read; getters share it by reference.
+/// Collects while settings are read; getters share it by reference.
 #[derive(Debug)]
 pub(crate) struct Notes<'a> {
-    text: &'a str,
-    line_starts: Vec<usize>,
+    /// In the order of their places; never empty.
+    sources: &'a [Source],
     list: RefCell<Vec<Note>>,
 }
 
 #[derive(Debug)]
 struct Note {
     place: usize,
-    /// Would it hold whatever else the file said?
+    /// Would it hold whatever else the settings said?
     alone: bool,
     message: String,
 }
 
-/// What the TOML parser could not read.
-#[derive(Debug)]
+/// What a parser could not read.
+#[derive(Debug, Clone)]
 pub(crate) struct SyntaxError {
     pub(crate) span: Range<usize>,
     /// The value or key is wrong by itself; the tree around it stands.
@@ -30,54 +37,67 @@ pub(crate) struct SyntaxError {
 }
 
 impl<'a> Notes<'a> {
-    pub(crate) fn new(text: &'a str) -> Self {
-        let line_starts = std::iter::once(0).chain(text.match_indices('\n').map(|(at, _)| at + 1)).collect();
-        Self { text, line_starts, list: RefCell::default() }
+    pub(crate) fn new(sources: &'a [Source]) -> Self {
+        Self { sources, list: RefCell::default() }
     }
 
-    /// Notes a mistake that stands whatever else the file says.
+    /// Notes a mistake that stands whatever else the settings say.
     pub(crate) fn wrong(&self, place: usize, message: String) {
         self.list.borrow_mut().push(Note { place, alone: true, message });
     }
 
-    /// Notes a mistake that would vanish if the file said more: something absent, a name that nothing bears.
+    /// Notes a mistake that would vanish if the settings said more: something absent, a name that nothing bears.
     pub(crate) fn lacking(&self, place: usize, message: String) {
         self.list.borrow_mut().push(Note { place, alone: false, message });
     }
 
-    /// The line of a byte offset, from 1.
-    pub(crate) fn line(&self, place: usize) -> usize {
-        self.line_starts.partition_point(|start| *start <= place)
+    fn source(&self, place: usize) -> &'a Source {
+        let before = self.sources.partition_point(|source| source.start <= place);
+        &self.sources[before.saturating_sub(1)]
     }
 
-    /// A mistake at a byte offset, with line and column.
+    /// A place, for messages that point back to it.
+    pub(crate) fn words(&self, place: usize) -> String {
+        let source = self.source(place);
+        if self.sources.len() == 1 { source.words(place) } else { source.words_among_others(place) }
+    }
+
+    /// A mistake at a place, in words that people find it by.
     pub(crate) fn mistake(&self, place: usize, message: String) -> Mistake {
-        let line = self.line(place);
-        let start = self.line_starts[line - 1];
-        let before = self.text.get(start..place).unwrap_or_default();
-        // A byte order mark takes no column.
-        let column = before.chars().filter(|c| *c != '\u{feff}').count() + 1;
-        Mistake { line, column, message }
+        self.source(place).mistake(place, message)
     }
 
-    /// Everything noted. Where the text could not be read, what followed from that is left out: each line with a syntax
+    /// Source and line.
+    fn line(&self, place: usize) -> (usize, usize) {
+        let source = self.source(place);
+        (source.start, source.line(place))
+    }
+
+    /// Everything noted. Where a text could not be read, what followed from that is left out: each line with a syntax
     /// error speaks for itself, and behind the first one that breaks the tree nothing is certain any more.
-    pub(crate) fn finish(self, file: PathBuf, syntax: Vec<SyntaxError>) -> Option<Mistakes> {
-        let torn = syntax.iter().filter(|e| !e.contained).map(|e| e.span.start).min();
-        let unread: Vec<usize> = syntax.iter().map(|e| self.line(e.span.start)).collect();
-        let certain = |note: &Note| {
-            torn.is_none_or(|torn| note.alone && note.place < torn) && !unread.contains(&self.line(note.place))
+    pub(crate) fn finish(self, syntax: &[SyntaxError]) -> Option<Mistakes> {
+        let mut torn: BTreeMap<usize, usize> = BTreeMap::new();
+        for error in syntax.iter().filter(|e| !e.contained) {
+            let first = torn.entry(self.source(error.span.start).start).or_insert(error.span.start);
+            *first = error.span.start.min(*first);
+        }
+        let unread: BTreeSet<_> = syntax.iter().map(|e| self.line(e.span.start)).collect();
+        let stands = |note: &Note| {
+            let torn = torn.get(&self.source(note.place).start);
+            note.alone && torn.is_none_or(|torn| note.place < *torn)
         };
-        let notes = self.list.take();
-        let mut list: Vec<Mistake> = notes
+        let certain = |note: &Note| (torn.is_empty() || stands(note)) && !unread.contains(&self.line(note.place));
+        let mut list: Vec<(usize, String)> = self
+            .list
+            .take()
             .into_iter()
             .filter(certain)
             .map(|note| (note.place, note.message))
-            .chain(syntax.into_iter().map(|e| (e.span.start, e.message)))
-            .map(|(place, message)| self.mistake(place, message))
+            .chain(syntax.iter().map(|e| (e.span.start, e.message.clone())))
             .collect();
         list.sort();
         list.dedup();
-        (!list.is_empty()).then_some(Mistakes { file, list })
+        let list: Vec<Mistake> = list.into_iter().map(|(place, message)| self.mistake(place, message)).collect();
+        (!list.is_empty()).then_some(Mistakes { list })
     }
 }

@@ -5,14 +5,10 @@ use std::{
     collections::BTreeSet,
 };
 
-use toml::{
-    Spanned,
-    de::{DeTable, DeValue},
-};
-
 use crate::{
     near::hint_quoted,
     notes::Notes,
+    tree::{Entries, Entry, Word},
     value::{Later, Value},
 };
 
@@ -22,7 +18,7 @@ pub struct Table<'a> {
     notes: &'a Notes<'a>,
     title: String,
     place: usize,
-    entries: &'a DeTable<'a>,
+    entries: &'a Entries,
     known: RefCell<BTreeSet<&'static str>>,
     refused: RefCell<BTreeSet<&'static str>>,
     /// Its keys are the user's own.
@@ -30,11 +26,11 @@ pub struct Table<'a> {
 }
 
 impl<'a> Table<'a> {
-    pub(crate) fn root(notes: &'a Notes<'a>, entries: &'a DeTable<'a>) -> Self {
+    pub(crate) fn root(notes: &'a Notes<'a>, entries: &'a Entries) -> Self {
         Self::new(notes, String::new(), 0, entries)
     }
 
-    fn new(notes: &'a Notes<'a>, title: String, place: usize, entries: &'a DeTable<'a>) -> Self {
+    fn new(notes: &'a Notes<'a>, title: String, place: usize, entries: &'a Entries) -> Self {
         Self {
             notes,
             title,
@@ -59,14 +55,14 @@ impl<'a> Table<'a> {
         }
         let known = self.known.borrow();
         let refused = self.refused.borrow();
-        for key in self.entries.keys() {
-            let word: &str = key.get_ref();
+        for Entry { place, key, .. } in &self.entries.0 {
+            let word = key.as_str();
             if known.contains(word) || refused.contains(word) {
                 continue;
             }
             let hint = hint_quoted(word, known.iter().copied(), '`');
             let message = format!("unknown key `{}`{}{hint}", word.escape_debug(), self.within());
-            self.notes.wrong(key.span().start, message);
+            self.notes.wrong(place.0, message);
         }
     }
 
@@ -80,30 +76,30 @@ impl<'a> Table<'a> {
         self.place
     }
 
-    /// The line of a place, for messages that point back.
+    /// A place in words, for messages that point back: `line 4`.
     #[must_use]
-    pub fn line(&self, place: usize) -> usize {
-        self.notes.line(place)
+    pub fn words(&self, place: usize) -> String {
+        self.notes.words(place)
     }
 
-    /// Notes a mistake that stands whatever else the file says.
+    /// Notes a mistake that stands whatever else the settings say.
     pub fn wrong(&self, place: usize, message: impl Into<String>) {
         self.notes.wrong(place, message.into());
     }
 
-    /// Notes a mistake that would vanish if the file said more.
+    /// Notes a mistake that would vanish if the settings said more.
     pub fn lacking(&self, place: usize, message: impl Into<String>) {
         self.notes.lacking(place, message.into());
     }
 
-    fn entry(&self, key: &'static str) -> Option<(usize, &'a Spanned<DeValue<'a>>)> {
+    fn entry(&self, key: &'static str) -> Option<&'a Entry> {
         self.known.borrow_mut().insert(key);
-        self.entries.get_key_value(key).map(|(k, v)| (k.span().start, v))
+        self.entries.get(key)
     }
 
     /// A key that may be absent.
     pub fn optional(&self, key: &'static str) -> Option<Value<'a>> {
-        self.entry(key).map(|(_, value)| Value::new(self.notes, key, value))
+        self.entry(key).map(|entry| Value::new(self.notes, key, &entry.node))
     }
 
     /// A key that must be there; `expects` says what it would hold.
@@ -124,8 +120,8 @@ impl<'a> Table<'a> {
     /// A key that has no business here although it is spelt right, and why.
     pub fn refuse(&self, key: &'static str, why: &str) {
         self.refused.borrow_mut().insert(key);
-        if let Some((found, _)) = self.entries.get_key_value(key) {
-            self.wrong(found.span().start, format!("`{key}` {why}"));
+        if let Some(found) = self.entries.get(key) {
+            self.wrong(found.place.0, format!("`{key}` {why}"));
         }
     }
 
@@ -139,37 +135,36 @@ impl<'a> Table<'a> {
     /// Whether the key is there, whatever it holds.
     #[must_use]
     pub fn has(&self, key: &str) -> bool {
-        self.entries.contains_key(key)
+        self.entries.get(key).is_some()
     }
 
     /// A table under a key. Absent: `None`.
     pub fn table<T>(&self, key: &'static str, read: impl FnOnce(&Table<'a>) -> T) -> Option<T> {
-        let (_, value) = self.entry(key)?;
-        let place = value.span().start;
+        let node = &self.entry(key)?.node;
+        let place = node.place.0;
         let title = self.child(key);
-        if let DeValue::Table(entries) = value.get_ref() {
+        if let Word::Table(entries) = &node.word {
             return Some(Table::new(self.notes, title, place, entries).read(read));
         }
-        let list = matches!(value.get_ref(), DeValue::Array(_));
-        let found = if list { "a list".to_owned() } else { Value::new(self.notes, key, value).found() };
+        let found = Value::new(self.notes, key, node).found();
         self.wrong(place, format!("`{key}` must be one table, [{title}] or {key} = {{ … }}, found {found}"));
         None
     }
 
     /// A list of tables under a key. Absent: empty.
     pub fn tables<T>(&self, key: &'static str, mut read: impl FnMut(&Table<'a>) -> T) -> Vec<T> {
-        let Some((_, value)) = self.entry(key) else { return Vec::new() };
+        let Some(Entry { node, .. }) = self.entry(key) else { return Vec::new() };
         let title = self.child(key);
         let expected = format!("`{key}` must be a list of tables, [[{title}]] or {key} = [{{ … }}], found");
-        let DeValue::Array(items) = value.get_ref() else {
-            let found = Value::new(self.notes, key, value).found();
-            self.wrong(value.span().start, format!("{expected} {found}"));
+        let Word::List(items) = &node.word else {
+            let found = Value::new(self.notes, key, node).found();
+            self.wrong(node.place.0, format!("{expected} {found}"));
             return Vec::new();
         };
         let mut list = Vec::with_capacity(items.len());
-        for item in items.iter() {
-            let place = item.span().start;
-            if let DeValue::Table(entries) = item.get_ref() {
+        for item in items {
+            let place = item.place.0;
+            if let Word::Table(entries) = &item.word {
                 list.push(Table::new(self.notes, title.clone(), place, entries).read(&mut read));
             } else {
                 self.wrong(place, format!("{expected} {} in it", Value::new(self.notes, key, item).found()));
@@ -178,19 +173,11 @@ impl<'a> Table<'a> {
         list
     }
 
-    /// Every key and value in the order of the file, for tables whose keys are the user's own.
+    /// Every key and value in their own order, for tables whose keys are the user's own.
     pub fn entries(&self) -> Vec<(usize, &'a str, Value<'a>)> {
         self.open.set(true);
-        let mut entries: Vec<_> = self
-            .entries
-            .iter()
-            .map(|(key, value)| {
-                let word: &'a str = key.get_ref();
-                (key.span().start, word, Value::new(self.notes, word, value))
-            })
-            .collect();
-        entries.sort_by_key(|(place, ..)| *place);
-        entries
+        let entry = |Entry { place, key, node }: &'a Entry| (place.0, key.as_str(), Value::new(self.notes, key, node));
+        self.entries.0.iter().map(entry).collect()
     }
 
     fn child(&self, key: &str) -> String {

@@ -10,7 +10,12 @@ const SECOND: Duration = Duration::from_secs(1);
 
 /// Reads a document that uses every getter; returns what is wrong as `LINE:COLUMN: message`.
 fn mistakes(text: &str) -> Vec<String> {
-    let result = check(text, Path::new("f.toml"), |root| {
+    told(&Spec::of_toml(text, Path::new("f.toml")))
+}
+
+/// The same of a spec.
+fn told(spec: &Spec) -> Vec<String> {
+    let result = spec.check(|root| {
         root.or("text", (), |v| v.string().map(|_| ()));
         root.or("colour", 0, |v| v.word(&COLOURS));
         root.or("number", 0_u16, |v| v.integer(1..=100));
@@ -30,7 +35,7 @@ fn mistakes(text: &str) -> Vec<String> {
     });
     match result {
         Ok(_) => Vec::new(),
-        Err(mistakes) => mistakes.list.iter().map(|m| format!("{}:{}: {}", m.line, m.column, m.message)).collect(),
+        Err(mistakes) => mistakes.list.iter().map(|m| format!("{}: {}", m.place, m.message)).collect(),
     }
 }
 
@@ -216,7 +221,8 @@ fn deep_nesting_is_a_mistake_and_not_a_crash() {
 
 #[test]
 fn mistakes_print_one_a_line_after_the_file() {
-    let wrong = check("a = 1\nb = 2", Path::new("/etc/edge.toml"), |_| Some(())).expect_err("unknown keys");
+    let spec = Spec::of_toml("a = 1\nb = 2", Path::new("/etc/edge.toml"));
+    let wrong = spec.check(|_| Some(())).expect_err("unknown keys");
     assert_eq!(
         wrong.to_string(),
         "/etc/edge.toml:1:1: unknown key `a`; there is none\n/etc/edge.toml:2:1: unknown key `b`; there is none"
@@ -227,20 +233,23 @@ fn mistakes_print_one_a_line_after_the_file() {
 fn unreadable_files_are_mistakes() {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let file = dir.path().join("edge.toml");
-    let told = |path: &Path| read(path).map_err(|m| (m.list[0].line, m.list[0].column, m.list[0].message.clone()));
+    let told = |path: &Path| {
+        let read = Spec::read(path).map(drop);
+        read.map_err(|m| (m.list[0].place.to_string(), m.list[0].message.clone()))
+    };
 
-    let (_, _, message) = told(&file).expect_err("it is not there");
+    let (_, message) = told(&file).expect_err("it is not there");
     assert!(message.starts_with("cannot be read: "), "{message}");
     assert!(told(dir.path()).is_err(), "a directory is no file");
 
     std::fs::write(&file, b"a = 1\nb = \"\xff\"").expect("written");
     let not_utf8 = "is not UTF-8 from here on; save the file as UTF-8".to_owned();
-    assert_eq!(told(&file), Err((2, 6, not_utf8)));
+    assert_eq!(told(&file), Err(("2:6".to_owned(), not_utf8)));
 
     std::fs::write(&file, vec![b'#'; 1024 * 1024]).expect("written");
     assert!(told(&file).is_ok());
     std::fs::write(&file, vec![b'#'; 1024 * 1024 + 1]).expect("written");
-    assert_eq!(told(&file).map_err(|e| e.2), Err("is longer than 1 MiB, the most a configuration may have".to_owned()));
+    assert_eq!(told(&file).map_err(|e| e.1), Err("is longer than 1 MiB, the most a configuration may have".to_owned()));
 }
 
 #[test]
@@ -266,7 +275,7 @@ fn a_file_says_whose_it_is() {
         ("name = 'a'\n[admin]\n", None),
         ("", None),
     ] {
-        assert_eq!(kind(text), expected, "{text}");
+        assert_eq!(Spec::of_toml(text, Path::new("f.toml")).kind(), expected, "{text}");
     }
 }
 
@@ -274,7 +283,7 @@ proptest! {
     #[test]
     fn no_text_panics(text in "\\PC*|[\\[\\]{}=.,\"'#\n a-z0-9\\\\]{0,200}") {
         let _ = mistakes(&text);
-        let _ = kind(&text);
+        let _ = Spec::of_toml(&text, Path::new("f.toml")).kind();
     }
 
     #[test]

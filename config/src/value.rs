@@ -9,9 +9,12 @@ use std::{
 };
 
 use ipnetwork::IpNetwork;
-use toml::{Spanned, de::DeValue};
 
-use crate::{near::hint, notes::Notes};
+use crate::{
+    near::hint,
+    notes::Notes,
+    tree::{Node, Word},
+};
 
 /// Most characters of a wrong value that a message repeats.
 const ECHO_MAX: usize = 60;
@@ -22,7 +25,7 @@ const UNITS: [(&str, u64); 5] = [("d", 86_400_000), ("h", 3_600_000), ("m", 60_0
 /// Something read, and the place to point at when a later check finds it wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct At<T> {
-    /// Byte offset in the text.
+    /// Its number.
     pub place: usize,
     /// What was read.
     pub value: T,
@@ -51,36 +54,36 @@ pub struct Later {
 pub struct Value<'a> {
     notes: &'a Notes<'a>,
     key: &'a str,
-    place: usize,
-    value: &'a DeValue<'a>,
+    node: &'a Node,
 }
 
 impl<'a> Value<'a> {
-    pub(crate) fn new(notes: &'a Notes<'a>, key: &'a str, value: &'a Spanned<DeValue<'a>>) -> Self {
-        Self { notes, key, place: value.span().start, value: value.get_ref() }
+    pub(crate) fn new(notes: &'a Notes<'a>, key: &'a str, node: &'a Node) -> Self {
+        Self { notes, key, node }
     }
 
     /// Where it is.
     #[must_use]
     pub fn place(&self) -> usize {
-        self.place
+        self.node.place.0
     }
 
     /// Notes that this value is wrong; the message begins with its key.
     pub fn wrong(&self, what: impl Display) {
-        self.notes.wrong(self.place, format!("`{}` {what}", self.key));
+        self.notes.wrong(self.place(), format!("`{}` {what}", self.key));
     }
 
     /// What it is, for a message about its type.
     pub(crate) fn found(&self) -> String {
-        match self.value {
-            DeValue::String(text) => format!("the string {}", echo(text)),
-            DeValue::Integer(number) => format!("the integer {}", cut(number.as_str())),
-            DeValue::Float(number) => format!("the float {}", cut(number.as_str())),
-            DeValue::Boolean(truth) => truth.to_string(),
-            DeValue::Datetime(_) => "a date or time".to_owned(),
-            DeValue::Array(_) => "a list".to_owned(),
-            DeValue::Table(_) => "a table".to_owned(),
+        match &self.node.word {
+            Word::Text(text) => format!("the string {}", echo(text)),
+            Word::Integer(number) => format!("the integer {}", cut(number)),
+            Word::Float(number) => format!("the float {}", cut(number)),
+            Word::Truth(truth) => truth.to_string(),
+            Word::Date(_) => "a date or time".to_owned(),
+            Word::Nothing => "null".to_owned(),
+            Word::List(_) => "a list".to_owned(),
+            Word::Table(_) => "a table".to_owned(),
         }
     }
 
@@ -90,11 +93,12 @@ impl<'a> Value<'a> {
     }
 
     fn at<T>(&self, value: T) -> At<T> {
-        At { place: self.place, value }
+        At { place: self.place(), value }
     }
 
     fn text(&self, expected: &str) -> Option<&'a str> {
-        self.value.as_str().or_else(|| self.mistyped(expected))
+        let Word::Text(text) = &self.node.word else { return self.mistyped(expected) };
+        Some(text)
     }
 
     /// Any text but none.
@@ -156,9 +160,8 @@ impl<'a> Value<'a> {
     #[must_use]
     pub fn integer<T: TryFrom<u64>>(&self, range: RangeInclusive<u64>) -> Option<T> {
         let expected = format!("a whole number from {} to {}", range.start(), range.end());
-        let DeValue::Integer(number) = self.value else { return self.mistyped(&expected) };
-        let number = i128::from_str_radix(number.as_str(), number.radix()).ok().and_then(|n| u64::try_from(n).ok());
-        match number.filter(|n| range.contains(n)).and_then(|n| T::try_from(n).ok()) {
+        let Word::Integer(number) = &self.node.word else { return self.mistyped(&expected) };
+        match number.parse::<u64>().ok().filter(|n| range.contains(n)).and_then(|n| T::try_from(n).ok()) {
             Some(number) => Some(number),
             None => self.mistyped(&expected),
         }
@@ -168,10 +171,8 @@ impl<'a> Value<'a> {
     #[must_use]
     pub fn float(&self, range: RangeInclusive<f64>) -> Option<f64> {
         let expected = format!("a number from {:?} to {:?}", range.start(), range.end());
-        let whole = self.value.as_integer().filter(|n| n.radix() == 10).map(|n| n.as_str());
-        let digits = self.value.as_float().map(|n| n.as_str()).or(whole);
-        let number: Option<f64> = digits.and_then(|d| d.parse().ok());
-        match number.filter(|n| range.contains(n)) {
+        let (Word::Integer(digits) | Word::Float(digits)) = &self.node.word else { return self.mistyped(&expected) };
+        match digits.parse::<f64>().ok().filter(|n| range.contains(n)) {
             Some(number) => Some(number),
             None => self.mistyped(&expected),
         }
@@ -180,7 +181,8 @@ impl<'a> Value<'a> {
     /// `true` or `false`.
     #[must_use]
     pub fn boolean(&self) -> Option<bool> {
-        self.value.as_bool().or_else(|| self.mistyped("true or false"))
+        let Word::Truth(truth) = &self.node.word else { return self.mistyped("true or false") };
+        Some(*truth)
     }
 
     /// A duration in a range.
@@ -214,7 +216,7 @@ impl<'a> Value<'a> {
     /// The items of a list.
     #[must_use]
     pub fn items(&self) -> Option<Vec<Self>> {
-        let items = self.value.as_array().or_else(|| self.mistyped("a list in [ ]"))?;
+        let Word::List(items) = &self.node.word else { return self.mistyped("a list in [ ]") };
         Some(items.iter().map(|item| Self::new(self.notes, self.key, item)).collect())
     }
 
@@ -232,7 +234,7 @@ impl<'a> Value<'a> {
     /// Whether this is a whole number, where one may stand for a text.
     #[must_use]
     pub fn is_integer(&self) -> bool {
-        self.value.is_integer()
+        matches!(self.node.word, Word::Integer(_))
     }
 }
 
@@ -288,11 +290,11 @@ pub fn spell(duration: Duration) -> String {
 }
 
 /// A value repeated in a message: quoted, control characters escaped, cut.
-fn echo(text: &str) -> String {
+pub(crate) fn echo(text: &str) -> String {
     format!("\"{}\"", cut(&text.escape_debug().to_string()))
 }
 
-fn cut(text: &str) -> String {
+pub(crate) fn cut(text: &str) -> String {
     match text.char_indices().nth(ECHO_MAX) {
         Some((end, _)) => format!("{}…", &text[..end]),
         None => text.to_owned(),

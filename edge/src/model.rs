@@ -8,6 +8,7 @@ mod live;
 use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use ::http::HeaderValue;
+use config::Spec;
 use ipnetwork::IpNetwork;
 use protocol::id::{Name, Target};
 use rustls::pki_types::ServerName;
@@ -66,10 +67,12 @@ pub struct AdminConfig {
 }
 
 /// Everything that a reload replaces, as one immutable version.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Catalog {
     /// 0 is the empty catalog every start begins from.
     pub version: u64,
+    /// What it was checked from, in its own words.
+    pub spec: Arc<Spec>,
     /// Who may connect and what it may claim.
     pub grants: Vec<Grant>,
     /// How to probe.

@@ -6,7 +6,7 @@ use std::{
     time::SystemTime,
 };
 
-use config::{Mistake, Mistakes};
+use config::{Mistake, Mistakes, Spec};
 use connector::config::Doubt;
 use edge::edge::{Finding, Findings};
 
@@ -35,14 +35,14 @@ pub(super) fn run(common: &Common, mut files: Vec<PathBuf>) -> Result<(), Failur
 
 /// What is printed of a file that is right.
 fn checked(file: &Path) -> Result<String, Failure> {
-    let text = config::read(file)?;
-    let settings = Settings::parse(&text, file)?;
+    let spec = Spec::read(file)?;
+    let settings = Settings::of(&spec, file)?;
     let (wrong, warnings) = match &settings {
         Settings::Edge(settings) => {
             let Findings { wrong, warnings } = Findings::of(settings, SystemTime::now());
             let placed = |finding: &Finding, word: &str| {
                 let is_it = |string: &str| finding.file().is_some_and(|named| config::beside(file, string) == named);
-                config::at_string(&text, is_it, format!("{word}{}", finding.text))
+                spec.at_string(is_it, format!("{word}{}", finding.text))
             };
             let all = |findings: &[Finding], word| findings.iter().map(|finding| placed(finding, word)).collect();
             (all(&wrong, ""), all(&warnings, WARNING))
@@ -50,14 +50,14 @@ fn checked(file: &Path) -> Result<String, Failure> {
         // It names no file that has to be there.
         Settings::Connector(settings) => {
             let placed = |Doubt { entry, text: doubt }: Doubt| {
-                config::at_string(&text, |string| string == entry, format!("{WARNING}{doubt}"))
+                spec.at_string(|string| string == entry, format!("{WARNING}{doubt}"))
             };
             (Vec::new(), settings.doubts().into_iter().map(placed).collect())
         }
     };
     let sorted = |mut list: Vec<Mistake>| {
         list.sort();
-        Mistakes { file: file.to_owned(), list }
+        Mistakes { list }
     };
     if !wrong.is_empty() {
         return Err(sorted(wrong).into());

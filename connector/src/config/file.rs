@@ -75,8 +75,8 @@ fn routes(root: &Table<'_>) -> Routes {
         let cidr = t.required("cidr", NETWORK).and_then(|v| v.network());
         let (vnet, At { place, value: cidr }) = (vnet?.value, cidr?);
         if let Some(first) = seen.insert(place, (vnet.clone(), cidr)) {
-            let line = t.line(first);
-            t.wrong(place, format!("`cidr` {cidr} of vnet \"{vnet}\" is there twice, first in line {line}"));
+            let first = t.words(first);
+            t.wrong(place, format!("`cidr` {cidr} of vnet \"{vnet}\" is there twice, first in {first}"));
         }
         Some((t.place(), (vnet, cidr)))
     });
@@ -103,8 +103,8 @@ fn maps(root: &Table<'_>, routes: &Routes) -> Option<Vec<Map>> {
         let map = Map { vnet: vnet.value, from: from.value, to: to?.value };
         let other = earlier.iter().find(|(other, _)| other.vnet == map.vnet && overlap(other.from, map.from));
         if let Some((other, place)) = other {
-            let line = t.line(*place);
-            t.wrong(from.place, format!("`from` {} overlaps {} of line {line}", map.from, other.from));
+            let there = t.words(*place);
+            t.wrong(from.place, format!("`from` {} overlaps {} of {there}", map.from, other.from));
         }
         earlier.push((map.clone(), from.place));
         Some(map)

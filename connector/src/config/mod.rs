@@ -14,7 +14,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use config::{Mistakes, check};
+use config::{Mistakes, Spec};
 use ipnetwork::IpNetwork;
 use protocol::id::{Name, Target};
 
@@ -78,12 +78,20 @@ impl Default for Config {
     }
 }
 
-/// The settings in a text that came from `path`; relative paths in it begin at that file's directory.
+/// The settings of a spec; relative paths in it begin at this file's directory.
+///
+/// # Errors
+/// Every mistake in them.
+pub fn check(spec: &Spec, file: &Path) -> Result<Config, Mistakes> {
+    spec.check(|root| file::config_of(root, file))
+}
+
+/// The settings in a text that came from this file.
 ///
 /// # Errors
 /// Every mistake in the text.
-pub fn parse(text: &str, path: &Path) -> Result<Config, Mistakes> {
-    check(text, path, |root| file::config_of(root, path))
+pub fn parse(text: &str, file: &Path) -> Result<Config, Mistakes> {
+    check(&Spec::of_toml(text, file), file)
 }
 
 /// Worker threads unless settings say otherwise: one a core.

@@ -21,7 +21,7 @@ fn config(text: &str) -> Config {
 fn mistakes(text: &str) -> Vec<String> {
     match parse(text, file()) {
         Ok(_) => Vec::new(),
-        Err(wrong) => wrong.list.iter().map(|m| format!("{}:{}: {}", m.line, m.column, m.message)).collect(),
+        Err(wrong) => wrong.list.iter().map(|m| format!("{}: {}", m.place, m.message)).collect(),
     }
 }
 

@@ -37,7 +37,7 @@ pub(super) fn read(t: &Table<'_>, (own, why): (&[&str], &str), host: &str) -> Ve
             t.wrong(place, format!("`{key}` {why}{right}"));
         }
         if let Some(first) = seen.insert(place, name.to_string()) {
-            t.wrong(place, format!("`{key}` is given twice, first in line {}", t.line(first)));
+            t.wrong(place, format!("`{key}` is given twice, first in {}", t.words(first)));
         }
         let Some(text) = value.any_string() else { continue };
         // The value may be a credential, so no message repeats it.

@@ -39,8 +39,8 @@ fn routes(t: &Table<'_>) -> Vec<Option<Route>> {
         let (At { value: vnet, .. }, At { place, value: cidr }) = (vnet?, cidr?);
         let route = Route { vnet, cidr };
         if let Some(first) = seen.insert(place, route.clone()) {
-            let line = r.line(first);
-            r.wrong(place, format!("`cidr` {cidr} of vnet \"{}\" is granted twice, first in line {line}", route.vnet));
+            let first = r.words(first);
+            r.wrong(place, format!("`cidr` {cidr} of vnet \"{}\" is granted twice, first in {first}", route.vnet));
         }
         Some(route)
     });

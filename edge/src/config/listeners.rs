@@ -116,9 +116,9 @@ fn claim(t: &Table<'_>, taken: &mut Vec<Taken>, (transport, listen): (Transport,
     let At { place, value: address } = listen;
     let clashes = |other: &&Taken| other.transport == transport && overlap(other.address, address);
     if let Some(other) = taken.iter().find(clashes) {
-        let line = other.place.map_or_else(String::new, |place| format!(" of line {}", t.line(place)));
+        let there = other.place.map_or_else(String::new, |place| format!(" of {}", t.words(place)));
         let wide = if other.address.is_ipv4() == address.is_ipv4() { "" } else { "; [::] takes IPv4 too" };
-        let message = format!("`listen` {address} overlaps {} of {}{line}{wide}", other.address, other.by);
+        let message = format!("`listen` {address} overlaps {} of {}{there}{wide}", other.address, other.by);
         t.wrong(place, message);
     }
     taken.push(Taken { transport, address, by, place: Some(place) });

@@ -1,6 +1,6 @@
-//! From an edge file to a checked [`Config`]: every key, every bound, every reference, every mistake at once.
+//! From an edge's settings, a [`Spec`], to a checked [`Config`]: every key, every bound, every reference, every mistake at once.
 //!
-//! It decides nothing at run time and opens nothing but the file itself: whether an address can be bound or a
+//! It decides nothing at run time and opens nothing but where settings are kept: whether an address can be bound or a
 //! certificate be read is found out by those who need them.
 
 mod endpoints;
@@ -13,12 +13,14 @@ mod monitors;
 mod origin_tls;
 mod pools;
 mod proxies;
+mod stored;
 mod words;
 
-use std::{net::SocketAddr, path::Path};
+use std::{net::SocketAddr, path::Path, sync::Arc};
 
-use config::{Mistakes, Table, beside, check};
+use config::{Mistakes, Spec, Table, beside};
 use protocol::id::Name;
+pub use stored::CatalogStore;
 
 use crate::model::{Catalog, Config};
 
@@ -27,13 +29,23 @@ pub const STATE_DIR: &str = "/var/lib/underpass";
 /// Most worker threads.
 pub const WORKERS_MAX: usize = 64;
 
-/// The configuration in a text that came from `path`; relative paths in it begin at that file's directory. Its catalog has
-/// version 0: numbering is the store's.
+/// The configuration that a spec says, whatever it was written in; relative paths in it begin at this file's directory. Its
+/// catalog has version 0: numbering is the store's.
+///
+/// # Errors
+/// Every mistake in it.
+pub fn check(spec: &Spec, file: &Path) -> Result<Config, Mistakes> {
+    let mut config = spec.check(|root| config_of(root, file))?;
+    config.catalog.spec = Arc::new(spec.clone());
+    Ok(config)
+}
+
+/// The configuration in a text that came from this file.
 ///
 /// # Errors
 /// Every mistake in the text.
-pub fn parse(text: &str, path: &Path) -> Result<Config, Mistakes> {
-    check(text, path, |root| config_of(root, path))
+pub fn parse(text: &str, file: &Path) -> Result<Config, Mistakes> {
+    check(&Spec::of_toml(text, file), file)
 }
 
 /// Worker threads unless the file says otherwise: one a core.
@@ -78,6 +90,7 @@ fn catalog(root: &Table<'_>, admin: &endpoints::Admin, sites: Sites<'_>) -> Opti
     let listeners = listeners::read(root, (&load_balancers, &pools), admin, sites);
     Some(Catalog {
         version: 0,
+        spec: Arc::default(),
         grants: grants.all()?,
         monitors: monitors.all()?.into_iter().map(|configured| configured.monitor).collect(),
         pools: pools.all()?,
@@ -85,5 +98,6 @@ fn catalog(root: &Table<'_>, admin: &endpoints::Admin, sites: Sites<'_>) -> Opti
         listeners: listeners.all()?,
     })
 }
+
 #[cfg(test)]
 mod tests;

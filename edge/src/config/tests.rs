@@ -1,3 +1,5 @@
+mod written;
+
 use std::{path::PathBuf, time::Duration};
 
 use ipnetwork::IpNetwork;
@@ -25,9 +27,10 @@ fn file() -> &'static Path {
 }
 
 fn mistakes(text: &str) -> Vec<String> {
+    written::assert_read_alike(text);
     match parse(text, file()) {
         Ok(_) => Vec::new(),
-        Err(wrong) => wrong.list.iter().map(|m| format!("{}:{}: {}", m.line, m.column, m.message)).collect(),
+        Err(wrong) => wrong.list.iter().map(|m| format!("{}: {}", m.place, m.message)).collect(),
     }
 }
 
