@@ -182,8 +182,8 @@ fn build(config: &Config, base: Base, admin_stop: &CancellationToken) -> Result<
     let Credentials { authority, certificates, keys, token, sealer } = credentials;
     let (receiver, workers) = (Workers::start("receive", 1)?, Arc::new(Workers::start("carry", config.workers)?));
     // Connectors may be at the door before listeners are bound.
-    let registry = Arc::new(Registry::new(config.catalog.grants.clone(), vital.clone()));
-    let store = Store::new();
+    let store = Store::granting(config.catalog.grants.clone());
+    let registry = Arc::new(Registry::new(store.subscribe(), vital.clone()));
     let ([leave, tunnel_stop], tunnel_tasks) = (array::from_fn(|_| CancellationToken::new()), TaskTracker::new());
     let parts = TunnelParts {
         listen: config.tunnel.listen,
@@ -282,7 +282,7 @@ impl Rooms {
         dropped.released().await;
         let Changes { added, removed, changed } = self.store.commit(snapshot.clone());
         let catalog = &snapshot.catalog;
-        self.registry.grant(catalog.grants.clone());
+        self.registry.follow();
         self.metrics.know(catalog);
         info!(version = catalog.version, %added, %removed, %changed, "catalog in force");
         Ok(())

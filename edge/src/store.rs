@@ -9,7 +9,7 @@ use protocol::id::Name;
 use tokio::sync::watch;
 
 use crate::{
-    model::Catalog,
+    model::{Catalog, Grant},
     tls::{ClientTlsTable, ServerTls, TlsError},
 };
 
@@ -43,7 +43,7 @@ impl Snapshot {
     }
 }
 
-/// Owner of the snapshot. Every start begins from the empty one, so that starting is a reload.
+/// Owner of the snapshot. Every start begins from one of version 0, so that starting is a reload.
 #[derive(Debug)]
 pub struct Store(watch::Sender<Arc<Snapshot>>);
 
@@ -52,6 +52,13 @@ impl Store {
     #[must_use]
     pub fn new() -> Self {
         Self(watch::Sender::default())
+    }
+
+    /// The same, but for who may connect: that needs nothing that could fail.
+    #[must_use]
+    pub fn granting(grants: Vec<Grant>) -> Self {
+        let catalog = Arc::new(Catalog { grants, ..Catalog::default() });
+        Self(watch::Sender::new(Arc::new(Snapshot { catalog, ..Snapshot::default() })))
     }
 
     /// The snapshot in force.

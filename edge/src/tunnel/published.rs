@@ -15,6 +15,7 @@ use super::link::Link;
 use crate::{
     model::{Grant, Route},
     routing::RouteTable,
+    store::Snapshot,
 };
 
 /// Health of a connector's tunnel at this edge.
@@ -106,7 +107,8 @@ impl Changes {
 pub(super) struct Moment {
     pub(super) changes: Changes,
     pub(super) links: BTreeMap<LinkId, Arc<Entry>>,
-    pub(super) grants: Arc<[Grant]>,
+    /// What the links were judged by.
+    pub(super) snapshot: Arc<Snapshot>,
     /// Of the connectors that have changed, those that have had a link.
     pub(super) ever_up: BTreeSet<Name>,
 }
@@ -128,7 +130,7 @@ impl Moment {
         let placeable = self.links.values().filter(|entry| !entry.link.is_draining());
         let live = placeable.flat_map(|entry| entry.accepted.iter().filter(of_vnet).map(|r| (r.cidr, entry.link.id)));
         // What is granted and not claimed now leads nowhere, but is known: its tunnel is down.
-        let absent = self.grants.iter().flat_map(|g| g.routes.iter().filter(of_vnet).map(|r| r.cidr));
+        let absent = self.snapshot.catalog.grants.iter().flat_map(|g| g.routes.iter().filter(of_vnet).map(|r| r.cidr));
         table.with(vnet, live, absent)
     }
 
@@ -140,7 +142,7 @@ impl Moment {
             links.entry(&entry.link.connector).or_default().push(entry);
         }
         for connector in &self.changes.connectors {
-            let grant = self.grants.iter().find(|g| g.connector == *connector);
+            let grant = self.snapshot.catalog.grants.iter().find(|g| g.connector == *connector);
             let links = links.remove(connector).unwrap_or_default();
             if grant.is_some() || !links.is_empty() {
                 tunnels.push(Arc::new(self.tunnel(connector, grant, &links)));

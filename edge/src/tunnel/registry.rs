@@ -24,12 +24,14 @@ use super::{
 use crate::{
     model::{Grant, Route},
     routing,
+    store::Snapshot,
 };
 
-/// Owner of the table.
+/// Owner of the table. It goes by the grants of the snapshot in force: whoever takes it in hand finds it judged by those.
 #[derive(Debug)]
 pub struct Registry {
     inner: Mutex<Inner>,
+    snapshots: watch::Receiver<Arc<Snapshot>>,
     /// Held by whoever makes a view, and never taken while the table is held.
     making: Mutex<()>,
     view: watch::Sender<Arc<LinksView>>,
@@ -74,7 +76,8 @@ impl<T> Drop for Held<'_, T> {
 #[derive(Debug, Default)]
 struct Inner {
     links: BTreeMap<LinkId, Arc<Entry>>,
-    grants: Arc<[Grant]>,
+    /// What the links were last judged by.
+    judged: Arc<Snapshot>,
     ever_up: BTreeSet<Name>,
     last_id: u64,
     changes: Changes,
@@ -88,12 +91,12 @@ impl Entry {
 }
 
 impl Registry {
-    /// An empty table under these grants.
+    /// An empty table, under the grants of the snapshot in force.
     #[must_use]
-    pub fn new(grants: Vec<Grant>, vital: Vital) -> Self {
-        let registry =
-            Self { inner: Mutex::default(), making: Mutex::default(), view: watch::Sender::default(), vital };
-        registry.grant(grants);
+    pub fn new(snapshots: watch::Receiver<Arc<Snapshot>>, vital: Vital) -> Self {
+        let (inner, making, view) = (Mutex::default(), Mutex::default(), watch::Sender::default());
+        let registry = Self { inner, snapshots, making, view, vital };
+        registry.follow();
         registry
     }
 
@@ -106,13 +109,13 @@ impl Registry {
     /// True while a connector of this name may be here.
     #[must_use]
     pub fn is_granted(&self, connector: &Name) -> bool {
-        self.lock().grants.iter().any(|g| g.connector == *connector)
+        self.lock().grants().iter().any(|g| g.connector == *connector)
     }
 
     /// What of these claims the connector may have, and what not.
     #[must_use]
     pub fn judge(&self, connector: &Name, claims: &[RouteClaim]) -> (Vec<Route>, Vec<RefusedRoute>) {
-        judge(&self.lock().grants, connector, claims)
+        judge(self.lock().grants(), connector, claims)
     }
 
     /// Adds a link; an older one of the same replica and slot is superseded at once.
@@ -127,7 +130,7 @@ impl Registry {
         };
         inner.close_where(CloseCode::Superseded, "the replica registered again", same);
         inner.ever_up.insert(link.connector.clone());
-        let entry = Entry::judged(link.clone(), &inner.grants);
+        let entry = Entry::judged(link.clone(), inner.grants());
         inner.changes.link(&entry);
         inner.links.insert(link.id, entry);
         drop(inner);
@@ -162,22 +165,10 @@ impl Registry {
         self.publish();
     }
 
-    /// Puts new grants in force: links of connectors that lost theirs are closed, routes are judged again.
-    pub fn grant(&self, grants: Vec<Grant>) {
-        let mut inner = self.lock();
-        let before = mem::replace(&mut inner.grants, grants.into());
-        let granted: BTreeSet<Name> = inner.grants.iter().map(|g| g.connector.clone()).collect();
-        inner.close_where(CloseCode::NoGrant, "this edge grants the connector nothing any more", |link| {
-            !granted.contains(&link.connector)
-        });
-        let Inner { links, grants, changes, .. } = &mut *inner;
-        before.iter().chain(grants.iter()).for_each(|grant| changes.grant(grant));
-        for entry in links.values_mut() {
-            changes.link(entry);
-            *entry = Entry::judged(entry.link.clone(), grants);
-            changes.link(entry);
-        }
-        drop(inner);
+    /// Links go by the snapshot in force from now on, if nobody has asked for them since it came: those of connectors that lost
+    /// their grant are closed, routes are judged again.
+    pub fn follow(&self) {
+        drop(self.lock());
         self.publish();
     }
 
@@ -198,18 +189,44 @@ impl Registry {
         self.view.send_replace(Arc::new(moment.view(&before)));
     }
 
+    /// The table, judged by the snapshot in force. Who finds it judged by the one before judges it, so that no answer mixes the
+    /// two.
     fn lock(&self) -> Held<'_, Inner> {
-        Held::of(&self.inner, &self.vital)
+        let mut inner = Held::of(&self.inner, &self.vital);
+        let snapshot = self.snapshots.borrow().clone();
+        if !Arc::ptr_eq(&snapshot, &inner.judged) {
+            inner.judge(snapshot);
+        }
+        inner
     }
 }
 
 impl Default for Registry {
     fn default() -> Self {
-        Self::new(Vec::new(), Vital::default())
+        Self::new(watch::Sender::default().subscribe(), Vital::default())
     }
 }
 
 impl Inner {
+    fn grants(&self) -> &[Grant] {
+        &self.judged.catalog.grants
+    }
+
+    fn judge(&mut self, snapshot: Arc<Snapshot>) {
+        let before = mem::replace(&mut self.judged, snapshot.clone());
+        let (old, new) = (&before.catalog.grants, &snapshot.catalog.grants);
+        let granted: BTreeSet<&Name> = new.iter().map(|g| &g.connector).collect();
+        self.close_where(CloseCode::NoGrant, "this edge grants the connector nothing any more", |link| {
+            !granted.contains(&link.connector)
+        });
+        old.iter().chain(new).for_each(|grant| self.changes.grant(grant));
+        for entry in self.links.values_mut() {
+            self.changes.link(entry);
+            *entry = Entry::judged(entry.link.clone(), new);
+            self.changes.link(entry);
+        }
+    }
+
     fn close_where(&mut self, code: CloseCode, words: &str, which: impl Fn(&Link) -> bool) -> usize {
         let Self { links, changes, .. } = self;
         let before = links.len();
@@ -240,7 +257,7 @@ impl Inner {
             return None;
         }
         let ever_up = changes.connectors().filter(|name| self.ever_up.contains(*name)).cloned().collect();
-        Some(Moment { changes, links: self.links.clone(), grants: self.grants.clone(), ever_up })
+        Some(Moment { changes, links: self.links.clone(), snapshot: self.judged.clone(), ever_up })
     }
 }
 

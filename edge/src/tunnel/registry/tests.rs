@@ -4,7 +4,11 @@ use ipnetwork::IpNetwork;
 use protocol::{link::Connection, liveness::LinkState, version::VERSION, windows::Tally};
 
 use super::*;
-use crate::tunnel::{TunnelView, tests::connections};
+use crate::{
+    model::Catalog,
+    store::Store,
+    tunnel::{TunnelView, tests::connections},
+};
 
 fn name(text: &str) -> Name {
     text.parse().expect("a name")
@@ -17,6 +21,10 @@ fn cidr(text: &str) -> IpNetwork {
 fn grant(connector: &str, routes: &[(&str, &str)]) -> Grant {
     let routes = routes.iter().map(|(vnet, at)| Route { vnet: name(vnet), cidr: cidr(at) }).collect();
     Grant { connector: name(connector), replicas: 1, routes }
+}
+
+fn granting(grants: Vec<Grant>) -> Arc<Snapshot> {
+    Arc::new(Snapshot { catalog: Arc::new(Catalog { grants, ..Catalog::default() }), ..Snapshot::default() })
 }
 
 fn registration(connection: &Connection, (connector, replica): (&str, &str), claims: &[(&str, &str)]) -> Registration {
@@ -52,11 +60,11 @@ fn check(registry: &Registry) {
     let now = registry.subscribe().borrow().clone();
     let whole = {
         let mut inner = registry.lock();
-        let Inner { links, grants, ever_up, changes, .. } = &mut *inner;
+        let Inner { links, judged, ever_up, changes, .. } = &mut *inner;
         links.values().for_each(|entry| changes.link(entry));
-        grants.iter().for_each(|grant| changes.grant(grant));
+        judged.catalog.grants.iter().for_each(|grant| changes.grant(grant));
         let ever_up = ever_up.clone();
-        let moment = Moment { changes: mem::take(changes), links: links.clone(), grants: grants.clone(), ever_up };
+        let moment = Moment { changes: mem::take(changes), links: links.clone(), snapshot: judged.clone(), ever_up };
         moment.view(&LinksView::default())
     };
     assert_eq!(said(&now), said(&whole));
@@ -66,9 +74,11 @@ fn check(registry: &Registry) {
 #[tokio::test]
 async fn a_view_made_of_the_one_before_says_what_one_made_of_nothing_says() {
     let ([here, _there], _endpoints) = connections().await;
-    let registry = Registry::default();
+    let store = Store::new();
+    let registry = Registry::new(store.subscribe(), Vital::default());
     let (red, blue) = (("red", "10.0.0.0/8"), ("blue", "10.0.0.0/8"));
-    registry.grant(vec![grant("dc1", &[red, blue]), grant("dc2", &[red])]);
+    store.commit(granting(vec![grant("dc1", &[red, blue]), grant("dc2", &[red])]));
+    registry.follow();
     check(&registry);
     let one = registry.register(registration(&here, ("dc1", "r-1"), &[red, blue]));
     check(&registry);
@@ -90,13 +100,34 @@ async fn a_view_made_of_the_one_before_says_what_one_made_of_nothing_says() {
     // The same replica once more.
     let again = registry.register(registration(&here, ("dc1", "r-1"), &[blue]));
     check(&registry);
-    registry.grant(vec![grant("dc1", &[red])]);
+    store.commit(granting(vec![grant("dc1", &[red])]));
+    registry.follow();
     check(&registry);
     assert!(registry.subscribe().borrow().links.len() == 1, "dc2 is granted nothing any more");
     registry.remove(&again);
     check(&registry);
     assert_eq!(registry.close_all_of(&name("dc1"), CloseCode::Revoked, "revoked"), 0);
     check(&registry);
+}
+
+#[tokio::test]
+async fn a_snapshot_in_force_is_gone_by_before_anybody_says_so() {
+    let ([here, _there], _endpoints) = connections().await;
+    let store = Store::new();
+    let registry = Registry::new(store.subscribe(), Vital::default());
+    let dc1 = name("dc1");
+    assert!(!registry.is_granted(&dc1));
+    store.commit(granting(vec![grant("dc1", &[("red", "10.0.0.0/8")]), grant("dc2", &[])]));
+    assert!(registry.is_granted(&dc1));
+    let claims = [("red", "10.0.0.0/8"), ("blue", "10.0.0.0/8")];
+    let link = registry.register(registration(&here, ("dc1", "r-1"), &claims));
+    assert_eq!(registry.judge(&dc1, &link.claims).0.len(), 1);
+    store.commit(granting(vec![grant("dc2", &[])]));
+    assert!(!registry.is_granted(&dc1));
+    assert!(!link.load.is_placeable(), "it was closed with the first question");
+    registry.follow();
+    check(&registry);
+    assert!(registry.subscribe().borrow().links.is_empty());
 }
 
 #[tokio::test]
