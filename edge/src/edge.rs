@@ -277,9 +277,7 @@ impl Rooms {
         let snapshot = Arc::new(read.unwrap_or_else(|failed| resume_unwind(failed.into_panic()))?);
         let plan = self.listeners.prepare(&snapshot).await?;
         // Flows of new listeners wait for the first view that knows their pools.
-        let dropped = self.listeners.commit(plan);
-        // Whoever sees the new catalog finds the addresses free.
-        dropped.released().await;
+        self.listeners.commit(plan);
         let Changes { added, removed, changed } = self.store.commit(snapshot.clone());
         let catalog = &snapshot.catalog;
         self.registry.follow();

@@ -99,6 +99,11 @@ impl ListenerState {
         self.released.cancelled().await;
     }
 
+    /// Whether its address is free.
+    pub(super) fn is_released(&self) -> bool {
+        self.released.is_cancelled()
+    }
+
     /// It is to accept nothing more.
     pub(super) fn close(&self) {
         self.closed.cancel();

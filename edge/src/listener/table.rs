@@ -3,7 +3,7 @@
 use std::{
     io,
     net::SocketAddr,
-    sync::{Arc, Mutex, PoisonError, Weak},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
     time::Duration,
 };
 
@@ -30,7 +30,7 @@ use crate::{
 const CERTIFICATES_EVERY: Duration = Duration::from_secs(2);
 /// How often the log says again that a certificate ends soon, or has.
 const REMIND_EVERY: Duration = Duration::from_secs(6 * 3600);
-/// How long dropped listeners may take to let go of their addresses before a reload goes on without waiting.
+/// How long dropped listeners may take to let go of an address that a new one is to have.
 const RELEASE_WAIT: Duration = Duration::from_secs(2);
 
 /// Why a listener could not be opened.
@@ -50,9 +50,9 @@ enum Socket {
 
 type Bound = (Socket, SocketAddr);
 
-/// What a reload is about to do.
+/// What a reload is about to do, and has all it needs for.
 #[derive(Debug)]
-pub struct Plan<'a> {
+pub struct Prepared<'a> {
     snapshot: &'a Snapshot,
     kept: Vec<(Arc<ListenerState>, &'a Arc<Listener>)>,
     fresh: Vec<(Bound, &'a Arc<Listener>)>,
@@ -60,23 +60,8 @@ pub struct Plan<'a> {
     blocked: Vec<&'a Arc<Listener>>,
     /// To be dropped.
     rest: Vec<Arc<ListenerState>>,
-}
-
-/// Listeners that were dropped.
-#[derive(Debug)]
-#[must_use]
-pub struct Dropped(Vec<Arc<ListenerState>>);
-
-impl Dropped {
-    /// Waits, not for long, until their addresses are free.
-    pub async fn released(self) {
-        let until = time::Instant::now() + RELEASE_WAIT;
-        for dropped in self.0 {
-            if time::timeout_at(until, dropped.released()).await.is_err() {
-                warn!(listener = %dropped.listener().name, address = %dropped.address, "its address is not free yet");
-            }
-        }
-    }
+    /// Dropped before, with addresses that are not free yet.
+    leaving: Vec<Arc<ListenerState>>,
 }
 
 /// A socket is kept by its address; of several that let the system choose one, by name.
@@ -84,9 +69,19 @@ fn is_same(old: &Listener, new: &Listener) -> bool {
     is_udp(old) == is_udp(new) && old.listen == new.listen && (old.listen.port() != 0 || old.name == new.name)
 }
 
+/// Waits, not for long, until listeners that were dropped have let go of their addresses.
+async fn released(dropped: &[Arc<ListenerState>]) {
+    let until = time::Instant::now() + RELEASE_WAIT;
+    for dropped in dropped {
+        if time::timeout_at(until, dropped.released()).await.is_err() {
+            warn!(listener = %dropped.listener().name, address = %dropped.address, "its address is not free yet");
+        }
+    }
+}
+
 /// Whether one cannot be bound while the other is open: the same port, at one address or at all.
 fn is_in_the_way(old: &Listener, new: &Listener) -> bool {
-    let (here, there) = (old.listen.ip(), new.listen.ip());
+    let (here, there) = (old.listen.ip().to_canonical(), new.listen.ip().to_canonical());
     let overlap = here == there || here.is_unspecified() || there.is_unspecified();
     is_udp(old) == is_udp(new) && old.listen.port() == new.listen.port() && overlap
 }
@@ -101,30 +96,38 @@ pub struct Listeners {
     shared: Arc<Shared>,
     http: Arc<Http>,
     tasks: TaskTracker,
-    open: Mutex<Vec<Arc<ListenerState>>>,
+    table: Mutex<Table>,
+}
+
+#[derive(Debug, Default)]
+struct Table {
+    open: Vec<Arc<ListenerState>>,
+    /// Dropped, and not known to have let go of their addresses.
+    leaving: Vec<Arc<ListenerState>>,
 }
 
 impl Listeners {
     /// None yet.
     #[must_use]
     pub fn new(shared: Arc<Shared>, http: Arc<Http>) -> Self {
-        Self { shared, http, tasks: TaskTracker::new(), open: Mutex::default() }
+        Self { shared, http, tasks: TaskTracker::new(), table: Mutex::default() }
     }
 
     /// Binds what a snapshot adds. All or nothing: if one address cannot be had, everything stays as it was.
     ///
     /// # Errors
     /// [`ListenersError`] of the first that cannot be opened.
-    pub async fn prepare<'a>(&self, snapshot: &'a Snapshot) -> Result<Plan<'a>, ListenersError> {
+    pub async fn prepare<'a>(&self, snapshot: &'a Snapshot) -> Result<Prepared<'a>, ListenersError> {
         let mut plan = self.plan(snapshot)?;
         self.make_way(&mut plan).await?;
         Ok(plan)
     }
 
     /// Finds out what stays and binds what is new; what is in the way of nothing is not touched.
-    fn plan<'a>(&self, snapshot: &'a Snapshot) -> Result<Plan<'a>, ListenersError> {
+    fn plan<'a>(&self, snapshot: &'a Snapshot) -> Result<Prepared<'a>, ListenersError> {
         let (kept, fresh, blocked) = (Vec::new(), Vec::new(), Vec::new());
-        let mut plan = Plan { snapshot, kept, fresh, blocked, rest: self.states() };
+        let (rest, leaving) = (self.states(), self.lock().leaving.clone());
+        let mut plan = Prepared { snapshot, kept, fresh, blocked, rest, leaving };
         let mut errors = Vec::new();
         for listener in &snapshot.catalog.listeners {
             match plan.rest.iter().position(|state| is_same(&state.listener(), listener)) {
@@ -137,7 +140,7 @@ impl Listeners {
             }
         }
         for (listener, error) in errors {
-            if !plan.rest.iter().any(|old| is_in_the_way(&old.listener(), listener)) {
+            if !plan.rest.iter().chain(&plan.leaving).any(|old| is_in_the_way(&old.listener(), listener)) {
                 return Err(error);
             }
             plan.blocked.push(listener);
@@ -146,12 +149,13 @@ impl Listeners {
     }
 
     /// Binds what only a listener that is dropped is in the way of, once that has let go. If that is not enough, it is opened
-    /// again.
-    async fn make_way(&self, plan: &mut Plan<'_>) -> Result<(), ListenersError> {
+    /// again. Nobody waits for an address that nobody wants.
+    async fn make_way(&self, plan: &mut Prepared<'_>) -> Result<(), ListenersError> {
         let blocks = |old: &&Arc<ListenerState>| plan.blocked.iter().any(|new| is_in_the_way(&old.listener(), new));
         let closed: Vec<_> = plan.rest.iter().filter(blocks).cloned().collect();
         closed.iter().for_each(|old| old.drop_it());
-        Dropped(closed.clone()).released().await;
+        let leaving = plan.leaving.iter().filter(blocks).cloned();
+        released(&closed.iter().cloned().chain(leaving).collect::<Vec<_>>()).await;
         for listener in std::mem::take(&mut plan.blocked) {
             match self.bind(listener) {
                 Ok(bound) => plan.fresh.push((bound, listener)),
@@ -171,9 +175,10 @@ impl Listeners {
             match self.bind(&listener) {
                 Ok((socket, address)) => {
                     let again = self.start(old.serving(), socket, address);
-                    let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+                    let Table { open, leaving } = &mut *self.lock();
                     open.retain(|state| !Arc::ptr_eq(state, old));
                     open.push(again);
+                    leaving.push(old.clone());
                 }
                 Err(error) => error!(%error, "it was closed for a reload that failed, and cannot be opened again"),
             }
@@ -183,7 +188,7 @@ impl Listeners {
     /// Opens what a plan adds, closes what it drops, and lets go on what keeps its address, under its new settings. Nothing here
     /// can fail. Connections of a listener that is dropped go on; a dropped UDP listener, whose sessions live by its socket,
     /// ends them.
-    pub fn commit(&self, plan: Plan<'_>) -> Dropped {
+    pub fn commit(&self, plan: Prepared<'_>) {
         drill::point("listeners");
         for dropped in &plan.rest {
             info!(listener = %dropped.listener().name, address = %dropped.address, "listener closed");
@@ -197,8 +202,10 @@ impl Listeners {
         for ((socket, address), listener) in plan.fresh {
             next.push(self.start(Serving::of(listener, plan.snapshot), socket, address));
         }
-        *self.open.lock().unwrap_or_else(PoisonError::into_inner) = next;
-        Dropped(plan.rest)
+        let Table { open, leaving } = &mut *self.lock();
+        *open = next;
+        leaving.extend(plan.rest);
+        leaving.retain(|dropped| !dropped.is_released());
     }
 
     /// Reads certificates again whose files have changed, now and then, for as long as anybody holds this.
@@ -276,7 +283,11 @@ impl Listeners {
     /// Every open listener.
     #[must_use]
     pub fn states(&self) -> Vec<Arc<ListenerState>> {
-        self.open.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.lock().open.clone()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Table> {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Accepts nothing more; flows go on.
@@ -292,3 +303,6 @@ impl Listeners {
         self.tasks.wait().await;
     }
 }
+
+#[cfg(test)]
+mod tests;

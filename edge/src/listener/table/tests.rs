@@ -1,0 +1,123 @@
+use std::{net::IpAddr, sync::mpsc};
+
+use certs::secret::Secret;
+use net::{Network, Vital, Workers, memory::MemoryNetwork};
+use tokio_util::sync::CancellationToken;
+
+use super::*;
+use crate::{
+    balancer::{Balancer, Sealer},
+    health::{Board, BoardParts},
+    listener::{Http, Scarce, Sources},
+    metrics::Metrics,
+    offramp::Offramp,
+    store::Store,
+    tunnel::Registry,
+};
+
+const HOST: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(198, 51, 100, 1));
+
+/// Listeners of a host of its own, with one worker.
+fn listeners() -> Listeners {
+    let network: Arc<dyn Network> = Arc::new(MemoryNetwork::new(1).host(HOST));
+    let (store, registry) = (Store::new(), Registry::default());
+    let offramp = Offramp::new(store.subscribe());
+    let (_board, handles) = Board::new(BoardParts {
+        network: network.clone(),
+        snapshots: store.subscribe(),
+        links: registry.subscribe(),
+        offramp: offramp.clone(),
+        metrics: Metrics::default(),
+        vital: Vital::default(),
+    });
+    let shared = Shared {
+        network,
+        workers: Arc::new(Workers::start("carry", 1).expect("a thread")),
+        offramp,
+        balancer: Balancer::new(Sealer::new(&Secret::new("a secret".to_owned()))),
+        view: handles.view,
+        reports: handles.reports,
+        metrics: Metrics::default(),
+        sources: Sources::default(),
+        cut: CancellationToken::new(),
+        scarce: Scarce::default(),
+        vital: Vital::default(),
+    };
+    Listeners::new(Arc::new(shared), Arc::new(Http::new(1)))
+}
+
+/// A snapshot with listeners of these names, protocols and addresses.
+fn snapshot(listeners: &[(&str, &str, &str)]) -> Snapshot {
+    let listener = |(name, protocol, listen): &(&str, &str, &str)| {
+        format!(
+            "[[listener]]\nname = \"{name}\"\nprotocol = \"{protocol}\"\nlisten = \"{listen}\"\nload_balancer = \"lb\"\n"
+        )
+    };
+    let text = format!(
+        "name = \"edge-1\"\ntunnel.listen = \"127.0.0.1:7843\"\nload_balancer = [{{ name = \"lb\", pools = [\"p\"] }}]\n\
+         pool = [{{ name = \"p\", origin = [{{ name = \"o\", address = \"192.0.2.1:80\" }}] }}]\n{}",
+        listeners.iter().map(listener).collect::<String>()
+    );
+    let config = crate::config::parse(&text, "/edge.toml".as_ref()).unwrap_or_else(|wrong| panic!("{wrong}"));
+    Snapshot::read(config.catalog, &Snapshot::default()).expect("it names no file")
+}
+
+/// Puts one in force.
+async fn reload(table: &Listeners, listeners: &[(&str, &str, &str)]) {
+    let snapshot = snapshot(listeners);
+    let prepared = table.prepare(&snapshot).await.expect("its addresses are to be had");
+    table.commit(prepared);
+}
+
+fn open(table: &Listeners) -> Vec<String> {
+    table.states().iter().map(|state| format!("{} {}", state.listener().name, state.address)).collect()
+}
+
+#[tokio::test]
+async fn an_address_becomes_all_of_them_and_one_again() {
+    let table = listeners();
+    let (one, all) = ("198.51.100.1:80", "0.0.0.0:80");
+    for (protocol, at) in [
+        ("tcp", one),
+        ("tcp", all),
+        ("http", one),
+        ("http", all),
+        ("tcp", all),
+        ("tcp", "[::]:80"),
+        ("udp", one),
+        ("tcp", one),
+    ] {
+        reload(&table, &[("www", protocol, at)]).await;
+        assert_eq!(open(&table), [format!("www {at}")], "{protocol}");
+    }
+}
+
+#[tokio::test]
+async fn what_speaks_another_protocol_keeps_its_socket() {
+    let table = listeners();
+    reload(&table, &[("www", "tcp", "0.0.0.0:80")]).await;
+    let before = table.states();
+    reload(&table, &[("web", "http", "0.0.0.0:80")]).await;
+    assert!(Arc::ptr_eq(&before[0], &table.states()[0]));
+    assert_eq!(open(&table), ["web 0.0.0.0:80"]);
+}
+
+#[tokio::test]
+async fn a_listener_that_is_slow_to_let_go_holds_up_only_who_wants_its_address() {
+    let table = listeners();
+    reload(&table, &[("www", "tcp", "0.0.0.0:80"), ("api", "tcp", "0.0.0.0:81")]).await;
+    let (go, told) = mpsc::channel::<()>();
+    table.shared.workers.handle(0).spawn(async move { told.recv() });
+    let dropped = table.states()[0].clone();
+    // Nothing can let go now, and nobody waits for it.
+    reload(&table, &[("api", "tcp", "0.0.0.0:81"), ("other", "tcp", "0.0.0.0:82")]).await;
+    assert!(!dropped.is_released());
+    // What has to be had from it is waited for.
+    let next = snapshot(&[("api", "tcp", "0.0.0.0:81"), ("back", "tcp", "198.51.100.1:80")]);
+    let mut preparing = Box::pin(table.prepare(&next));
+    assert!(time::timeout(Duration::ZERO, &mut preparing).await.is_err());
+    go.send(()).expect("the worker waits for it");
+    table.commit(preparing.await.expect("the address is free"));
+    assert_eq!(open(&table), ["api 0.0.0.0:81", "back 198.51.100.1:80"]);
+    assert!(table.lock().leaving.iter().all(|left| !Arc::ptr_eq(left, &dropped)), "it is remembered no longer");
+}
