@@ -107,7 +107,12 @@ async fn a_listener_that_is_slow_to_let_go_holds_up_only_who_wants_its_address()
     let table = listeners();
     reload(&table, &[("www", "tcp", "0.0.0.0:80"), ("api", "tcp", "0.0.0.0:81")]).await;
     let (go, told) = mpsc::channel::<()>();
-    table.shared.workers.handle(0).spawn(async move { told.recv() });
+    let (held, holds) = mpsc::channel::<()>();
+    table.shared.workers.handle(0).spawn(async move {
+        held.send(()).expect("the test waits for it");
+        told.recv()
+    });
+    holds.recv().expect("the worker runs");
     let dropped = table.states()[0].clone();
     // Nothing can let go now, and nobody waits for it.
     reload(&table, &[("api", "tcp", "0.0.0.0:81"), ("other", "tcp", "0.0.0.0:82")]).await;
