@@ -53,7 +53,7 @@ const DECIDING: &[&str] = &[
     "protocol/src/windows/ledger.rs",
     "edge/src/model",
     "edge/src/config/",
-    "edge/src/store/changes.rs",
+    "edge/src/store/plan.rs",
     "edge/src/routing/",
     "edge/src/health/state.rs",
     "edge/src/health/rollup.rs",

@@ -4,6 +4,7 @@
 //! It knows no setting of any program and no other crate of the workspace: what keys there are, what they mean and how
 //! they fit together is checked by the rooms that own them.
 
+mod difference;
 mod document;
 mod kind;
 mod mistakes;
@@ -18,6 +19,7 @@ mod tree;
 mod value;
 mod written;
 
+pub use difference::Object;
 pub use document::SIZE_MAX;
 pub use kind::FileKind;
 pub use mistakes::{Mistake, Mistakes, Place};

@@ -34,7 +34,7 @@ use crate::{
     metrics::{Metrics, Process},
     model::Config,
     offramp::Offramp,
-    store::{Changes, Snapshot, Store},
+    store::{Plan, Snapshot, Store},
     tls::TlsError,
     tunnel::{self, Registry, TunnelError, TunnelParts},
 };
@@ -272,16 +272,21 @@ impl Rooms {
     /// Puts a catalog in force: first all that can fail, files and addresses; then what cannot.
     async fn put_in_force(&self, config: &Config) -> Result<(), EdgeError> {
         let (catalog, before) = (config.catalog.clone(), self.store.current());
-        // Files are read where that holds nobody up.
-        let read = tokio::task::spawn_blocking(move || Snapshot::read(catalog, &before)).await;
-        let snapshot = Arc::new(read.unwrap_or_else(|failed| resume_unwind(failed.into_panic()))?);
-        let plan = self.listeners.prepare(&snapshot).await?;
+        // What changes is known first, and files are read where that holds nobody up.
+        let read = tokio::task::spawn_blocking(move || {
+            let plan = Plan::between(&before.catalog, &catalog);
+            (plan, Snapshot::read(catalog, &before))
+        });
+        let (plan, read) = read.await.unwrap_or_else(|failed| resume_unwind(failed.into_panic()));
+        let snapshot = Arc::new(read?);
+        let prepared = self.listeners.prepare(&snapshot).await?;
         // Flows of new listeners wait for the first view that knows their pools.
-        self.listeners.commit(plan);
-        let Changes { added, removed, changed } = self.store.commit(snapshot.clone());
+        self.listeners.commit(prepared);
+        self.store.commit(snapshot.clone());
         let catalog = &snapshot.catalog;
         self.registry.follow();
         self.metrics.know(catalog);
+        let (added, removed, changed) = (plan.added(), plan.removed(), plan.changed());
         info!(version = catalog.version, %added, %removed, %changed, "catalog in force");
         Ok(())
     }

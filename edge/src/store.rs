@@ -1,10 +1,10 @@
 //! What is in force: one snapshot, immutable, numbered, replaced whole.
 
-mod changes;
+mod plan;
 
 use std::{collections::BTreeMap, sync::Arc};
 
-pub use changes::{Changes, Things};
+pub use plan::{Fate, Kind, Plan, Step};
 use protocol::id::Name;
 use tokio::sync::watch;
 
@@ -73,10 +73,9 @@ impl Store {
         self.0.subscribe()
     }
 
-    /// Puts a snapshot in force, and says what is new in it.
-    pub fn commit(&self, snapshot: Arc<Snapshot>) -> Changes {
-        let before = self.0.send_replace(snapshot.clone());
-        Changes::between(&before.catalog, &snapshot.catalog)
+    /// Puts a snapshot in force.
+    pub fn commit(&self, snapshot: Arc<Snapshot>) {
+        self.0.send_replace(snapshot);
     }
 }
 
@@ -99,7 +98,7 @@ mod tests {
             let next = Snapshot::read(Catalog::default(), &store.current()).expect("it names no file");
             assert_eq!(next.catalog.version, version);
             assert_eq!(seen.borrow().catalog.version, version - 1, "nothing is in force before it is whole");
-            assert_eq!(store.commit(Arc::new(next)), Changes::default());
+            store.commit(Arc::new(next));
             assert_eq!(seen.borrow().catalog.version, version);
         }
     }
