@@ -16,6 +16,7 @@ use certs::{
     token::JoinToken,
     tokens::{LIFETIME_DEFAULT, NewToken, Tokens},
 };
+use edge::config::{CatalogStore, Overrides, Settings};
 use futures_util::future::join_all;
 use net::{
     Listener, Network, Socket, Unreachables,
@@ -28,7 +29,7 @@ use tempfile::TempDir;
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
     runtime::{Handle, Runtime},
-    sync::mpsc,
+    sync::{mpsc, oneshot},
     task::JoinHandle,
     time::timeout,
 };
@@ -50,7 +51,7 @@ struct World {
     edge: MemoryHost,
     client: MemoryHost,
     stop: CancellationToken,
-    reloads: Option<mpsc::Sender<edge::edge::Reload>>,
+    reloads: Option<mpsc::Sender<oneshot::Sender<()>>>,
     running: Vec<JoinHandle<Result<(), String>>>,
 }
 
@@ -83,9 +84,11 @@ impl World {
         }
     }
 
-    fn config(&self, file: &str) -> edge::model::Config {
+    /// Where an edge with this file finds its settings.
+    fn settings(&self, file: &str) -> Settings {
         let path = self.dir.path().join("edge.toml");
-        edge::config::parse(file, &path).unwrap_or_else(|wrong| panic!("{wrong}"))
+        std::fs::write(&path, file).expect("writable");
+        Settings { store: CatalogStore::File(path), over: Overrides::default() }
     }
 
     fn start_edge(&mut self, file: &str) {
@@ -95,13 +98,15 @@ impl World {
 
     /// An edge in this network that is not awaited.
     fn begin_edge(&mut self, file: &str, network: Arc<dyn Network>) -> CancellationToken {
-        let config = self.config(file);
+        let settings = self.settings(file);
+        let config = settings.current().unwrap_or_else(|wrong| panic!("{wrong}"));
         // The CA is there before the edge is, so that tokens can be made at once.
         Ca::open(&config.state_dir, SystemTime::now()).expect("a CA");
         let (ready, (told, reloads)) = (CancellationToken::new(), mpsc::channel(1));
         self.reloads = Some(told);
         let start = edge::edge::Start {
             config,
+            settings,
             network,
             grace: SOON,
             stop: self.stop.clone(),
@@ -116,8 +121,8 @@ impl World {
     }
 
     fn reload(&self, file: &str) {
-        let reload = edge::edge::Reload::Settings(Box::new(self.config(file)));
-        let told = self.reloads.as_ref().expect("the edge runs").try_send(reload);
+        let _ = self.settings(file);
+        let told = self.reloads.as_ref().expect("the edge runs").try_send(oneshot::channel().0);
         told.expect("the edge takes it");
     }
 

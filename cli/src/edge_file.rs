@@ -2,18 +2,23 @@
 
 use std::path::Path;
 
-use edge::model::Config;
+use edge::{
+    config::{CatalogStore, Overrides, Settings},
+    model::Config,
+};
 
-use crate::{args::EdgeOverrides, failure::Failure, settings_file};
+use crate::{args::EdgeOverrides, failure::Failure};
 
-/// The edge's settings.
-pub(crate) fn read(file: Option<&Path>, over: &EdgeOverrides) -> Result<Config, Failure> {
+/// Where the edge's settings are read from.
+pub(crate) fn settings(file: Option<&Path>, over: &EdgeOverrides) -> Result<Settings, Failure> {
     let Some(file) = file else {
         return Err(Failure::Usage("the edge's file is missing: give -c edge.toml".to_owned()));
     };
-    let mut config = settings_file::read_edges(file)?;
-    if let Some(dir) = &over.state_dir {
-        config.state_dir.clone_from(dir);
-    }
-    Ok(config)
+    let over = Overrides { state_dir: over.state_dir.clone(), ..Overrides::default() };
+    Ok(Settings { store: CatalogStore::File(file.to_owned()), over })
+}
+
+/// The edge's settings.
+pub(crate) fn read(file: Option<&Path>, over: &EdgeOverrides) -> Result<Config, Failure> {
+    Ok(settings(file, over)?.current()?)
 }

@@ -3,7 +3,6 @@
 use std::path::Path;
 
 use config::{FileKind, Mistakes, Spec};
-use edge::config::CatalogStore;
 
 /// What is said of a file that could be anybody's.
 const WHOSE: &str =
@@ -14,16 +13,6 @@ const WHOSE: &str =
 pub(crate) enum Settings {
     Edge(edge::model::Config),
     Connector(connector::config::Config),
-}
-
-/// An edge's file. Of one that is a connector's, that is all that is said.
-pub(crate) fn read_edges(file: &Path) -> Result<edge::model::Config, Mistakes> {
-    let store = CatalogStore::File(file.to_owned());
-    let spec = store.spec()?;
-    if spec.kind() == Some(FileKind::Connector) {
-        return Err(spec.of_nobody("a connector's file: it is for `underpass connector`".to_owned()));
-    }
-    edge::config::check(&spec, store.base())
 }
 
 /// A connector's file. Of one that is an edge's, that is all that is said.

@@ -20,7 +20,7 @@ use credentials::Credentials;
 pub use files::{Finding, Findings};
 use net::{Network, Unreachables, Vital, Workers, vital};
 use tokio::{
-    sync::{mpsc, watch},
+    sync::{mpsc, oneshot, watch},
     time,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -29,12 +29,13 @@ use tracing::{error, info, warn};
 use crate::{
     admin::{self, Admin, TokenError},
     balancer::Balancer,
+    config::Settings,
     health::{Board, BoardParts},
     listener::{Http, Listeners, ListenersError, Scarce, Shared, Sources},
     metrics::{Metrics, Process},
     model::Config,
     offramp::Offramp,
-    store::{Plan, Snapshot, Store},
+    store::{Snapshot, Store},
     tls::TlsError,
     tunnel::{self, Registry, TunnelError, TunnelParts},
 };
@@ -47,6 +48,8 @@ const CLOSE_WAIT: Duration = Duration::from_secs(1);
 pub struct Start {
     /// Checked settings.
     pub config: Config,
+    /// Where they are read from again at each reload.
+    pub settings: Settings,
     /// The network.
     pub network: Arc<dyn Network>,
     /// How long flows may take to end when it is told to stop.
@@ -55,21 +58,12 @@ pub struct Start {
     pub stop: CancellationToken,
     /// Cuts what still flows then, before the grace is over.
     pub cut: CancellationToken,
-    /// What was found when its settings were read again.
-    pub reloads: mpsc::Receiver<Reload>,
+    /// Asks for reloads; each is answered once it is over, however that went.
+    pub reloads: mpsc::Receiver<oneshot::Sender<()>>,
     /// Cancelled once all listeners are bound.
     pub ready: CancellationToken,
     /// Lines of the process's log that were lost, for its metrics.
     pub lost_lines: Arc<AtomicU64>,
-}
-
-/// Settings that were read again.
-#[derive(Debug)]
-pub enum Reload {
-    /// They are right; only their catalog is put in force.
-    Settings(Box<Config>),
-    /// They cannot be read or are wrong, which has been told.
-    Wrong,
 }
 
 /// Why an edge could not start.
@@ -135,7 +129,7 @@ pub async fn run(start: Start) -> Result<(), EdgeError> {
 }
 
 async fn serve(start: Start, vital: Vital) -> Result<(), EdgeError> {
-    let Start { config, network, grace, stop, cut, mut reloads, ready, lost_lines } = start;
+    let Start { config, settings, network, grace, stop, cut, mut reloads, ready, lost_lines } = start;
     let admin_stop = CancellationToken::new();
     let (unready, readiness) = watch::channel(vec!["listeners are not bound yet".to_owned()]);
     let metrics = Metrics::of(Process { vital: vital.clone(), lost_lines });
@@ -150,15 +144,17 @@ async fn serve(start: Start, vital: Vital) -> Result<(), EdgeError> {
     ready.cancel();
     info!(edge = %config.name, "edge is ready");
     loop {
-        let reload = tokio::select! {
+        let asked = tokio::select! {
             () = stop.cancelled() => break,
-            Some(reload) = reloads.recv() => reload,
+            Some(asked) = reloads.recv() => asked,
         };
         // Whatever a reload waits for, it is not kept from ending.
         tokio::select! {
             () = stop.cancelled() => break,
-            () = rooms.try_reload(&config, reload) => {}
+            () = rooms.reload(&config, &settings) => {}
         }
+        // Who asked may be gone.
+        let _ = asked.send(());
     }
     unready.send_replace(vec!["the edge is shutting down".to_owned()]);
     rooms.end(grace).await;
@@ -273,10 +269,7 @@ impl Rooms {
     async fn put_in_force(&self, config: &Config) -> Result<(), EdgeError> {
         let (catalog, before) = (config.catalog.clone(), self.store.current());
         // What changes is known first, and files are read where that holds nobody up.
-        let read = tokio::task::spawn_blocking(move || {
-            let plan = Plan::between(&before.catalog, &catalog);
-            (plan, Snapshot::read(catalog, &before))
-        });
+        let read = tokio::task::spawn_blocking(move || (before.plan(&catalog), Snapshot::read(catalog, &before)));
         let (plan, read) = read.await.unwrap_or_else(|failed| resume_unwind(failed.into_panic()));
         let snapshot = Arc::new(read?);
         let prepared = self.listeners.prepare(&snapshot).await?;
@@ -291,10 +284,17 @@ impl Rooms {
         Ok(())
     }
 
-    async fn try_reload(&self, running: &Config, reload: Reload) {
-        let next = match reload {
-            Reload::Settings(next) => next,
-            Reload::Wrong => return self.metrics.reload("refused"),
+    /// Reads the settings again. Only their catalog is put in force.
+    async fn reload(&self, running: &Config, settings: &Settings) {
+        let settings = settings.clone();
+        let read = tokio::task::spawn_blocking(move || settings.current()).await;
+        let next = match read.unwrap_or_else(|failed| resume_unwind(failed.into_panic())) {
+            Ok(next) => next,
+            Err(mistakes) => {
+                mistakes.list.iter().for_each(|mistake| error!("{mistake}"));
+                error!("reload refused: the configuration before stays in force");
+                return self.metrics.reload("refused");
+            }
         };
         let fixed = [
             ("name", running.name == next.name),

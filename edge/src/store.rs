@@ -25,6 +25,15 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
+    /// What there is to do from here to a catalog. To the snapshot that a start begins from, everything is new.
+    #[must_use]
+    pub fn plan(&self, next: &Catalog) -> Plan {
+        match self.catalog.version {
+            0 => Plan::between(&Catalog::default(), next),
+            _ => Plan::between(&self.catalog, next),
+        }
+    }
+
     /// The next snapshot: reads every file that the catalog names. What has not changed in them is shared with the one before.
     /// This blocks.
     ///

@@ -1,16 +1,16 @@
 //! `edge`: the edge until it is told to end, with its file read again at each hangup.
 
-use std::{convert::Infallible, path::Path, sync::Arc};
+use std::{convert::Infallible, path::Path, sync::Arc, time::Duration};
 
 use edge::{
-    config::WORKERS_MAX,
-    edge::{EdgeError, Reload, Start},
+    config::{Settings, WORKERS_MAX},
+    edge::{EdgeError, Start},
     model::Config,
 };
 use net::network::Os;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
-use tracing::{error, info};
+use tracing::info;
 
 use crate::{
     args::{Common, EdgeRun},
@@ -20,29 +20,29 @@ use crate::{
     limits, logging, notify,
 };
 
-/// New settings that wait until the edge has taken those before.
+/// Reloads asked for while one is under way.
 const RELOADS_MAX: usize = 1;
 
 pub(super) fn run(common: &Common, flags: &EdgeRun) -> Result<(), Failure> {
-    let file = common.config.as_deref();
-    let config = settings(file, flags)?;
+    let settings = settings(common.config.as_deref(), flags)?;
+    let config = settings.current()?;
     limits::raise_open_files();
     limits::warn_if_few_open_files();
     let runtime = lifecycle::runtime()?;
-    let ended = runtime.block_on(serve(config, file, flags));
+    let ended = runtime.block_on(serve(config, settings, flags.grace.grace_period));
     // What is left reads or writes a file, or resolves a name; nobody waits for it any more.
     runtime.shutdown_background();
     ended
 }
 
-async fn serve(config: Config, file: Option<&Path>, flags: &EdgeRun) -> Result<(), Failure> {
+async fn serve(config: Config, settings: Settings, grace: Duration) -> Result<(), Failure> {
     let signals = Signals::take()?;
     let (end, ready) = (End::default(), CancellationToken::new());
     let (reload, reloads) = mpsc::channel(RELOADS_MAX);
-    let grace = flags.grace.grace_period;
     let (readied, lost_lines) = (ready.clone(), logging::lost());
     let End { stop, cut } = end.clone();
-    let start = Start { config, network: Arc::new(Os), grace, stop, cut, reloads, ready: readied, lost_lines };
+    let start =
+        Start { config, settings, network: Arc::new(Os), grace, stop, cut, reloads, ready: readied, lost_lines };
     let running = async {
         tokio::select! {
             ended = Box::pin(edge::edge::run(start)) => ended.map_err(failure),
@@ -50,16 +50,11 @@ async fn serve(config: Config, file: Option<&Path>, flags: &EdgeRun) -> Result<(
         }
     };
     let reload = async || {
-        let read = match settings(file, flags) {
-            Ok(config) => Reload::Settings(Box::new(config)),
-            Err(failure) => {
-                failure.lines().iter().for_each(|line| error!("{line}"));
-                error!("reload refused: the configuration before stays in force");
-                Reload::Wrong
-            }
-        };
-        // The edge itself is ending if it takes no more.
-        drop(reload.send(read).await);
+        let (asked, done) = oneshot::channel();
+        // The edge itself is ending if it takes no more, or does not answer.
+        if reload.send(asked).await.is_ok() {
+            let _ = done.await;
+        }
     };
     let ended = lifecycle::attend(running, signals, end, grace, reload).await;
     if ended.is_ok() {
@@ -74,19 +69,17 @@ async fn tell_when(ready: CancellationToken) -> Infallible {
     std::future::pending().await
 }
 
-/// The file with the flags laid over; at each reload the same flags.
-fn settings(file: Option<&Path>, flags: &EdgeRun) -> Result<Config, Failure> {
-    let mut config = edge_file::read(file, &flags.over)?;
-    if let Some(name) = &flags.name {
-        config.name.clone_from(name);
+/// Where settings are read from, with the flags laid over; at each reload the same flags.
+fn settings(file: Option<&Path>, flags: &EdgeRun) -> Result<Settings, Failure> {
+    let mut settings = edge_file::settings(file, &flags.over)?;
+    if let Some(workers) = flags.workers
+        && !(1..=WORKERS_MAX).contains(&workers)
+    {
+        return Err(Failure::Usage(format!("--workers {workers}: must be from 1 to {WORKERS_MAX}")));
     }
-    if let Some(workers) = flags.workers {
-        if !(1..=WORKERS_MAX).contains(&workers) {
-            return Err(Failure::Usage(format!("--workers {workers}: must be from 1 to {WORKERS_MAX}")));
-        }
-        config.workers = workers;
-    }
-    Ok(config)
+    settings.over.name.clone_from(&flags.name);
+    settings.over.workers = flags.workers;
+    Ok(settings)
 }
 
 fn failure(error: EdgeError) -> Failure {

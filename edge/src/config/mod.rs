@@ -20,7 +20,7 @@ use std::{net::SocketAddr, path::Path, sync::Arc};
 
 use config::{Mistakes, Spec, Table, beside};
 use protocol::id::Name;
-pub use stored::CatalogStore;
+pub use stored::{CatalogStore, Overrides, Settings};
 
 use crate::model::{Catalog, Config};
 
