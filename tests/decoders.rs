@@ -5,6 +5,7 @@ use std::path::Path;
 
 use bytes::{Bytes, BytesMut};
 use certs::token::JoinToken;
+use config::Spec;
 use connector::config::AllowEntry;
 use edge::listener::fuzzing::{self, Framed};
 use protocol::{
@@ -97,11 +98,17 @@ pub fn join_token(data: &[u8]) {
     }
 }
 
-/// An edge's configuration.
+/// An edge's configuration, in a file or an object.
 pub fn edge_config(data: &[u8]) {
-    let Ok(text) = std::str::from_utf8(data) else { return };
-    if let Err(mistakes) = edge::config::parse(text, Path::new("edge.toml")) {
-        assert!(!mistakes.list.is_empty(), "a refusal names a mistake");
+    let (Ok(text), file) = (std::str::from_utf8(data), Path::new("edge.toml")) else { return };
+    for spec in [Spec::of_toml(text, file), Spec::of_json(text, "an object")] {
+        if let Err(mistakes) = edge::config::check(&spec, file) {
+            assert!(!mistakes.list.is_empty(), "a refusal names a mistake");
+            continue;
+        }
+        let again = Spec::of_json(&spec.to_json(), "an object");
+        assert!(again == spec && edge::config::check(&again, file).is_ok(), "what is right is right as an object");
+        assert!(Spec::of_toml(&again.to_toml(), file) == spec, "and as a file");
     }
 }
 
