@@ -185,22 +185,48 @@ impl Raw {
 
     /// Reads until this stream has ended, whatever happens on others.
     pub fn end_of(&mut self, stream: u32) -> Ended {
-        let mut status = 0;
+        self.answer(stream).0
+    }
+
+    /// Reads until this stream has ended, whatever happens on others: how it did, and the body that came before that.
+    pub fn answer(&mut self, stream: u32) -> (Ended, Vec<u8>) {
+        let (mut status, mut body) = (0, Vec::new());
         while let Some(frame) = self.read() {
             if frame.stream != stream {
                 continue;
             }
             if let (kind::RST_STREAM, Some(code)) = (frame.kind, frame.code()) {
-                return Ended::Reset(code);
+                return (Ended::Reset(code), body);
             }
             if frame.kind == kind::HEADERS && status == 0 {
                 status = frame.payload.first().copied().unwrap_or(0);
             }
+            if frame.kind == kind::DATA {
+                body.extend_from_slice(&frame.payload);
+            }
             if frame.flags & END_STREAM != 0 && matches!(frame.kind, kind::HEADERS | kind::DATA) {
-                return Ended::Answered(status);
+                return (Ended::Answered(status), body);
             }
         }
-        Ended::Closed(self.goodbye)
+        (Ended::Closed(self.goodbye), body)
+    }
+
+    /// The frames of this stream until a question that is asked now is answered.
+    ///
+    /// # Panics
+    /// If the connection ends instead.
+    pub fn until_pong(&mut self, stream: u32) -> Vec<Frame> {
+        self.send(kind::PING, 0, 0, b"whatever").expect("written");
+        let mut seen = Vec::new();
+        while let Some(frame) = self.read() {
+            if frame.kind == kind::PING && frame.payload == b"whatever" {
+                return seen;
+            }
+            if frame.stream == stream {
+                seen.push(frame);
+            }
+        }
+        panic!("the connection ended: {seen:?}");
     }
 
     /// Reads until the connection has ended: the code of its GOAWAY, if one came.

@@ -71,21 +71,6 @@ fn answers_four_bytes(mut stream: &Connection) -> io::Result<Ending> {
     }
 }
 
-/// The frames of this stream until a question that is asked now is answered.
-fn until_pong(raw: &mut Raw, stream: u32) -> Vec<Frame> {
-    raw.send(kind::PING, 0, 0, b"whatever").expect("written");
-    let mut seen = Vec::new();
-    while let Some(frame) = raw.read() {
-        if frame.kind == kind::PING && frame.payload == b"whatever" {
-            return seen;
-        }
-        if frame.stream == stream {
-            seen.push(frame);
-        }
-    }
-    panic!("the connection ended: {seen:?}");
-}
-
 #[test]
 fn a_request_whose_announced_bytes_have_come_is_not_reset_before_its_last_frame() {
     let stage = Stage::new(answers_four_bytes);
@@ -94,9 +79,9 @@ fn a_request_whose_announced_bytes_have_come_is_not_reset_before_its_last_frame(
         let stream = raw.open(&post(&[(b"content-length", b"4")]), 0);
         raw.send(kind::DATA, 0, stream, b"four").expect("written");
         assert_eq!(raw.end_of(stream), OK);
-        assert_eq!(until_pong(&mut raw, stream), []);
+        assert_eq!(raw.until_pong(stream), []);
         raw.send(kind::DATA, END_STREAM, stream, b"").expect("written");
-        assert_eq!(until_pong(&mut raw, stream), []);
+        assert_eq!(raw.until_pong(stream), []);
     }
     assert_eq!(stage.origin.accepted(), 1, "a connection whose request was whole is used again");
 }
@@ -111,7 +96,7 @@ fn a_client_that_is_answered_early_may_say_the_rest() {
         raw.send(kind::DATA, 0, stream, b"half").expect("written");
         assert_eq!(raw.end_of(stream), OK);
         raw.send(kind::DATA, END_STREAM, stream, b"rest").expect("written");
-        let seen = until_pong(&mut raw, stream);
+        let seen = raw.until_pong(stream);
         assert!(seen.iter().all(|frame| frame.kind == kind::WINDOW_UPDATE), "{seen:?}");
     }
 }

@@ -8,7 +8,7 @@ use std::{
 
 use underpass_tests::harness::{
     Connector, Edge, Origin, Service, World, client,
-    frames::{END_HEADERS, END_STREAM, kind},
+    frames::{END_HEADERS, END_STREAM, Ended, OK, Raw, kind},
     origin::{
         Ending,
         frames::{Answer, answers},
@@ -19,6 +19,44 @@ use underpass_tests::harness::{
 };
 
 use super::{curl, out, with_origin};
+
+/// When a client says the four bytes that its head has announced.
+#[derive(Debug, Clone, Copy)]
+enum Upload {
+    AtOnce,
+    OnceAnswered,
+}
+
+/// A POST over HTTP/2: what it comes to, and what of the answer's body came.
+///
+/// Frame by frame, because curl 7.88 does not tell how an answer ended that overtook its upload: it leaves the end of a whole
+/// one unnoticed until something else comes, and forgets one that is reset before the upload has left.
+fn posted(raw: &mut Raw, path: &str, upload: Upload) -> (Ended, Vec<u8>) {
+    let fields = [
+        (&b":method"[..], &b"POST"[..]),
+        (b":scheme", b"http"),
+        (b":path", path.as_bytes()),
+        (b":authority", b"a"),
+        (b"content-length", b"4"),
+    ];
+    let stream = raw.open(&fields, 0);
+    let say = |raw: &mut Raw| raw.send(kind::DATA, END_STREAM, stream, b"body").expect("written");
+    let answer = match upload {
+        Upload::AtOnce => {
+            say(raw);
+            raw.answer(stream)
+        }
+        Upload::OnceAnswered => {
+            let answer = raw.answer(stream);
+            say(raw);
+            answer
+        }
+    };
+    // Nobody resets what both have ended; and what the client has said behind a reset is borne.
+    let behind = raw.until_pong(stream);
+    assert!(behind.iter().all(|frame| frame.kind == kind::WINDOW_UPDATE), "{answer:?}: {behind:?}");
+    answer
+}
 
 /// Answers the first head with these bytes and resets the connection right behind them.
 fn breaks_off(at: SocketAddr, answer: &'static str) -> Origin {
@@ -78,8 +116,14 @@ fn what_has_come_of_an_answer_is_passed_on_before_it_breaks() {
             assert_eq!(ended.map_err(|e| e.kind()), Err(ErrorKind::ConnectionReset), "{half:?} {method}: {got}");
             assert!(got.starts_with("HTTP/1.1 200 ") && got.contains("half"), "{half:?} {method}: {got}");
         }
-        let ran = process::run(curl(&edge, "/", &["--http2-prior-knowledge", "-d", "body", "-i"]), SOON);
-        assert!(ran.code != 0 && ran.out.contains(" 200") && ran.out.contains("half"), "{half:?} HTTP/2: {ran:?}");
+        let mut raw = Raw::connect(edge.listener("web"), &[]);
+        for upload in [Upload::AtOnce, Upload::OnceAnswered] {
+            assert_eq!(
+                posted(&mut raw, "/", upload),
+                (Ended::Reset(2), b"half".to_vec()),
+                "{half:?} HTTP/2 {upload:?}"
+            );
+        }
     }
 }
 
@@ -173,9 +217,6 @@ fn in_frames(frames: Frames) -> (World, Origin, Edge, Connector) {
     (world, origin, edge, dc1)
 }
 
-/// A POST: its answer is never held back.
-const UPLOAD: [&str; 2] = ["-d", "body"];
-
 #[test]
 fn an_http2_answer_without_its_end_is_never_ended_whatever_the_origin_calls_it() {
     let unended: [Frames; 5] = [
@@ -201,10 +242,14 @@ fn an_http2_answer_without_its_end_is_never_ended_whatever_the_origin_calls_it()
                 "reason=\"connection_reset\"",
             ]);
         }
-        let http2 = curl(&edge, "/two", &[&UPLOAD[..], &["--http2-prior-knowledge"]].concat());
-        let ran = process::run(http2, SOON);
-        assert!(ran.code != 0, "{frames:?} HTTP/2: {}", ran.out);
-        edge.process.wait_log(&["path=\"/two\"", "ended=\"broken\"", "reason=\"connection_reset\""]);
+        let mut raw = Raw::connect(edge.listener("web"), &[]);
+        for (path, upload) in [("/two/at-once", Upload::AtOnce), ("/two/once-answered", Upload::OnceAnswered)] {
+            let (ended, _) = posted(&mut raw, path, upload);
+            // The origin's own word for it, unless that would pass for an end.
+            assert!(matches!(ended, Ended::Reset(1..)), "{frames:?} HTTP/2 {upload:?}: {ended:?}");
+            let path = format!("path=\"{path}\"");
+            edge.process.wait_log(&[&path, "ended=\"broken\"", "reason=\"connection_reset\""]);
+        }
     }
 }
 
@@ -229,10 +274,15 @@ fn an_http2_answer_that_is_whole_stays_so_when_the_origin_wants_no_more_of_the_r
     ];
     for frames in whole {
         let (_world, _origin, edge, _dc1) = in_frames(frames);
-        for version in ["--http1.0", "--http1.1", "--http2-prior-knowledge"] {
-            let got = out(curl(&edge, &format!("/{version}"), &[&UPLOAD[..], &[version]].concat()));
+        for version in ["--http1.0", "--http1.1"] {
+            let got = out(curl(&edge, &format!("/{version}"), &["-d", "body", version]));
             assert_eq!(got, "half", "{frames:?} {version}");
             edge.process.wait_log(&[&format!("path=\"/{version}\""), "ended=\"finished\""]);
+        }
+        let mut raw = Raw::connect(edge.listener("web"), &[]);
+        for (path, upload) in [("/two/at-once", Upload::AtOnce), ("/two/once-answered", Upload::OnceAnswered)] {
+            assert_eq!(posted(&mut raw, path, upload), (OK, b"half".to_vec()), "{frames:?} HTTP/2 {upload:?}");
+            edge.process.wait_log(&[&format!("path=\"{path}\""), "ended=\"finished\""]);
         }
     }
 }
