@@ -24,10 +24,7 @@ const EDGE_ROOMS: &[&str] = &[
 
 /// Rooms within a room of the edge, from left to right.
 const SUB_ROOMS: &[(&str, &[&str])] = &[
-    (
-        "listener",
-        &["bucket", "proof", "sources", "scarce", "shared", "state", "flow", "tcp", "udp", "http", "accept", "table"],
-    ),
+    ("listener", &["proof", "sources", "scarce", "shared", "state", "flow", "tcp", "udp", "http", "accept", "table"]),
     ("listener::http", &["message", "origin", "client", "kept", "connection", "carry", "serve", "accepted", "fuzzing"]),
 ];
 
@@ -49,7 +46,9 @@ const DECIDING: &[&str] = &[
     "api/src/",
     "config/src/",
     "certs/src/rotation.rs",
+    "protocol/src/limiter.rs",
     "protocol/src/liveness.rs",
+    "protocol/src/sparing.rs",
     "protocol/src/windows/ledger.rs",
     "edge/src/model",
     "edge/src/config/",
@@ -60,7 +59,6 @@ const DECIDING: &[&str] = &[
     "edge/src/health/schedule.rs",
     "edge/src/health/view.rs",
     "edge/src/balancer/",
-    "edge/src/listener/bucket.rs",
     "edge/src/listener/proof.rs",
     "edge/src/listener/udp/silence.rs",
     "edge/src/listener/http/message/",

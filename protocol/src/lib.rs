@@ -11,6 +11,7 @@ mod golden;
 pub mod handshake;
 pub mod id;
 pub mod inflow;
+pub mod limiter;
 pub mod limits;
 pub mod link;
 pub mod liveness;

@@ -1,48 +1,45 @@
 //! Few words for many events: what strangers can make happen as often as they like is told a few times a second, and counted.
 //!
-//! Pure but for its lock: callers bring the time and do the telling.
+//! Pure: callers bring the time and do the telling.
 
 use std::{
-    sync::{Mutex, PoisonError},
-    time::{Duration, Instant},
+    sync::atomic::{AtomicU64, Ordering::Relaxed},
+    time::Instant,
 };
 
-/// Events told within one [`TURN`].
-const TOLD_MAX: u32 = 10;
-/// After this, as many may be told again.
-const TURN: Duration = Duration::from_secs(1);
+use crate::limiter::{Limiter, Rate};
+
+/// Events that are told.
+const TOLD: Rate = Rate { at_once: 10, per_second: 10 };
 
 /// How often something was told of late.
-#[derive(Debug, Default)]
-pub struct Sparing(Mutex<State>);
+#[derive(Debug)]
+pub struct Sparing {
+    told: Limiter,
+    untold: AtomicU64,
+}
 
-#[derive(Debug, Default)]
-struct State {
-    since: Option<Instant>,
-    told: u32,
-    untold: u64,
+impl Default for Sparing {
+    fn default() -> Self {
+        Self { told: Limiter::new(TOLD), untold: AtomicU64::new(0) }
+    }
 }
 
 impl Sparing {
     /// Whether this event may be told: then how many before it were not.
     pub fn may_say(&self, now: Instant) -> Option<u64> {
-        // Nothing that panics runs under the lock.
-        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if state.since.is_none_or(|since| now.saturating_duration_since(since) >= TURN) {
-            state.since = Some(now);
-            state.told = 0;
+        if self.told.take(now, 1) {
+            return Some(self.untold.swap(0, Relaxed));
         }
-        if state.told == TOLD_MAX {
-            state.untold = state.untold.saturating_add(1);
-            return None;
-        }
-        state.told += 1;
-        Some(std::mem::take(&mut state.untold))
+        self.untold.fetch_add(1, Relaxed);
+        None
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[test]
@@ -50,16 +47,18 @@ mod tests {
         let (sparing, start) = (Sparing::default(), Instant::now());
         let told: Vec<_> = (0..1000).filter_map(|_| sparing.may_say(start)).collect();
         assert_eq!(told, [0; 10]);
-        assert_eq!(sparing.may_say(start + TURN / 2), None);
-        assert_eq!(sparing.may_say(start + TURN), Some(991));
-        assert_eq!(sparing.may_say(start + TURN), Some(0));
+        assert_eq!(sparing.may_say(start + Duration::from_millis(99)), None);
+        assert_eq!(sparing.may_say(start + Duration::from_millis(100)), Some(991));
+        assert_eq!(sparing.may_say(start + Duration::from_millis(100)), None);
+        let second = (1..=1000).filter_map(|ms| sparing.may_say(start + Duration::from_millis(100 + ms)));
+        assert_eq!(second.count(), 10);
     }
 
     #[test]
     fn what_happens_seldom_is_always_told() {
         let (sparing, start) = (Sparing::default(), Instant::now());
         for second in 0..100 {
-            assert_eq!(sparing.may_say(start + TURN * second), Some(0));
+            assert_eq!(sparing.may_say(start + Duration::from_secs(second)), Some(0));
         }
     }
 }

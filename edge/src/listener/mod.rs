@@ -1,10 +1,9 @@
 //! Public addresses: accepts what clients send and carries it to where the balancer places it.
 //!
-//! Rooms, each using only those before it: `bucket, proof, sources, scarce` ← `shared, state` ← `flow`, what is the same for every
+//! Rooms, each using only those before it: `proof, sources, scarce` ← `shared, state` ← `flow`, what is the same for every
 //! protocol ← `tcp, udp, http` beside each other ← `accept` ← `table`.
 
 mod accept;
-mod bucket;
 mod flow;
 mod http;
 mod proof;

@@ -3,16 +3,16 @@
 
 use std::time::{Duration, Instant};
 
-use crate::listener::bucket::{Bucket, Rate};
+use protocol::limiter::{Limiter, Rate};
 
 /// Bytes an unproven address is sent for each byte it has sent, as RFC 9000 section 8 has it.
 pub(super) const REPLY_FACTOR: u64 = 3;
 /// What IPv4 and UDP put before each payload: it is paid, and gained, as well.
 pub(super) const HEADERS: u64 = 28;
 /// Bytes an unproven address is sent beyond that: one answer of any size, then a trickle.
-pub(super) const BEYOND: Rate = Rate { at_once: 65_536.0, per_second: 8_192.0 };
+pub(super) const BEYOND: Rate = Rate { at_once: 65_536, per_second: 8_192 };
 /// And all unproven addresses of one listener together.
-pub(super) const BEYOND_ALL: Rate = Rate { at_once: 4_194_304.0, per_second: 1_048_576.0 };
+pub(super) const BEYOND_ALL: Rate = Rate { at_once: 4_194_304, per_second: 1_048_576 };
 /// How long an address stays proven without a new proof.
 pub(super) const PROOF_LASTS: Duration = Duration::from_secs(60);
 
@@ -21,17 +21,19 @@ pub(super) const PROOF_LASTS: Duration = Duration::from_secs(60);
 pub(super) struct Account {
     /// Bytes left of what it may be sent for what it has sent.
     earned: u64,
-    beyond: Bucket,
+    beyond: Limiter,
     answered: bool,
     proven: Option<Instant>,
 }
 
-impl Account {
+impl Default for Account {
     /// Of an address that is new.
-    pub(super) fn new(now: Instant) -> Self {
-        Self { earned: 0, beyond: Bucket::full(BEYOND, now), answered: false, proven: None }
+    fn default() -> Self {
+        Self { earned: 0, beyond: Limiter::new(BEYOND), answered: false, proven: None }
     }
+}
 
+impl Account {
     /// A payload came from the address. Whoever goes on after an answer has most likely received it.
     pub(super) fn heard(&mut self, now: Instant, bytes: usize) {
         if self.answered {
@@ -50,15 +52,15 @@ impl Account {
     }
 
     /// Whether this answer may be sent; it counts as sent then. `all`: what the listener's unproven addresses share.
-    pub(super) fn may_answer(&mut self, now: Instant, bytes: usize, all: &mut Bucket) -> bool {
+    pub(super) fn may_answer(&mut self, now: Instant, bytes: usize, all: &Limiter) -> bool {
         if !self.is_proven(now) {
             let bytes = on_wire(bytes);
             let earned = bytes.min(self.earned);
-            let beyond = (bytes - earned) as f64;
-            if self.beyond.level(now) < beyond || !all.take(now, beyond) {
+            let beyond = u32::try_from(bytes - earned).unwrap_or(u32::MAX);
+            // In this order: whoever has had its own takes nothing from the others.
+            if !self.beyond.take(now, beyond) || !all.take(now, beyond) {
                 return false;
             }
-            self.beyond.take(now, beyond);
             self.earned -= earned;
         }
         self.answered = true;
@@ -76,32 +78,32 @@ mod tests {
 
     use super::*;
 
-    fn everybody(now: Instant) -> Bucket {
-        Bucket::full(BEYOND_ALL, now)
+    fn everybody() -> Limiter {
+        Limiter::new(BEYOND_ALL)
     }
 
     #[test]
     fn an_address_is_proven_by_going_on_after_an_answer_and_not_for_ever() {
         let now = Instant::now();
-        let (mut account, mut all) = (Account::new(now), everybody(now));
+        let (mut account, all) = (Account::default(), everybody());
         account.heard(now, 10);
         account.heard(now, 10);
         assert!(!account.is_proven(now), "sending on without an answer proves nothing");
-        assert!(account.may_answer(now, 100, &mut all));
+        assert!(account.may_answer(now, 100, &all));
         assert!(!account.is_proven(now), "nor does an answer alone");
         account.heard(now, 1);
-        assert!(account.is_proven(now) && (0..100).all(|_| account.may_answer(now, 65_507, &mut all)));
+        assert!(account.is_proven(now) && (0..100).all(|_| account.may_answer(now, 65_507, &all)));
         assert!(!account.is_proven(now + PROOF_LASTS));
     }
 
     #[test]
     fn a_first_answer_may_be_of_any_size_and_the_next_must_be_earned() {
         let now = Instant::now();
-        let (mut account, mut all) = (Account::new(now), everybody(now));
+        let (mut account, all) = (Account::default(), everybody());
         account.heard(now, 0);
-        assert!(account.may_answer(now, 65_507, &mut all));
-        assert!(!account.may_answer(now, 1_000, &mut all), "that was nearly all");
-        assert!(account.may_answer(now + Duration::from_secs(1), 1_000, &mut all), "the trickle");
+        assert!(account.may_answer(now, 65_507, &all));
+        assert!(!account.may_answer(now, 1_000, &all), "that was nearly all");
+        assert!(account.may_answer(now + Duration::from_secs(1), 1_000, &all), "the trickle");
         account.heard(now, 1_000);
         assert!(account.is_proven(now));
     }
@@ -109,11 +111,11 @@ mod tests {
     #[test]
     fn the_unproven_of_one_listener_share_what_is_beyond() {
         let now = Instant::now();
-        let mut all = everybody(now);
+        let all = everybody();
         let served = (0..100).filter(|_| {
-            let mut account = Account::new(now);
+            let mut account = Account::default();
             account.heard(now, 0);
-            account.may_answer(now, 65_507, &mut all)
+            account.may_answer(now, 65_507, &all)
         });
         assert_eq!(served.count(), 64, "4 MiB of 64 KiB each");
     }
@@ -126,9 +128,9 @@ mod tests {
             answers in vec((0..20_usize, 0..70_000_usize, 0..2000_u64), 0..300),
         ) {
             let start = Instant::now();
-            let mut all = everybody(start);
+            let all = everybody();
             let mut victims: Vec<(Account, u64, u64)> = heard.iter().map(|payloads| {
-                let mut account = Account::new(start);
+                let mut account = Account::default();
                 payloads.iter().for_each(|bytes| account.heard(start, *bytes));
                 (account, payloads.iter().map(|bytes| on_wire(*bytes)).sum(), 0)
             }).collect();
@@ -137,12 +139,12 @@ mod tests {
                 now += Duration::from_millis(pause);
                 let at = who % victims.len();
                 let (account, _, sent) = &mut victims[at];
-                if account.may_answer(now, bytes, &mut all) {
+                if account.may_answer(now, bytes, &all) {
                     *sent += on_wire(bytes);
                 }
             }
             let passed = (now - start).as_secs_f64();
-            let bound = |rate: Rate| rate.at_once + passed * rate.per_second + 1.0;
+            let bound = |rate: Rate| f64::from(rate.at_once) + passed * f64::from(rate.per_second) + 1.0;
             for (_, heard, sent) in &victims {
                 prop_assert!(*sent as f64 <= (heard * REPLY_FACTOR) as f64 + bound(BEYOND));
             }

@@ -1,35 +1,39 @@
 //! Word that the process has run out of files, from whoever was refused one to whoever holds one without using it.
 
-use std::{
-    sync::{Mutex, PoisonError},
-    time::{Duration, Instant},
-};
+use std::time::Instant;
 
-use protocol::sparing::Sparing;
+use protocol::{
+    limiter::{Limiter, Rate},
+    sparing::Sparing,
+};
 use tokio::sync::watch;
 
-/// Word goes out at most this often: those who heard it need a moment to act.
-const WORD_EVERY: Duration = Duration::from_millis(200);
+/// Words that go out: those who heard one need a moment to act.
+const WORDS: Rate = Rate { at_once: 1, per_second: 5 };
 
 /// Who tells and who hears.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Scarce {
     word: watch::Sender<()>,
-    last: Mutex<Option<Instant>>,
+    words: Limiter,
     /// For the log of those who were refused.
     pub(super) refused: Sparing,
+}
+
+impl Default for Scarce {
+    fn default() -> Self {
+        Self { word: watch::Sender::default(), words: Limiter::new(WORDS), refused: Sparing::default() }
+    }
 }
 
 impl Scarce {
     /// Somebody was refused for want of a file; true if word went out now.
     pub(super) fn tell(&self, now: Instant) -> bool {
-        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        if last.is_some_and(|last| now.saturating_duration_since(last) < WORD_EVERY) {
-            return false;
+        let may = self.words.take(now, 1);
+        if may {
+            self.word.send_replace(());
         }
-        *last = Some(now);
-        self.word.send_replace(());
-        true
+        may
     }
 
     /// Where word arrives from now on.
@@ -40,16 +44,18 @@ impl Scarce {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[test]
     fn word_goes_out_now_and_then_however_many_are_refused() {
         let (scarce, start) = (Scarce::default(), Instant::now());
         let mut heard = scarce.listen();
-        assert!(scarce.tell(start) && !scarce.tell(start + WORD_EVERY / 2));
+        assert!(scarce.tell(start) && !scarce.tell(start + Duration::from_millis(199)));
         assert!(heard.has_changed().is_ok_and(|changed| changed));
         heard.mark_unchanged();
-        assert!(scarce.tell(start + WORD_EVERY));
+        assert!(scarce.tell(start + Duration::from_millis(200)));
         assert!(heard.has_changed().is_ok_and(|changed| changed));
     }
 }

@@ -8,9 +8,9 @@ use std::{
 };
 
 use lru::LruCache;
+use protocol::limiter::Limiter;
 
 use super::proof::{Account, BEYOND_ALL};
-use crate::listener::bucket::Bucket;
 
 /// Most addresses known at once (about 4 MiB). Beyond it the one longest unheard of is forgotten, and has to prove itself
 /// again; what it may be sent then is still within what its listener gives to all.
@@ -22,7 +22,7 @@ pub struct Sources(Mutex<LruCache<IpAddr, Arc<Mutex<Account>>>>);
 
 /// What the unproven addresses of one listener share.
 #[derive(Debug, Clone)]
-pub(super) struct Everybody(Arc<Mutex<Bucket>>);
+pub(super) struct Everybody(Arc<Limiter>);
 
 /// Where a session's address stands.
 #[derive(Debug)]
@@ -42,24 +42,24 @@ impl Default for Sources {
 impl Sources {
     /// The address has completed a TCP handshake with this edge, which nobody does who does not receive there.
     pub(in crate::listener) fn handshake(&self, address: IpAddr, now: Instant) {
-        lock(&self.of(address, now)).prove(now);
+        lock(&self.of(address)).prove(now);
     }
 
     /// For a session that begins.
-    pub(super) fn standing(&self, address: IpAddr, everybody: &Everybody, now: Instant) -> Standing {
-        let account = self.of(address, now);
+    pub(super) fn standing(&self, address: IpAddr, everybody: &Everybody) -> Standing {
+        let account = self.of(address);
         Standing { account, everybody: everybody.clone(), proven: false }
     }
 
-    fn of(&self, address: IpAddr, now: Instant) -> Arc<Mutex<Account>> {
-        let new = || Arc::new(Mutex::new(Account::new(now)));
+    fn of(&self, address: IpAddr) -> Arc<Mutex<Account>> {
+        let new = || Arc::new(Mutex::new(Account::default()));
         lock(&self.0).get_or_insert(one_holder(address), new).clone()
     }
 }
 
-impl Everybody {
-    pub(super) fn new(now: Instant) -> Self {
-        Self(Arc::new(Mutex::new(Bucket::full(BEYOND_ALL, now))))
+impl Default for Everybody {
+    fn default() -> Self {
+        Self(Arc::new(Limiter::new(BEYOND_ALL)))
     }
 }
 
@@ -77,7 +77,7 @@ impl Standing {
 
     /// Whether this answer may be sent; it counts as sent then.
     pub(super) fn may_answer(&self, bytes: usize) -> bool {
-        self.proven || lock(&self.account).may_answer(Instant::now(), bytes, &mut lock(&self.everybody.0))
+        self.proven || lock(&self.account).may_answer(Instant::now(), bytes, &self.everybody.0)
     }
 }
 
@@ -104,13 +104,13 @@ mod tests {
 
     #[test]
     fn sessions_of_one_address_share_what_is_known_of_it() {
-        let (sources, now) = (Sources::default(), Instant::now());
-        let everybody = Everybody::new(now);
-        let mut one = sources.standing(ip("192.0.2.1"), &everybody, now);
+        let sources = Sources::default();
+        let everybody = Everybody::default();
+        let mut one = sources.standing(ip("192.0.2.1"), &everybody);
         one.heard(10);
         assert!(one.may_answer(65_000));
         assert!(!one.may_answer(65_000));
-        let mut two = sources.standing(ip("::ffff:192.0.2.1"), &everybody, now);
+        let mut two = sources.standing(ip("::ffff:192.0.2.1"), &everybody);
         two.heard(10);
         assert!((0..100).all(|_| two.may_answer(65_000)), "it went on, if from another port");
     }
@@ -118,10 +118,10 @@ mod tests {
     #[test]
     fn a_tcp_handshake_proves_the_address_and_no_other() {
         let (sources, now) = (Sources::default(), Instant::now());
-        let everybody = Everybody::new(now);
+        let everybody = Everybody::default();
         sources.handshake(ip("2001:db8:1:2::3"), now);
         let standing = |address| {
-            let mut standing = sources.standing(ip(address), &everybody, now);
+            let mut standing = sources.standing(ip(address), &everybody);
             standing.heard(10);
             standing
         };

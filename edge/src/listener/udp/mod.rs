@@ -59,7 +59,7 @@ pub(super) async fn receive(
 ) {
     let (ends, mut ended) = mpsc::channel(ENDS_MAX);
     let cut = shared.cut.clone();
-    let everybody = Everybody::new(Instant::now());
+    let everybody = Everybody::default();
     let (table, arena) = (Table::new(), Arena::default());
     let mut door = Door { shared, state, front, open, tasks, table, arena, everybody, ends, last: 0 };
     let mut batch = Batch::default();
@@ -153,7 +153,7 @@ impl Door {
             listener,
             front: self.front.clone(),
             _open: self.open.clone(),
-            standing: self.shared.sources.standing(peer.source.ip(), &self.everybody, now),
+            standing: self.shared.sources.standing(peer.source.ip(), &self.everybody),
             ends: Ends { source: peer.source, destination: self.destination(&peer) },
             peer,
             queue: receiver,

@@ -6,6 +6,8 @@
 
 use std::{collections::BTreeSet, time::Instant};
 
+use protocol::limiter::{Limiter, Rate};
+
 use super::frames::{END_HEADERS, END_STREAM, Frame, Frames, Kind};
 
 /// Streams a client may reset in a second, and in a connection's life.
@@ -104,14 +106,14 @@ struct Seen {
     last_stream: u32,
     streams: u32,
     unanswered: BTreeSet<u32>,
-    resets: Rate,
+    resets: Allowance,
     resets_ever: u32,
     early_resets: u32,
     provoked_resets: u32,
-    pings: Rate,
-    settings: Rate,
-    empty_data: Rate,
-    updates: Rate,
+    pings: Allowance,
+    settings: Allowance,
+    empty_data: Allowance,
+    updates: Allowance,
     idle: u32,
     /// Of the head that is open: CONTINUATION frames and bytes so far.
     head: Option<(u32, usize)>,
@@ -121,26 +123,22 @@ struct Seen {
     in_head_frame: bool,
 }
 
-/// Events of the present second, and those earned beforehand.
+/// What may be done of a kind: what was earned beforehand, and so much a second.
 #[derive(Debug, Default)]
-struct Rate {
-    since: Option<Instant>,
-    count: u32,
+struct Allowance {
+    limiter: Option<Limiter>,
     earned: u32,
 }
 
-impl Rate {
-    /// Counts one more; false if it is beyond the limit.
-    fn allows(&mut self, now: Instant, limit: u32) -> bool {
+impl Allowance {
+    /// Counts one more; false if it is beyond what a second allows.
+    fn allows(&mut self, now: Instant, per_second: u32) -> bool {
         if self.earned > 0 {
             self.earned -= 1;
             return true;
         }
-        if self.since.is_none_or(|since| now.saturating_duration_since(since).as_secs() >= 1) {
-            (self.since, self.count) = (Some(now), 0);
-        }
-        self.count += 1;
-        self.count <= limit
+        let rate = Rate { at_once: per_second, per_second };
+        self.limiter.get_or_insert_with(|| Limiter::new(rate)).take(now, 1)
     }
 
     fn earn(&mut self, more: u32) {
