@@ -24,7 +24,23 @@ const EDGE_ROOMS: &[&str] = &[
 
 /// Rooms within a room of the edge, from left to right.
 const SUB_ROOMS: &[(&str, &[&str])] = &[
-    ("listener", &["proof", "sources", "scarce", "shared", "state", "flow", "tcp", "udp", "http", "accept", "table"]),
+    (
+        "listener",
+        &[
+            "proof",
+            "sources",
+            "scarce",
+            "shared",
+            "state",
+            "flow",
+            "tcp",
+            "udp",
+            "http",
+            "accept",
+            "table",
+            "certificates",
+        ],
+    ),
     ("listener::http", &["message", "origin", "client", "kept", "connection", "carry", "serve", "accepted", "fuzzing"]),
 ];
 

@@ -1,5 +1,5 @@
 //! The one seam to the network and to the cores: sockets that flows run over, the network they come from, and the worker
-//! threads that carry them. And what keeps a process's tasks alive.
+//! threads that carry them. And what keeps a process's tasks alive, and tells it of files that changed.
 //!
 //! Edge and connector reach listeners, dials and QUIC's UDP socket only through [`Network`], so that the real code can run
 //! over a network in memory. It knows nothing of tunnels.
@@ -8,6 +8,7 @@ pub mod datagrams;
 pub mod drill;
 pub mod endpoint;
 pub mod exposition;
+mod file_watch;
 mod files;
 mod info;
 pub mod memory;
@@ -24,6 +25,7 @@ pub mod vital;
 pub mod workers;
 
 pub use datagrams::{Batch, Datagrams, Front, Peer};
+pub use file_watch::FileWatch;
 pub use network::{Listener, Network, Os};
 pub use ping::PingError;
 pub use race::Racer;

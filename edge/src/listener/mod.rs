@@ -1,9 +1,11 @@
 //! Public addresses: accepts what clients send and carries it to where the balancer places it.
 //!
 //! Rooms, each using only those before it: `proof, sources, scarce` ← `shared, state` ← `flow`, what is the same for every
-//! protocol ← `tcp, udp, http` beside each other ← `accept` ← `table`.
+//! protocol ← `tcp, udp, http` beside each other ← `accept` ← `table` ←
+//! `certificates`.
 
 mod accept;
+mod certificates;
 mod flow;
 mod http;
 mod proof;

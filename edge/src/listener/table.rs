@@ -3,13 +3,13 @@
 use std::{
     io,
     net::SocketAddr,
-    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use net::{Front, drill};
 use protocol::id::Name;
-use tokio::time;
+use tokio::{sync::Notify, time};
 use tokio_util::task::TaskTracker;
 use tracing::{error, info, warn};
 
@@ -23,13 +23,8 @@ use super::{
 use crate::{
     model::{ListenProtocol, Listener},
     store::Snapshot,
-    tls::ServerTls,
 };
 
-/// How often certificate files are looked at.
-const CERTIFICATES_EVERY: Duration = Duration::from_secs(2);
-/// How often the log says again that a certificate ends soon, or has.
-const REMIND_EVERY: Duration = Duration::from_secs(6 * 3600);
 /// How long dropped listeners may take to let go of an address that a new one is to have.
 const RELEASE_WAIT: Duration = Duration::from_secs(2);
 
@@ -97,6 +92,8 @@ pub struct Listeners {
     http: Arc<Http>,
     tasks: TaskTracker,
     table: Mutex<Table>,
+    /// Told when others are open.
+    pub(super) committed: Arc<Notify>,
 }
 
 #[derive(Debug, Default)]
@@ -110,7 +107,7 @@ impl Listeners {
     /// None yet.
     #[must_use]
     pub fn new(shared: Arc<Shared>, http: Arc<Http>) -> Self {
-        Self { shared, http, tasks: TaskTracker::new(), table: Mutex::default() }
+        Self { shared, http, tasks: TaskTracker::new(), table: Mutex::default(), committed: Arc::default() }
     }
 
     /// Binds what a snapshot adds. All or nothing: if one address cannot be had, everything stays as it was.
@@ -206,30 +203,7 @@ impl Listeners {
         *open = next;
         leaving.extend(plan.rest);
         leaving.retain(|dropped| !dropped.is_released());
-    }
-
-    /// Reads certificates again whose files have changed, now and then, for as long as anybody holds this.
-    pub async fn watch_certificates(this: Weak<Self>) {
-        let mut ticks = time::interval(CERTIFICATES_EVERY);
-        let mut reminded = time::Instant::now();
-        loop {
-            ticks.tick().await;
-            let is_due = reminded.elapsed() >= REMIND_EVERY;
-            if is_due {
-                reminded = time::Instant::now();
-            }
-            let Some(this) = this.upgrade() else { return };
-            let all: Vec<Arc<ServerTls>> =
-                this.states().iter().filter_map(|state| state.serving().tls.clone()).collect();
-            // Files are read where that holds nobody up; a failure there is told there.
-            let look = move |tls: &Arc<ServerTls>| {
-                tls.refresh();
-                if is_due {
-                    tls.remind();
-                }
-            };
-            let _ = tokio::task::spawn_blocking(move || all.iter().for_each(look)).await;
-        }
+        self.committed.notify_one();
     }
 
     fn bind(&self, listener: &Listener) -> Result<Bound, ListenersError> {

@@ -3,7 +3,7 @@
 
 use std::{
     fs, io,
-    path::Path,
+    path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, SystemTime},
 };
@@ -55,6 +55,11 @@ impl ServerTls {
         }
         let now = ArcSwap::from_pointee(load(files)?);
         Ok(Some(Arc::new(Self { files: files.to_vec(), now })))
+    }
+
+    /// What is read.
+    pub fn files(&self) -> impl Iterator<Item = PathBuf> {
+        self.files.iter().flat_map(|files| [files.certificate.clone(), files.key.clone()])
     }
 
     /// What clients are shown now.
