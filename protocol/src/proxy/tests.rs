@@ -1,4 +1,9 @@
-use proptest::{collection::vec, prelude::*};
+use ppp::{HeaderResult, v1, v2};
+use proptest::{
+    collection::vec,
+    prelude::*,
+    sample::{Index, select},
+};
 
 use super::*;
 
@@ -26,6 +31,81 @@ fn feed(bytes: &[u8]) -> Result<(Header, usize), Option<BadHeader>> {
             Err(bad) => return Err(Some(bad)),
         }
     }
+}
+
+fn of<A: Into<IpAddr>>(source: (A, u16), destination: (A, u16)) -> Header {
+    Header::Client(Ends { source: source.into(), destination: destination.into() })
+}
+
+/// What the crate `ppp` makes of bytes, and of how many.
+fn second_opinion(bytes: &[u8]) -> Option<(Header, usize)> {
+    let v4 =
+        |said: v1::IPv4| of((said.source_address, said.source_port), (said.destination_address, said.destination_port));
+    let v6 =
+        |said: v1::IPv6| of((said.source_address, said.source_port), (said.destination_address, said.destination_port));
+    Some(match HeaderResult::parse(bytes) {
+        HeaderResult::V1(header) => {
+            let header = header.ok()?;
+            let said = match header.addresses {
+                v1::Addresses::Unknown => Header::Local,
+                v1::Addresses::Tcp4(said) => v4(said),
+                v1::Addresses::Tcp6(said) => v6(said),
+            };
+            (said, header.header.len())
+        }
+        HeaderResult::V2(header) => {
+            let header = header.ok()?;
+            let said = match (header.command, header.addresses) {
+                (v2::Command::Proxy, v2::Addresses::IPv4(said)) => v4(said),
+                (v2::Command::Proxy, v2::Addresses::IPv6(said)) => v6(said),
+                (v2::Command::Proxy, v2::Addresses::Unspecified | v2::Addresses::Unix(_)) | (v2::Command::Local, _) => {
+                    Header::Local
+                }
+            };
+            (said, header.header.len())
+        }
+    })
+}
+
+fn any_ends() -> impl Strategy<Value = Ends> {
+    let any_end = || prop_oneof![any::<([u8; 4], u16)>().prop_map_into(), any::<([u8; 16], u16)>().prop_map_into()];
+    (any_end(), any_end()).prop_map(|(source, destination)| Ends { source, destination })
+}
+
+/// Headers of both versions, with some bytes that are others, too many, or missing.
+fn nearly_headers() -> impl Strategy<Value = Vec<u8>> {
+    let line = |ends: Ends| {
+        let family = if ends.source.is_ipv4() { "TCP4" } else { "TCP6" };
+        let [(from, port), (to, at)] = [ends.source, ends.destination].map(|end| (end.ip(), end.port()));
+        format!("PROXY {family} {from} {to} {port} {at}\r\n").into_bytes()
+    };
+    let kinds = select(vec![UNSPECIFIED, TCP4, TCP6, UDP4, UDP6, UNIX]);
+    let headers = prop_oneof![
+        any_ends().prop_map(line),
+        (select(vec![LOCAL, PROXY]), kinds, vec(any::<u8>(), 0..60))
+            .prop_map(|(command, kind, tail)| binary(command, kind, &tail)),
+        (any_ends(), vec(any::<u8>(), 0..4)).prop_map(|(ends, tlvs)| {
+            let encoded = Header::Client(ends).encode();
+            binary(
+                encoded[12],
+                encoded[13],
+                &[&encoded[16..], &[4, 0, u8::try_from(tlvs.len()).expect("few")], &tlvs].concat(),
+            )
+        }),
+    ];
+    let others = vec((any::<Index>(), 0..3_u8, select(b" \r\n01+.:P\0\x11\x12\x21".to_vec())), 0..3);
+    (headers, others, vec(any::<u8>(), 0..3)).prop_map(|(mut bytes, others, behind)| {
+        bytes.extend(behind);
+        for (at, how, other) in others {
+            let at = at.index(bytes.len());
+            match how {
+                0 => bytes[at] = other,
+                1 => bytes.insert(at, other),
+                _ => drop(bytes.remove(at)),
+            }
+        }
+        bytes
+    })
 }
 
 #[test]
@@ -103,6 +183,27 @@ proptest! {
         let line = format!("PROXY TCP4 {} {} {} {}\r\n", Ipv4Addr::from(from), Ipv4Addr::from(to), ports[0], ports[1]);
         let bytes = [line.as_bytes(), &behind].concat();
         prop_assert_eq!(feed(&bytes), Ok((header, line.len())));
+    }
+
+    #[test]
+    fn whoever_is_taken_for_a_client_is_so_by_others(bytes in nearly_headers()) {
+        if let Ok((header @ Header::Client(_), len)) = feed(&bytes) {
+            prop_assert_eq!(second_opinion(&bytes), Some((header, len)));
+        }
+    }
+
+    #[test]
+    fn what_is_written_is_read_by_others(ends in any_ends()) {
+        let canonical = |ends: Ends| {
+            let (from, to) = (ends.source.ip().to_canonical(), ends.destination.ip().to_canonical());
+            let alike = |ip: IpAddr| if from.is_ipv4() && to.is_ipv4() { ip } else { as_v6(ip).into() };
+            let [source, destination] = [(from, ends.source), (to, ends.destination)].map(|(ip, end)| (alike(ip), end.port()).into());
+            Header::Client(Ends { source, destination })
+        };
+        for bytes in [Header::Client(ends).encode(), Header::Client(ends).encode_datagram()] {
+            prop_assert_eq!(second_opinion(&bytes), Some((canonical(ends), bytes.len())));
+        }
+        prop_assert_eq!(second_opinion(&Header::Local.encode()), Some((Header::Local, HEAD)));
     }
 
     #[test]
