@@ -3,14 +3,13 @@
 //! It carries no flow and judges no origin.
 
 mod admission;
-mod control;
 mod crowd;
 mod endpoint;
 mod failures;
 mod link;
 mod published;
-mod registered;
 mod registry;
+mod underpass;
 
 pub use link::{Link, OpenError};
 pub use published::{LinksView, TunnelHealth, TunnelView};

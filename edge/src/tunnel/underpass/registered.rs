@@ -19,7 +19,8 @@ use protocol::{
 use tokio::time;
 use tracing::{debug, info, warn};
 
-use super::{TunnelParts, control::Control, link::Link};
+use super::control::Control;
+use crate::tunnel::{TunnelParts, link::Link};
 
 /// A link in the table, until it ends.
 pub(super) struct Registered<'a> {
