@@ -55,11 +55,11 @@ static CONNECTION: LazyLock<Kept> = LazyLock::new(|| {
     Kept { ends, _endpoints: endpoints, _runtime: runtime }
 });
 
-/// A link of this number, for those who place on links and send nothing over them.
-pub(crate) fn link(id: LinkId, connector: &Name) -> Arc<Link> {
-    let registration = Registration {
+/// What a link of this connector registers with; it claims nothing.
+pub(super) fn registration(connector: &Name, connection: Connection) -> Registration {
+    Registration {
         connector: connector.clone(),
-        replica: "r1".parse().expect("a name"),
+        replica: "r-1".parse().expect("a name"),
         run: 1,
         slot: 0,
         links: 1,
@@ -69,7 +69,11 @@ pub(crate) fn link(id: LinkId, connector: &Name) -> Arc<Link> {
         worker: 0,
         version: VERSION,
         tally: Tally::default(),
-        connection: CONNECTION.ends[0].clone(),
-    };
-    Arc::new(Link::new(id, registration))
+        connection,
+    }
+}
+
+/// A link of this number, for those who place on links and send nothing over them.
+pub(crate) fn link(id: LinkId, connector: &Name) -> Arc<Link> {
+    Arc::new(Link::new(id, registration(connector, CONNECTION.ends[0].clone())))
 }

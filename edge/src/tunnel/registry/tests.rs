@@ -1,13 +1,14 @@
-use std::time::SystemTime;
-
 use ipnetwork::IpNetwork;
-use protocol::{link::Connection, liveness::LinkState, version::VERSION, windows::Tally};
+use protocol::{link::Connection, liveness::LinkState};
 
 use super::*;
 use crate::{
     model::Catalog,
     store::Store,
-    tunnel::{TunnelView, tests::connections},
+    tunnel::{
+        TunnelView,
+        tests::{connections, registration},
+    },
 };
 
 fn name(text: &str) -> Name {
@@ -27,22 +28,10 @@ fn granting(grants: Vec<Grant>) -> Arc<Snapshot> {
     Arc::new(Snapshot { catalog: Arc::new(Catalog { grants, ..Catalog::default() }), ..Snapshot::default() })
 }
 
-fn registration(connection: &Connection, (connector, replica): (&str, &str), claims: &[(&str, &str)]) -> Registration {
+fn claiming(connection: &Connection, (connector, replica): (&str, &str), claims: &[(&str, &str)]) -> Registration {
     let claim = |(vnet, cidr): &(&str, &str)| RouteClaim { vnet: (*vnet).to_owned(), cidr: (*cidr).to_owned() };
-    Registration {
-        connector: name(connector),
-        replica: name(replica),
-        run: 1,
-        slot: 0,
-        links: 1,
-        software: String::new(),
-        claims: claims.iter().map(claim).collect(),
-        expires: SystemTime::now(),
-        worker: 0,
-        version: VERSION,
-        tally: Tally::default(),
-        connection: connection.clone(),
-    }
+    let registration = registration(&name(connector), connection.clone());
+    Registration { replica: name(replica), claims: claims.iter().map(claim).collect(), ..registration }
 }
 
 /// What the view says.
@@ -80,9 +69,9 @@ async fn a_view_made_of_the_one_before_says_what_one_made_of_nothing_says() {
     store.commit(granting(vec![grant("dc1", &[red, blue]), grant("dc2", &[red])]));
     registry.follow();
     check(&registry);
-    let one = registry.register(registration(&here, ("dc1", "r-1"), &[red, blue]));
+    let one = registry.register(claiming(&here, ("dc1", "r-1"), &[red, blue]));
     check(&registry);
-    let two = registry.register(registration(&here, ("dc2", "r-1"), &[red, blue]));
+    let two = registry.register(claiming(&here, ("dc2", "r-1"), &[red, blue]));
     check(&registry);
     let before = registry.subscribe().borrow().clone();
     one.set_state(LinkState::Suspect);
@@ -98,7 +87,7 @@ async fn a_view_made_of_the_one_before_says_what_one_made_of_nothing_says() {
     let left = registry.subscribe().borrow().clone();
     assert_eq!(left.routes.differing(&after.routes), [name("red")].into(), "one that leaves has none");
     // The same replica once more.
-    let again = registry.register(registration(&here, ("dc1", "r-1"), &[blue]));
+    let again = registry.register(claiming(&here, ("dc1", "r-1"), &[blue]));
     check(&registry);
     store.commit(granting(vec![grant("dc1", &[red])]));
     registry.follow();
@@ -120,7 +109,7 @@ async fn a_snapshot_in_force_is_gone_by_before_anybody_says_so() {
     store.commit(granting(vec![grant("dc1", &[("red", "10.0.0.0/8")]), grant("dc2", &[])]));
     assert!(registry.is_granted(&dc1));
     let claims = [("red", "10.0.0.0/8"), ("blue", "10.0.0.0/8")];
-    let link = registry.register(registration(&here, ("dc1", "r-1"), &claims));
+    let link = registry.register(claiming(&here, ("dc1", "r-1"), &claims));
     assert_eq!(registry.judge(&dc1, &link.claims).0.len(), 1);
     store.commit(granting(vec![grant("dc2", &[])]));
     assert!(!registry.is_granted(&dc1));
@@ -135,7 +124,7 @@ async fn changes_that_come_while_a_view_is_made_share_the_next() {
     let ([here, _there], _endpoints) = connections().await;
     let registry = Registry::default();
     let links: Vec<_> = (0..20)
-        .map(|number| registry.register(registration(&here, ("dc1", &format!("r-{number}")), &[("red", "10.0.0.0/8")])))
+        .map(|number| registry.register(claiming(&here, ("dc1", &format!("r-{number}")), &[("red", "10.0.0.0/8")])))
         .collect();
     let mut views = registry.subscribe();
     views.mark_unchanged();
@@ -153,13 +142,13 @@ async fn links_of_one_process_know_each_other_and_no_others() {
     let ([here, there], _endpoints) = connections().await;
     let registry = Registry::default();
     let link = |connection: &Connection, run, slot| {
-        let registration = registration(connection, ("dc1", "r-1"), &[]);
+        let registration = claiming(connection, ("dc1", "r-1"), &[]);
         registry.register(Registration { run, slot, links: 2, ..registration })
     };
     let one = link(&here, 1, 0);
     assert_eq!(registry.beside(&one), []);
     let _two = link(&there, 1, 1);
-    let _stranger = registry.register(Registration { run: 1, ..registration(&there, ("dc1", "r-2"), &[]) });
+    let _stranger = registry.register(Registration { run: 1, ..claiming(&there, ("dc1", "r-2"), &[]) });
     assert_eq!(registry.beside(&one), [there.remote_address()]);
     assert_eq!(registry.beside(&link(&here, 2, 0)), [], "another run of the replica");
 }

@@ -306,42 +306,24 @@ fn close_code(refusal: RefusalCode) -> CloseCode {
 mod tests {
     use std::{cell::Cell, future::ready};
 
-    use protocol::windows::Tally;
-
     use super::*;
-    use crate::tunnel::tests::connections;
-
-    fn registration(connection: Connection) -> Registration {
-        Registration {
-            connector: "dc1".parse().expect("a name"),
-            replica: "r-1".parse().expect("a name"),
-            run: 1,
-            slot: 0,
-            links: 1,
-            software: String::new(),
-            claims: Vec::new(),
-            expires: SystemTime::now(),
-            worker: 0,
-            version: VERSION,
-            tally: Tally::default(),
-            connection,
-        }
-    }
+    use crate::tunnel::tests::{connections, registration};
 
     #[tokio::test]
     async fn a_revocation_between_the_look_and_the_entry_leaves_no_link() {
         let ([here, _there], _endpoints) = connections().await;
         let (registry, looks) = (Registry::default(), Cell::new(0));
+        let name = "dc1".parse().expect("a name");
         let judge = || {
             looks.set(looks.get() + 1);
             let revoked = || Refusal::new(RefusalCode::Revoked, "revoked since");
             ready(if looks.get() == 1 { Ok(()) } else { Err(revoked()) })
         };
-        let entered = enter(&registry, registration(here.clone()), judge).await;
+        let entered = enter(&registry, registration(&name, here.clone()), judge).await;
         assert_eq!(entered.map(|_| ()).map_err(|refusal| refusal.code()), Err(RefusalCode::Revoked));
         assert!(registry.subscribe().borrow().links.is_empty());
 
-        let entered = enter(&registry, registration(here), || ready(Ok(()))).await.expect("nobody objects");
+        let entered = enter(&registry, registration(&name, here), || ready(Ok(()))).await.expect("nobody objects");
         assert!(registry.subscribe().borrow().links.contains_key(&entered.id));
     }
 }
