@@ -36,6 +36,7 @@ const SUB_ROOMS: &[(&str, &[&str])] = &[
             "tcp",
             "udp",
             "http",
+            "explain",
             "accept",
             "table",
             "certificates",

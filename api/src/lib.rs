@@ -6,6 +6,7 @@
 
 pub mod connector;
 pub mod edge;
+pub mod explain;
 pub mod words;
 
 use std::time::Duration;

@@ -2,7 +2,7 @@
 //!
 //! It only reads: what a flag means is checked by the room whose setting it is.
 
-use std::{convert::Infallible, io::ErrorKind, path::PathBuf, time::Duration};
+use std::{convert::Infallible, io::ErrorKind, net::IpAddr, path::PathBuf, time::Duration};
 
 use certs::secret::Secret;
 use clap::{
@@ -131,6 +131,8 @@ pub(crate) enum Command {
     },
     /// Show tunnels, paths, origins, pools and load balancers of a running edge
     Status(StatusArgs),
+    /// Say where a running edge would send a flow now, and why
+    Explain(ExplainArgs),
     /// Ask a running edge or connector whether it is ready, by its admin URL or its file; ends with 0 if it is, else with 1
     Ready {
         /// Its admin endpoint, such as http://127.0.0.1:7841; unless given it is read from its file
@@ -153,9 +155,12 @@ impl Command {
         match self {
             Self::Edge(_) => true,
             Self::Connector(args) => args.command.is_none(),
-            Self::Token(_) | Self::Check { .. } | Self::Status(_) | Self::Ready { .. } | Self::Completion { .. } => {
-                false
-            }
+            Self::Token(_)
+            | Self::Check { .. }
+            | Self::Status(_)
+            | Self::Explain(_)
+            | Self::Ready { .. }
+            | Self::Completion { .. } => false,
             #[cfg(feature = "lab")]
             Self::Lab(_) => false,
         }
@@ -309,6 +314,31 @@ pub(crate) struct StatusArgs {
     /// Print again each second, until interrupted
     #[arg(long, env = "UNDERPASS_WATCH", value_parser = clap::builder::FalseyValueParser::new())]
     pub(crate) watch: bool,
+}
+
+/// Flags of `explain`.
+#[derive(Debug, Args)]
+pub(crate) struct ExplainArgs {
+    /// The listener that the flow would come to
+    #[arg(value_name = "LISTENER")]
+    pub(crate) listener: String,
+    /// The client's IP address
+    #[arg(long, env = "UNDERPASS_SOURCE", value_name = "IP")]
+    pub(crate) source: Option<IpAddr>,
+    /// The host that a request asks for
+    #[arg(long, env = "UNDERPASS_HOST", value_name = "HOST")]
+    pub(crate) host: Option<String>,
+    /// The path that a request asks for; unless given /
+    #[arg(long, env = "UNDERPASS_PATH", value_name = "PATH")]
+    pub(crate) path: Option<String>,
+    /// A cookie that a request sends; may be given several times
+    #[arg(long = "cookie", env = "UNDERPASS_COOKIE", value_name = "NAME=VALUE")]
+    pub(crate) cookies: Vec<String>,
+    /// Print the edge's answer as it is, in JSON
+    #[arg(long, env = "UNDERPASS_JSON", value_parser = clap::builder::FalseyValueParser::new())]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) admin: AdminArgs,
 }
 
 /// A secret is not checked here: a parser's message would repeat it.

@@ -5,8 +5,10 @@ mod completion;
 mod connector;
 mod connectors;
 mod edge;
+mod explain;
 mod ready;
 mod status;
+mod table;
 mod token;
 
 use crate::{
@@ -27,6 +29,7 @@ pub(crate) fn run(cli: Cli) -> Result<(), Failure> {
         Command::Token(TokenCommand::Create(flags)) => token::create(&common, &flags),
         Command::Check { files } => check::run(&common, files),
         Command::Status(flags) => status::run(&common, &flags),
+        Command::Explain(flags) => explain::run(&common, &flags),
         Command::Ready { admin } => ready::run(&common, admin.as_deref()),
         #[cfg(feature = "lab")]
         Command::Lab(args) => lab(args),

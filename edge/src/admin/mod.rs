@@ -11,10 +11,10 @@ pub use token::{AdminToken, TokenError};
 
 use std::{sync::Arc, time::SystemTime};
 
-use api::Problem;
+use api::{Problem, explain::Question};
 use axum::{
     Json, Router,
-    extract::State,
+    extract::{Query, State},
     http::{HeaderMap, StatusCode, header},
     middleware,
     response::{IntoResponse, Response},
@@ -70,6 +70,7 @@ pub async fn serve(listener: Arc<dyn net::Listener>, admin: Admin, stop: Cancell
         .route("/readyz", get(ready))
         .route("/metrics", get(metrics))
         .route(api::STATUS, get(status))
+        .route(api::explain::EXPLAIN, get(explain))
         .route("/api/v1/connectors/{name}/revoke", post(revoke::revoke))
         .layer(middleware::from_fn_with_state(admin.clone(), guard::guard))
         .with_state(admin);
@@ -138,6 +139,13 @@ fn seconds(at: SystemTime) -> i64 {
 async fn status(State(admin): State<Admin>) -> Json<api::edge::Status> {
     let (view, links) = (admin.view.borrow().clone(), admin.links.borrow().clone());
     Json(status::status(&admin.name, reasons(&admin), &view, &links, &admin.listeners.states()))
+}
+
+async fn explain(State(admin): State<Admin>, Query(question): Query<Question>) -> Response {
+    match admin.listeners.explain(&question) {
+        Ok(explanation) => Json(explanation).into_response(),
+        Err(why) => problem(StatusCode::BAD_REQUEST, &why),
+    }
 }
 
 fn problem(status: StatusCode, text: &str) -> Response {

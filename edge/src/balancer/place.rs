@@ -72,6 +72,18 @@ pub enum PlacedBy {
     Fallback,
 }
 
+impl PlacedBy {
+    /// The word for whoever asked.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Affinity => "affinity",
+            Self::Steering => "steering",
+            Self::Fallback => "fallback",
+        }
+    }
+}
+
 /// No origin can take the flow.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("no origin can take the flow: {}", reason.map_or("none takes new flows", Reason::as_str))]

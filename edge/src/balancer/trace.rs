@@ -74,6 +74,21 @@ pub enum PassedOver {
 }
 
 impl PassedOver {
+    /// The word for whoever asked.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Tried => "tried",
+            Self::Suspect => "suspect",
+            Self::Unhealthy => "unhealthy",
+            Self::BetterKnown => "better_known",
+            Self::NoPath => "no_path",
+            Self::WeightZero => "weight_0",
+            Self::Critical => "critical",
+            Self::Steered => "steered",
+        }
+    }
+
     /// What could serve as well was passed over by the steering, unless it was chosen.
     pub(super) fn unless(is_chosen: bool) -> Option<Self> {
         (!is_chosen).then_some(Self::Steered)

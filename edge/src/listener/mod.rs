@@ -6,6 +6,7 @@
 
 mod accept;
 mod certificates;
+mod explain;
 mod flow;
 mod http;
 mod proof;

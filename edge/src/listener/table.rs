@@ -7,6 +7,7 @@ use std::{
     time::Duration,
 };
 
+use api::explain::{Explanation, Question};
 use net::{Front, drill};
 use protocol::id::Name;
 use tokio::{sync::Notify, time};
@@ -14,7 +15,7 @@ use tokio_util::task::TaskTracker;
 use tracing::{error, info, warn};
 
 use super::{
-    accept,
+    accept, explain,
     http::Http,
     shared::Shared,
     state::{ListenerState, Serving},
@@ -108,6 +109,21 @@ impl Listeners {
     #[must_use]
     pub fn new(shared: Arc<Shared>, http: Arc<Http>) -> Self {
         Self { shared, http, tasks: TaskTracker::new(), table: Mutex::default(), committed: Arc::default() }
+    }
+
+    /// Where a flow would go now, and why.
+    ///
+    /// # Errors
+    /// What is wrong with the question, in words.
+    pub fn explain(&self, question: &Question) -> Result<Explanation, String> {
+        let states = self.states();
+        let listeners: Vec<_> = states.iter().map(|state| state.listener()).collect();
+        let listener = listeners.iter().find(|listener| listener.name.as_str() == question.listener);
+        let Some(listener) = listener else {
+            let hint = config::hint(&question.listener, listeners.iter().map(|listener| listener.name.as_str()));
+            return Err(format!("there is no listener \"{}\"{hint}", question.listener));
+        };
+        explain::explain(&self.shared, listener, question)
     }
 
     /// Binds what a snapshot adds. All or nothing: if one address cannot be had, everything stays as it was.

@@ -2,10 +2,8 @@
 
 use api::{connector::Status, words::LinkState};
 
-use super::{
-    edge::{milliseconds, route},
-    table::Table,
-};
+use super::edge::{milliseconds, route};
+use crate::commands::table::Table;
 
 /// Everything.
 pub(super) fn tables(status: &Status) -> String {

@@ -6,7 +6,7 @@ use api::{
     words::{Health, LinkState},
 };
 
-use super::table::Table;
+use crate::commands::table::Table;
 
 /// Everything.
 pub(super) fn tables(status: &Status) -> String {

@@ -2,7 +2,6 @@
 
 mod connector;
 pub(super) mod edge;
-mod table;
 
 use std::time::Duration;
 

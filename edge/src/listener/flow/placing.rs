@@ -205,16 +205,28 @@ impl<'a> Search<'a> {
     }
 
     fn place(&self, view: &HealthView, near: Option<Near<'_>>) -> Result<Place, NoPlace> {
-        let (shared, now) = (self.shared, Instant::now());
+        let balancer = &self.shared.balancer;
+        self.asking(view, near, |ask| {
+            let placed = balancer.place(ask, &mut rand::rng())?;
+            Ok(Place::take(&placed, balancer.budget(view, &ask.balancer.balancer, ask.now)))
+        })?
+    }
+
+    /// Hands on what is to be asked about the flow in a view, whether it is to be placed or only explained.
+    pub(in crate::listener) fn asking<T>(
+        &self,
+        view: &HealthView,
+        near: Option<Near<'_>>,
+        then: impl FnOnce(&Ask<'_, '_>) -> T,
+    ) -> Result<T, NoPlace> {
         let listener = self.known_in(view).ok_or(UNKNOWN)?;
         let balancer = balancer::route(view, listener, &self.flow).ok_or(UNKNOWN)?;
         let lb = &balancer.balancer;
         let cookie = self.headers.filter(|_| matches!(lb.session_affinity, Affinity::Cookie { .. }));
         let purpose = Purpose { balancer: &lb.name, now: SystemTime::now() };
-        let cookie = cookie.and_then(|headers| shared.balancer.sealer().read(headers, purpose));
-        let ask = Ask { view, balancer, flow: &self.flow, cookie, near, tried: &self.tried, now };
-        let placed = shared.balancer.place(&ask, &mut rand::rng())?;
-        Ok(Place::take(&placed, shared.balancer.budget(view, lb, now)))
+        let cookie = cookie.and_then(|headers| self.shared.balancer.sealer().read(headers, purpose));
+        let (flow, tried, now) = (&self.flow, &self.tried, Instant::now());
+        Ok(then(&Ask { view, balancer, flow, cookie, near, tried, now }))
     }
 
     /// The listener as a view knows it. The view may be of an older or a newer catalog: only the name holds in both, and a

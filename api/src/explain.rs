@@ -1,0 +1,95 @@
+//! Where a flow would go, and why: the answer of an edge that is asked to explain a decision.
+
+use serde::{Deserialize, Serialize};
+
+/// Where an edge explains.
+pub const EXPLAIN: &str = "/api/v1/explain";
+
+/// A flow that might come.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Question {
+    /// The listener that it would come to.
+    pub listener: String,
+    /// Its client's IP address.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub source: Option<String>,
+    /// The host it would ask for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub host: Option<String>,
+    /// The path it would ask for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
+    /// What it would send as Cookie field.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cookie: Option<String>,
+}
+
+/// A decision, with all that was weighed for it.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Explanation {
+    /// The listener.
+    pub listener: String,
+    /// Which of its rules matched, counted from 1; none: the listener's own load balancer takes it.
+    pub rule: Option<usize>,
+    /// The load balancer.
+    pub load_balancer: String,
+    /// The pool that it would go to; this and what follows is absent if there is no place for it.
+    pub pool: Option<String>,
+    /// The origin in it.
+    pub origin: Option<String>,
+    /// The link there; none if there is no tunnel.
+    pub link: Option<String>,
+    /// Whose link it is.
+    pub connector: Option<String>,
+    /// What led there: `affinity`, `steering` or `fallback`.
+    pub by: Option<String>,
+    /// What was weighed, in order.
+    pub considered: Vec<Considered>,
+    /// Why there is no place for it.
+    pub reason: Option<String>,
+    /// What was met, in words.
+    pub detail: Option<String>,
+    /// Where it would be tried after that, if each time the path were at fault.
+    pub next: Vec<Place>,
+}
+
+/// Where a flow goes.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Place {
+    /// The pool.
+    pub pool: String,
+    /// The origin in it.
+    pub origin: String,
+    /// The link there; none if there is no tunnel.
+    pub link: Option<String>,
+    /// Whose link it is.
+    pub connector: Option<String>,
+    /// What led there: `affinity`, `steering` or `fallback`.
+    pub by: String,
+}
+
+/// One thing that was weighed.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Considered {
+    /// `bound` (the origin that the client is bound to), `pool`, `fallback` (the pool that serves when no other can), `hope`
+    /// (a pool that was ill when last heard of), `origin` or `path`.
+    pub what: String,
+    /// Its name; of a path its link, or `direct`.
+    pub name: String,
+    /// As probes found it.
+    pub health: String,
+    /// Why not healthy.
+    pub reason: Option<String>,
+    /// Of an origin: its weight.
+    pub weight: Option<f64>,
+    /// Of an origin that could be chosen: which part of new flows it gets by its weight, 0 to 1.
+    pub share: Option<f64>,
+    /// Flows it has now; of a path, streams of its link.
+    pub load: Option<usize>,
+    /// Why it was passed over; none: it was chosen.
+    pub passed_over: Option<String>,
+}

@@ -1,0 +1,131 @@
+//! `explain LISTENER`: where a running edge would send a flow now, and what it weighs for that.
+
+use api::explain::{Considered, EXPLAIN, Explanation, Place, Question};
+
+use super::table::Table;
+use crate::{
+    admin::AdminEndpoint,
+    args::{Common, ExplainArgs},
+    failure::Failure,
+    lifecycle, output,
+};
+
+pub(super) fn run(common: &Common, flags: &ExplainArgs) -> Result<(), Failure> {
+    let question = Question {
+        listener: flags.listener.clone(),
+        source: flags.source.map(|source| source.to_string()),
+        host: flags.host.clone(),
+        path: flags.path.clone(),
+        cookie: Some(flags.cookies.join("; ")).filter(|cookies| !cookies.is_empty()),
+    };
+    let query = serde_urlencoded::to_string(&question).map_err(|error| Failure::Failed(error.to_string()))?;
+    let edge = AdminEndpoint::find(common, &flags.admin)?;
+    let answer = lifecycle::runtime()?.block_on(edge.get(&format!("{EXPLAIN}?{query}")))?;
+    if flags.json {
+        let text = String::from_utf8_lossy(&answer);
+        return output::print(&format!("{}\n", text.trim_end()));
+    }
+    let explanation = serde_json::from_slice(&answer);
+    let explanation =
+        explanation.map_err(|error| Failure::Failed(format!("the explanation cannot be understood: {error}")))?;
+    output::print(&text(&explanation))
+}
+
+/// As people read it.
+fn text(explanation: &Explanation) -> String {
+    let Explanation { listener, load_balancer, rule, considered, reason, detail, next, .. } = explanation;
+    let by = rule.map_or_else(|| "its own".to_owned(), |rule| format!("by rule {rule}"));
+    let mut text = format!("listener {listener}, load balancer {load_balancer} ({by})\n\n");
+    if !considered.is_empty() {
+        let mut table = Table::new("considered", &["WHAT", "NAME", "HEALTH", "WEIGHT", "SHARE", "LOAD", "OUTCOME"]);
+        considered.iter().for_each(|one| table.row(row(one)));
+        text += &table.text();
+        text.push('\n');
+    }
+    match (place(explanation), reason) {
+        (Some(place), _) => text += &format!("goes to {}\n", spelt(&place)),
+        (None, Some(reason)) => {
+            let detail = detail.as_ref().map_or_else(String::new, |detail| format!(": {detail}"));
+            text += &format!("there is no place for it: {reason}{detail}\n");
+        }
+        (None, None) => text += "there is no place for it\n",
+    }
+    for place in next {
+        text += &format!("then to {}\n", spelt(place));
+    }
+    text
+}
+
+/// Where it goes, if it goes anywhere.
+fn place(explanation: &Explanation) -> Option<Place> {
+    let Explanation { pool, origin, link, connector, by, .. } = explanation.clone();
+    Some(Place { pool: pool?, origin: origin?, link, connector, by: by.unwrap_or_default() })
+}
+
+fn row(one: &Considered) -> [String; 7] {
+    let number = |number: Option<f64>| number.map_or_else(String::new, |number| number.to_string());
+    let share = one.share.map_or_else(String::new, |share| format!("{:.0} %", share * 100.0));
+    let health = match &one.reason {
+        Some(reason) => format!("{} ({reason})", one.health),
+        None => one.health.clone(),
+    };
+    let outcome = one.passed_over.as_ref().map_or_else(|| "chosen".to_owned(), |why| format!("passed over: {why}"));
+    let load = one.load.map_or_else(String::new, |load| load.to_string());
+    [one.what.clone(), one.name.clone(), health, number(one.weight), share, load, outcome]
+}
+
+fn spelt(Place { pool, origin, link, connector, by }: &Place) -> String {
+    let way = match (link, connector) {
+        (Some(link), Some(connector)) => format!("over link {link} of {connector}"),
+        (Some(link), None) => format!("over link {link}"),
+        (None, _) => "directly".to_owned(),
+    };
+    format!("origin {origin} of pool {pool}, {way} ({by})")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_decision_is_told_with_what_it_passed_over() {
+        let pool = |name: &str, passed_over: Option<&str>| Considered {
+            what: "pool".to_owned(),
+            name: name.to_owned(),
+            health: "healthy".to_owned(),
+            passed_over: passed_over.map(str::to_owned),
+            ..Considered::default()
+        };
+        let word = |word: &str| Some(word.to_owned());
+        let [pool_name, origin, by] = ["web", "web-1", "steering"].map(str::to_owned);
+        let next = Place { pool: pool_name, origin, by, link: None, connector: None };
+        let explanation = Explanation {
+            listener: "www".to_owned(),
+            rule: Some(2),
+            load_balancer: "main".to_owned(),
+            pool: word("web"),
+            origin: word("web-1"),
+            link: word("7"),
+            connector: word("dc1"),
+            by: word("steering"),
+            considered: vec![pool("old", Some("critical")), pool("web", None)],
+            next: vec![next],
+            ..Explanation::default()
+        };
+        let text = text(&explanation);
+        assert!(text.starts_with("listener www, load balancer main (by rule 2)\n"), "{text}");
+        assert!(text.contains("passed over: critical") && text.contains("chosen"), "{text}");
+        assert!(text.contains("goes to origin web-1 of pool web, over link 7 of dc1 (steering)\n"), "{text}");
+        assert!(text.ends_with("then to origin web-1 of pool web, directly (steering)\n"), "{text}");
+    }
+
+    #[test]
+    fn without_a_place_the_reason_is_told() {
+        let explanation = Explanation {
+            reason: Some("tunnel_down".to_owned()),
+            detail: Some("no link is up".to_owned()),
+            ..Explanation::default()
+        };
+        assert!(text(&explanation).ends_with("there is no place for it: tunnel_down: no link is up\n"));
+    }
+}

@@ -1,0 +1,167 @@
+//! Where a flow would go now, and why: the decision itself, with nothing done about it.
+
+use std::net::{IpAddr, SocketAddr};
+
+use ::http::{HeaderMap, HeaderValue, header};
+use api::explain::{self, Considered, Explanation, Question};
+use protocol::{error::Reason, id::Name};
+
+use super::{flow::placing::Search, http, shared::Shared};
+use crate::{
+    balancer::{Ask, NoPlace, PassedOver, Placed, Step, Trace, Tried, Weighed},
+    health::view::{Health, OriginView, PathView, PoolHealth, PoolView},
+    model::{FlowKey, ListenProtocol, Listener},
+    routing,
+};
+
+/// Places that are told beyond the first.
+const NEXT_MAX: usize = 3;
+
+/// Explains where a flow of this listener would go.
+pub(super) fn explain(shared: &Shared, listener: &Listener, question: &Question) -> Result<Explanation, String> {
+    let source = question.source.as_deref().unwrap_or("0.0.0.0");
+    let source: IpAddr = source.parse().map_err(|_| format!("`source` {source:?} is no IP address"))?;
+    let is_http = match listener.protocol {
+        ListenProtocol::Http | ListenProtocol::Https => true,
+        ListenProtocol::Tcp | ListenProtocol::Udp => false,
+    };
+    if !is_http && (question.host.is_some() || question.path.is_some() || question.cookie.is_some()) {
+        return Err(format!("listener \"{}\" reads no host, path or cookie: it is of another protocol", listener.name));
+    }
+    let host = question.host.as_deref().map(http::read_host).transpose()?;
+    let path = if is_http { question.path.as_deref().or(Some("/")) } else { None };
+    let paths = path.map(|path| http::read_path(path, listener.http.paths)).transpose()?.unwrap_or_default();
+    let mut headers = HeaderMap::new();
+    if let Some(cookie) = &question.cookie {
+        let cookie = HeaderValue::from_str(cookie).map_err(|_| "`cookie` is no value of a field".to_owned())?;
+        headers.insert(header::COOKIE, cookie);
+    }
+    let flow = FlowKey { source: SocketAddr::new(source, 0), host: host.as_deref(), paths: &paths };
+    let search = Search::new(shared, listener, flow).with_headers(&headers);
+    let view = shared.view.borrow().clone();
+    let mut explanation = Explanation {
+        listener: listener.name.to_string(),
+        rule: rule(listener, &flow),
+        load_balancer: routing::load_balancer(listener, &flow).to_string(),
+        ..Explanation::default()
+    };
+    if let Err(no) = search.asking(&view, None, |ask| decided(shared, ask, &mut explanation)) {
+        refused(&no, &mut explanation);
+    }
+    Ok(explanation)
+}
+
+/// Which rule matched, counted from 1.
+fn rule(listener: &Listener, flow: &FlowKey<'_>) -> Option<usize> {
+    let rule = routing::rule(listener, flow.host.unwrap_or(""), flow.paths)?;
+    listener.http.rules.iter().position(|other| std::ptr::eq(other, rule)).map(|at| at + 1)
+}
+
+fn decided(shared: &Shared, ask: &Ask<'_, '_>, explanation: &mut Explanation) {
+    let (place, trace) = shared.balancer.explain(ask, &mut rand::rng());
+    explanation.considered = considered(&trace);
+    let placed = match place {
+        Ok(placed) => placed,
+        Err(no) => return refused(&no, explanation),
+    };
+    let explain::Place { pool, origin, link, connector, by } = told(&placed);
+    (explanation.pool, explanation.origin, explanation.by) = (Some(pool), Some(origin), Some(by));
+    (explanation.link, explanation.connector) = (link, connector);
+    let mut tried = Tried::default();
+    let mut last = placed;
+    while explanation.next.len() < NEXT_MAX {
+        tried.path(last.origin.key, last.path.via(), Reason::LinkLost);
+        let again = Ask { tried: &tried, ..*ask };
+        let Ok(next) = shared.balancer.explain(&again, &mut rand::rng()).0 else { return };
+        explanation.next.push(told(&next));
+        last = next;
+    }
+}
+
+fn refused(no: &NoPlace, explanation: &mut Explanation) {
+    explanation.reason = Some(no.reason.map_or("no_place", Reason::as_str).to_owned());
+    explanation.detail = no.detail.as_deref().map(str::to_owned);
+}
+
+fn told(placed: &Placed<'_>) -> explain::Place {
+    explain::Place {
+        pool: placed.pool.pool.name.to_string(),
+        origin: placed.origin.origin.name.to_string(),
+        link: placed.path.way.link().map(|link| link.id.to_string()),
+        connector: placed.path.way.connector().map(Name::to_string),
+        by: placed.by.as_str().to_owned(),
+    }
+}
+
+fn considered(Trace(steps): &Trace<'_>) -> Vec<Considered> {
+    let could = |step: &&Step<'_>| matches!(step.passed, None | Some(PassedOver::Steered));
+    let weight = |step: &Step<'_>| if let Weighed::Origin(origin) = step.what { origin.origin.weight } else { 0.0 };
+    let total: f64 = steps.iter().filter(could).map(weight).sum();
+    let one = |step: &Step<'_>| {
+        let passed_over = step.passed.map(|passed| passed.as_str().to_owned());
+        let said = match step.what {
+            Weighed::Bound(pool, origin) => {
+                let name = format!("{} of {}", origin.origin.name, pool.pool.name);
+                Considered { name, ..of_origin("bound", origin) }
+            }
+            Weighed::Pool(pool) => of_pool("pool", pool),
+            Weighed::Fallback(pool) => of_pool("fallback", pool),
+            Weighed::Hope(pool) => of_pool("hope", pool),
+            Weighed::Origin(origin) => {
+                let share = could(&step).then(|| origin.origin.weight / total);
+                Considered { share, ..of_origin("origin", origin) }
+            }
+            Weighed::Path(path) => of_path(path),
+        };
+        Considered { passed_over, ..said }
+    };
+    steps.iter().map(one).collect()
+}
+
+fn of_pool(what: &str, pool: &PoolView) -> Considered {
+    let health = match pool.health {
+        PoolHealth::Healthy => "healthy",
+        PoolHealth::Degraded => "degraded",
+        PoolHealth::Critical => "critical",
+        PoolHealth::Unknown => "unknown",
+    };
+    Considered {
+        what: what.to_owned(),
+        name: pool.pool.name.to_string(),
+        health: health.to_owned(),
+        load: Some(pool.flows()),
+        ..Considered::default()
+    }
+}
+
+fn of_origin(what: &str, origin: &OriginView) -> Considered {
+    Considered {
+        what: what.to_owned(),
+        name: origin.origin.name.to_string(),
+        health: health(origin.health).to_owned(),
+        reason: origin.reason().map(|reason| reason.as_str().to_owned()),
+        weight: Some(origin.origin.weight),
+        load: Some(origin.flows()),
+        ..Considered::default()
+    }
+}
+
+fn of_path(path: &PathView) -> Considered {
+    let of = path.way.connector().map_or_else(String::new, |connector| format!(" of {connector}"));
+    Considered {
+        what: "path".to_owned(),
+        name: format!("{}{of}", path.via()),
+        health: health(path.health).to_owned(),
+        reason: path.reason.map(|reason| reason.as_str().to_owned()),
+        load: Some(path.load.streams()),
+        ..Considered::default()
+    }
+}
+
+fn health(health: Health) -> &'static str {
+    match health {
+        Health::Healthy => "healthy",
+        Health::Unhealthy => "unhealthy",
+        Health::Unknown => "unknown",
+    }
+}
