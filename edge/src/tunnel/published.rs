@@ -4,6 +4,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     sync::Arc,
+    time::Instant,
 };
 
 use protocol::{
@@ -38,6 +39,10 @@ pub struct TunnelView {
     pub connector: Name,
     /// Up against expected links.
     pub health: TunnelHealth,
+    /// Some link of it does not leave.
+    pub is_open: bool,
+    /// Since when that is so, or is not.
+    pub since: Instant,
     /// Live links, oldest first.
     pub links: Vec<Arc<Link>>,
     /// What they serve together.
@@ -55,6 +60,15 @@ pub struct LinksView {
     pub routes: RouteTable,
     /// One for every granted connector, and every other that has a link; by name.
     pub tunnels: Vec<Arc<TunnelView>>,
+}
+
+impl LinksView {
+    /// The tunnel of a connector.
+    #[must_use]
+    pub fn tunnel(&self, connector: &Name) -> Option<&TunnelView> {
+        let at = self.tunnels.binary_search_by(|tunnel| tunnel.connector.cmp(connector)).ok()?;
+        Some(&self.tunnels[at])
+    }
 }
 
 /// A link, and what its claims came to under the grants in force: judged once, since there is a view for every change.
@@ -115,12 +129,12 @@ pub(super) struct Moment {
 
 impl Moment {
     /// The view of this moment.
-    pub(super) fn view(&self, before: &LinksView) -> LinksView {
+    pub(super) fn view(&self, before: &LinksView, now: Instant) -> LinksView {
         let all = || self.links.iter().map(|(id, entry)| (*id, entry.link.clone())).collect();
         LinksView {
             links: if self.changes.links { Arc::new(all()) } else { before.links.clone() },
             routes: self.changes.vnets.iter().fold(before.routes.clone(), |table, vnet| self.route(table, vnet)),
-            tunnels: self.tunnels(before),
+            tunnels: self.tunnels(before, now),
         }
     }
 
@@ -134,7 +148,7 @@ impl Moment {
         table.with(vnet, live, absent)
     }
 
-    fn tunnels(&self, before: &LinksView) -> Vec<Arc<TunnelView>> {
+    fn tunnels(&self, before: &LinksView, now: Instant) -> Vec<Arc<TunnelView>> {
         let stays = |tunnel: &&Arc<TunnelView>| !self.changes.connectors.contains(&tunnel.connector);
         let mut tunnels: Vec<_> = before.tunnels.iter().filter(stays).cloned().collect();
         let mut links: BTreeMap<&Name, Vec<&Entry>> = BTreeMap::new();
@@ -145,14 +159,19 @@ impl Moment {
             let grant = self.snapshot.catalog.grants.iter().find(|g| g.connector == *connector);
             let links = links.remove(connector).unwrap_or_default();
             if grant.is_some() || !links.is_empty() {
-                tunnels.push(Arc::new(self.tunnel(connector, grant, &links)));
+                let mut tunnel = self.tunnel((connector, grant), &links, now);
+                if let Some(before) = before.tunnel(connector).filter(|before| before.is_open == tunnel.is_open) {
+                    tunnel.since = before.since;
+                }
+                tunnels.push(Arc::new(tunnel));
             }
         }
         tunnels.sort_by(|one, other| one.connector.cmp(&other.connector));
         tunnels
     }
 
-    fn tunnel(&self, connector: &Name, grant: Option<&Grant>, entries: &[&Entry]) -> TunnelView {
+    /// The tunnel of a connector with this grant, as if it had changed now.
+    fn tunnel(&self, (connector, grant): (&Name, Option<&Grant>), entries: &[&Entry], now: Instant) -> TunnelView {
         let links: Vec<_> = entries.iter().map(|entry| entry.link.clone()).collect();
         let mut refused: Vec<RefusedRoute> = Vec::new();
         for claim in entries.iter().flat_map(|entry| &entry.refused) {
@@ -163,6 +182,8 @@ impl Moment {
         TunnelView {
             connector: connector.clone(),
             health: health(&links, grant.map_or(1, |g| g.replicas), self.ever_up.contains(connector)),
+            is_open: links.iter().any(|link| !link.is_draining()),
+            since: now,
             links,
             routes: entries.iter().flat_map(|entry| entry.accepted.iter().cloned()).collect(),
             refused,

@@ -7,6 +7,7 @@ use std::{
     ops::{Deref, DerefMut},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     thread,
+    time::Instant,
 };
 
 use net::{Vital, drill};
@@ -186,7 +187,7 @@ impl Registry {
         let Some(moment) = self.lock().moment() else { return };
         drill::point("registry");
         let before = self.view.borrow().clone();
-        self.view.send_replace(Arc::new(moment.view(&before)));
+        self.view.send_replace(Arc::new(moment.view(&before, Instant::now())));
     }
 
     /// The table, judged by the snapshot in force. Who finds it judged by the one before judges it, so that no answer mixes the

@@ -54,7 +54,7 @@ fn check(registry: &Registry) {
         judged.catalog.grants.iter().for_each(|grant| changes.grant(grant));
         let ever_up = ever_up.clone();
         let moment = Moment { changes: mem::take(changes), links: links.clone(), snapshot: judged.clone(), ever_up };
-        moment.view(&LinksView::default())
+        moment.view(&LinksView::default(), Instant::now())
     };
     assert_eq!(said(&now), said(&whole));
     assert_eq!(now.routes, whole.routes);
@@ -117,6 +117,36 @@ async fn a_snapshot_in_force_is_gone_by_before_anybody_says_so() {
     registry.follow();
     check(&registry);
     assert!(registry.subscribe().borrow().links.is_empty());
+}
+
+#[tokio::test]
+async fn a_tunnel_says_since_when_it_has_a_link_that_stays() {
+    let ([here, _there], _endpoints) = connections().await;
+    let store = Store::new();
+    let registry = Registry::new(store.subscribe(), Vital::default());
+    let dc1 = name("dc1");
+    let told = || {
+        let view = registry.subscribe().borrow().clone();
+        view.tunnel(&dc1).map(|tunnel| (tunnel.is_open, tunnel.since)).expect("it is granted")
+    };
+    store.commit(granting(vec![grant("dc1", &[("red", "10.0.0.0/8")])]));
+    registry.follow();
+    let (is_open, granted) = told();
+    assert!(!is_open);
+    let link = |replica| registry.register(registration(&here, ("dc1", replica), &[]));
+    let (one, two) = (link("r-1"), link("r-2"));
+    let (is_open, came) = told();
+    assert!(is_open && came > granted);
+    one.drain();
+    registry.changed(&one);
+    assert_eq!(told(), (true, came), "another stays");
+    two.drain();
+    registry.changed(&two);
+    let (is_open, left) = told();
+    assert!(!is_open && left > came, "one that leaves takes nothing new");
+    [one, two].iter().for_each(|link| registry.remove(link));
+    assert_eq!(told(), (false, left));
+    assert!(registry.subscribe().borrow().tunnel(&name("dc2")).is_none());
 }
 
 #[tokio::test]
