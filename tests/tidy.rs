@@ -71,6 +71,7 @@ const DECIDING: &[&str] = &[
     "edge/src/config/",
     "edge/src/store/plan.rs",
     "edge/src/routing/",
+    "edge/src/health/destination.rs",
     "edge/src/health/state.rs",
     "edge/src/health/rollup.rs",
     "edge/src/health/schedule.rs",

@@ -16,14 +16,14 @@ use rand::{RngExt, SeedableRng, rngs::StdRng};
 use super::*;
 use crate::{
     health::{
-        PathAt, PathReport, Sources,
+        Destination, PathAt, PathReport, Sources, Surroundings,
         view::{Health, HealthView, OriginView, PathView, PoolHealth, PoolView},
     },
     model::{
         Affinity, Catalog, Check, FlowKey, LoadBalancer, Monitor, Origin, Pool, PoolSteering, Route, Steering, Via,
     },
     routing::RouteTable,
-    tunnel::tests::link,
+    tunnel::{LinksView, tests::link},
 };
 
 use Health::{Healthy, Unhealthy, Unknown};
@@ -244,6 +244,33 @@ impl Player {
         }
         counts
     }
+}
+
+#[test]
+fn a_flow_to_its_destination_leaves_links_that_are_suspect_or_tried_in_vain() {
+    let [one, two] = [1, 2].map(|id| link(LinkId(id), &name("dc1")));
+    let cidr = "10.7.0.0/16".parse().expect("a CIDR");
+    let routes = RouteTable::build([&one, &two].map(|link| (Route { vnet: name("prod"), cidr }, link.id)), []);
+    let all = [&one, &two].map(|link| (link.id, link.clone())).into();
+    let links = LinksView { links: Arc::new(all), routes, tunnels: Vec::new() };
+    let destination = Destination::new(&name("prod"), "10.7.0.1:80".parse().expect("an address")).expect("a port");
+    // Each flow has a view of its own.
+    let view =
+        || destination.view(&Surroundings { links: &links, grants: &[], network: &network(), now: Instant::now() });
+    let key = view().pools[0].origins[0].key;
+    let mut player = Player::new();
+    let ways = |player: &mut Player| -> HashSet<Via> {
+        (0..50).map(|number| player.place(&view(), number).expect("a place").path.via()).collect()
+    };
+    assert_eq!(ways(&mut player).len(), 2);
+    one.load.set_suspect(true);
+    assert_eq!(ways(&mut player), [Via::Link(two.id)].into());
+    player.tried.path(key, Via::Link(two.id), Reason::LinkLost);
+    assert_eq!(player.refused(&view()), Some(Reason::LinkLost));
+    one.load.set_suspect(false);
+    assert_eq!(ways(&mut player), [Via::Link(one.id)].into());
+    player.tried.origin(key, Reason::ConnectRefused);
+    assert_eq!(player.refused(&view()), Some(Reason::ConnectRefused), "that was its own word");
 }
 
 /// The chi-square statistic stays below a bound that a right distribution passes all but once in a thousand times.

@@ -3,6 +3,7 @@
 //! The deciding half is pure: callers bring the time, the results and the dice. Nothing here places a flow.
 
 mod board;
+mod destination;
 mod detail;
 mod index;
 mod key;
@@ -16,6 +17,7 @@ mod told;
 pub mod view;
 
 pub use board::{Board, BoardHandles, BoardParts};
+pub use destination::{DESTINATION, Destination, Surroundings};
 pub use key::{BalancerKey, OriginKey, PathKey};
 pub use report::{Report, Reports};
 pub use rollup::{At, PathAt, Sources};
