@@ -216,6 +216,7 @@ fn build(config: &Config, base: Base, admin_stop: &CancellationToken) -> Result<
         offramp: offramp.clone(),
         balancer: Balancer::new(sealer),
         view: handles.view.clone(),
+        links: registry.subscribe(),
         reports: handles.reports,
         metrics: metrics.clone(),
         sources: Sources::default(),

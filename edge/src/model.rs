@@ -336,8 +336,8 @@ pub struct Listener {
     pub protocol: ListenProtocol,
     /// Where.
     pub listen: SocketAddr,
-    /// The name of a load balancer of the same catalog.
-    pub load_balancer: Name,
+    /// Where its flows go.
+    pub leads: Leads,
     /// Most flows open at once; more are refused.
     pub max_connections: usize,
     /// First bytes may be sent again after a time-out or a lost link.
@@ -348,6 +348,18 @@ pub struct Listener {
     pub proxies: Vec<IpNetwork>,
     /// What only HTTP listeners know.
     pub http: HttpSettings,
+}
+
+/// Where the flows of a listener go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Leads {
+    /// To the load balancer of this name, of the same catalog.
+    LoadBalancer(Name),
+    /// Each to the very address that it was for.
+    Destination {
+        /// In this VNet.
+        vnet: Name,
+    },
 }
 
 /// What a listener accepts.

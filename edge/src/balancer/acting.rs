@@ -1,7 +1,7 @@
 //! Decides, and remembers what was decided.
 
 use std::{
-    sync::{Arc, Mutex, MutexGuard},
+    sync::{Arc, Mutex, MutexGuard, OnceLock},
     time::Instant,
 };
 
@@ -28,6 +28,8 @@ pub struct Balancer {
     /// For load balancers that need none: nobody waits for another's decision there.
     blank: Memory,
     budgets: Budgets,
+    /// Of flows that no load balancer of the catalog has placed.
+    destined: OnceLock<Arc<Budget>>,
     sealer: Sealer,
 }
 
@@ -40,7 +42,7 @@ impl Balancer {
 
     pub(super) fn with_bindings(max: usize, sealer: Sealer) -> Self {
         let (memory, blank, budgets) = (Mutex::new(Memory::new(max)), Memory::new(0), Budgets::default());
-        Self { memory, blank, budgets, sealer }
+        Self { memory, blank, budgets, destined: OnceLock::new(), sealer }
     }
 
     /// Finds a place for one flow. The same asks with the same dice find the same places.
@@ -68,6 +70,12 @@ impl Balancer {
     #[must_use]
     pub fn budget(&self, view: &HealthView, balancer: &LoadBalancer, now: Instant) -> Arc<Budget> {
         self.budgets.of(&balancer.name, &view.catalog.load_balancers, now)
+    }
+
+    /// What pays for trying flows again that go where they were for: one for all of them.
+    #[must_use]
+    pub fn budget_of_destinations(&self, now: Instant) -> Arc<Budget> {
+        self.destined.get_or_init(|| Arc::new(Budget::new(now))).clone()
     }
 
     /// What seals and opens affinity cookies.

@@ -40,7 +40,7 @@ pub struct Budget {
 
 impl Budget {
     /// A budget with one second's floor in it.
-    fn new(now: Instant) -> Self {
+    pub(super) fn new(now: Instant) -> Self {
         Self { begun: now, saved: AtomicU64::new(BEGIN), paid: AtomicU64::new(0) }
     }
 

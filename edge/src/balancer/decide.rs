@@ -26,10 +26,10 @@ use crate::{
     routing,
 };
 
-/// The load balancer that takes a flow of a listener.
+/// The load balancer that takes a flow of a listener, unless its flows go where they were for.
 #[must_use]
 pub fn route<'v>(view: &'v HealthView, listener: &Listener, flow: &FlowKey<'_>) -> Option<&'v BalancerView> {
-    view.balancer(routing::load_balancer(listener, flow))
+    view.balancer(routing::load_balancer(listener, flow)?)
 }
 
 /// Where a flow goes, and what that changes.

@@ -10,8 +10,11 @@ use std::{
 use config::{At, Named, Table};
 use protocol::id::Name;
 
-use super::{Sites, endpoints::Admin, http, load_balancers::LoadBalancers, pools::Pools, proxies, words::PROTOCOLS};
-use crate::model::{ListenProtocol, Listener};
+use super::{
+    Sites, endpoints::Admin, grants::Grants, http, leads, load_balancers::LoadBalancers, pools::Pools, proxies,
+    words::PROTOCOLS,
+};
+use crate::model::{Leads, ListenProtocol, Listener};
 
 const CONNECTIONS: usize = 10_000;
 const CONNECTIONS_MAX: u64 = 1_000_000;
@@ -58,7 +61,7 @@ impl Taken {
 /// All listeners; `sites.tunnel` is where connectors dial in.
 pub(super) fn read(
     root: &Table<'_>,
-    (load_balancers, pools): (&LoadBalancers, &Pools),
+    (grants, load_balancers, pools): (&Grants, &LoadBalancers, &Pools),
     admin: &Admin,
     Sites { tunnel, path }: Sites<'_>,
 ) -> Named<Name, Arc<Listener>> {
@@ -69,8 +72,7 @@ pub(super) fn read(
             t.required("protocol", "\"tcp\", \"udp\", \"http\" or \"https\"").and_then(|v| v.word(&PROTOCOLS));
         let listen = t.required("listen", "the public address, such as \"0.0.0.0:5432\"");
         let listen = listen.and_then(|v| v.listen_address());
-        let balancer = t.required("load_balancer", "the name of a load balancer").and_then(|v| v.parsed::<Name>());
-        let balancer = balancer.and_then(|n| load_balancers.known(t, n));
+        let leads = leads::read(t, (grants, load_balancers));
         let max_connections = t.or("max_connections", CONNECTIONS, |v| v.integer(1..=CONNECTIONS_MAX));
         let idle_timeout = t.optional("idle_timeout").and_then(|v| v.duration(IDLE_RANGE)).map(|at| at.value);
         let (replay, idle_timeout) = match protocol {
@@ -87,12 +89,17 @@ pub(super) fn read(
             }
             Some(ListenProtocol::Tcp) | None => (t.or("replay", false, |v| v.boolean()), idle_timeout),
         };
-        let affinity = balancer.as_ref().and_then(|name| load_balancers.get(name));
+        let balancer = match &leads {
+            Some(Leads::LoadBalancer(name)) => Some(name),
+            Some(Leads::Destination { .. }) | None => None,
+        };
+        let affinity = balancer.and_then(|name| load_balancers.get(name));
         http::check_affinity(t, protocol, affinity.map(|lb| &**lb));
         let http = http::read(t, load_balancers, protocol, path);
         let proxies = proxies::read(t, protocol);
-        let used = balancer.iter().chain(http.rules.iter().map(|rule| &rule.load_balancer));
+        let used = balancer.into_iter().chain(http.rules.iter().map(|rule| &rule.load_balancer));
         proxies::check_pools(t, protocol, (used.filter_map(|name| load_balancers.get(name)), pools));
+        leads.iter().for_each(|leads| leads::check(t, protocol, (leads, &proxies)));
         if let (Some(protocol), Some(listen)) = (protocol, listen) {
             let by = name.map_or_else(|| "a listener".to_owned(), |name| format!("listener \"{name}\""));
             claim(t, &mut taken, (Transport::of(protocol), listen), by);
@@ -101,7 +108,7 @@ pub(super) fn read(
             name: name?.clone(),
             protocol: protocol?,
             listen: listen?.value,
-            load_balancer: balancer?,
+            leads: leads?,
             max_connections,
             replay,
             idle_timeout,

@@ -7,6 +7,7 @@ mod endpoints;
 mod fields;
 mod grants;
 mod http;
+mod leads;
 mod listeners;
 mod load_balancers;
 mod monitors;
@@ -87,7 +88,7 @@ fn catalog(root: &Table<'_>, admin: &endpoints::Admin, sites: Sites<'_>) -> Opti
     let monitors = monitors::read(root, sites.path);
     let pools = pools::read(root, &monitors, &grants, sites.path);
     let load_balancers = load_balancers::read(root, &pools);
-    let listeners = listeners::read(root, (&load_balancers, &pools), admin, sites);
+    let listeners = listeners::read(root, (&grants, &load_balancers, &pools), admin, sites);
     Some(Catalog {
         version: 0,
         spec: Arc::default(),

@@ -8,8 +8,8 @@ use protocol::id::{Host, Name, Target};
 
 use super::*;
 use crate::model::{
-    Affinity, Check, HttpSettings, ListenProtocol, OriginTls, PoolSteering, Steering, Trust, UdpCheck, Underscores,
-    Upstream,
+    Affinity, Check, HttpSettings, Leads, ListenProtocol, Listener, OriginTls, PoolSteering, Steering, Trust, UdpCheck,
+    Underscores, Upstream,
 };
 
 /// Three lines that make what follows a whole file.
@@ -79,10 +79,21 @@ fn every_setting_is_read() {
     assert_eq!(www.pools.iter().map(Name::as_str).collect::<Vec<_>>(), ["web", "web-dr"]);
     assert_eq!(www.fallback_pool.as_ref().map(Name::as_str), Some("web-dr"));
     assert_eq!(www.session_affinity, Affinity::Source { ttl: Duration::from_secs(3600) });
-    let [www, postgres, web] = &config.catalog.listeners[..] else { panic!("there are three listeners") };
+    let [www, postgres, inside, web] = &config.catalog.listeners[..] else { panic!("there are four listeners") };
     assert_eq!((web.protocol, web.http.rules.len(), web.http.trusted_proxies.len()), (ListenProtocol::Http, 1, 1));
-    assert_eq!((www.protocol, www.load_balancer.as_str(), www.replay), (ListenProtocol::Tcp, "www", true));
-    assert_eq!((postgres.load_balancer.as_str(), postgres.idle_timeout), ("postgres", Some(Duration::from_secs(3600))));
+    assert_eq!((www.protocol, led(www), www.replay), (ListenProtocol::Tcp, "www", true));
+    assert_eq!((led(postgres), postgres.idle_timeout), ("postgres", Some(Duration::from_secs(3600))));
+    assert_eq!((inside.leads.clone(), inside.proxies.len()), (Leads::Destination { vnet: vnet("prod") }, 1));
+}
+
+fn vnet(name: &str) -> Name {
+    name.parse().expect("a name")
+}
+
+/// The load balancer that a listener names.
+fn led(listener: &Listener) -> &str {
+    let Leads::LoadBalancer(name) = &listener.leads else { panic!("it names a VNet") };
+    name.as_str()
 }
 
 #[test]
@@ -411,6 +422,46 @@ fn mistakes_of_load_balancers() {
 }
 
 #[test]
+fn mistakes_of_listeners_whose_flows_go_where_they_were_for() {
+    let grant = "connector = [{ name = \"dc1\", routes = [{ vnet = \"prod\", cidr = \"10.0.0.0/8\" }, \
+                 { vnet = \"lab\", cidr = \"10.0.0.0/8\" }] }]\n";
+    let balancer = "load_balancer = [{ name = \"www\", pools = [\"web\"] }]\n";
+    let listener = |protocol: &str, lines: &str| {
+        let head = format!("{grant}{TWO_POOLS}{balancer}[[listener]]\nname = \"l\"\nlisten = \"127.0.0.1:80\"\n");
+        format!("{head}protocol = \"{protocol}\"\n{lines}")
+    };
+    let proxies = "proxy_protocol = [\"192.0.2.0/24\"]\n";
+    let both = listener("tcp", &format!("{proxies}vnet = \"prod\"\nload_balancer = \"www\""));
+    let unknown = listener("tcp", &format!("{proxies}vnet = \"stage\""));
+    let misspelt = listener("tcp", &format!("{proxies}vnet = \"prods\""));
+    let unsaid = listener("tcp", "vnet = \"prod\"");
+    let udp = listener("udp", "vnet = \"prod\"");
+    let http = listener("http", &format!("{proxies}vnet = \"prod\""));
+    let not_tcp = "11:1: `vnet` is for listeners with `protocol` \"tcp\"; others name a `load_balancer`";
+    check_all(&[
+        (
+            &both,
+            &[
+                "13:1: `load_balancer` is not for a listener with `vnet`: its flows go where they were for; give one of the two",
+            ],
+        ),
+        (&unknown, &["12:8: no connector is granted vnet \"stage\"; known: \"lab\", \"prod\""]),
+        (&misspelt, &["12:8: no connector is granted vnet \"prods\"; did you mean \"prod\""]),
+        (
+            &unsaid,
+            &[
+                "7:1: `proxy_protocol` is missing in `listener` with `vnet`: a PROXY header says where a flow was for, so name \
+               those who send one, such as [\"192.0.2.0/24\"]",
+            ],
+        ),
+        (&udp, &[not_tcp]),
+        (&http, &["12:1: `vnet` is for listeners with `protocol` \"tcp\"; others name a `load_balancer`"]),
+    ]);
+    let good = config(&listener("tcp", &format!("{proxies}vnet = \"prod\"\nreplay = true\nmax_connections = 7")));
+    assert_eq!(good.catalog.listeners[0].leads, Leads::Destination { vnet: vnet("prod") });
+}
+
+#[test]
 fn mistakes_of_listeners() {
     let head = format!("{TWO_POOLS}load_balancer = [{{ name = \"www\", pools = [\"web\"] }}]\n");
     check_all(&[
@@ -418,7 +469,8 @@ fn mistakes_of_listeners() {
             &format!("{head}[[listener]]\nname = \"l\"\n"),
             &[
                 "6:1: `listen` is missing in `listener`: the public address, such as \"0.0.0.0:5432\"",
-                "6:1: `load_balancer` is missing in `listener`: the name of a load balancer",
+                "6:1: `load_balancer` is missing in `listener`: the name of a load balancer; or give `vnet`, in which each \
+                 flow goes where it was for",
                 "6:1: `protocol` is missing in `listener`: \"tcp\", \"udp\", \"http\" or \"https\"",
             ],
         ),

@@ -16,7 +16,7 @@ use super::{
     http::{self, Http},
     shared::Shared,
     state::ListenerState,
-    tcp,
+    tcp::{self, announced::Known},
 };
 use crate::{
     metrics::RefusedFlow,
@@ -68,7 +68,7 @@ pub(super) async fn accept(door: Door, socket: Arc<dyn Listener>) {
                 if tcp::announced::must_be(&listener, source) {
                     door.tasks.spawn(begin_announced(arrived, client, ends));
                 } else {
-                    begin(arrived, client, ends);
+                    begin(arrived, client, Known::unannounced(ends));
                 }
             }
             Err(error) => {
@@ -100,19 +100,19 @@ struct Arrived {
 
 /// The same, once it has said for whom it is.
 async fn begin_announced(arrived: Arrived, client: Socket, ends: Ends) {
-    match tcp::announced::ends((&arrived.door.shared, &arrived.door.state), &client, ends).await {
-        Some(ends) => begin(arrived, client, ends),
+    match tcp::announced::known((&arrived.door.shared, &arrived.door.state), &client, ends).await {
+        Some(known) => begin(arrived, client, known),
         None => client.abort(),
     }
 }
 
 /// Hands a connection to what serves it.
-fn begin(arrived: Arrived, client: Socket, ends: Ends) {
+fn begin(arrived: Arrived, client: Socket, known: Known) {
     let Arrived { door: Door { shared, http, state, tasks }, held } = arrived;
     let listener = state.listener();
     match listener.protocol {
         ListenProtocol::Tcp => {
-            begin_flow(&shared, tcp::Flow::new(shared.clone(), listener, ends, held), client, &tasks)
+            begin_flow(&shared, tcp::Flow::new(shared.clone(), listener, known, held), client, &tasks)
         }
         // A UDP listener has no connections to accept.
         ListenProtocol::Udp => {}
@@ -120,7 +120,10 @@ fn begin(arrived: Arrived, client: Socket, ends: Ends) {
             let worker = http.next_worker();
             let handle = shared.workers.handle(worker).clone();
             let kept = http.worker(worker);
-            begin_http(http::Accepted { shared, state, source: ends.source, held, kept, tasks }, (client, handle));
+            begin_http(
+                http::Accepted { shared, state, source: known.ends.source, held, kept, tasks },
+                (client, handle),
+            );
         }
     }
 }

@@ -12,6 +12,7 @@ use crate::{
     health::{Reports, view::HealthView},
     metrics::Metrics,
     offramp::Offramp,
+    tunnel::LinksView,
 };
 
 /// What every listener shares.
@@ -27,6 +28,8 @@ pub struct Shared {
     pub balancer: Balancer,
     /// What the balancer goes by.
     pub view: watch::Receiver<Arc<HealthView>>,
+    /// The links, for flows that go to the address that they were for.
+    pub links: watch::Receiver<Arc<LinksView>>,
     /// Where failed and good connects of live traffic are told.
     pub reports: Reports,
     /// What is counted.

@@ -109,6 +109,8 @@ impl Answers {
 pub struct FlowKey<'a> {
     /// The client.
     pub source: SocketAddr,
+    /// Where it was for, if somebody who may has said so; never where it has come in.
+    pub destination: Option<SocketAddr>,
     /// Whom it asks for, in lower case and without port; absent where nothing says that.
     pub host: Option<&'a str>,
     /// The path it asks for, in every reading that servers may have of it; empty where there is none.
@@ -119,7 +121,7 @@ impl FlowKey<'_> {
     /// A flow of which nothing can be read.
     #[must_use]
     pub fn of(source: SocketAddr) -> Self {
-        Self { source, host: None, paths: &[] }
+        Self { source, destination: None, host: None, paths: &[] }
     }
 
     /// The address that affinity and hashing go by.

@@ -2,12 +2,17 @@
 
 use protocol::id::Name;
 
-use crate::model::{FlowKey, Listener, Rule};
+use crate::model::{FlowKey, Leads, Listener, Rule};
 
-/// The load balancer for a flow: that of the first rule that matches, else the listener's own.
+/// The load balancer for a flow: that of the first rule that matches, else the listener's own. None if its flows go where they
+/// were for.
 #[must_use]
-pub fn load_balancer<'a>(listener: &'a Listener, flow: &FlowKey<'_>) -> &'a Name {
-    rule(listener, flow.host.unwrap_or(""), flow.paths).map_or(&listener.load_balancer, |rule| &rule.load_balancer)
+pub fn load_balancer<'a>(listener: &'a Listener, flow: &FlowKey<'_>) -> Option<&'a Name> {
+    let own = match &listener.leads {
+        Leads::LoadBalancer(name) => Some(name),
+        Leads::Destination { .. } => None,
+    };
+    rule(listener, flow.host.unwrap_or(""), flow.paths).map(|rule| &rule.load_balancer).or(own)
 }
 
 /// The first rule that matches.

@@ -236,6 +236,19 @@ mod tests {
     }
 
     #[test]
+    fn a_listener_that_leads_elsewhere_is_told_by_what_it_names() {
+        let head = "name = \"edge-1\"\n[tunnel]\nlisten = \"127.0.0.1:7843\"\n[[connector]]\nname = \"dc1\"\n\
+                    routes = [{ vnet = \"prod\", cidr = \"10.0.0.0/8\" }, { vnet = \"lab\", cidr = \"10.0.0.0/8\" }]\n\
+                    [[listener]]\nname = \"in\"\nprotocol = \"tcp\"\nlisten = \"127.0.0.1:8000\"\n\
+                    proxy_protocol = [\"192.0.2.0/24\"]\n";
+        let leading = |vnet: &str| {
+            let file = format!("{head}vnet = \"{vnet}\"\n");
+            crate::config::parse(&file, "edge.toml".as_ref()).unwrap_or_else(|wrong| panic!("{wrong}")).catalog
+        };
+        assert_eq!(Plan::between(&leading("prod"), &leading("lab")).changed(), "listener in (vnet prod → lab)");
+    }
+
+    #[test]
     fn many_are_counted() {
         let step =
             |number| Step { kind: Kind::Pool, name: format!("p{number}").parse().expect("a name"), fate: Fate::Added };

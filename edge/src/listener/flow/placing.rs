@@ -2,6 +2,7 @@
 //! that failed.
 
 use std::{
+    net::SocketAddr,
     sync::Arc,
     time::{Duration, Instant, SystemTime},
 };
@@ -17,10 +18,10 @@ use crate::listener::shared::Shared;
 use crate::{
     balancer::{self, Ask, Budget, Near, NoPlace, Placed, Tried, cookie::Purpose},
     health::{
-        PathKey, Report,
+        DESTINATION, Destination, PathKey, Report, Surroundings,
         view::{Health, HealthView, OriginView, PathView, PoolView},
     },
-    model::{Affinity, Answers, FlowKey, Held, Listener, LoadBalancer, Origin, Pool},
+    model::{Affinity, Answers, FlowKey, Held, Leads, Listener, LoadBalancer, Origin, Pool},
     offramp::{Opening, Way},
 };
 
@@ -46,6 +47,8 @@ pub(in crate::listener) struct Place {
     pub(in crate::listener) path: PathKey,
     /// What leads there.
     way: Way,
+    /// It is no pool and no origin of the catalog, but where the flow was for.
+    is_destination: bool,
     /// Where its answers are noted.
     pub(in crate::listener) answers: Arc<Answers>,
     /// What pays for trying the flow once more.
@@ -92,6 +95,7 @@ impl Place {
             origin: placed.origin.origin.clone(),
             path: PathKey { pool: placed.pool.pool.name.clone(), origin: placed.origin.key, via: placed.path.via() },
             way: placed.path.way.clone(),
+            is_destination: false,
             answers: placed.origin.answers.clone(),
             budget,
             cookie: placed.cookie,
@@ -149,7 +153,16 @@ impl Place {
     pub(in crate::listener) fn told(&self) -> Told {
         let (link, connector) = (self.way.link().map(|link| link.id.to_string()), self.way.connector());
         let connector = connector.map(ToString::to_string);
-        Told { pool: self.pool.name.to_string(), origin: self.origin.name.to_string(), link, connector }
+        let Origin { name, address, .. } = &*self.origin;
+        let origin = if self.is_destination { address.to_string() } else { name.to_string() };
+        Told { pool: self.pool.name.to_string(), origin, link, connector }
+    }
+}
+
+impl Told {
+    /// Where a flow was for, before anything leads there.
+    pub(in crate::listener) fn of_destination(address: SocketAddr) -> Self {
+        Self { pool: DESTINATION.to_owned(), origin: address.to_string(), link: None, connector: None }
     }
 }
 
@@ -177,16 +190,28 @@ impl<'a> Search<'a> {
 
     /// A place, waited for if there is none and that may change. Dropping it loses nothing.
     pub(in crate::listener) async fn find(&self) -> Result<Place, NoPlace> {
-        let mut views = self.shared.view.clone();
+        let (mut views, mut links) = (self.shared.view.clone(), self.shared.links.clone());
         loop {
+            links.mark_unchanged();
             let view = views.borrow_and_update().clone();
             let no = match self.place(&view, None) {
                 Ok(found) => return Ok(found),
                 Err(no) => no,
             };
-            if !is_awaited(&no, self.until.into_std())
-                || !matches!(time::timeout_at(self.until, views.changed()).await, Ok(Ok(())))
-            {
+            if !is_awaited(&no, self.until.into_std()) {
+                return Err(no);
+            }
+            let changed = async {
+                match self.listener.leads {
+                    Leads::LoadBalancer(_) => views.changed().await,
+                    // No view of health tells of links to where no origin is.
+                    Leads::Destination { .. } => tokio::select! {
+                        changed = views.changed() => changed,
+                        changed = links.changed() => changed,
+                    },
+                }
+            };
+            if !matches!(time::timeout_at(self.until, changed).await, Ok(Ok(()))) {
                 return Err(no);
             }
         }
@@ -220,6 +245,9 @@ impl<'a> Search<'a> {
         then: impl FnOnce(&Ask<'_, '_>) -> T,
     ) -> Result<T, NoPlace> {
         let listener = self.known_in(view).ok_or(UNKNOWN)?;
+        if let Leads::Destination { vnet } = &listener.leads {
+            return self.place_at_destination(view, vnet, near);
+        }
         let balancer = balancer::route(view, listener, &self.flow).ok_or(UNKNOWN)?;
         let lb = &balancer.balancer;
         let cookie = self.headers.filter(|_| matches!(lb.session_affinity, Affinity::Cookie { .. }));
@@ -227,6 +255,22 @@ impl<'a> Search<'a> {
         let cookie = cookie.and_then(|headers| self.shared.balancer.sealer().read(headers, purpose));
         let (flow, tried, now) = (&self.flow, &self.tried, Instant::now());
         Ok(then(&Ask { view, balancer, flow, cookie, near, tried, now }))
+    }
+
+    /// A place where the flow was for, in a view of its own.
+    fn place_at_destination(&self, view: &HealthView, vnet: &Name, near: Option<Near<'_>>) -> Result<Place, NoPlace> {
+        let (shared, now) = (self.shared, Instant::now());
+        let nowhere = |words: &str| NoPlace { detail: Some(words.into()), ..NoPlace::because(Some(Reason::NoRoute)) };
+        let address = self.flow.destination.ok_or_else(|| nowhere("nothing has said where the flow was for"))?;
+        let destination = Destination::new(vnet, address).ok_or_else(|| nowhere("it was for port 0"))?;
+        let links = shared.links.borrow().clone();
+        let grants = &view.catalog.grants;
+        let view = destination.view(&Surroundings { links: &links, grants, network: &shared.network, now });
+        let balancer = view.load_balancers.first().ok_or(UNKNOWN)?;
+        let ask = Ask { view: &view, balancer, flow: &self.flow, cookie: None, near, tried: &self.tried, now };
+        let placed = shared.balancer.place(&ask, &mut rand::rng())?;
+        let place = Place::take(&placed, shared.balancer.budget_of_destinations(now));
+        Ok(Place { is_destination: true, ..place })
     }
 
     /// The listener as a view knows it. The view may be of an older or a newer catalog: only the name holds in both, and a

@@ -162,6 +162,11 @@ impl Story {
         self.attempts
     }
 
+    /// It was for this address, and goes there or nowhere.
+    pub(in crate::listener) fn is_for(&mut self, destination: SocketAddr) {
+        self.place = Some(Told::of_destination(destination));
+    }
+
     /// It is tried at a place.
     pub(in crate::listener) fn tried(&mut self, place: &Place) {
         self.attempts += 1;

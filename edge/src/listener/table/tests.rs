@@ -36,6 +36,7 @@ fn listeners() -> Listeners {
         offramp,
         balancer: Balancer::new(Sealer::new(&Secret::new("a secret".to_owned()))),
         view: handles.view,
+        links: registry.subscribe(),
         reports: handles.reports,
         metrics: Metrics::default(),
         sources: Sources::default(),

@@ -17,14 +17,41 @@ use crate::{
 /// How long the header may take.
 const HEADER_WAIT: Duration = Duration::from_secs(5);
 
+/// A connection that has come in, and what is known of it.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::listener) struct Known {
+    /// Whose it is. Where it was for, or where it has come in if nobody has said.
+    pub(in crate::listener) ends: Ends,
+    /// Where it was for, if a header has said so.
+    pub(in crate::listener) destination: Option<SocketAddr>,
+}
+
+impl Known {
+    /// Of which a header has said this.
+    fn announced(ends: Ends) -> Self {
+        let Ends { destination, .. } = ends;
+        let destination = SocketAddr::new(destination.ip().to_canonical(), destination.port());
+        Self { ends, destination: Some(destination) }
+    }
+
+    /// Of which no header has said anything.
+    pub(in crate::listener) fn unannounced(ends: Ends) -> Self {
+        Self { ends, destination: None }
+    }
+}
+
 /// Whether a connection from there has to begin with a header; from elsewhere, none is looked for.
 pub(in crate::listener) fn must_be(listener: &Listener, source: SocketAddr) -> bool {
     let ip = source.ip().to_canonical();
     listener.proxies.iter().any(|network| network.contains(ip))
 }
 
-/// For whom the connection is, by its header; none if that did not come, which has been told then.
-pub(in crate::listener) async fn ends(arrived: (&Shared, &ListenerState), client: &Socket, ends: Ends) -> Option<Ends> {
+/// Whose the connection is, by its header; none if that did not come, which has been told then.
+pub(in crate::listener) async fn known(
+    arrived: (&Shared, &ListenerState),
+    client: &Socket,
+    ends: Ends,
+) -> Option<Known> {
     let (shared, state) = arrived;
     let reading = async {
         let read = time::timeout(HEADER_WAIT, read_header(client)).await;
@@ -37,8 +64,8 @@ pub(in crate::listener) async fn ends(arrived: (&Shared, &ListenerState), client
         () = state.closed() => return None,
     };
     match header {
-        Ok(Header::Local) => Some(ends),
-        Ok(Header::Client(ends)) => Some(ends),
+        Ok(Header::Local) => Some(Known::unannounced(ends)),
+        Ok(Header::Client(ends)) => Some(Known::announced(ends)),
         Err(error) => {
             let listener = state.listener();
             debug!(listener = %listener.name, proxy = %ends.source, %error, "no PROXY header");

@@ -8,10 +8,10 @@ use bytes::Bytes;
 use net::Socket;
 use protocol::{
     error::Reason,
-    proxy::Ends,
     splice::{self, Carried, Manner},
 };
 
+use self::announced::Known;
 use super::{
     flow::{
         attempts::{self, Attempt, Miss, Missed},
@@ -26,7 +26,7 @@ use crate::{
         retry::{Delivered, Left},
     },
     metrics::RefusedFlow,
-    model::{FlowKey, Held, Listener},
+    model::{FlowKey, Held, Leads, Listener},
     offramp::{Carrier, Failure, First, Offramp, Opened, Why},
 };
 
@@ -34,7 +34,7 @@ use crate::{
 #[derive(Debug)]
 pub(super) struct Flow {
     shared: Arc<Shared>,
-    ends: Ends,
+    known: Known,
     place: Option<Place>,
     story: Story,
     _held: Held,
@@ -54,10 +54,13 @@ struct Begun {
 
 impl Flow {
     /// A flow that has just arrived; it is placed at once, so that it can run where its link is.
-    pub(super) fn new(shared: Arc<Shared>, listener: Arc<Listener>, ends: Ends, held: Held) -> Self {
-        let place = Search::new(&shared, &listener, FlowKey::of(ends.source)).look();
-        let story = Story::new(&shared.metrics, listener, ends.source, Instant::now());
-        Self { shared, ends, place, story, _held: held }
+    pub(super) fn new(shared: Arc<Shared>, listener: Arc<Listener>, known: Known, held: Held) -> Self {
+        let place = Search::new(&shared, &listener, key(known)).look();
+        let mut story = Story::new(&shared.metrics, listener, known.ends.source, Instant::now());
+        if let (Leads::Destination { .. }, Some(destination)) = (&story.listener.leads, known.destination) {
+            story.is_for(destination);
+        }
+        Self { shared, known, place, story, _held: held }
     }
 
     /// The worker of the link it is placed on.
@@ -82,7 +85,7 @@ impl Flow {
         };
         let count = self.story.count.clone();
         count.add_sent(with_open);
-        let (source, idle) = (Some(self.ends.source.ip()), listener.idle_timeout);
+        let (source, idle) = (Some(self.known.ends.source.ip()), listener.idle_timeout);
         let manner = Manner { source, sent: on_stream, first, idle, count };
         let _flow = self.shared.metrics.flow(&listener.name);
         let ended = tokio::select! {
@@ -96,9 +99,8 @@ impl Flow {
     /// Places and opens until one path has accepted.
     async fn open(&mut self, client: &Socket) -> Result<Begun, RefusedFlow> {
         let (shared, listener) = (self.shared.clone(), self.story.listener.clone());
-        let key = FlowKey::of(self.ends.source);
-        let mut search = Search::new(&shared, &listener, key).since(self.story.started());
-        let first = First::of(client, self.ends, listener.replay);
+        let mut search = Search::new(&shared, &listener, key(self.known)).since(self.story.started());
+        let first = First::of(client, self.known.ends, listener.replay);
         let mut opening = Opening { offramp: &shared.offramp, first, story: &mut self.story };
         let (place, opened) = attempts::make(&mut search, self.place.take(), &mut opening).await?;
         search.opened(&place);
@@ -150,6 +152,11 @@ impl Attempt for Opening<'_> {
     fn not_again(&mut self, _: &Miss) -> RefusedFlow {
         RefusedFlow::NotReplayable
     }
+}
+
+/// What a decision goes by.
+fn key(Known { ends, destination }: Known) -> FlowKey<'static> {
+    FlowKey { destination, ..FlowKey::of(ends.source) }
 }
 
 async fn carry(client: Socket, carrier: Carrier, manner: Manner) -> Carried {

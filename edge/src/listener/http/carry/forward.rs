@@ -176,6 +176,7 @@ async fn forward(
         forward.sending = forward.take_in(body).await?;
         let key = FlowKey {
             source,
+            destination: None,
             host: asked.host.as_ref().map(|authority| &authority.host[..]),
             paths: &asked.path.ruled,
         };
