@@ -182,6 +182,9 @@ pub struct Listener {
     pub address: String,
     /// With its clients.
     pub protocol: Protocol,
+    /// In which its flows go each to the address that it was for; none if they go to a load balancer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub vnet: Option<String>,
     /// Flows it has now.
     pub flows: usize,
     /// What it shows to clients; only of one that speaks TLS.

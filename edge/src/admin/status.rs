@@ -13,7 +13,7 @@ use protocol::{control, error::Reason, id::Name, liveness::LinkState};
 use crate::{
     health::view::{BalancerHealth, BalancerView, Health, HealthView, OriginView, PathView, PoolHealth, PoolView},
     listener::ListenerState,
-    model::{self, ListenProtocol, Via},
+    model::{self, Leads, ListenProtocol, Via},
     tls,
     tunnel::{self, LinksView, TunnelHealth, TunnelView},
 };
@@ -140,6 +140,10 @@ fn of_listener(state: &ListenerState) -> Listener {
             ListenProtocol::Udp => words::Protocol::Udp,
             ListenProtocol::Http => words::Protocol::Http,
             ListenProtocol::Https => words::Protocol::Https,
+        },
+        vnet: match &settings.leads {
+            Leads::LoadBalancer(_) => None,
+            Leads::Destination { vnet } => Some(vnet.to_string()),
         },
         flows: state.flows(),
         certificates: state.certificates().iter().map(|certificate| of_certificate(certificate)).collect(),

@@ -37,10 +37,15 @@ pub(in crate::commands) fn connectors(status: &Status) -> String {
 }
 
 fn listeners(status: &Status) -> Option<Table> {
-    let mut table = Table::new("listeners", &["LISTENER", "PROTOCOL", "ADDRESS", "FLOWS"]);
+    let mut table = Table::new("listeners", &["LISTENER", "PROTOCOL", "ADDRESS", "VNET", "FLOWS"]);
     for listener in &status.listeners {
-        let flows = listener.flows.to_string();
-        table.row([listener.listener.clone(), listener.protocol.to_string(), listener.address.clone(), flows]);
+        table.row([
+            listener.listener.clone(),
+            listener.protocol.to_string(),
+            listener.address.clone(),
+            listener.vnet.clone().unwrap_or_default(),
+            listener.flows.to_string(),
+        ]);
     }
     Some(table)
 }

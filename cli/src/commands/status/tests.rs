@@ -21,14 +21,16 @@ const ANSWER: &str = r#"{ "edge": "edge-1", "version": "0.1.0", "catalog_version
                    "reason": "connect_refused", "checked_at": null } ] } ],
   "pools": [ { "pool": "web", "health": "degraded", "healthy_origins": 1, "origins": 2 } ],
   "load_balancers": [ { "load_balancer": "www", "health": "critical", "serving_pool": null } ],
-  "listeners": [ { "listener": "www", "address": "0.0.0.0:80", "protocol": "tcp", "flows": 12 } ] }"#;
+  "listeners": [ { "listener": "www", "address": "0.0.0.0:80", "protocol": "tcp", "flows": 12 },
+                 { "listener": "in", "address": "127.0.0.1:90", "protocol": "tcp", "vnet": "prod", "flows": 3 } ] }"#;
 
 const TABLES: &str = "\
 edge edge-1, version 0.1.0, catalog 7
 
 listeners
-  LISTENER  PROTOCOL  ADDRESS     FLOWS
-  www       tcp       0.0.0.0:80  12
+  LISTENER  PROTOCOL  ADDRESS       VNET  FLOWS
+  www       tcp       0.0.0.0:80    -     12
+  in        tcp       127.0.0.1:90  prod  3
 
 load balancers
   LOAD BALANCER  HEALTH    SERVING POOL
