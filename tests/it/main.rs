@@ -6,6 +6,7 @@ mod access_log;
 mod bad_input;
 mod beside_nginx;
 mod cuts;
+mod destination;
 mod explain;
 mod failover;
 mod health;
