@@ -14,6 +14,9 @@ pub struct Question {
     /// Its client's IP address.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub source: Option<String>,
+    /// Where it would be for, as IP:PORT; only of a listener that leads each flow there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub destination: Option<String>,
     /// The host it would ask for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub host: Option<String>,
@@ -33,8 +36,10 @@ pub struct Explanation {
     pub listener: String,
     /// Which of its rules matched, counted from 1; none: the listener's own load balancer takes it.
     pub rule: Option<usize>,
-    /// The load balancer.
-    pub load_balancer: String,
+    /// The load balancer; none if the listener leads each flow where it was for.
+    pub load_balancer: Option<String>,
+    /// The VNet in which it does.
+    pub vnet: Option<String>,
     /// The pool that it would go to; this and what follows is absent if there is no place for it.
     pub pool: Option<String>,
     /// The origin in it.

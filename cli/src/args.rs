@@ -2,7 +2,13 @@
 //!
 //! It only reads: what a flag means is checked by the room whose setting it is.
 
-use std::{convert::Infallible, io::ErrorKind, net::IpAddr, path::PathBuf, time::Duration};
+use std::{
+    convert::Infallible,
+    io::ErrorKind,
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+    time::Duration,
+};
 
 use certs::secret::Secret;
 use clap::{
@@ -325,6 +331,9 @@ pub(crate) struct ExplainArgs {
     /// The client's IP address
     #[arg(long, env = "UNDERPASS_SOURCE", value_name = "IP")]
     pub(crate) source: Option<IpAddr>,
+    /// Where the flow was for, if the listener leads each flow there
+    #[arg(long, env = "UNDERPASS_DESTINATION", value_name = "IP:PORT")]
+    pub(crate) destination: Option<SocketAddr>,
     /// The host that a request asks for
     #[arg(long, env = "UNDERPASS_HOST", value_name = "HOST")]
     pub(crate) host: Option<String>,

@@ -74,6 +74,10 @@ fn destinations_in_two_vnets_with_the_same_addresses_are_kept_apart() {
         assert_eq!(ask(&world, to_blue, &inside).expect("it answers"), "blue");
         assert_eq!(ask(&world, to_red, &red.inside(other_red)).expect("it answers"), "another red");
     }
+    let explained = edge.command(&["explain", "red", "--destination", &inside]).ok().out;
+    assert!(explained.contains("where the flow was for, in VNet red") && explained.contains(" of dc1"), "{explained}");
+    let unsaid = edge.command(&["explain", "red"]);
+    assert!(unsaid.code != 0 && unsaid.err.contains("say which `destination`"), "{unsaid:?}");
     let told = format!("origin=\"{inside}\"");
     let line = edge.process.wait_log(&["access", "listener=blue", "pool=\"destination\"", &told, "finished"]);
     assert!(line.contains("source=192.0.2.55:4711") && line.contains("connector=\"dc1\""), "{line}");

@@ -14,6 +14,7 @@ pub(super) fn run(common: &Common, flags: &ExplainArgs) -> Result<(), Failure> {
     let question = Question {
         listener: flags.listener.clone(),
         source: flags.source.map(|source| source.to_string()),
+        destination: flags.destination.map(|destination| destination.to_string()),
         host: flags.host.clone(),
         path: flags.path.clone(),
         cookie: Some(flags.cookies.join("; ")).filter(|cookies| !cookies.is_empty()),
@@ -33,9 +34,13 @@ pub(super) fn run(common: &Common, flags: &ExplainArgs) -> Result<(), Failure> {
 
 /// As people read it.
 fn text(explanation: &Explanation) -> String {
-    let Explanation { listener, load_balancer, rule, considered, reason, detail, next, .. } = explanation;
+    let Explanation { listener, load_balancer, vnet, rule, considered, reason, detail, next, .. } = explanation;
     let by = rule.map_or_else(|| "its own".to_owned(), |rule| format!("by rule {rule}"));
-    let mut text = format!("listener {listener}, load balancer {load_balancer} ({by})\n\n");
+    let leads = match (load_balancer, vnet) {
+        (Some(load_balancer), _) => format!("load balancer {load_balancer} ({by})"),
+        (None, vnet) => format!("where the flow was for, in VNet {}", vnet.as_deref().unwrap_or_default()),
+    };
+    let mut text = format!("listener {listener}, {leads}\n\n");
     if !considered.is_empty() {
         let mut table = Table::new("considered", &["WHAT", "NAME", "HEALTH", "WEIGHT", "SHARE", "LOAD", "OUTCOME"]);
         considered.iter().for_each(|one| table.row(row(one)));
@@ -102,7 +107,7 @@ mod tests {
         let explanation = Explanation {
             listener: "www".to_owned(),
             rule: Some(2),
-            load_balancer: "main".to_owned(),
+            load_balancer: word("main"),
             pool: word("web"),
             origin: word("web-1"),
             link: word("7"),

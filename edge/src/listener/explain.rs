@@ -10,7 +10,7 @@ use super::{flow::placing::Search, http, shared::Shared};
 use crate::{
     balancer::{Ask, NoPlace, PassedOver, Placed, Step, Trace, Tried, Weighed},
     health::view::{Health, OriginView, PathView, PoolHealth, PoolView},
-    model::{FlowKey, ListenProtocol, Listener},
+    model::{FlowKey, Leads, ListenProtocol, Listener},
     routing,
 };
 
@@ -36,19 +36,45 @@ pub(super) fn explain(shared: &Shared, listener: &Listener, question: &Question)
         let cookie = HeaderValue::from_str(cookie).map_err(|_| "`cookie` is no value of a field".to_owned())?;
         headers.insert(header::COOKIE, cookie);
     }
-    let flow = FlowKey { source: SocketAddr::new(source, 0), host: host.as_deref(), paths: &paths };
+    let destination = destination(listener, question)?;
+    let flow = FlowKey { source: SocketAddr::new(source, 0), destination, host: host.as_deref(), paths: &paths };
     let search = Search::new(shared, listener, flow).with_headers(&headers);
     let view = shared.view.borrow().clone();
     let mut explanation = Explanation {
         listener: listener.name.to_string(),
         rule: rule(listener, &flow),
-        load_balancer: routing::load_balancer(listener, &flow).to_string(),
+        load_balancer: routing::load_balancer(listener, &flow).map(Name::to_string),
+        vnet: vnet(listener).map(Name::to_string),
         ..Explanation::default()
     };
-    if let Err(no) = search.asking(&view, None, |ask| decided(shared, ask, &mut explanation)) {
+    if let Err(no) = search.asking(&view, None, |ask, _| decided(shared, ask, &mut explanation)) {
         refused(&no, &mut explanation);
     }
     Ok(explanation)
+}
+
+/// The VNet in which each flow goes where it was for.
+fn vnet(listener: &Listener) -> Option<&Name> {
+    match &listener.leads {
+        Leads::LoadBalancer(_) => None,
+        Leads::Destination { vnet } => Some(vnet),
+    }
+}
+
+/// Where the flow would be for, if that matters.
+fn destination(listener: &Listener, question: &Question) -> Result<Option<SocketAddr>, String> {
+    let name = &listener.name;
+    match (vnet(listener), question.destination.as_deref()) {
+        (None, None) => Ok(None),
+        (None, Some(_)) => Err(format!("listener \"{name}\" has a load balancer: no `destination` matters there")),
+        (Some(_), None) => {
+            Err(format!("listener \"{name}\" leads each flow where it was for: say which `destination`"))
+        }
+        (Some(_), Some(text)) => {
+            let read = text.parse().map_err(|_| format!("`destination` {text:?} is no IP:PORT"));
+            read.map(Some)
+        }
+    }
 }
 
 /// Which rule matched, counted from 1.

@@ -231,9 +231,15 @@ impl<'a> Search<'a> {
 
     fn place(&self, view: &HealthView, near: Option<Near<'_>>) -> Result<Place, NoPlace> {
         let balancer = &self.shared.balancer;
-        self.asking(view, near, |ask| {
+        self.asking(view, near, |ask, leads| {
             let placed = balancer.place(ask, &mut rand::rng())?;
-            Ok(Place::take(&placed, balancer.budget(view, &ask.balancer.balancer, ask.now)))
+            Ok(match leads {
+                Leads::LoadBalancer(_) => Place::take(&placed, balancer.budget(view, &ask.balancer.balancer, ask.now)),
+                Leads::Destination { .. } => {
+                    let place = Place::take(&placed, balancer.budget_of_destinations(ask.now));
+                    Place { is_destination: true, ..place }
+                }
+            })
         })?
     }
 
@@ -242,35 +248,30 @@ impl<'a> Search<'a> {
         &self,
         view: &HealthView,
         near: Option<Near<'_>>,
-        then: impl FnOnce(&Ask<'_, '_>) -> T,
+        then: impl FnOnce(&Ask<'_, '_>, &Leads) -> T,
     ) -> Result<T, NoPlace> {
         let listener = self.known_in(view).ok_or(UNKNOWN)?;
+        let (flow, tried, now) = (&self.flow, &self.tried, Instant::now());
         if let Leads::Destination { vnet } = &listener.leads {
-            return self.place_at_destination(view, vnet, near);
+            let view = self.at_destination(view, vnet, now)?;
+            let balancer = view.load_balancers.first().ok_or(UNKNOWN)?;
+            return Ok(then(&Ask { view: &view, balancer, flow, cookie: None, near, tried, now }, &listener.leads));
         }
-        let balancer = balancer::route(view, listener, &self.flow).ok_or(UNKNOWN)?;
+        let balancer = balancer::route(view, listener, flow).ok_or(UNKNOWN)?;
         let lb = &balancer.balancer;
         let cookie = self.headers.filter(|_| matches!(lb.session_affinity, Affinity::Cookie { .. }));
         let purpose = Purpose { balancer: &lb.name, now: SystemTime::now() };
         let cookie = cookie.and_then(|headers| self.shared.balancer.sealer().read(headers, purpose));
-        let (flow, tried, now) = (&self.flow, &self.tried, Instant::now());
-        Ok(then(&Ask { view, balancer, flow, cookie, near, tried, now }))
+        Ok(then(&Ask { view, balancer, flow, cookie, near, tried, now }, &listener.leads))
     }
 
-    /// A place where the flow was for, in a view of its own.
-    fn place_at_destination(&self, view: &HealthView, vnet: &Name, near: Option<Near<'_>>) -> Result<Place, NoPlace> {
-        let (shared, now) = (self.shared, Instant::now());
+    /// A view of nothing but where the flow was for.
+    fn at_destination(&self, view: &HealthView, vnet: &Name, now: Instant) -> Result<HealthView, NoPlace> {
         let nowhere = |words: &str| NoPlace { detail: Some(words.into()), ..NoPlace::because(Some(Reason::NoRoute)) };
         let address = self.flow.destination.ok_or_else(|| nowhere("nothing has said where the flow was for"))?;
         let destination = Destination::new(vnet, address).ok_or_else(|| nowhere("it was for port 0"))?;
-        let links = shared.links.borrow().clone();
-        let grants = &view.catalog.grants;
-        let view = destination.view(&Surroundings { links: &links, grants, network: &shared.network, now });
-        let balancer = view.load_balancers.first().ok_or(UNKNOWN)?;
-        let ask = Ask { view: &view, balancer, flow: &self.flow, cookie: None, near, tried: &self.tried, now };
-        let placed = shared.balancer.place(&ask, &mut rand::rng())?;
-        let place = Place::take(&placed, shared.balancer.budget_of_destinations(now));
-        Ok(Place { is_destination: true, ..place })
+        let (links, grants) = (self.shared.links.borrow().clone(), &view.catalog.grants);
+        Ok(destination.view(&Surroundings { links: &links, grants, network: &self.shared.network, now }))
     }
 
     /// The listener as a view knows it. The view may be of an older or a newer catalog: only the name holds in both, and a

@@ -133,7 +133,7 @@ async fn a_tunnel_says_since_when_it_has_a_link_that_stays() {
     registry.follow();
     let (is_open, granted) = told();
     assert!(!is_open);
-    let link = |replica| registry.register(registration(&here, ("dc1", replica), &[]));
+    let link = |replica| registry.register(claiming(&here, ("dc1", replica), &[]));
     let (one, two) = (link("r-1"), link("r-2"));
     let (is_open, came) = told();
     assert!(is_open && came > granted);
