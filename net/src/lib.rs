@@ -11,6 +11,7 @@ pub mod exposition;
 mod file_watch;
 mod files;
 mod info;
+mod inherited;
 pub mod memory;
 pub mod network;
 pub mod ping;
@@ -26,6 +27,7 @@ pub mod workers;
 
 pub use datagrams::{Batch, Datagrams, Front, Peer};
 pub use file_watch::FileWatch;
+pub use inherited::Inherited;
 pub use network::{Listener, Network, Os};
 pub use ping::PingError;
 pub use race::Racer;

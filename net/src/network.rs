@@ -111,19 +111,7 @@ impl Network for Os {
     }
 
     fn bind_udp(&self, address: SocketAddr) -> io::Result<Front> {
-        let bind = || {
-            let socket = bound_udp(address)?;
-            let same = socket.try_clone()?;
-            let front = Front::new(TokioRuntime.wrap_udp_socket(socket.into())?);
-            // quinn forbids fragments, but an answer larger than the client's path must reach it all the same.
-            set_ip_mtu_discover(&same, Ipv4PathMtuDiscovery::WANT)?;
-            if address.is_ipv6() {
-                set_ipv6_mtu_discover(&same, Ipv6PathMtuDiscovery::WANT)?;
-                setsockopt(&same, Ipv6DontFrag, &false)?;
-            }
-            Ok(front)
-        };
-        bind().map_err(|e| naming("UDP", address, &e))
+        bound_udp(address).and_then(front).map_err(|e| naming("UDP", address, &e))
     }
 
     fn dial_udp(&self, address: SocketAddr) -> io::Result<Datagrams> {
@@ -140,6 +128,25 @@ impl Network for Os {
     fn ping(&self, ip: IpAddr) -> Boxed<'_, Result<Duration, PingError>> {
         Box::pin(ping::ping(ip))
     }
+}
+
+/// A bound socket as clients come in by it.
+pub(crate) fn front(socket: socket2::Socket) -> io::Result<Front> {
+    let same = socket.try_clone()?;
+    let front = Front::new(TokioRuntime.wrap_udp_socket(socket.into())?);
+    // quinn forbids fragments, but an answer larger than the client's path must reach it all the same.
+    set_ip_mtu_discover(&same, Ipv4PathMtuDiscovery::WANT)?;
+    if same.domain()? == Domain::IPV6 {
+        set_ipv6_mtu_discover(&same, Ipv6PathMtuDiscovery::WANT)?;
+        setsockopt(&same, Ipv6DontFrag, &false)?;
+    }
+    Ok(front)
+}
+
+/// A socket that listens already.
+pub(crate) fn tcp_listener(socket: std::net::TcpListener) -> io::Result<Box<dyn Listener>> {
+    socket.set_nonblocking(true)?;
+    Ok(Box::new(OsListener(tokio::net::TcpListener::from_std(socket)?)))
 }
 
 fn bound_udp(address: SocketAddr) -> io::Result<socket2::Socket> {
