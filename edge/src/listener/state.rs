@@ -41,6 +41,7 @@ pub struct ListenerState {
     pub address: SocketAddr,
     /// Flows open now.
     pub flows: Arc<AtomicUsize>,
+    ending: CancellationToken,
     closed: CancellationToken,
     dropped: CancellationToken,
     released: CancellationToken,
@@ -78,6 +79,7 @@ impl ListenerState {
             serving: ArcSwap::new(serving),
             address,
             flows: Arc::default(),
+            ending: CancellationToken::new(),
             closed: CancellationToken::new(),
             dropped: CancellationToken::new(),
             released: CancellationToken::new(),
@@ -118,6 +120,17 @@ impl ListenerState {
     /// Completes when the catalog has dropped the listener: its address must be free.
     pub(super) async fn dropped(&self) {
         self.dropped.cancelled().await;
+    }
+
+    /// Completes when the edge itself ends, and not only this listener.
+    pub(super) async fn ending(&self) {
+        self.ending.cancelled().await;
+    }
+
+    /// It is to accept nothing more, and neither is any other.
+    pub(super) fn end(&self) {
+        self.ending.cancel();
+        self.closed.cancel();
     }
 
     /// Completes when the listener is to accept nothing more.

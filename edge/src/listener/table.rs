@@ -283,7 +283,7 @@ impl Listeners {
     /// Accepts nothing more; flows go on.
     pub fn close(&self) {
         for state in self.states() {
-            state.close();
+            state.end();
         }
         self.tasks.close();
     }

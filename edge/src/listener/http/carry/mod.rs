@@ -3,6 +3,7 @@
 pub(crate) mod body;
 pub(crate) mod copied;
 pub(crate) mod deadline;
+pub(crate) mod direction;
 pub(crate) mod drain;
 pub(crate) mod forward;
 pub(crate) mod outgoing;

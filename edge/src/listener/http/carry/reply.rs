@@ -87,8 +87,9 @@ pub(crate) fn pass_on(
     if let Some(cookie) = cookie {
         parts.headers.append(header::SET_COOKIE, cookie);
     }
-    if let (true, Some(Opened { client, .. }), Some(origin)) = (agreed, opened, origin) {
-        let agreed = Agreed { client, origin, upstream };
+    if let (true, Some(Opened { client, handshake, .. }), Some(origin)) = (agreed, opened, origin) {
+        let is_websocket = handshake != Handshake::Other;
+        let agreed = Agreed { client, origin, upstream, is_websocket };
         connection.tasks.spawn(upgrade::carry(connection.clone(), agreed, (record, place.held, under_way)));
         return Response::from_parts(parts, answer::empty());
     }

@@ -2,6 +2,7 @@
 //! breaks one side breaks the other.
 
 use std::{
+    future::pending,
     io,
     pin::Pin,
     sync::Arc,
@@ -16,11 +17,14 @@ use hyper_util::rt::TokioIo;
 use protocol::error::Reason;
 use protocol::splice::Count;
 use tokio::{
-    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf},
+    io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf},
     time,
 };
 
-use super::record::Record;
+use super::{
+    direction::{copy, copy_until},
+    record::Record,
+};
 use crate::listener::http::client::{
     duplex::Duplex,
     guard::Guard,
@@ -32,8 +36,6 @@ use crate::listener::http::connection::Connection;
 use crate::listener::http::origin::upstream::Upstream;
 use crate::{model::Held, offramp::Wire};
 
-/// Room for each direction.
-const BUFFER: usize = 16 * 1024;
 /// A WebSocket that carries nothing for this long is closed, unless the listener says otherwise.
 const IDLE_WAIT: Duration = Duration::from_secs(3600);
 
@@ -46,6 +48,8 @@ pub(crate) struct Agreed {
     pub(crate) origin: OnUpgrade,
     /// The connection it is on, which is nobody else's.
     pub(crate) upstream: Upstream,
+    /// Whether frames of RFC 6455 are spoken.
+    pub(crate) is_websocket: bool,
 }
 
 /// How it ended.
@@ -82,7 +86,7 @@ pub(crate) async fn carry(
     agreed: Agreed,
     (mut record, held, under_way): (Record, Held, UnderWay),
 ) {
-    let Agreed { client, origin, upstream } = agreed;
+    let Agreed { client, origin, upstream, is_websocket } = agreed;
     let both = async { tokio::try_join!(client.told().map(|told| told.ok_or(())), origin.map_err(drop)) };
     let (client, origin) = tokio::select! {
         both = both => match both {
@@ -97,8 +101,14 @@ pub(crate) async fn carry(
     origin.close_hard();
     let count = record.story.count.clone();
     let idle = connection.state.listener().idle_timeout.unwrap_or(IDLE_WAIT);
+    let going = async {
+        if !is_websocket {
+            pending().await
+        }
+        connection.state.ending().await;
+    };
     let ended = tokio::select! {
-        ended = exchange((&mut client, from_client), (&mut origin, from_origin), &count) => ended,
+        ended = exchange((&mut client, from_client), (&mut origin, from_origin), &count, going) => ended,
         () = silence(&count, idle) => Ended::Idle,
         () = upstream.sacrificed().said() => Ended::Stalled,
         () = connection.shared.cut.cancelled() => Ended::Cut,
@@ -118,11 +128,13 @@ pub(crate) async fn carry(
     drop((held, under_way));
 }
 
-/// Carries both directions to their ends.
+/// Carries both directions to their ends. Once the edge is `going`, the client is told so between two frames; it says goodbye to the
+/// origin itself.
 async fn exchange(
     (client, from_client): (&mut Side, BytesMut),
     (origin, from_origin): (&mut Side, BytesMut),
     count: &Count,
+    going: impl Future<Output = ()>,
 ) -> Ended {
     let (mut client_reads, mut client_writes) = tokio::io::split(client);
     let (mut origin_reads, mut origin_writes) = tokio::io::split(origin);
@@ -132,49 +144,14 @@ async fn exchange(
         origin_writes.shutdown().await.map_err(|_| Ended::Origin)
     };
     let down = async {
-        let copying = copy(&mut origin_reads, &mut client_writes, (from_origin, |bytes| count.add_received(bytes)));
+        let count = |bytes| count.add_received(bytes);
+        let copying = copy_until(&mut origin_reads, &mut client_writes, (from_origin, count), going);
         copying.await.map_err(|broken| broken.of(Ended::Origin, Ended::Client))?;
         client_writes.shutdown().await.map_err(|_| Ended::Client)
     };
     match tokio::try_join!(up, down) {
         Ok(((), ())) => Ended::Finished,
         Err(ended) => ended,
-    }
-}
-
-/// Which end of a direction broke.
-#[derive(Debug, Clone, Copy)]
-enum Broken {
-    Read,
-    Write,
-}
-
-impl Broken {
-    fn of(self, reader: Ended, writer: Ended) -> Ended {
-        match self {
-            Self::Read => reader,
-            Self::Write => writer,
-        }
-    }
-}
-
-/// Carries one direction to its end.
-async fn copy(
-    from: &mut (impl AsyncRead + Unpin),
-    to: &mut (impl AsyncWrite + Unpin),
-    (mut bytes, count): (BytesMut, impl Fn(u64)),
-) -> Result<(), Broken> {
-    loop {
-        if !bytes.is_empty() {
-            to.write_all(&bytes).await.map_err(|_| Broken::Write)?;
-            to.flush().await.map_err(|_| Broken::Write)?;
-            count(bytes.len() as u64);
-        }
-        bytes.clear();
-        bytes.reserve(BUFFER);
-        if from.read_buf(&mut bytes).await.map_err(|_| Broken::Read)? == 0 {
-            return Ok(());
-        }
     }
 }
 

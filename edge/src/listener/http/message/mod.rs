@@ -6,6 +6,7 @@ pub(crate) mod boxed;
 pub(crate) mod chunks;
 pub(crate) mod fault;
 pub(crate) mod fields;
+pub(crate) mod frames;
 pub(crate) mod grammar;
 pub(crate) mod grpc;
 pub(crate) mod head;
