@@ -8,7 +8,7 @@ use std::{
     net::{IpAddr, SocketAddr},
     path::PathBuf,
     sync::{Arc, Mutex},
-    time::{Instant, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
 
 use certs::{
@@ -16,7 +16,10 @@ use certs::{
     token::JoinToken,
     tokens::{LIFETIME_DEFAULT, NewToken, Tokens},
 };
-use edge::config::{CatalogStore, Overrides, Settings};
+use edge::{
+    config::{CatalogStore, Overrides, Settings},
+    store::Reloads,
+};
 use futures_util::future::join_all;
 use net::{
     Listener, Network, Socket, Unreachables,
@@ -29,7 +32,7 @@ use tempfile::TempDir;
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
     runtime::{Handle, Runtime},
-    sync::{mpsc, oneshot},
+    sync::watch,
     task::JoinHandle,
     time::timeout,
 };
@@ -51,7 +54,7 @@ struct World {
     edge: MemoryHost,
     client: MemoryHost,
     stop: CancellationToken,
-    reloads: Option<mpsc::Sender<oneshot::Sender<()>>>,
+    reloads: Option<Reloads>,
     running: Vec<JoinHandle<Result<(), String>>>,
 }
 
@@ -102,16 +105,19 @@ impl World {
         let config = settings.current().unwrap_or_else(|wrong| panic!("{wrong}"));
         // The CA is there before the edge is, so that tokens can be made at once.
         Ca::open(&config.state_dir, SystemTime::now()).expect("a CA");
-        let (ready, (told, reloads)) = (CancellationToken::new(), mpsc::channel(1));
-        self.reloads = Some(told);
+        let (ready, (reloads, wishes)) = (CancellationToken::new(), Reloads::new());
+        self.reloads = Some(reloads.clone());
         let start = edge::edge::Start {
             config,
             settings,
             network,
+            pre_stop: Duration::ZERO,
             grace: SOON,
             stop: self.stop.clone(),
             cut: CancellationToken::new(),
             reloads,
+            wishes,
+            log_level: watch::Sender::default(),
             ready: ready.clone(),
             lost_lines: Arc::default(),
         };
@@ -122,8 +128,8 @@ impl World {
 
     fn reload(&self, file: &str) {
         let _ = self.settings(file);
-        let told = self.reloads.as_ref().expect("the edge runs").try_send(oneshot::channel().0);
-        told.expect("the edge takes it");
+        let reloads = self.reloads.clone().expect("the edge runs");
+        drop(self.runtime.spawn(async move { reloads.ask(false).await }));
     }
 
     /// A connector with one leg in the public network and one, at an address that may be anywhere else too, in a private

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     RefusedRoute, Route,
+    reload::LastReload,
     words::{Health, LinkState, PoolHealth, Protocol, TunnelHealth},
 };
 
@@ -19,6 +20,8 @@ pub struct Status {
     pub catalog_version: u64,
     /// Why it is not ready; empty when it is.
     pub unready: Vec<String>,
+    /// How the last reload went; none if there was none.
+    pub reload: Option<LastReload>,
     /// Of every connector that has a grant or a link.
     pub tunnels: Vec<Tunnel>,
     /// Of every pool.

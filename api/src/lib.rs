@@ -7,6 +7,7 @@
 pub mod connector;
 pub mod edge;
 pub mod explain;
+pub mod reload;
 pub mod words;
 
 use std::time::Duration;

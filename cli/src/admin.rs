@@ -24,7 +24,7 @@ use crate::{
     settings_file::{self, Settings},
 };
 
-/// Limit of one question, from the dial to the last byte of the answer.
+/// Limit of one question, unless it is known to take longer.
 const TIMEOUT: Duration = Duration::from_secs(5);
 /// Largest answer, bytes.
 const ANSWER_MAX: usize = 64 * 1024 * 1024;
@@ -47,6 +47,8 @@ pub(crate) struct AdminEndpoint {
     /// `HOST:PORT`, to dial and for the Host header.
     authority: String,
     token: Token,
+    /// Limit of one question, from the dial to the last byte of the answer.
+    wait: Duration,
 }
 
 /// The admin token, or why there is none.
@@ -60,18 +62,20 @@ enum Token {
 impl AdminEndpoint {
     /// Finds the edge by `--admin`, else by its file, else where an edge is by default.
     pub(crate) fn find(common: &Common, args: &AdminArgs) -> Result<Self, Failure> {
-        let config = match (&args.admin, &common.config) {
-            (Some(_), None) => None,
-            (_, file) => file.as_deref().map(|file| edge_file::read(Some(file), &args.over)).transpose()?,
-        };
-        let authority = match (&args.admin, &config) {
+        let contact = common.config.as_deref().map(|file| edge_file::contact(file, &args.over)).transpose()?;
+        let authority = match (&args.admin, &contact) {
             (Some(url), _) => given(url)?,
-            (None, Some(config)) => dialled(config.admin.listen)?.to_string(),
+            (None, Some(contact)) => dialled(contact.admin)?.to_string(),
             (None, None) => default_edge(),
         };
-        let state_dir = config.map(|config| config.state_dir).or_else(|| args.over.state_dir.clone());
+        let state_dir = contact.map(|contact| contact.state_dir).or_else(|| args.over.state_dir.clone());
         let file = args.admin_token_file.clone().or_else(|| state_dir.map(|dir| dir.join(TOKEN_FILE)));
-        Ok(Self { who: "edge", authority, token: file.map_or(Token::Unnamed, |file| Token::read(&file)) })
+        Ok(Self {
+            who: "edge",
+            authority,
+            token: file.map_or(Token::Unnamed, |file| Token::read(&file)),
+            wait: TIMEOUT,
+        })
     }
 
     /// Finds an edge or a connector by its URL, else by its file, else where an edge is by default. Without a token:
@@ -85,7 +89,7 @@ impl AdminEndpoint {
             },
             (None, None) => ("edge", default_edge()),
         };
-        Ok(Self { who, authority, token: Token::Unnamed })
+        Ok(Self { who, authority, token: Token::Unnamed, wait: TIMEOUT })
     }
 
     /// Finds whoever can be asked for a status: a connector by its file, else an edge.
@@ -108,20 +112,34 @@ impl AdminEndpoint {
 
     /// Reads something.
     pub(crate) async fn get(&self, path: &str) -> Result<Bytes, Failure> {
-        self.ask(Method::GET, path).await
+        self.ask(Method::GET, path, StatusCode::is_success).await
     }
 
     /// Changes something; that needs the token.
     pub(crate) async fn post(&self, path: &str) -> Result<Bytes, Failure> {
+        self.change(path, StatusCode::is_success).await
+    }
+
+    /// The same; that something wrong was found is an answer too.
+    pub(crate) async fn post_checked(&self, path: &str) -> Result<Bytes, Failure> {
+        self.change(path, |status| status.is_success() || *status == StatusCode::UNPROCESSABLE_ENTITY).await
+    }
+
+    /// Waits that long for each answer.
+    pub(crate) fn patient(self, wait: Duration) -> Self {
+        Self { wait, ..self }
+    }
+
+    async fn change(&self, path: &str, is_answer: fn(&StatusCode) -> bool) -> Result<Bytes, Failure> {
         match &self.token {
-            Token::Known { .. } => self.ask(Method::POST, path).await,
+            Token::Known { .. } => self.ask(Method::POST, path, is_answer).await,
             Token::Unreadable { .. } | Token::Unnamed => Err(Failure::Refused(self.token.lacking())),
         }
     }
 
-    async fn ask(&self, method: Method, path: &str) -> Result<Bytes, Failure> {
+    async fn ask(&self, method: Method, path: &str, is_answer: fn(&StatusCode) -> bool) -> Result<Bytes, Failure> {
         let (status, body) = self.answer(method, path).await?;
-        if status.is_success() {
+        if is_answer(&status) {
             return Ok(body);
         }
         let why = said(&body);
@@ -139,9 +157,9 @@ impl AdminEndpoint {
     async fn answer(&self, method: Method, path: &str) -> Result<(StatusCode, Bytes), Failure> {
         let late = |_| {
             let (who, at) = (self.who, &self.authority);
-            Failure::Failed(format!("the {who} at http://{at} did not answer within {}", config::spell(TIMEOUT)))
+            Failure::Failed(format!("the {who} at http://{at} did not answer within {}", config::spell(self.wait)))
         };
-        timeout(TIMEOUT, self.exchange(method, path)).await.map_err(late)?
+        timeout(self.wait, self.exchange(method, path)).await.map_err(late)?
     }
 
     async fn exchange(&self, method: Method, path: &str) -> Result<(StatusCode, Bytes), Failure> {

@@ -22,6 +22,8 @@ use crate::{failure::Failure, output};
 
 /// How long flows may take to end, unless told otherwise.
 const GRACE_PERIOD: &str = "30s";
+/// How long an edge waits for whoever balances in front of it, unless told otherwise.
+const PRE_STOP: &str = "0s";
 /// How long a join token lasts, unless told otherwise.
 const TOKEN_LIFETIME: &str = "1h";
 
@@ -137,6 +139,8 @@ pub(crate) enum Command {
     },
     /// Show tunnels, paths, origins, pools and load balancers of a running edge
     Status(StatusArgs),
+    /// Have a running edge read its file again, say what differs, and wait until that is in force
+    Reload(ReloadArgs),
     /// Say where a running edge would send a flow now, and why
     Explain(ExplainArgs),
     /// Ask a running edge or connector whether it is ready, by its admin URL or its file; ends with 0 if it is, else with 1
@@ -165,6 +169,7 @@ impl Command {
             | Self::Check { .. }
             | Self::Status(_)
             | Self::Explain(_)
+            | Self::Reload(_)
             | Self::Ready { .. }
             | Self::Completion { .. } => false,
             #[cfg(feature = "lab")]
@@ -184,6 +189,11 @@ pub(crate) struct EdgeRun {
     /// Threads that carry flows; unless told otherwise one a core
     #[arg(long, env = "UNDERPASS_WORKERS", value_name = "NUMBER")]
     pub(crate) workers: Option<usize>,
+    /// How long it goes on as before when it is told to end, but for saying that it is not ready: whoever balances in front
+    /// of it has time to notice
+    #[arg(long, env = "UNDERPASS_PRE_STOP", value_name = "DURATION", default_value = PRE_STOP,
+        value_parser = config::duration)]
+    pub(crate) pre_stop: Duration,
     #[command(flatten)]
     pub(crate) grace: Grace,
 }
@@ -320,6 +330,19 @@ pub(crate) struct StatusArgs {
     /// Print again each second, until interrupted
     #[arg(long, env = "UNDERPASS_WATCH", value_parser = clap::builder::FalseyValueParser::new())]
     pub(crate) watch: bool,
+}
+
+/// Flags of `reload`.
+#[derive(Debug, Args)]
+pub(crate) struct ReloadArgs {
+    /// Only say what would change
+    #[arg(long, env = "UNDERPASS_DRY_RUN", value_parser = clap::builder::FalseyValueParser::new())]
+    pub(crate) dry_run: bool,
+    /// Print the edge's answer as it is, in JSON
+    #[arg(long, env = "UNDERPASS_JSON", value_parser = clap::builder::FalseyValueParser::new())]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) admin: AdminArgs,
 }
 
 /// Flags of `explain`.

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use edge::{
-    config::{CatalogStore, Overrides, Settings},
+    config::{CatalogStore, Contact, Overrides, Settings},
     model::Config,
 };
 
@@ -16,6 +16,11 @@ pub(crate) fn settings(file: Option<&Path>, over: &EdgeOverrides) -> Result<Sett
     };
     let over = Overrides { state_dir: over.state_dir.clone(), ..Overrides::default() };
     Ok(Settings { store: CatalogStore::File(file.to_owned()), over })
+}
+
+/// Where the edge of this file is asked, whatever else is wrong in the file.
+pub(crate) fn contact(file: &Path, over: &EdgeOverrides) -> Result<Contact, Failure> {
+    Ok(settings(Some(file), over)?.contact()?)
 }
 
 /// The edge's settings.

@@ -20,6 +20,9 @@ pub(crate) enum Failure {
     /// A file is wrong in these places: exit code 3.
     #[error(transparent)]
     Mistakes(#[from] Mistakes),
+    /// The settings of something that runs are wrong in these places, as it says: exit code 3.
+    #[error("{}", .0.join("\n"))]
+    Misconfigured(Vec<String>),
     /// A token, key or certificate is not accepted: exit code 4.
     #[error("{0}")]
     Refused(String),
@@ -36,7 +39,7 @@ impl Failure {
         match self {
             Self::Failed(_) => ExitCode::from(1),
             Self::Usage(_) => ExitCode::from(2),
-            Self::Settings(_) | Self::Mistakes(_) => ExitCode::from(3),
+            Self::Settings(_) | Self::Mistakes(_) | Self::Misconfigured(_) => ExitCode::from(3),
             Self::Refused(_) => ExitCode::from(4),
         }
     }
@@ -46,7 +49,7 @@ impl Failure {
         let text = self.to_string();
         let lines = text.lines().filter(|line| !line.trim().is_empty());
         match self {
-            Self::Mistakes(_) => lines.map(str::to_owned).collect(),
+            Self::Mistakes(_) | Self::Misconfigured(_) => lines.map(str::to_owned).collect(),
             Self::Failed(_) | Self::Settings(_) | Self::Refused(_) => {
                 lines.map(|line| format!("error: {line}")).collect()
             }

@@ -6,6 +6,8 @@
 mod lines;
 
 use std::{
+    convert::Infallible,
+    future::pending,
     io::{self, IsTerminal},
     panic::{self, PanicHookInfo},
     sync::{Arc, OnceLock, atomic::AtomicU64},
@@ -13,8 +15,10 @@ use std::{
     time::Duration,
 };
 
-use tracing::{error, level_filters::LevelFilter};
-use tracing_subscriber::{EnvFilter, fmt};
+use config::{BadLogFilter, LogFilter};
+use tokio::sync::watch;
+use tracing::error;
+use tracing_subscriber::{EnvFilter, fmt, reload};
 
 use self::lines::Lines;
 use crate::{
@@ -28,16 +32,18 @@ const LAST_WORDS: Duration = Duration::from_millis(500);
 /// The lines of a process that runs on.
 static LINES: OnceLock<Lines> = OnceLock::new();
 
-/// Targets that are ours: `--log-level debug` is about them, not about the libraries below.
-const OUR_TARGETS: [&str; 8] = ["access", "underpass", "edge", "connector", "certs", "net", "protocol", "config"];
+/// Changes what it logs.
+static FILTER: OnceLock<Reload> = OnceLock::new();
 
-/// What a filter may look like.
-const RIGHT: &str =
-    "must be error, warn, info, debug, trace or off, or a filter such as \"info,edge=debug,access=off\"";
+type Reload = Box<dyn Fn(EnvFilter) -> Result<(), reload::Error> + Send + Sync>;
+
+/// What commands that only answer log, unless told otherwise; and what runs on.
+const QUIET: &str = "warn";
+const TELLING: &str = "info";
 
 /// Starts the log of a command that only answers: its reader is waited for.
 pub(crate) fn start(flags: &LogFlags) -> Result<(), Failure> {
-    let lines = fmt().with_env_filter(filter(flags, LevelFilter::WARN)?).with_writer(io::stderr);
+    let lines = fmt().with_env_filter(filter(flags, level(QUIET))?.filter()).with_writer(io::stderr);
     let started = match flags.format {
         LogFormat::Text => lines.with_ansi(is_colourful()).try_init(),
         LogFormat::Json => lines.json().flatten_event(true).with_current_span(false).try_init(),
@@ -47,17 +53,48 @@ pub(crate) fn start(flags: &LogFlags) -> Result<(), Failure> {
 
 /// Starts the log of what runs on: nobody who logs waits for its reader, and panics are lines of it.
 pub(crate) fn start_running(flags: &LogFlags) -> Result<(), Failure> {
-    let filter = filter(flags, LevelFilter::INFO)?;
+    let filter = filter(flags, level(TELLING))?.filter();
     let lines = Lines::to_standard_error().map_err(|e| cannot(e.into()))?;
     let lines = LINES.get_or_init(|| lines).clone();
     // What it would say of its own failures would be written, and waited for, by whoever logs.
     let log = fmt().with_env_filter(filter).with_writer(lines).log_internal_errors(false);
     let started = match flags.format {
-        LogFormat::Text => log.with_ansi(is_colourful()).try_init(),
-        LogFormat::Json => log.json().flatten_event(true).with_current_span(false).try_init(),
+        LogFormat::Text => {
+            let log = log.with_ansi(is_colourful()).with_filter_reloading();
+            let filter = log.reload_handle();
+            keep(move |next| filter.reload(next));
+            log.try_init()
+        }
+        LogFormat::Json => {
+            let log = log.json().flatten_event(true).with_current_span(false).with_filter_reloading();
+            let filter = log.reload_handle();
+            keep(move |next| filter.reload(next));
+            log.try_init()
+        }
     };
     panic::set_hook(Box::new(log_panic));
     started.map_err(cannot)
+}
+
+fn keep(reload: impl Fn(EnvFilter) -> Result<(), reload::Error> + Send + Sync + 'static) {
+    // It is set once, since a log is started once.
+    let _ = FILTER.set(Box::new(reload));
+}
+
+/// What runs logs what its settings say, whenever they say otherwise, unless the command line has the word.
+pub(crate) async fn follow(flags: &LogFlags, mut settings: watch::Receiver<Option<LogFilter>>) -> Infallible {
+    while settings.changed().await.is_ok() {
+        let next = settings.borrow_and_update().clone().unwrap_or_else(|| level(TELLING));
+        match FILTER.get() {
+            Some(reload) if given(flags).is_none() => {
+                if let Err(error) = reload(next.filter()) {
+                    error!(%error, "what is logged cannot be changed");
+                }
+            }
+            Some(_) | None => {}
+        }
+    }
+    pending().await
 }
 
 fn cannot(error: Box<dyn std::error::Error + Send + Sync>) -> Failure {
@@ -93,52 +130,21 @@ fn log_panic(panic: &PanicHookInfo<'_>) {
     error!(thread = thread.name(), at, what, "panic: this is a bug of Underpass, please report it");
 }
 
-fn filter(flags: &LogFlags, default: LevelFilter) -> Result<EnvFilter, Failure> {
-    let text = flags.level.as_deref().map(str::trim).filter(|text| !text.is_empty());
-    let default = default.to_string();
-    let text = text.unwrap_or(&default);
-    let wrong = |why: &str| Failure::Usage(format!("--log-level {}: {why}", text.escape_debug()));
-    let directives = directives(text).map_err(wrong)?;
-    EnvFilter::try_new(&directives).map_err(|_| wrong(RIGHT))
+/// What the flags say, or the default if they say nothing.
+fn filter(flags: &LogFlags, default: LogFilter) -> Result<LogFilter, Failure> {
+    let Some(text) = given(flags) else { return Ok(default) };
+    let wrong = |error: BadLogFilter| Failure::Usage(format!("--log-level {}: {error}", text.escape_debug()));
+    text.parse().map_err(wrong)
+}
+
+fn given(flags: &LogFlags) -> Option<&str> {
+    flags.level.as_deref().map(str::trim).filter(|text| !text.is_empty())
+}
+
+fn level(word: &str) -> LogFilter {
+    word.parse().expect("a level")
 }
 
 fn is_colourful() -> bool {
     io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
-}
-
-/// A filter from what users write. A level that shows much is about our own targets only.
-fn directives(text: &str) -> Result<String, &'static str> {
-    if text.contains([',', '=', '[']) {
-        return Ok(text.to_owned());
-    }
-    let level: LevelFilter = match text.to_ascii_lowercase().as_str() {
-        word @ ("off" | "error" | "warn" | "info" | "debug" | "trace") => word.parse().map_err(|_| RIGHT)?,
-        _ => return Err(RIGHT),
-    };
-    if level <= LevelFilter::INFO {
-        return Ok(level.to_string());
-    }
-    let ours = OUR_TARGETS.map(|target| format!("{target}={level}"));
-    Ok(format!("info,{}", ours.join(",")))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_level_that_shows_much_is_about_our_own_targets() {
-        assert_eq!(directives("info").as_deref(), Ok("info"));
-        assert_eq!(directives("WARN").as_deref(), Ok("warn"));
-        let debug = directives("debug").expect("a level");
-        assert!(debug.starts_with("info,access=debug,") && debug.contains(",edge=debug,"), "{debug}");
-        assert_eq!(directives("warn,edge=trace").as_deref(), Ok("warn,edge=trace"));
-    }
-
-    #[test]
-    fn a_word_that_is_no_level_is_refused() {
-        for wrong in ["verbose", "5", "", "inf"] {
-            assert!(directives(wrong).is_err(), "{wrong}");
-        }
-    }
 }

@@ -11,8 +11,8 @@ const WHOSE: &str =
 /// A file's settings, checked.
 #[derive(Debug)]
 pub(crate) enum Settings {
-    Edge(edge::model::Config),
-    Connector(connector::config::Config),
+    Edge(Box<edge::model::Config>),
+    Connector(Box<connector::config::Config>),
 }
 
 /// A connector's file. Of one that is an edge's, that is all that is said.
@@ -38,8 +38,10 @@ impl Settings {
     /// The settings of a spec that came from `file`.
     pub(crate) fn of(spec: &Spec, file: &Path) -> Result<Self, Mistakes> {
         match spec.kind() {
-            Some(FileKind::Edge) => edge::config::check(spec, file).map(Self::Edge),
-            Some(FileKind::Connector) => connector::config::check(spec, file).map(Self::Connector),
+            Some(FileKind::Edge) => edge::config::check(spec, file).map(|config| Self::Edge(Box::new(config))),
+            Some(FileKind::Connector) => {
+                connector::config::check(spec, file).map(|config| Self::Connector(Box::new(config)))
+            }
             None => Err(spec.of_nobody(WHOSE.to_owned())),
         }
     }

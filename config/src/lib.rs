@@ -7,6 +7,7 @@
 mod difference;
 mod document;
 mod kind;
+mod log_filter;
 mod mistakes;
 mod named;
 mod near;
@@ -22,6 +23,7 @@ mod written;
 pub use difference::Object;
 pub use document::SIZE_MAX;
 pub use kind::FileKind;
+pub use log_filter::{BadLogFilter, LogFilter};
 pub use mistakes::{Mistake, Mistakes, Place};
 pub use named::{Named, Seen};
 pub use near::hint;

@@ -152,6 +152,13 @@ impl Spec {
         }
     }
 
+    /// Reads a part of the settings, whatever is wrong with others; `None` if they are torn, or that part is wrong.
+    pub fn glance<T>(&self, read: impl FnOnce(&Table<'_>) -> Option<T>) -> Option<T> {
+        let notes = Notes::new(&self.sources);
+        let part = Table::root(&notes, &self.root).read(read);
+        part.filter(|_| self.unread.is_empty())
+    }
+
     /// Of settings that no room knows as its own: what cannot be read of them and, unless that may be why, `whose`.
     #[must_use]
     pub fn of_nobody(&self, whose: String) -> Mistakes {

@@ -2,11 +2,12 @@
 
 mod credentials;
 mod files;
+mod reload;
+mod watching;
 
 use std::{
     array, io,
     net::SocketAddr,
-    panic::resume_unwind,
     sync::{Arc, atomic::AtomicU64},
     time::Duration,
 };
@@ -16,26 +17,28 @@ use certs::{
     edge::EdgeCertificates,
     enrol::AuthorityError,
 };
+use config::LogFilter;
 use credentials::Credentials;
 pub use files::{Finding, Findings};
 use net::{Network, Unreachables, Vital, Workers, vital};
+use reload::Reloading;
 use tokio::{
-    sync::{mpsc, oneshot, watch},
+    sync::{mpsc, watch},
     time,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use tracing::{error, info, warn};
+use tracing::{info, warn};
 
 use crate::{
     admin::{self, Admin, TokenError},
     balancer::Balancer,
     config::Settings,
-    health::{Board, BoardParts},
+    health::{Board, BoardParts, view::HealthView},
     listener::{Http, Listeners, ListenersError, Scarce, Shared, Sources},
     metrics::{Metrics, Process},
     model::Config,
     offramp::Offramp,
-    store::{Snapshot, Store},
+    store::{Reloads, Store, Wish},
     tls::TlsError,
     tunnel::{self, Registry, TunnelError, TunnelParts},
 };
@@ -52,14 +55,20 @@ pub struct Start {
     pub settings: Settings,
     /// The network.
     pub network: Arc<dyn Network>,
-    /// How long flows may take to end when it is told to stop.
+    /// How long it goes on as before when it is told to stop, but for saying that it is not ready.
+    pub pre_stop: Duration,
+    /// How long flows may take to end after that.
     pub grace: Duration,
     /// Stops it.
     pub stop: CancellationToken,
     /// Cuts what still flows then, before the grace is over.
     pub cut: CancellationToken,
-    /// Asks for reloads; each is answered once it is over, however that went.
-    pub reloads: mpsc::Receiver<oneshot::Sender<()>>,
+    /// Where reloads are asked for.
+    pub reloads: Reloads,
+    /// Who asks; each is answered once it is over, however that went.
+    pub wishes: mpsc::Receiver<Wish>,
+    /// Told what the settings in force say is to be logged.
+    pub log_level: watch::Sender<Option<LogFilter>>,
     /// Cancelled once all listeners are bound.
     pub ready: CancellationToken,
     /// Lines of the process's log that were lost, for its metrics.
@@ -103,14 +112,21 @@ pub enum EdgeError {
 
 /// The rooms of a running edge.
 struct Rooms {
+    reloading: Reloading,
     store: Store,
-    registry: Arc<Registry>,
+    view: watch::Receiver<Arc<HealthView>>,
+    tunnel: DialledIn,
     listeners: Arc<Listeners>,
     metrics: Metrics,
     cut: CancellationToken,
+}
+
+/// Where connectors dial in, and what has come of that.
+struct DialledIn {
+    registry: Arc<Registry>,
     leave: CancellationToken,
-    tunnel_stop: CancellationToken,
-    tunnel_tasks: TaskTracker,
+    stop: CancellationToken,
+    tasks: TaskTracker,
     #[expect(dead_code, reason = "the thread ends when this is dropped")]
     receiver: Workers,
 }
@@ -129,7 +145,20 @@ pub async fn run(start: Start) -> Result<(), EdgeError> {
 }
 
 async fn serve(start: Start, vital: Vital) -> Result<(), EdgeError> {
-    let Start { config, settings, network, grace, stop, cut, mut reloads, ready, lost_lines } = start;
+    let Start {
+        config,
+        settings,
+        network,
+        pre_stop,
+        grace,
+        stop,
+        cut,
+        reloads,
+        mut wishes,
+        log_level,
+        ready,
+        lost_lines,
+    } = start;
     let admin_stop = CancellationToken::new();
     let (unready, readiness) = watch::channel(vec!["listeners are not bound yet".to_owned()]);
     let metrics = Metrics::of(Process { vital: vital.clone(), lost_lines });
@@ -137,26 +166,38 @@ async fn serve(start: Start, vital: Vital) -> Result<(), EdgeError> {
         credentials = Credentials::in_time(&config) => credentials?,
         () = stop.cancelled() => return Ok(()),
     };
-    let base = Base { network, grace, cut: cut.child_token(), unready: readiness, metrics, vital, credentials };
+    let reloading = Reloading::new(settings, reloads, log_level);
+    let base = Base {
+        reloading,
+        network,
+        grace,
+        cut: cut.child_token(),
+        unready: readiness,
+        metrics,
+        vital: vital.clone(),
+        credentials,
+    };
     let rooms = build(&config, base, &admin_stop)?;
     rooms.put_in_force(&config).await?;
     unready.send_replace(Vec::new());
     ready.cancel();
     info!(edge = %config.name, "edge is ready");
+    rooms.reloading.watch(&rooms.store, &vital);
     loop {
-        let asked = tokio::select! {
+        let wish = tokio::select! {
             () = stop.cancelled() => break,
-            Some(asked) = reloads.recv() => asked,
+            Some(wish) = wishes.recv() => wish,
         };
         // Whatever a reload waits for, it is not kept from ending.
         tokio::select! {
             () = stop.cancelled() => break,
-            () = rooms.reload(&config, &settings) => {}
+            outcome = rooms.reload(&config, wish.dry_run) => wish.answer(outcome),
         }
-        // Who asked may be gone.
-        let _ = asked.send(());
     }
+    // Who waits for a reload waits in vain.
+    drop(wishes);
     unready.send_replace(vec!["the edge is shutting down".to_owned()]);
+    rooms.wait_for_others(pre_stop).await;
     rooms.end(grace).await;
     admin_stop.cancel();
     Ok(())
@@ -164,6 +205,7 @@ async fn serve(start: Start, vital: Vital) -> Result<(), EdgeError> {
 
 /// What the rooms are built on.
 struct Base {
+    reloading: Reloading,
     network: Arc<dyn Network>,
     grace: Duration,
     cut: CancellationToken,
@@ -173,32 +215,39 @@ struct Base {
     credentials: Credentials,
 }
 
-fn build(config: &Config, base: Base, admin_stop: &CancellationToken) -> Result<Rooms, EdgeError> {
-    let Base { network, grace, cut, unready, metrics, vital, credentials } = base;
-    let Credentials { authority, certificates, keys, token, sealer } = credentials;
-    let (receiver, workers) = (Workers::start("receive", 1)?, Arc::new(Workers::start("carry", config.workers)?));
-    // Connectors may be at the door before listeners are bound.
-    let store = Store::granting(config.catalog.grants.clone());
-    let registry = Arc::new(Registry::new(store.subscribe(), vital.clone()));
-    let ([leave, tunnel_stop], tunnel_tasks) = (array::from_fn(|_| CancellationToken::new()), TaskTracker::new());
+/// Opens the tunnel. Connectors may be at the door before listeners are bound.
+fn open_tunnel(config: &Config, base: &Base, store: &Store, workers: &Arc<Workers>) -> Result<DialledIn, EdgeError> {
+    let receiver = Workers::start("receive", 1)?;
+    let registry = Arc::new(Registry::new(store.subscribe(), base.vital.clone()));
+    let ([leave, stop], tasks) = (array::from_fn(|_| CancellationToken::new()), TaskTracker::new());
     let parts = TunnelParts {
         listen: config.tunnel.listen,
         name: config.name.clone(),
-        authority: authority.clone(),
-        certificates: certificates.clone(),
-        keys,
+        authority: base.credentials.authority.clone(),
+        certificates: base.credentials.certificates.clone(),
+        keys: base.credentials.keys.clone(),
         registry: registry.clone(),
         unreachable: Unreachables::default(),
-        metrics: metrics.clone(),
+        metrics: base.metrics.clone(),
         receiver: receiver.handle(0).clone(),
         workers: workers.clone(),
-        grace,
-        stop: tunnel_stop.clone(),
+        grace: base.grace,
+        stop: stop.clone(),
         leave: leave.clone(),
-        vital: vital.clone(),
+        vital: base.vital.clone(),
     };
-    let address = tunnel::start(&*network, parts, &tunnel_tasks)?;
+    let address = tunnel::start(&*base.network, parts, &tasks)?;
     info!(%address, "connectors may dial in");
+    Ok(DialledIn { registry, leave, stop, tasks, receiver })
+}
+
+fn build(config: &Config, base: Base, admin_stop: &CancellationToken) -> Result<Rooms, EdgeError> {
+    let workers = Arc::new(Workers::start("carry", config.workers)?);
+    let store = Store::granting(config.catalog.grants.clone());
+    let tunnel = open_tunnel(config, &base, &store, &workers)?;
+    let registry = &tunnel.registry;
+    let Base { reloading, network, cut, unready, metrics, vital, credentials, .. } = base;
+    let Credentials { authority, certificates, token, sealer, .. } = credentials;
     let admin_listener = network.listen(config.admin.listen)?;
 
     let (offramp, http) = (Offramp::new(store.subscribe()), Arc::new(Http::new(workers.count())));
@@ -227,6 +276,7 @@ fn build(config: &Config, base: Base, admin_stop: &CancellationToken) -> Result<
     let listeners = Arc::new(Listeners::new(Arc::new(shared), http.clone()));
     tokio::spawn(vital.clone().keep("the health board", board));
     keep_house(&vital, &listeners, &http, certificates);
+    let view = handles.view.clone();
     let admin = Admin {
         name: config.name.clone(),
         config: config.admin.clone(),
@@ -237,11 +287,13 @@ fn build(config: &Config, base: Base, admin_stop: &CancellationToken) -> Result<
         registry: registry.clone(),
         authority,
         metrics: metrics.clone(),
+        reloads: reloading.reloads.clone(),
+        last_reload: reloading.last.subscribe(),
         unready,
         vital,
     };
     answer(admin_listener, admin, admin_stop);
-    Ok(Rooms { store, registry, listeners, metrics, cut, leave, tunnel_stop, tunnel_tasks, receiver })
+    Ok(Rooms { reloading, store, view, tunnel, listeners, metrics, cut })
 }
 
 /// Starts what comes round now and then.
@@ -266,64 +318,20 @@ fn answer(listener: Box<dyn net::Listener>, admin: Admin, stop: &CancellationTok
 }
 
 impl Rooms {
-    /// Puts a catalog in force: first all that can fail, files and addresses; then what cannot.
-    async fn put_in_force(&self, config: &Config) -> Result<(), EdgeError> {
-        let (catalog, before) = (config.catalog.clone(), self.store.current());
-        // What changes is known first, and files are read where that holds nobody up.
-        let read = tokio::task::spawn_blocking(move || (before.plan(&catalog), Snapshot::read(catalog, &before)));
-        let (plan, read) = read.await.unwrap_or_else(|failed| resume_unwind(failed.into_panic()));
-        let snapshot = Arc::new(read?);
-        let prepared = self.listeners.prepare(&snapshot).await?;
-        // Flows of new listeners wait for the first view that knows their pools.
-        self.listeners.commit(prepared);
-        self.store.commit(snapshot.clone());
-        let catalog = &snapshot.catalog;
-        self.registry.follow();
-        self.metrics.know(catalog);
-        let (added, removed, changed) = (plan.added(), plan.removed(), plan.changed());
-        info!(version = catalog.version, %added, %removed, %changed, "catalog in force");
-        Ok(())
-    }
-
-    /// Reads the settings again. Only their catalog is put in force.
-    async fn reload(&self, running: &Config, settings: &Settings) {
-        let settings = settings.clone();
-        let read = tokio::task::spawn_blocking(move || settings.current()).await;
-        let next = match read.unwrap_or_else(|failed| resume_unwind(failed.into_panic())) {
-            Ok(next) => next,
-            Err(mistakes) => {
-                mistakes.list.iter().for_each(|mistake| error!("{mistake}"));
-                error!("reload refused: the configuration before stays in force");
-                return self.metrics.reload("refused");
-            }
-        };
-        let fixed = [
-            ("name", running.name == next.name),
-            ("state_dir", running.state_dir == next.state_dir),
-            // What join tokens tell is read by those who make them.
-            ("tunnel.listen", running.tunnel.listen == next.tunnel.listen),
-            ("ca", running.ca == next.ca),
-            ("affinity_key", running.affinity_key == next.affinity_key),
-            ("admin", running.admin == next.admin),
-            ("workers", running.workers == next.workers),
-        ];
-        for (key, _) in fixed.iter().filter(|(_, same)| !same) {
-            warn!(key, "this setting changes only with a restart");
+    /// Gives whoever stands in front, and sends clients here, time to notice that this edge is not ready.
+    async fn wait_for_others(&self, pre_stop: Duration) {
+        if pre_stop.is_zero() {
+            return;
         }
-        match self.put_in_force(&next).await {
-            Ok(()) => self.metrics.reload("applied"),
-            Err(error) => {
-                self.metrics.reload("refused");
-                error!(%error, "reload refused: the catalog before stays in force");
-            }
-        }
+        info!(pre_stop = %config::spell(pre_stop), "stopping: not ready from now on, and all else as before");
+        let _ = time::timeout(pre_stop, self.cut.cancelled()).await;
     }
 
     /// Lets flows end, then closes what is left.
     async fn end(&self, grace: Duration) {
         info!(grace_s = grace.as_secs(), "stopping: nothing new is accepted");
         self.listeners.close();
-        self.leave.cancel();
+        self.tunnel.leave.cancel();
         let why = tokio::select! {
             () = self.listeners.ended() => None,
             () = self.cut.cancelled() => Some("told again to end"),
@@ -335,8 +343,8 @@ impl Rooms {
             // A flow that ends with the process looks whole: each has to be reset before.
             let _ = time::timeout(CLOSE_WAIT, self.listeners.ended()).await;
         }
-        self.tunnel_stop.cancel();
-        self.tunnel_tasks.close();
-        let _ = time::timeout(CLOSE_WAIT, self.tunnel_tasks.wait()).await;
+        self.tunnel.stop.cancel();
+        self.tunnel.tasks.close();
+        let _ = time::timeout(CLOSE_WAIT, self.tunnel.tasks.wait()).await;
     }
 }

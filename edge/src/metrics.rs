@@ -35,6 +35,8 @@ pub struct Metrics {
     down: Series<ListenerLabel, Live>,
     probes: Series<ProbeLabel, Counter<u64, AtomicU64>>,
     reloads: Family<ReloadLabel, Counter<u64, AtomicU64>>,
+    reloads_failed: Counter<u64, AtomicU64>,
+    reloaded: Reloaded,
     moved: Series<ListenerLabel, Counter<u64, AtomicU64>>,
     drops: Drops,
     windows: Tally,
@@ -46,6 +48,13 @@ pub struct Metrics {
     process: Process,
     /// None before there is a catalog: then nothing is gone.
     known: Arc<ArcSwapOption<Known>>,
+}
+
+/// How the last reload went, and when one last went well.
+#[derive(Debug, Clone, Default)]
+struct Reloaded {
+    well: Gauge<i64, AtomicI64>,
+    at: Gauge<i64, AtomicI64>,
 }
 
 /// Names that series may be about.
@@ -168,6 +177,8 @@ impl Default for Metrics {
             down: Series::default(),
             probes: Series::default(),
             reloads: Family::default(),
+            reloads_failed: Counter::default(),
+            reloaded: Reloaded::default(),
             moved: Series::default(),
             drops: Drops::default(),
             windows: Tally::default(),
@@ -331,9 +342,20 @@ impl Metrics {
         self.probes.of(ProbeLabel { pool: pool.to_string(), outcome }).inc();
     }
 
-    /// A reload was asked for: `applied` or `refused`.
-    pub fn reload(&self, outcome: &'static str) {
+    /// Settings were put in force at this time, in seconds since 1970: by a start, or by a reload.
+    pub fn in_force(&self, at: i64) {
+        self.reloaded.well.set(1);
+        self.reloaded.at.set(at);
+    }
+
+    /// A reload is over. What it did is in force, if it was not refused.
+    pub fn reload(&self, applied: bool) {
+        let outcome = if applied { "applied" } else { "refused" };
         self.reloads.get_or_create(&ReloadLabel { outcome }).inc();
+        if !applied {
+            self.reloads_failed.inc();
+            self.reloaded.well.set(0);
+        }
     }
 }
 

@@ -8,7 +8,7 @@ mod live;
 use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use ::http::HeaderValue;
-use config::Spec;
+use config::{LogFilter, Spec};
 use ipnetwork::IpNetwork;
 use protocol::id::{Name, Target};
 use rustls::pki_types::ServerName;
@@ -33,8 +33,21 @@ pub struct Config {
     pub admin: AdminConfig,
     /// Threads that carry flows.
     pub workers: usize,
+    /// What is logged, unless the command line says it.
+    pub log_level: Option<LogFilter>,
+    /// When settings are read again.
+    pub reload: ReloadOn,
     /// What may change on reload.
     pub catalog: Catalog,
+}
+
+/// When settings are read again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReloadOn {
+    /// When a file of them has changed, and when asked to.
+    Change,
+    /// Only when asked to.
+    Signal,
 }
 
 /// The tunnel endpoint.

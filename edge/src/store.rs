@@ -1,11 +1,13 @@
 //! What is in force: one snapshot, immutable, numbered, replaced whole.
 
 mod plan;
+mod reloads;
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
 pub use plan::{Fate, Kind, Plan, Step};
 use protocol::id::Name;
+pub use reloads::{Outcome, Reloads, Wish};
 use tokio::sync::watch;
 
 use crate::{
@@ -49,6 +51,11 @@ impl Snapshot {
             listener_tls.extend(loaded.map(|tls| (listener.name.clone(), tls)));
         }
         Ok(Self { catalog: Arc::new(catalog), origin_tls, listener_tls })
+    }
+
+    /// The files that are read again with the settings only. Those of listeners are looked at on their own.
+    pub fn files(&self) -> impl Iterator<Item = &PathBuf> {
+        self.origin_tls.files()
     }
 }
 

@@ -81,7 +81,9 @@ fn every_metric_moves_and_is_told() {
     metrics.flow_ended(&FlowEnd { listener: &listener, ended: Ended::Finished.as_str() });
     metrics.refused_flow(&listener, RefusedFlow::NoPlace);
     metrics.probe(&listener, "healthy");
-    metrics.reload("applied");
+    metrics.reload(true);
+    metrics.reload(false);
+    metrics.in_force(1);
     metrics.handshake_failed("silence");
     metrics.windows().hold(0, 1);
     metrics.windows().sacrifice(1);

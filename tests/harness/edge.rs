@@ -5,11 +5,14 @@ use std::{
     fmt::Write,
     fs,
     net::SocketAddr,
+    os::fd::OwnedFd,
     path::{Path, PathBuf},
     process::{Command, Stdio},
+    sync::Arc,
     time::Duration,
 };
 
+use rustix::io::{FdFlags, fcntl_dupfd_cloexec, fcntl_setfd};
 use serde_json::Value;
 
 use super::{
@@ -17,7 +20,7 @@ use super::{
     process::{self, Process, Ran},
     service::Service,
     wait,
-    world::{Vnet, World, underpass},
+    world::{Vnet, World, underpass, underpass_given},
 };
 
 /// A monitor that finds out within a second.
@@ -44,6 +47,9 @@ pub struct EdgeFile {
     clock: Option<String>,
     log_level: Option<&'static str>,
     drill: Option<PathBuf>,
+    watched: bool,
+    pre_stop: Option<&'static str>,
+    handed: Vec<Arc<OwnedFd>>,
 }
 
 impl EdgeFile {
@@ -63,6 +69,9 @@ impl EdgeFile {
             clock: None,
             log_level: None,
             drill: None,
+            watched: false,
+            pre_stop: None,
+            handed: Vec::new(),
         }
     }
 
@@ -178,13 +187,50 @@ impl EdgeFile {
         self
     }
 
+    /// Is read again whenever it has changed. Others wait for a signal, so that a test knows what is in force.
+    #[must_use]
+    pub fn watched(mut self) -> Self {
+        self.watched = true;
+        self
+    }
+
+    /// Goes on for so long when it is told to end.
+    #[must_use]
+    pub fn pre_stop(mut self, long: &'static str) -> Self {
+        self.pre_stop = Some(long);
+        self
+    }
+
+    /// Is given these sockets, as systemd gives them.
+    ///
+    /// # Panics
+    /// If they cannot be.
+    #[must_use]
+    pub fn given(mut self, sockets: Vec<OwnedFd>) -> Self {
+        let lasting = |socket: OwnedFd| {
+            // Out of the way of those they become.
+            let socket = fcntl_dupfd_cloexec(socket, 100).expect("it is open");
+            fcntl_setfd(&socket, FdFlags::empty()).expect("it is open");
+            Arc::new(socket)
+        };
+        self.handed = sockets.into_iter().map(lasting).collect();
+        self
+    }
+
+    /// Where a service listens.
+    #[must_use]
+    pub fn listen(&self, service: &str) -> SocketAddr {
+        self.listeners[service]
+    }
+
     /// The whole text of the file.
     #[must_use]
     pub fn text(&self) -> String {
-        let Self { name, state_dir, admin, tunnel, head, body, .. } = self;
+        let Self { name, state_dir, admin, tunnel, head, body, watched, .. } = self;
+        let reload = if *watched { "" } else { "reload = \"signal\"\n" };
         let state_dir = state_dir.display();
         format!(
-            "name = \"{name}\"\nstate_dir = \"{state_dir}\"\n{head}\n\
+            "name = \"{name}\"\nstate_dir = \"{state_dir}\"\n{reload}{head}\n\
              [tunnel]\nlisten = \"{tunnel}\"\nadvertise = [\"{tunnel}\"]\n\n[admin]\nlisten = \"{admin}\"\n{body}"
         )
     }
@@ -204,6 +250,18 @@ impl EdgeFile {
     #[must_use]
     pub fn start(self) -> Edge {
         let mut edge = self.launch();
+        edge.wait_ready();
+        edge
+    }
+
+    /// Starts the edge with what the file has already, and waits until it is ready.
+    ///
+    /// # Panics
+    /// If it does not get ready.
+    #[must_use]
+    pub fn start_as_it_is(self) -> Edge {
+        let process = self.spawn();
+        let mut edge = Edge { file: self, process };
         edge.wait_ready();
         edge
     }
@@ -238,10 +296,16 @@ impl EdgeFile {
     }
 
     fn command(&self) -> Command {
-        let mut command = underpass();
+        let mut command = match &self.handed[..] {
+            [] => underpass(),
+            handed => underpass_given(handed),
+        };
         command.arg("edge").arg("-c").arg(&self.path);
         if let Some(level) = self.log_level {
             command.args(["--log-level", level]);
+        }
+        if let Some(long) = self.pre_stop {
+            command.args(["--pre-stop", long]);
         }
         if let Some(off) = &self.clock {
             process::set_clock(&mut command, off, &self.path.with_extension("clock"));

@@ -9,6 +9,7 @@ use std::{
 
 use rig::{
     books::Taken,
+    client::http,
     judge,
     load::{self, Goal, Noted},
     sample::{Kind, Network, Outcome, Placed, Sample, Trouble},
@@ -85,6 +86,20 @@ impl Load {
     }
 }
 
+fn asks_over(open: &mut Option<http::Connection>, at: SocketAddr, noted: &mut Noted) -> Result<(), Trouble> {
+    let mut connection = match open.take() {
+        Some(connection) => connection,
+        None => http::Connection::open(at, wait::SOON)?,
+    };
+    let answer = connection.exchange(b"GET /who HTTP/1.1\r\nhost: origins\r\n\r\n")?;
+    *open = Some(connection);
+    if answer.code != 200 {
+        return Err(Trouble::Wrong(format!("code {}", answer.code)));
+    }
+    noted.placed = Some(Placed { origin: answer.body, via: String::new() });
+    Ok(())
+}
+
 fn is_told_a_name(at: SocketAddr, noted: &mut Noted) -> Result<(), Trouble> {
     let origin = client::listen_to(at)?;
     if origin.is_empty() {
@@ -92,6 +107,41 @@ fn is_told_a_name(at: SocketAddr, noted: &mut Noted) -> Result<(), Trouble> {
     }
     noted.placed = Some(Placed { origin, via: String::new() });
     Ok(())
+}
+
+/// Clients that ask for `/who` over and over on one connection each, as long as that lasts; a connection that ends under a
+/// request is a request that failed.
+#[derive(Debug)]
+pub struct KeptAlive(load::Load);
+
+impl KeptAlive {
+    /// Starts `clients` clients that each ask every `every`.
+    ///
+    /// # Panics
+    /// If there are no threads for them.
+    #[must_use]
+    pub fn start(at: SocketAddr, clients: usize, every: Duration) -> Self {
+        let mut load = load::Load::new(Instant::now());
+        for _ in 0..clients {
+            let work = move |client: &load::Client| {
+                let (mut on, mut open) = (None, None);
+                client.pace(every, || {
+                    client.record(&mut on, Kind::GetKept, |noted| asks_over(&mut open, at, noted));
+                });
+            };
+            load.set(GOAL, work).expect("there are threads");
+        }
+        Self(load)
+    }
+
+    /// Stops and returns every request, in order of their beginning.
+    ///
+    /// # Panics
+    /// If a client panicked.
+    #[must_use]
+    pub fn stop(self) -> Vec<Sample> {
+        end(self.0)
+    }
 }
 
 /// A long flow through an echo origin that sends block after block and checks each as it comes back.

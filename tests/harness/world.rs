@@ -3,9 +3,13 @@
 use std::{
     env,
     net::{Ipv4Addr, SocketAddr},
+    os::fd::{AsRawFd, OwnedFd},
     path::{Path, PathBuf},
     process::Command,
-    sync::atomic::{AtomicU8, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicU8, Ordering},
+    },
     time::Duration,
 };
 
@@ -168,6 +172,16 @@ pub fn underpass_resolving_by(settings: &Path) -> Command {
     let mut command = process::command("unshare");
     let script = "mount --bind \"$0\" /etc/resolv.conf && exec \"$@\"";
     command.args(["--mount", "--", "sh", "-c", script]).arg(settings).arg(binary());
+    command
+}
+
+/// The same, with these sockets, which are not closed when another program is run, from descriptor 3 on (sd_listen_fds(3)).
+pub(super) fn underpass_given(sockets: &[Arc<OwnedFd>]) -> Command {
+    let mut command = process::command("bash");
+    let moved = (3..).zip(sockets).map(|(to, socket)| format!("{to}<&{}", socket.as_raw_fd()));
+    let moved = moved.collect::<Vec<_>>().join(" ");
+    let script = format!("exec {moved}; LISTEN_FDS={} LISTEN_PID=$$ exec \"$@\"", sockets.len());
+    command.args(["-c", &script, "bash"]).arg(binary());
     command
 }
 

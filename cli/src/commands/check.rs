@@ -8,7 +8,7 @@ use std::{
 
 use config::{Mistake, Mistakes, Spec};
 use connector::config::Doubt;
-use edge::edge::{Finding, Findings};
+use edge::edge::Findings;
 
 use crate::{args::Common, failure::Failure, output, settings_file::Settings};
 
@@ -39,13 +39,8 @@ fn checked(file: &Path) -> Result<String, Failure> {
     let settings = Settings::of(&spec, file)?;
     let (wrong, warnings) = match &settings {
         Settings::Edge(settings) => {
-            let Findings { wrong, warnings } = Findings::of(settings, SystemTime::now());
-            let placed = |finding: &Finding, word: &str| {
-                let is_it = |string: &str| finding.file().is_some_and(|named| config::beside(file, string) == named);
-                spec.at_string(is_it, format!("{word}{}", finding.text))
-            };
-            let all = |findings: &[Finding], word| findings.iter().map(|finding| placed(finding, word)).collect();
-            (all(&wrong, ""), all(&warnings, WARNING))
+            let findings = Findings::of(settings, SystemTime::now());
+            (findings.mistakes(&spec, file), findings.warnings(&spec, file, WARNING))
         }
         // It names no file that has to be there.
         Settings::Connector(settings) => {

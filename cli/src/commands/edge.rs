@@ -6,65 +6,91 @@ use edge::{
     config::{Settings, WORKERS_MAX},
     edge::{EdgeError, Start},
     model::Config,
+    store::Reloads,
 };
-use net::network::Os;
-use tokio::sync::{mpsc, oneshot};
+use net::Inherited;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
-use tracing::info;
+use tracing::{info, warn};
 
 use crate::{
-    args::{Common, EdgeRun},
+    args::{Common, EdgeRun, LogFlags},
     edge_file,
     failure::Failure,
     lifecycle::{self, End, Signals},
     limits, logging, notify,
 };
 
-/// Reloads asked for while one is under way.
-const RELOADS_MAX: usize = 1;
-
 pub(super) fn run(common: &Common, flags: &EdgeRun) -> Result<(), Failure> {
     let settings = settings(common.config.as_deref(), flags)?;
     let config = settings.current()?;
     limits::raise_open_files();
     limits::warn_if_few_open_files();
+    let network = Inherited::of_process().map_err(Failure::failed)?;
     let runtime = lifecycle::runtime()?;
-    let ended = runtime.block_on(serve(config, settings, flags.grace.grace_period));
+    let ended = runtime.block_on(serve(
+        (config, settings),
+        Arc::new(network),
+        (flags.pre_stop, flags.grace.grace_period),
+        &common.log,
+    ));
     // What is left reads or writes a file, or resolves a name; nobody waits for it any more.
     runtime.shutdown_background();
     ended
 }
 
-async fn serve(config: Config, settings: Settings, grace: Duration) -> Result<(), Failure> {
+async fn serve(
+    (config, settings): (Config, Settings),
+    network: Arc<Inherited>,
+    (pre_stop, grace): (Duration, Duration),
+    log: &LogFlags,
+) -> Result<(), Failure> {
     let signals = Signals::take()?;
     let (end, ready) = (End::default(), CancellationToken::new());
-    let (reload, reloads) = mpsc::channel(RELOADS_MAX);
-    let (readied, lost_lines) = (ready.clone(), logging::lost());
+    let (reloads, wishes) = Reloads::new();
+    let (log_level, level) = watch::channel(None);
     let End { stop, cut } = end.clone();
-    let start =
-        Start { config, settings, network: Arc::new(Os), grace, stop, cut, reloads, ready: readied, lost_lines };
+    let start = Start {
+        config,
+        settings,
+        network: network.clone(),
+        pre_stop,
+        grace,
+        stop,
+        cut,
+        reloads: reloads.clone(),
+        wishes,
+        log_level,
+        ready: ready.clone(),
+        lost_lines: logging::lost(),
+    };
     let running = async {
         tokio::select! {
             ended = Box::pin(edge::edge::run(start)) => ended.map_err(failure),
-            never = tell_when(ready) => match never {},
+            never = tell_when(ready, &network) => match never {},
+            never = logging::follow(log, level) => match never {},
         }
     };
-    let reload = async || {
-        let (asked, done) = oneshot::channel();
-        // The edge itself is ending if it takes no more, or does not answer.
-        if reload.send(asked).await.is_ok() {
-            let _ = done.await;
-        }
-    };
-    let ended = lifecycle::attend(running, signals, end, grace, reload).await;
+    // The edge itself is ending if there is no answer.
+    let reload = async || drop(reloads.ask(false).await);
+    let ended = lifecycle::attend(running, signals, end, pre_stop.saturating_add(grace), reload).await;
     if ended.is_ok() {
         info!("edge has ended");
     }
     ended
 }
 
-async fn tell_when(ready: CancellationToken) -> Infallible {
+async fn tell_when(ready: CancellationToken, network: &Inherited) -> Infallible {
     ready.cancelled().await;
+    if network.count() > 0 {
+        info!(sockets = network.count(), "sockets were handed down by whoever has started this");
+    }
+    for socket in network.unused() {
+        warn!(
+            socket,
+            "this socket was handed down, and nothing in the settings has its address: clients wait there in vain"
+        );
+    }
     notify::ready();
     std::future::pending().await
 }

@@ -7,6 +7,7 @@ mod connectors;
 mod edge;
 mod explain;
 mod ready;
+mod reload;
 mod status;
 mod table;
 mod token;
@@ -30,6 +31,7 @@ pub(crate) fn run(cli: Cli) -> Result<(), Failure> {
         Command::Check { files } => check::run(&common, files),
         Command::Status(flags) => status::run(&common, &flags),
         Command::Explain(flags) => explain::run(&common, &flags),
+        Command::Reload(flags) => reload::run(&common, &flags),
         Command::Ready { admin } => ready::run(&common, admin.as_deref()),
         #[cfg(feature = "lab")]
         Command::Lab(args) => lab(args),

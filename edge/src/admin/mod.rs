@@ -3,6 +3,7 @@
 //! Reads views; writes only through the tunnel's registry and the authority. Decides nothing about traffic.
 
 mod guard;
+mod reload;
 mod revoke;
 mod status;
 mod token;
@@ -32,6 +33,7 @@ use crate::{
     listener::{ListenerState, Listeners},
     metrics::{Metrics, Readings},
     model::AdminConfig,
+    store::{Outcome, Reloads},
     tls::Certificate,
     tunnel::{LinksView, Registry},
 };
@@ -57,6 +59,10 @@ pub struct Admin {
     pub authority: Arc<Authority>,
     /// Counters.
     pub metrics: Metrics,
+    /// Where settings are read again.
+    pub reloads: Reloads,
+    /// How that went the last time.
+    pub last_reload: watch::Receiver<Option<Arc<Outcome>>>,
     /// Why the edge is not ready; empty when it is.
     pub unready: watch::Receiver<Vec<String>>,
     /// How its tasks fare.
@@ -71,6 +77,7 @@ pub async fn serve(listener: Arc<dyn net::Listener>, admin: Admin, stop: Cancell
         .route("/metrics", get(metrics))
         .route(api::STATUS, get(status))
         .route(api::explain::EXPLAIN, get(explain))
+        .route(api::reload::RELOAD, post(reload::reload))
         .route("/api/v1/connectors/{name}/revoke", post(revoke::revoke))
         .layer(middleware::from_fn_with_state(admin.clone(), guard::guard))
         .with_state(admin);
@@ -138,7 +145,9 @@ fn seconds(at: SystemTime) -> i64 {
 
 async fn status(State(admin): State<Admin>) -> Json<api::edge::Status> {
     let (view, links) = (admin.view.borrow().clone(), admin.links.borrow().clone());
-    Json(status::status(&admin.name, reasons(&admin), &view, &links, &admin.listeners.states()))
+    let reload = admin.last_reload.borrow().as_deref().map(reload::last);
+    let status = status::status(&admin.name, reasons(&admin), &view, &links, &admin.listeners.states());
+    Json(api::edge::Status { reload, ..status })
 }
 
 async fn explain(State(admin): State<Admin>, Query(question): Query<Question>) -> Response {

@@ -32,6 +32,7 @@ pub(super) fn status(
         version: env!("CARGO_PKG_VERSION").to_owned(),
         catalog_version: view.catalog.version,
         unready,
+        reload: None,
         tunnels: links.tunnels.iter().map(|t| of_tunnel(t)).collect(),
         origins: pools().flat_map(|p| p.origins.iter().map(|o| of_origin(&p.pool.name, o))).collect(),
         pools: pools().map(|p| of_pool(p)).collect(),

@@ -17,13 +17,18 @@ mod proxies;
 mod stored;
 mod words;
 
-use std::{net::SocketAddr, path::Path, sync::Arc};
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
-use config::{Mistakes, Spec, Table, beside};
+use config::{LogFilter, Mistakes, Spec, Table, beside};
 use protocol::id::Name;
 pub use stored::{CatalogStore, Overrides, Settings};
 
-use crate::model::{Catalog, Config};
+use self::words::RELOAD_ON;
+use crate::model::{Catalog, Config, ReloadOn};
 
 /// Where state is kept unless the file says otherwise.
 pub const STATE_DIR: &str = "/var/lib/underpass";
@@ -39,6 +44,23 @@ pub fn check(spec: &Spec, file: &Path) -> Result<Config, Mistakes> {
     let mut config = spec.check(|root| config_of(root, file))?;
     config.catalog.spec = Arc::new(spec.clone());
     Ok(config)
+}
+
+/// Where a running edge is asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Contact {
+    /// Its admin endpoint.
+    pub admin: SocketAddr,
+    /// Where it keeps its state, the admin token with it.
+    pub state_dir: PathBuf,
+}
+
+/// Where the edge of these settings is asked, whatever else is wrong with them.
+fn contact(spec: &Spec, file: &Path) -> Option<Contact> {
+    spec.glance(|root| {
+        let (admin, _) = endpoints::admin(root).taken?;
+        Some(Contact { admin, state_dir: state_dir(root, file) })
+    })
 }
 
 /// The configuration in a text that came from this file.
@@ -57,9 +79,11 @@ pub fn workers_default() -> usize {
 
 fn config_of(root: &Table<'_>, path: &Path) -> Option<Config> {
     let name = root.required("name", "the name of this edge, such as \"edge-1\"").and_then(|v| v.parsed::<Name>());
-    let state_dir = root.or("state_dir", beside(path, STATE_DIR), |v| Some(beside(path, v.string()?.value)));
+    let state_dir = state_dir(root, path);
     let workers = root.or("workers", workers_default(), |v| v.integer(1..=WORKERS_MAX as u64));
     let affinity_key = root.optional("affinity_key").and_then(|v| v.string()).map(|at| beside(path, at.value));
+    let log_level = root.optional("log_level").and_then(|v| v.parsed::<LogFilter>()).map(|at| at.value);
+    let reload = root.or("reload", ReloadOn::Change, |v| v.word(&RELOAD_ON));
     let (tunnel, ca) = endpoints::tunnel(root, path);
     let admin = endpoints::admin(root);
     let sites = Sites { tunnel: tunnel.as_ref().map(|t| t.listen), path };
@@ -72,8 +96,14 @@ fn config_of(root: &Table<'_>, path: &Path) -> Option<Config> {
         affinity_key,
         admin: admin.config,
         workers,
+        log_level,
+        reload,
         catalog: catalog?,
     })
+}
+
+fn state_dir(root: &Table<'_>, path: &Path) -> PathBuf {
+    root.or("state_dir", beside(path, STATE_DIR), |v| Some(beside(path, v.string()?.value)))
 }
 
 /// What listeners must know besides: where connectors dial in, and where the file is.

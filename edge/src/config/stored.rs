@@ -1,11 +1,14 @@
 //! Where an edge's settings are kept, and what its command line says otherwise.
 
-use std::path::{Path, PathBuf};
+use std::{
+    iter,
+    path::{Path, PathBuf},
+};
 
 use config::{FileKind, Mistakes, Spec};
 use protocol::id::Name;
 
-use super::check;
+use super::{Contact, check, contact};
 use crate::model::Config;
 
 /// What an edge's settings are read from, at its start and at each reload.
@@ -56,6 +59,25 @@ impl Settings {
     }
 }
 
+impl Settings {
+    /// Where the edge of these settings is asked. If only other things are wrong with them, it may run with those before. This
+    /// blocks.
+    ///
+    /// # Errors
+    /// Every mistake in them, if that cannot be told.
+    pub fn contact(&self) -> Result<Contact, Mistakes> {
+        self.current().map(|config| Contact { admin: config.admin.listen, state_dir: config.state_dir }).or_else(
+            |mistakes| {
+                let spec = self.store.spec()?;
+                let contact = contact(&spec, self.store.base()).filter(|_| spec.kind() != Some(FileKind::Connector));
+                let contact = contact.ok_or(mistakes)?;
+                let state_dir = self.over.state_dir.clone().unwrap_or(contact.state_dir);
+                Ok(Contact { state_dir, ..contact })
+            },
+        )
+    }
+}
+
 impl CatalogStore {
     /// What is kept there now, not checked. This blocks.
     ///
@@ -64,6 +86,13 @@ impl CatalogStore {
     pub fn spec(&self) -> Result<Spec, Mistakes> {
         match self {
             Self::File(file) => Spec::read(file),
+        }
+    }
+
+    /// The files that it is kept in.
+    pub fn files(&self) -> impl Iterator<Item = &PathBuf> {
+        match self {
+            Self::File(file) => iter::once(file),
         }
     }
 

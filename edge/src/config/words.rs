@@ -4,7 +4,7 @@
 use config::Words;
 use http::Method;
 
-use crate::model::{ListenProtocol, OnUnhealthy, Paths, PoolSteering, ProxyVersion, Steering, Underscores};
+use crate::model::{ListenProtocol, OnUnhealthy, Paths, PoolSteering, ProxyVersion, ReloadOn, Steering, Underscores};
 
 /// What a monitor speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,6 +45,9 @@ pub(super) const MONITOR_TYPES: Words<MonitorType> = Words {
 
 pub(super) const PATHS: Words<Paths> =
     Words { now: &[("as_sent", Paths::AsSent), ("normalised", Paths::Normalised)], later: &[] };
+
+pub(super) const RELOAD_ON: Words<ReloadOn> =
+    Words { now: &[("watch", ReloadOn::Change), ("signal", ReloadOn::Signal)], later: &[] };
 
 pub(super) const SWITCH: Words<bool> = Words { now: &[("on", true), ("off", false)], later: &[] };
 

@@ -29,7 +29,7 @@ const ROTATE_EVERY: Duration = Duration::from_secs(1);
 pub(super) struct Credentials {
     pub(super) authority: Arc<Authority>,
     pub(super) certificates: Arc<EdgeCertificates>,
-    pub(super) keys: EndpointKeys,
+    pub(super) keys: Arc<EndpointKeys>,
     pub(super) token: Arc<AdminToken>,
     pub(super) sealer: Sealer,
 }
@@ -62,7 +62,7 @@ impl Credentials {
         });
         Ok(Self {
             certificates: Arc::new(EdgeCertificates::new(ca.clone(), now)?),
-            keys: EndpointKeys::open(&config.state_dir)?,
+            keys: Arc::new(EndpointKeys::open(&config.state_dir)?),
             authority: Arc::new(Authority::open(&config.state_dir, ca)?),
             token: Arc::new(AdminToken::open(&config.state_dir)?),
             sealer: Sealer::new(&match &config.affinity_key {

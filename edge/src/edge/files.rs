@@ -6,6 +6,7 @@ use std::{
 };
 
 use certs::{ca::Ca, secret::Secret};
+use config::{Mistake, Spec, beside};
 
 use crate::{
     model::{CaFiles, CertificateFiles, Config},
@@ -58,6 +59,18 @@ impl Findings {
         findings
     }
 
+    /// What is wrong, each where the settings name it.
+    #[must_use]
+    pub fn mistakes(&self, spec: &Spec, file: &Path) -> Vec<Mistake> {
+        sorted(self.wrong.iter().map(|finding| finding.placed(spec, file, "")))
+    }
+
+    /// What there is to be warned of, each where the settings name it, behind this word.
+    #[must_use]
+    pub fn warnings(&self, spec: &Spec, file: &Path, word: &str) -> Vec<Mistake> {
+        sorted(self.warnings.iter().map(|finding| finding.placed(spec, file, word)))
+    }
+
     fn certificate(&mut self, whose: &str, named: &CertificateFiles, now: SystemTime) {
         let files = vec![named.certificate.clone(), named.key.clone()];
         match Certificate::read(named) {
@@ -77,10 +90,21 @@ impl Findings {
     }
 }
 
+fn sorted(all: impl Iterator<Item = Mistake>) -> Vec<Mistake> {
+    let mut all: Vec<_> = all.collect();
+    all.sort();
+    all
+}
+
 impl Finding {
+    fn placed(&self, spec: &Spec, file: &Path, word: &str) -> Mistake {
+        let is_it = |string: &str| self.file().is_some_and(|named| beside(file, string) == named);
+        spec.at_string(is_it, format!("{word}{}", self.text))
+    }
+
     /// The file that it is about.
     #[must_use]
-    pub fn file(&self) -> Option<&Path> {
+    fn file(&self) -> Option<&Path> {
         let named = |file: &&PathBuf| self.text.find(&file.display().to_string()).unwrap_or(usize::MAX);
         self.files.iter().min_by_key(named).map(PathBuf::as_path)
     }

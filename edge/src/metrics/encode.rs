@@ -53,6 +53,11 @@ impl Metrics {
         registry.register_with_unit("down", "Carried from origins to clients", Unit::Bytes, self.down.family());
         registry.register("probes", "Probes ended, by pool and outcome", self.probes.family());
         registry.register("reloads", "Reloads asked for, by outcome", self.reloads.clone());
+        registry.register("reload_failed", "Reloads that were refused", self.reloads_failed.clone());
+        let well = self.reloaded.well.clone();
+        registry.register("config_last_reload_successful", "1 if what was read last is in force, else 0", well);
+        let at = self.reloaded.at.clone();
+        registry.register("config_last_reload_success_timestamp_seconds", "When settings were last put in force", at);
         registry.register("sessions_moved", "UDP sessions that went on elsewhere", self.moved.family());
         let dropped: Family<DroppedLabel, Counter<u64, AtomicU64>> = Family::default();
         for (why, count) in self.drops.readings() {

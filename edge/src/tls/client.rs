@@ -115,6 +115,11 @@ impl ClientTlsTable {
         all
     }
 
+    /// The files that were read.
+    pub fn files(&self) -> impl Iterator<Item = &PathBuf> {
+        self.now.keys().filter_map(|settings| settings.trust.file())
+    }
+
     /// What these settings have come to.
     #[must_use]
     pub fn find(&self, settings: &OriginTls) -> Option<ClientTls> {

@@ -36,7 +36,7 @@ pub struct TunnelParts {
     /// The edge's own certificate.
     pub certificates: Arc<EdgeCertificates>,
     /// Keys kept over restarts.
-    pub keys: EndpointKeys,
+    pub keys: Arc<EndpointKeys>,
     /// The table links register in.
     pub registry: Arc<Registry>,
     /// What hosts of connectors say of ports where nobody listens.

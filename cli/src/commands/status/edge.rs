@@ -3,6 +3,7 @@
 use api::{
     Route,
     edge::{Path, Status},
+    reload::LastReload,
     words::{Health, LinkState},
 };
 
@@ -26,8 +27,18 @@ pub(super) fn tables(status: &Status) -> String {
         head.extend(why.chars().map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c }));
         head.push('\n');
     }
+    head += &status.reload.iter().flat_map(reload).collect::<String>();
     let rest: Vec<String> = tables.into_iter().flatten().map(|table| table.text()).collect();
     [head].into_iter().chain(rest).collect::<Vec<_>>().join("\n")
+}
+
+/// What there is to say of the last reload: nothing, if all that was read is in force.
+fn reload(reload: &LastReload) -> Vec<String> {
+    let at = reload.at.clone().unwrap_or_default();
+    let mistakes = reload.mistakes.iter().map(|mistake| format!("reload at {at} refused: {mistake}\n"));
+    let restart =
+        reload.restart.iter().map(|key| format!("{key} differs since {at}, and changes only with a restart\n"));
+    mistakes.chain(restart).collect()
 }
 
 /// Connectors and their links.
