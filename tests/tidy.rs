@@ -30,6 +30,7 @@ const SUB_ROOMS: &[(&str, &[&str])] = &[
             "proof",
             "sources",
             "scarce",
+            "flows",
             "shared",
             "state",
             "flow",

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     RefusedRoute, Route,
+    drain::Drain,
     reload::LastReload,
     words::{Health, LinkState, PoolHealth, Protocol, TunnelHealth},
 };
@@ -48,6 +49,9 @@ pub struct Tunnel {
     pub routes: Vec<Route>,
     /// What it claims in vain.
     pub refused_routes: Vec<RefusedRoute>,
+    /// Why it takes nothing new; none: it does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub drain: Option<Drain>,
 }
 
 /// One link of one replica.
@@ -74,6 +78,9 @@ pub struct Link {
     pub since: Option<String>,
     /// When its certificate ends, RFC 3339.
     pub certificate_expires: Option<String>,
+    /// Why its replica takes nothing new; none if that does, or if the whole connector is drained.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub drain: Option<Drain>,
 }
 
 /// One origin of one pool.
@@ -98,6 +105,9 @@ pub struct Origin {
     pub detail: Option<String>,
     /// Flows it has now.
     pub flows: usize,
+    /// Why it takes nothing new; none: it does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub drain: Option<Drain>,
     /// Every way to it.
     pub paths: Vec<Path>,
 }
@@ -161,6 +171,9 @@ pub struct Pool {
     pub healthy_origins: usize,
     /// How many there are.
     pub origins: usize,
+    /// Why it takes nothing new; none: it does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub drain: Option<Drain>,
 }
 
 /// One load balancer.
@@ -173,6 +186,9 @@ pub struct LoadBalancer {
     pub health: PoolHealth,
     /// The pool that takes new flows; none if none can.
     pub serving_pool: Option<String>,
+    /// Why it takes nothing new; none: it does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub drain: Option<Drain>,
 }
 
 /// One listener.
@@ -190,6 +206,9 @@ pub struct Listener {
     pub vnet: Option<String>,
     /// Flows it has now.
     pub flows: usize,
+    /// Why it takes nothing new; none: it does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub drain: Option<Drain>,
     /// What it shows to clients; only of one that speaks TLS.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub certificates: Vec<Certificate>,

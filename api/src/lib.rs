@@ -5,6 +5,7 @@
 //! is absent or empty, what a newer one says beyond this is passed over, and a word nobody knew yet is kept as it came.
 
 pub mod connector;
+pub mod drain;
 pub mod edge;
 pub mod explain;
 pub mod reload;

@@ -89,7 +89,10 @@ fn mode(path: &Path) -> Option<u32> {
 
 /// Writes a file of mode 0600 so that a reader, or the next start after a crash, sees the old content or the new, never a
 /// part. On a full disk the old content stays.
-pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
+///
+/// # Errors
+/// The system's; then the old content stays.
+pub fn write(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
     let fail = || FileError::of("write", path);
     let dir = path.parent().expect("files are written inside a state directory");
     // tempfile makes its files 0600.

@@ -27,5 +27,5 @@ pub mod token;
 pub mod tokens;
 pub mod verify;
 
-pub use files::{FileError, read};
+pub use files::{FileError, read, write};
 pub use issued::EdgeIdentity;

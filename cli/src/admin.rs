@@ -117,12 +117,18 @@ impl AdminEndpoint {
 
     /// Changes something; that needs the token.
     pub(crate) async fn post(&self, path: &str) -> Result<Bytes, Failure> {
-        self.change(path, StatusCode::is_success).await
+        self.change(Method::POST, path, StatusCode::is_success).await
     }
 
     /// The same; that something wrong was found is an answer too.
     pub(crate) async fn post_checked(&self, path: &str) -> Result<Bytes, Failure> {
-        self.change(path, |status| status.is_success() || *status == StatusCode::UNPROCESSABLE_ENTITY).await
+        let is_answer = |status: &StatusCode| status.is_success() || *status == StatusCode::UNPROCESSABLE_ENTITY;
+        self.change(Method::POST, path, is_answer).await
+    }
+
+    /// Takes something back; that needs the token.
+    pub(crate) async fn delete(&self, path: &str) -> Result<Bytes, Failure> {
+        self.change(Method::DELETE, path, StatusCode::is_success).await
     }
 
     /// Waits that long for each answer.
@@ -130,9 +136,14 @@ impl AdminEndpoint {
         Self { wait, ..self }
     }
 
-    async fn change(&self, path: &str, is_answer: fn(&StatusCode) -> bool) -> Result<Bytes, Failure> {
+    async fn change(
+        &self,
+        method: Method,
+        path: &str,
+        is_answer: fn(&StatusCode) -> bool,
+    ) -> Result<Bytes, Failure> {
         match &self.token {
-            Token::Known { .. } => self.ask(Method::POST, path, is_answer).await,
+            Token::Known { .. } => self.ask(method, path, is_answer).await,
             Token::Unreadable { .. } | Token::Unnamed => Err(Failure::Refused(self.token.lacking())),
         }
     }

@@ -2,6 +2,8 @@
 //!
 //! It only reads: what a flag means is checked by the room whose setting it is.
 
+mod drain;
+
 use std::{
     convert::Infallible,
     io::ErrorKind,
@@ -16,6 +18,7 @@ use clap::{
     parser::ValueSource,
 };
 use clap_complete::Shell;
+pub(crate) use drain::{DrainArgs, DrainKind, DrainSubject, UndrainArgs};
 use protocol::id::Name;
 
 use crate::{failure::Failure, output};
@@ -143,6 +146,10 @@ pub(crate) enum Command {
     Reload(ReloadArgs),
     /// Say where a running edge would send a flow now, and why
     Explain(ExplainArgs),
+    /// Let something at a running edge take nothing new, while what flows there goes on; it is kept over restarts
+    Drain(DrainArgs),
+    /// Let something that is drained take new flows again
+    Undrain(UndrainArgs),
     /// Ask a running edge or connector whether it is ready, by its admin URL or its file; ends with 0 if it is, else with 1
     Ready {
         /// Its admin endpoint, such as http://127.0.0.1:7841; unless given it is read from its file
@@ -170,6 +177,8 @@ impl Command {
             | Self::Status(_)
             | Self::Explain(_)
             | Self::Reload(_)
+            | Self::Drain(_)
+            | Self::Undrain(_)
             | Self::Ready { .. }
             | Self::Completion { .. } => false,
             #[cfg(feature = "lab")]

@@ -33,12 +33,12 @@ use crate::{
     admin::{self, Admin, TokenError},
     balancer::Balancer,
     config::Settings,
-    health::{Board, BoardParts, view::HealthView},
+    health::{Board, BoardHandles, BoardParts, view::HealthView},
     listener::{Http, Listeners, ListenersError, Scarce, Shared, Sources},
     metrics::{Metrics, Process},
     model::Config,
     offramp::Offramp,
-    store::{Reloads, Store, Wish},
+    store::{KeptDrains, KeptError, Reloads, Store, Wish},
     tls::TlsError,
     tunnel::{self, Registry, TunnelError, TunnelParts},
 };
@@ -93,6 +93,9 @@ pub enum EdgeError {
     /// The admin token cannot be used.
     #[error(transparent)]
     AdminToken(#[from] TokenError),
+    /// Nobody knows what is drained by hand.
+    #[error(transparent)]
+    Drains(#[from] KeptError),
     /// The tunnel endpoint cannot be opened.
     #[error("tunnel: {0}")]
     Tunnel(#[from] TunnelError),
@@ -113,7 +116,8 @@ pub enum EdgeError {
 /// The rooms of a running edge.
 struct Rooms {
     reloading: Reloading,
-    store: Store,
+    store: Arc<Store>,
+    drains: Arc<KeptDrains>,
     view: watch::Receiver<Arc<HealthView>>,
     tunnel: DialledIn,
     listeners: Arc<Listeners>,
@@ -243,7 +247,8 @@ fn open_tunnel(config: &Config, base: &Base, store: &Store, workers: &Arc<Worker
 
 fn build(config: &Config, base: Base, admin_stop: &CancellationToken) -> Result<Rooms, EdgeError> {
     let workers = Arc::new(Workers::start("carry", config.workers)?);
-    let store = Store::granting(config.catalog.grants.clone());
+    let (drains, by_hand) = KeptDrains::open(&config.state_dir)?;
+    let (drains, store) = (Arc::new(drains), Arc::new(Store::granting(config.catalog.grants.clone(), by_hand)));
     let tunnel = open_tunnel(config, &base, &store, &workers)?;
     let registry = &tunnel.registry;
     let Base { reloading, network, cut, unready, metrics, vital, credentials, .. } = base;
@@ -251,14 +256,7 @@ fn build(config: &Config, base: Base, admin_stop: &CancellationToken) -> Result<
     let admin_listener = network.listen(config.admin.listen)?;
 
     let (offramp, http) = (Offramp::new(store.subscribe()), Arc::new(Http::new(workers.count())));
-    let (board, handles) = Board::new(BoardParts {
-        snapshots: store.subscribe(),
-        links: registry.subscribe(),
-        offramp: offramp.clone(),
-        network: network.clone(),
-        metrics: metrics.clone(),
-        vital: vital.clone(),
-    });
+    let (board, handles) = board((&store, registry), &offramp, (&network, &metrics, &vital));
     let shared = Shared {
         network,
         workers,
@@ -269,13 +267,14 @@ fn build(config: &Config, base: Base, admin_stop: &CancellationToken) -> Result<
         reports: handles.reports,
         metrics: metrics.clone(),
         sources: Sources::default(),
+        flows: Arc::default(),
         cut: cut.clone(),
         scarce: Scarce::default(),
         vital: vital.clone(),
     };
     let listeners = Arc::new(Listeners::new(Arc::new(shared), http.clone()));
     tokio::spawn(vital.clone().keep("the health board", board));
-    keep_house(&vital, &listeners, &http, certificates);
+    keep_house((&vital, &store), &listeners, &http, certificates);
     let view = handles.view.clone();
     let admin = Admin {
         name: config.name.clone(),
@@ -285,6 +284,8 @@ fn build(config: &Config, base: Base, admin_stop: &CancellationToken) -> Result<
         links: registry.subscribe(),
         listeners: listeners.clone(),
         registry: registry.clone(),
+        store: store.clone(),
+        drains: drains.clone(),
         authority,
         metrics: metrics.clone(),
         reloads: reloading.reloads.clone(),
@@ -293,15 +294,37 @@ fn build(config: &Config, base: Base, admin_stop: &CancellationToken) -> Result<
         vital,
     };
     answer(admin_listener, admin, admin_stop);
-    Ok(Rooms { reloading, store, view, tunnel, listeners, metrics, cut })
+    Ok(Rooms { reloading, store, drains, view, tunnel, listeners, metrics, cut })
+}
+
+fn board(
+    (store, registry): (&Store, &Registry),
+    offramp: &Offramp,
+    (network, metrics, vital): (&Arc<dyn Network>, &Metrics, &Vital),
+) -> (Board, BoardHandles) {
+    Board::new(BoardParts {
+        snapshots: store.subscribe(),
+        links: registry.subscribe(),
+        offramp: offramp.clone(),
+        network: network.clone(),
+        metrics: metrics.clone(),
+        vital: vital.clone(),
+    })
 }
 
 /// Starts what comes round now and then.
-fn keep_house(vital: &Vital, listeners: &Arc<Listeners>, http: &Arc<Http>, certificates: Arc<EdgeCertificates>) {
-    let (listeners, http) = (Arc::downgrade(listeners), Arc::downgrade(http));
+fn keep_house(
+    (vital, store): (&Vital, &Store),
+    listeners: &Arc<Listeners>,
+    http: &Arc<Http>,
+    certificates: Arc<EdgeCertificates>,
+) {
+    let (listeners, http, snapshots) = (Arc::downgrade(listeners), Arc::downgrade(http), store.subscribe());
     let watch = move || Listeners::watch_certificates(listeners.clone());
     tokio::spawn(vital.clone().keep("the watch over certificate files", watch));
-    tokio::spawn(vital.clone().keep("the sweep of idle connections", move || Http::sweep(http.clone())));
+    tokio::spawn(
+        vital.clone().keep("the sweep of idle connections", move || Http::sweep(http.clone(), snapshots.clone())),
+    );
     tokio::spawn(
         vital.clone().keep("the renewal of the edge's certificate", move || credentials::rotate(certificates.clone())),
     );

@@ -2,6 +2,7 @@
 //!
 //! Data only. Nothing here acts, waits or reads a clock.
 
+mod drain;
 mod http;
 mod live;
 
@@ -13,6 +14,7 @@ use ipnetwork::IpNetwork;
 use protocol::id::{Name, Target};
 use rustls::pki_types::ServerName;
 
+pub use self::drain::{DRAINS_MAX, Drain, DrainedBy, Drains, Subject};
 pub use self::http::{CertificateFiles, FieldEdits, HttpSettings, Paths, Rule, Underscores};
 pub use live::{Answers, FlowKey, Held, LinkLoad, Via};
 
@@ -107,6 +109,8 @@ pub struct Grant {
     pub replicas: usize,
     /// What it may claim: any route inside one of these.
     pub routes: Vec<Route>,
+    /// Nothing new goes over its links.
+    pub drain: bool,
 }
 
 /// A VNet and a CIDR in it.
@@ -207,6 +211,8 @@ pub struct Pool {
     pub upstream_idle_timeout: Option<Duration>,
     /// The Host field that requests are sent with; absent: the client's own.
     pub host: Option<HeaderValue>,
+    /// Its origins take nothing new.
+    pub drain: bool,
     /// Never empty; names are unique in the pool.
     pub origins: Vec<Arc<Origin>>,
 }
@@ -288,6 +294,8 @@ pub struct Origin {
     pub weight: f64,
     /// What its pool says: every connection to it begins by telling whose it is.
     pub proxy_protocol: Option<ProxyVersion>,
+    /// It takes nothing new.
+    pub drain: bool,
 }
 
 /// Which version of the PROXY protocol is spoken.
@@ -310,6 +318,8 @@ pub struct LoadBalancer {
     pub steering: PoolSteering,
     /// Keep a source on its origin.
     pub session_affinity: Affinity,
+    /// It takes nothing new.
+    pub drain: bool,
 }
 
 /// Choosing among the usable pools of a load balancer.
@@ -332,11 +342,15 @@ pub enum Affinity {
     Source {
         /// Idle time after which the binding is forgotten.
         ttl: Duration,
+        /// How long it holds once its origin is drained.
+        drain: Duration,
     },
     /// By a sealed cookie, for HTTP listeners.
     Cookie {
         /// Time after which it is worth nothing, used or not.
         ttl: Duration,
+        /// How long it holds once its origin is drained.
+        drain: Duration,
     },
 }
 
@@ -361,6 +375,8 @@ pub struct Listener {
     pub proxies: Vec<IpNetwork>,
     /// What only HTTP listeners know.
     pub http: HttpSettings,
+    /// It accepts nothing new.
+    pub drain: bool,
 }
 
 /// Where the flows of a listener go.

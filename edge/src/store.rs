@@ -1,25 +1,34 @@
 //! What is in force: one snapshot, immutable, numbered, replaced whole.
 
+mod kept;
 mod plan;
 mod reloads;
 
-use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    path::PathBuf,
+    sync::Arc,
+    time::{Instant, SystemTime},
+};
 
+pub use kept::{KeptDrains, KeptError};
 pub use plan::{Fate, Kind, Plan, Step};
 use protocol::id::Name;
 pub use reloads::{Outcome, Reloads, Wish};
-use tokio::sync::watch;
+use tokio::sync::{Mutex, MutexGuard, watch};
 
 use crate::{
-    model::{Catalog, Grant},
+    model::{Catalog, Drains, Grant},
     tls::{ClientTlsTable, ServerTls, TlsError},
 };
 
 /// Settings, and all that was read for them. Nothing of it can be wrong or missing any more.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Snapshot {
     /// The settings.
     pub catalog: Arc<Catalog>,
+    /// What takes nothing new.
+    pub drains: Arc<Drains>,
     /// How TLS is spoken with origins.
     pub origin_tls: ClientTlsTable,
     /// What clients of listeners that speak TLS are shown, by the listener's name.
@@ -50,7 +59,14 @@ impl Snapshot {
             let loaded = loaded.map_err(|source| TlsError::Listener { listener: listener.name.clone(), source })?;
             listener_tls.extend(loaded.map(|tls| (listener.name.clone(), tls)));
         }
-        Ok(Self { catalog: Arc::new(catalog), origin_tls, listener_tls })
+        let drains = before.drains.under(&catalog, (SystemTime::now(), Instant::now()));
+        Ok(Self { catalog: Arc::new(catalog), drains: Arc::new(drains), origin_tls, listener_tls })
+    }
+
+    /// The same settings under other drains.
+    #[must_use]
+    pub fn draining(&self, drains: Drains) -> Self {
+        Self { drains: Arc::new(drains), ..self.clone() }
     }
 
     /// The files that are read again with the settings only. Those of listeners are looked at on their own.
@@ -61,37 +77,47 @@ impl Snapshot {
 
 /// Owner of the snapshot. Every start begins from one of version 0, so that starting is a reload.
 #[derive(Debug)]
-pub struct Store(watch::Sender<Arc<Snapshot>>);
+pub struct Store {
+    snapshot: watch::Sender<Arc<Snapshot>>,
+    changing: Mutex<()>,
+}
 
 impl Store {
     /// The empty snapshot, version 0.
     #[must_use]
     pub fn new() -> Self {
-        Self(watch::Sender::default())
+        Self { snapshot: watch::Sender::default(), changing: Mutex::default() }
     }
 
-    /// The same, but for who may connect: that needs nothing that could fail.
+    /// The same, but for who may connect, and what is drained by hand: that needs nothing that could fail.
     #[must_use]
-    pub fn granting(grants: Vec<Grant>) -> Self {
-        let catalog = Arc::new(Catalog { grants, ..Catalog::default() });
-        Self(watch::Sender::new(Arc::new(Snapshot { catalog, ..Snapshot::default() })))
+    pub fn granting(grants: Vec<Grant>, drains: Drains) -> Self {
+        let (catalog, drains) = (Arc::new(Catalog { grants, ..Catalog::default() }), Arc::new(drains));
+        let snapshot = watch::Sender::new(Arc::new(Snapshot { catalog, drains, ..Snapshot::default() }));
+        Self { snapshot, changing: Mutex::default() }
+    }
+
+    /// Held by whoever makes the next snapshot, from its look at the one in force until it is committed: a change that comes
+    /// while another is applied waits for it.
+    pub async fn change(&self) -> MutexGuard<'_, ()> {
+        self.changing.lock().await
     }
 
     /// The snapshot in force.
     #[must_use]
     pub fn current(&self) -> Arc<Snapshot> {
-        self.0.borrow().clone()
+        self.snapshot.borrow().clone()
     }
 
     /// The snapshot in force, and word of every change.
     #[must_use]
     pub fn subscribe(&self) -> watch::Receiver<Arc<Snapshot>> {
-        self.0.subscribe()
+        self.snapshot.subscribe()
     }
 
     /// Puts a snapshot in force.
     pub fn commit(&self, snapshot: Arc<Snapshot>) {
-        self.0.send_replace(snapshot);
+        self.snapshot.send_replace(snapshot);
     }
 }
 

@@ -7,6 +7,7 @@ mod bad_input;
 mod beside_nginx;
 mod cuts;
 mod destination;
+mod drains;
 mod endings;
 mod explain;
 mod failover;

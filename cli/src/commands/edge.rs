@@ -115,6 +115,7 @@ fn failure(error: EdgeError) -> Failure {
         | EdgeError::Authority(_)
         | EdgeError::File(_)
         | EdgeError::AdminToken(_)
+        | EdgeError::Drains(_)
         | EdgeError::Tunnel(_)
         | EdgeError::Tls(_)
         | EdgeError::Listeners(_)

@@ -4,6 +4,7 @@ mod check;
 mod completion;
 mod connector;
 mod connectors;
+mod drain;
 mod edge;
 mod explain;
 mod ready;
@@ -32,6 +33,8 @@ pub(crate) fn run(cli: Cli) -> Result<(), Failure> {
         Command::Status(flags) => status::run(&common, &flags),
         Command::Explain(flags) => explain::run(&common, &flags),
         Command::Reload(flags) => reload::run(&common, &flags),
+        Command::Drain(flags) => drain::drain(&common, &flags),
+        Command::Undrain(flags) => drain::undrain(&common, &flags),
         Command::Ready { admin } => ready::run(&common, admin.as_deref()),
         #[cfg(feature = "lab")]
         Command::Lab(args) => lab(args),

@@ -1,7 +1,8 @@
 //! The admin endpoint: liveness, readiness, metrics, status, and the few writes there are.
 //!
-//! Reads views; writes only through the tunnel's registry and the authority. Decides nothing about traffic.
+//! Reads views; writes only through the tunnel's registry, the authority and the store. Decides nothing about traffic.
 
+mod drain;
 mod guard;
 mod reload;
 mod revoke;
@@ -33,7 +34,7 @@ use crate::{
     listener::{ListenerState, Listeners},
     metrics::{Metrics, Readings},
     model::AdminConfig,
-    store::{Outcome, Reloads},
+    store::{KeptDrains, Outcome, Reloads, Store},
     tls::Certificate,
     tunnel::{LinksView, Registry},
 };
@@ -55,6 +56,10 @@ pub struct Admin {
     pub listeners: Arc<Listeners>,
     /// Where links are closed.
     pub registry: Arc<Registry>,
+    /// What is in force: drains are put there.
+    pub store: Arc<Store>,
+    /// Where drains by hand are kept.
+    pub drains: Arc<KeptDrains>,
     /// Where names are revoked.
     pub authority: Arc<Authority>,
     /// Counters.
@@ -78,6 +83,7 @@ pub async fn serve(listener: Arc<dyn net::Listener>, admin: Admin, stop: Cancell
         .route(api::STATUS, get(status))
         .route(api::explain::EXPLAIN, get(explain))
         .route(api::reload::RELOAD, post(reload::reload))
+        .route(api::drain::DRAINS, get(drain::list).post(drain::drain).delete(drain::undrain))
         .route("/api/v1/connectors/{name}/revoke", post(revoke::revoke))
         .layer(middleware::from_fn_with_state(admin.clone(), guard::guard))
         .with_state(admin);
@@ -145,9 +151,10 @@ fn seconds(at: SystemTime) -> i64 {
 
 async fn status(State(admin): State<Admin>) -> Json<api::edge::Status> {
     let (view, links) = (admin.view.borrow().clone(), admin.links.borrow().clone());
+    let drains = admin.store.current().drains.clone();
+    let now = status::Now { view: &view, links: &links, listeners: &admin.listeners.states(), drains: &drains };
     let reload = admin.last_reload.borrow().as_deref().map(reload::last);
-    let status = status::status(&admin.name, reasons(&admin), &view, &links, &admin.listeners.states());
-    Json(api::edge::Status { reload, ..status })
+    Json(api::edge::Status { reload, ..status::status(&admin.name, reasons(&admin), &now) })
 }
 
 async fn explain(State(admin): State<Admin>, Query(question): Query<Question>) -> Response {

@@ -10,22 +10,26 @@ use api::{
 use certs::rotation::Utc;
 use protocol::{control, error::Reason, id::Name, liveness::LinkState};
 
+use super::drain;
 use crate::{
     health::view::{BalancerHealth, BalancerView, Health, HealthView, OriginView, PathView, PoolHealth, PoolView},
     listener::ListenerState,
-    model::{self, Leads, ListenProtocol, Via},
+    model::{self, Drains, Leads, ListenProtocol, Subject, Via},
     tls,
     tunnel::{self, LinksView, TunnelHealth, TunnelView},
 };
 
+/// What there is to be told of.
+pub(super) struct Now<'a> {
+    pub(super) view: &'a HealthView,
+    pub(super) links: &'a LinksView,
+    pub(super) listeners: &'a [Arc<ListenerState>],
+    pub(super) drains: &'a Drains,
+}
+
 /// All of it, of an edge that is not ready for these reasons.
-pub(super) fn status(
-    name: &Name,
-    unready: Vec<String>,
-    view: &HealthView,
-    links: &LinksView,
-    listeners: &[Arc<ListenerState>],
-) -> Status {
+pub(super) fn status(name: &Name, unready: Vec<String>, now: &Now<'_>) -> Status {
+    let Now { view, links, listeners, drains } = *now;
     let pools = || view.pools.iter();
     Status {
         edge: name.to_string(),
@@ -33,15 +37,15 @@ pub(super) fn status(
         catalog_version: view.catalog.version,
         unready,
         reload: None,
-        tunnels: links.tunnels.iter().map(|t| of_tunnel(t)).collect(),
-        origins: pools().flat_map(|p| p.origins.iter().map(|o| of_origin(&p.pool.name, o))).collect(),
-        pools: pools().map(|p| of_pool(p)).collect(),
-        load_balancers: view.load_balancers.iter().map(|lb| of_balancer(view, lb)).collect(),
-        listeners: listeners.iter().map(|l| of_listener(l)).collect(),
+        tunnels: links.tunnels.iter().map(|t| of_tunnel(t, drains)).collect(),
+        origins: pools().flat_map(|p| p.origins.iter().map(|o| of_origin(&p.pool.name, o, drains))).collect(),
+        pools: pools().map(|p| of_pool(p, drains)).collect(),
+        load_balancers: view.load_balancers.iter().map(|lb| of_balancer(view, lb, drains)).collect(),
+        listeners: listeners.iter().map(|l| of_listener(l, drains)).collect(),
     }
 }
 
-fn of_tunnel(tunnel: &TunnelView) -> Tunnel {
+fn of_tunnel(tunnel: &TunnelView, drains: &Drains) -> Tunnel {
     let refused = |refused: &control::RefusedRoute| {
         let control::RouteClaim { vnet, cidr } = refused.route.clone();
         RefusedRoute { vnet, cidr, reason: Some(refused.reason.clone()) }
@@ -55,13 +59,15 @@ fn of_tunnel(tunnel: &TunnelView) -> Tunnel {
             TunnelHealth::Down => words::TunnelHealth::Down,
             TunnelHealth::Inactive => words::TunnelHealth::Inactive,
         },
-        links: tunnel.links.iter().map(|l| of_link(l)).collect(),
+        links: tunnel.links.iter().map(|l| of_link(l, drains)).collect(),
         routes: tunnel.routes.iter().map(route).collect(),
         refused_routes: tunnel.refused.iter().map(refused).collect(),
+        drain: drain::of(drains, &Subject::Connector(tunnel.connector.clone())),
     }
 }
 
-fn of_link(link: &tunnel::Link) -> Link {
+fn of_link(link: &tunnel::Link, drains: &Drains) -> Link {
+    let replica = || Subject::Replica { connector: link.connector.clone(), replica: link.replica.clone() };
     Link {
         id: link.id.to_string(),
         replica: link.replica.to_string(),
@@ -78,10 +84,12 @@ fn of_link(link: &tunnel::Link) -> Link {
         streams: link.load.streams(),
         since: Some(Utc(link.since).to_string()),
         certificate_expires: Some(Utc(link.expires()).to_string()),
+        drain: drain::of(drains, &replica()),
     }
 }
 
-fn of_origin(pool: &Name, view: &OriginView) -> Origin {
+fn of_origin(pool: &Name, view: &OriginView, drains: &Drains) -> Origin {
+    let subject = Subject::Origin { pool: pool.clone(), origin: view.origin.name.clone() };
     Origin {
         pool: pool.to_string(),
         origin: view.origin.name.to_string(),
@@ -92,6 +100,7 @@ fn of_origin(pool: &Name, view: &OriginView) -> Origin {
         reason: view.reason().map(word),
         detail: view.detail().map(|words| words.to_string()),
         flows: view.flows(),
+        drain: drain::of(drains, &subject),
         paths: view.paths.iter().map(of_path).collect(),
     }
 }
@@ -117,7 +126,7 @@ fn of_path(path: &PathView) -> Path {
     }
 }
 
-fn of_pool(view: &PoolView) -> Pool {
+fn of_pool(view: &PoolView, drains: &Drains) -> Pool {
     Pool {
         pool: view.pool.name.to_string(),
         health: match view.health {
@@ -128,10 +137,11 @@ fn of_pool(view: &PoolView) -> Pool {
         },
         healthy_origins: view.origins.iter().filter(|o| o.health == Health::Healthy).count(),
         origins: view.origins.len(),
+        drain: drain::of(drains, &Subject::Pool(view.pool.name.clone())),
     }
 }
 
-fn of_listener(state: &ListenerState) -> Listener {
+fn of_listener(state: &ListenerState, drains: &Drains) -> Listener {
     let settings = state.listener();
     Listener {
         listener: settings.name.to_string(),
@@ -147,6 +157,7 @@ fn of_listener(state: &ListenerState) -> Listener {
             Leads::Destination { vnet } => Some(vnet.to_string()),
         },
         flows: state.flows(),
+        drain: drain::of(drains, &Subject::Listener(settings.name.clone())),
         certificates: state.certificates().iter().map(|certificate| of_certificate(certificate)).collect(),
     }
 }
@@ -168,7 +179,7 @@ fn of_health(health: Health) -> words::Health {
     }
 }
 
-fn of_balancer(view: &HealthView, lb: &BalancerView) -> LoadBalancer {
+fn of_balancer(view: &HealthView, lb: &BalancerView, drains: &Drains) -> LoadBalancer {
     LoadBalancer {
         load_balancer: lb.balancer.name.to_string(),
         health: match lb.health {
@@ -177,6 +188,7 @@ fn of_balancer(view: &HealthView, lb: &BalancerView) -> LoadBalancer {
             BalancerHealth::Critical => words::PoolHealth::Critical,
         },
         serving_pool: lb.serving_pool.map(|at| view.pools[at].pool.name.to_string()),
+        drain: drain::of(drains, &Subject::LoadBalancer(lb.balancer.name.clone())),
     }
 }
 

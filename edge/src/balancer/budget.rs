@@ -151,6 +151,7 @@ mod tests {
                 fallback_pool: None,
                 steering,
                 session_affinity,
+                drain: false,
             })
         };
         let (one, two, three) = (balancer("one"), balancer("two"), balancer("three"));

@@ -10,7 +10,7 @@ use rand::Rng;
 
 use super::{
     affinity::{Bound, Life, Source},
-    eligible::{Eligible, Tolerance, takes_new},
+    eligible::{Eligible, Tolerance},
     memory::{Binding, Effects, Memory},
     place::{Ask, NoPlace, Placed, PlacedBy},
     rotation::Rotation,
@@ -75,19 +75,25 @@ impl<'d, 'v, R: Rng, W: Witness<'v>> Deciding<'d, 'v, R, W> {
     fn find(&mut self, effects: &mut Effects) -> Result<Placed<'v>, NoPlace> {
         let ask = self.ask;
         let beside = ask.near.map(|near| Bound { pool: near.pool.clone(), origin: near.origin.clone(), index: 0 });
-        if let Some(beside) = beside.and_then(|bound| self.as_bound(&bound)) {
+        // It is there already, drained or not.
+        let beside = beside.and_then(|bound| self.bound(&bound));
+        if let Some(beside) = beside.and_then(|(pool, origin)| self.kept(pool, origin)) {
             return Ok(beside);
+        }
+        if ask.balancer.drained {
+            self.witness.note(|| Step { what: Weighed::Balancer(ask.balancer), passed: Some(PassedOver::Draining) });
+            return Err(draining("the load balancer takes nothing new: it is drained"));
         }
         if ask.tried.is_full() {
             return Err(NoPlace::because(ask.tried.last()));
         }
         match ask.balancer.balancer.session_affinity {
             Affinity::None => self.anew(effects),
-            Affinity::Source { ttl } => {
+            Affinity::Source { ttl, drain: _ } => {
                 let source = Source { balancer: ask.balancer.key, address: ask.flow.source_ip() };
                 self.by_source(source, Life { ttl, now: ask.now }, effects)
             }
-            Affinity::Cookie { ttl } => match ask.cookie.and_then(|origin| self.on(origin)) {
+            Affinity::Cookie { ttl, drain: _ } => match ask.cookie.and_then(|origin| self.on(origin)) {
                 Some(kept) => Ok(kept),
                 None => self.anew(effects).map(|placed| Placed { cookie: Some(ttl), ..placed }),
             },
@@ -97,7 +103,8 @@ impl<'d, 'v, R: Rng, W: Witness<'v>> Deciding<'d, 'v, R, W> {
     /// Where the source is bound, else anew; and it is bound there.
     fn by_source(&mut self, source: Source, life: Life, effects: &mut Effects) -> Result<Placed<'v>, NoPlace> {
         let bound = self.memory.bindings.find(&source, self.ask.now);
-        let kept = bound.and_then(|bound| self.as_bound(bound)).filter(|kept| !self.stands_in(kept.pool));
+        let kept = bound.and_then(|bound| self.bound(bound)).and_then(|(pool, origin)| self.stays(pool, origin));
+        let kept = kept.filter(|kept| !self.stands_in(kept.pool));
         let placed = match kept {
             Some(kept) => kept,
             None => self.anew(effects)?,
@@ -112,20 +119,30 @@ impl<'d, 'v, R: Rng, W: Witness<'v>> Deciding<'d, 'v, R, W> {
     fn on(&mut self, key: OriginKey) -> Option<Placed<'v>> {
         let pools = self.ask.balancer.all_pools(self.ask.view);
         let mut found = pools.flat_map(|pool| pool.origins().filter(|o| o.key == key).map(move |o| (pool, o)));
-        found.find_map(|(pool, origin)| if self.stands_in(pool) { None } else { self.kept(pool, origin) })
+        found.find_map(|(pool, origin)| if self.stands_in(pool) { None } else { self.stays(pool, origin) })
     }
 
-    /// The place on the origin that the client is bound to: its weight and its own pool's health do not matter to those who are
-    /// there already.
-    fn as_bound(&mut self, bound: &Bound) -> Option<Placed<'v>> {
+    /// The origin that the client is bound to.
+    fn bound(&self, bound: &Bound) -> Option<(&'v PoolView, &'v OriginView)> {
         let pool = self.ask.balancer.all_pools(self.ask.view).find(|pool| pool.pool.name == bound.pool.name)?;
         let is_it = |origin: &&OriginView| origin.origin.name == bound.origin.name;
         let hinted = pool.origins.get(bound.index).map(Arc::as_ref).filter(is_it);
-        let origin = hinted.or_else(|| pool.origins().find(is_it))?;
+        Some((pool, hinted.or_else(|| pool.origins().find(is_it))?))
+    }
+
+    /// A place on the origin that the client is bound to, unless that has been drained for longer than those who are bound there
+    /// stay.
+    fn stays(&mut self, pool: &'v PoolView, origin: &'v OriginView) -> Option<Placed<'v>> {
+        let stay = self.ask.balancer.balancer.session_affinity.drain_duration();
+        if origin.drained.is_some_and(|begun| self.ask.now >= begun + stay) {
+            self.witness.note(|| Step { what: Weighed::Bound(pool, origin), passed: Some(PassedOver::Draining) });
+            return None;
+        }
         self.kept(pool, origin)
     }
 
-    /// A place on this very origin, if it can take the flow.
+    /// A place on this very origin, if it can take the flow: its weight and its own pool's health do not matter to those who are
+    /// there already.
     fn kept(&mut self, pool: &'v PoolView, origin: &'v OriginView) -> Option<Placed<'v>> {
         let eligible = Eligible { tried: self.ask.tried, tolerance: Tolerance::Usual };
         let Some(level) = eligible.level(origin) else {
@@ -187,7 +204,8 @@ impl<'d, 'v, R: Rng, W: Witness<'v>> Deciding<'d, 'v, R, W> {
         let pool = self.ask.balancer.fallback_pool(self.ask.view)?;
         let eligible = Eligible { tried: self.ask.tried, tolerance: Tolerance::LastResort };
         let level = eligible.pool_level(pool);
-        let passed = level.is_none().then_some(PassedOver::NoPath);
+        let why = if pool.drained { PassedOver::Draining } else { PassedOver::NoPath };
+        let passed = level.is_none().then_some(why);
         self.witness.note(|| Step { what: Weighed::Fallback(pool), passed });
         self.choose_in(&Choice { pool, level: level?, eligible, by: PlacedBy::Fallback })
     }
@@ -203,7 +221,7 @@ impl<'d, 'v, R: Rng, W: Witness<'v>> Deciding<'d, 'v, R, W> {
 
     fn choose_in(&mut self, choice: &Choice<'v, 'd>) -> Option<Chosen<'v>> {
         let Choice { pool, level, eligible, by } = *choice;
-        let may_take = |origin: &OriginView| takes_new(origin) && eligible.level(origin) == Some(level);
+        let may_take = |origin: &OriginView| origin.takes_new() && eligible.level(origin) == Some(level);
         let candidates = pool.origins().filter(|origin| may_take(origin));
         let (origin, turn) = match pool.pool.steering {
             Steering::Random => (steering::random(candidates, self.dice)?, None),
@@ -265,6 +283,9 @@ impl<'d, 'v, R: Rng, W: Witness<'v>> Deciding<'d, 'v, R, W> {
 
 /// What speaks against a pool, where some pools are sure to take the flow or none is.
 fn pool_passed(pool: &PoolView, eligible: Eligible<'_>, some_are_sure: bool) -> Option<PassedOver> {
+    if pool.drained {
+        return Some(PassedOver::Draining);
+    }
     if pool.health == PoolHealth::Critical {
         return Some(PassedOver::Critical);
     }
@@ -276,7 +297,10 @@ fn pool_passed(pool: &PoolView, eligible: Eligible<'_>, some_are_sure: bool) -> 
 
 /// What speaks against an origin, where those of this level are to be chosen among.
 fn origin_passed(origin: &OriginView, (level, eligible): (Health, Eligible<'_>)) -> Option<PassedOver> {
-    if !takes_new(origin) {
+    if origin.drained.is_some() {
+        return Some(PassedOver::Draining);
+    }
+    if !origin.takes_new() {
         return Some(PassedOver::WeightZero);
     }
     match eligible.level(origin) {
@@ -295,9 +319,17 @@ fn bound_to(placed: &Placed<'_>) -> Bound {
     Bound { pool: placed.pool.pool.clone(), origin: placed.origin.origin.clone(), index }
 }
 
+/// There is no place, since what could have given one is drained.
+fn draining(words: &str) -> NoPlace {
+    NoPlace { detail: Some(words.into()), ..NoPlace::because(None) }
+}
+
 /// The reason of the origin that got furthest along the way.
 fn why_none_serves(ask: &Ask<'_, '_>) -> NoPlace {
     let pools = ask.balancer.all_pools(ask.view);
+    if pools.clone().flat_map(PoolView::origins).all(|origin| origin.drained.is_some()) {
+        return draining("every origin is drained");
+    }
     let suspect = |origin: &OriginView| !origin.paths.iter().any(|path| path.load.is_placeable());
     let why = |origin: &OriginView| origin.reason().or_else(|| suspect(origin).then_some(Reason::LinkLost));
     let all = pools.clone().flat_map(PoolView::origins).filter_map(|origin| why(origin).map(|reason| (reason, origin)));

@@ -52,18 +52,13 @@ impl Eligible<'_> {
 
     /// The best level among the pool's origins that take new flows: those that have it are the ones to choose among.
     pub(super) fn pool_level(&self, pool: &PoolView) -> Option<Health> {
-        best(pool.origins().filter(|origin| takes_new(origin)).filter_map(|origin| self.level(origin)))
+        best(pool.origins().filter(|origin| origin.takes_new()).filter_map(|origin| self.level(origin)))
     }
 
     /// True if what the pool has at this level is known to be well, or nobody asks. Nothing unknown is chosen before it.
     pub(super) fn is_sure(pool: &PoolView, level: Health) -> bool {
         pool.pool.monitor.is_none() || (level == Health::Healthy && pool.is_known())
     }
-}
-
-/// An origin of weight 0 keeps the sources that are bound to it, and takes no new flow.
-pub(super) fn takes_new(origin: &OriginView) -> bool {
-    origin.origin.weight > 0.0
 }
 
 fn best(found: impl Iterator<Item = Health>) -> Option<Health> {

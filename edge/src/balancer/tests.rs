@@ -1,3 +1,5 @@
+mod drained;
+
 use std::{
     collections::{HashMap, HashSet},
     net::{IpAddr, Ipv4Addr, SocketAddr},
@@ -20,7 +22,8 @@ use crate::{
         view::{Health, HealthView, OriginView, PathView, PoolHealth, PoolView},
     },
     model::{
-        Affinity, Catalog, Check, FlowKey, LoadBalancer, Monitor, Origin, Pool, PoolSteering, Route, Steering, Via,
+        Affinity, Catalog, Check, Drains, FlowKey, LoadBalancer, Monitor, Origin, Pool, PoolSteering, Route, Steering,
+        Via,
     },
     routing::RouteTable,
     tunnel::{LinksView, tests::link},
@@ -101,7 +104,8 @@ impl Group {
             let address = format!("10.{index}.{}.{}:80", at.number / 250, at.number % 250);
             let address = address.parse().expect("a target");
             let name = name(&format!("o{}", at.number));
-            Arc::new(Origin { name, vnet: Some(self::name("prod")), address, weight: at.weight, proxy_protocol: None })
+            let (vnet, weight) = (Some(self::name("prod")), at.weight);
+            Arc::new(Origin { name, vnet, address, weight, proxy_protocol: None, drain: false })
         };
         Arc::new(Pool {
             name: name(&format!("p{index}")),
@@ -114,6 +118,7 @@ impl Group {
             on_unhealthy: crate::model::OnUnhealthy::Move,
             upstream_idle_timeout: None,
             host: None,
+            drain: false,
             origins: self.origins.iter().map(origin).collect(),
         })
     }
@@ -122,6 +127,11 @@ impl Group {
 impl World {
     /// Every path has a link of its own.
     fn view(&self) -> HealthView {
+        self.view_under(&Drains::default())
+    }
+
+    /// The same, under these drains.
+    fn view_under(&self, drains: &Drains) -> HealthView {
         let pools: Vec<_> = self.groups.iter().enumerate().map(|(index, group)| group.pool(index)).collect();
         let mut names: Vec<_> = pools.iter().map(|pool| pool.name.clone()).collect();
         let fallback_pool = if self.fallback { names.pop() } else { None };
@@ -131,6 +141,7 @@ impl World {
             fallback_pool,
             steering: self.steering,
             session_affinity: self.affinity,
+            drain: false,
         };
         let catalog = Catalog { version: 1, pools, load_balancers: vec![Arc::new(lb)], ..Catalog::default() };
         let mut routes = Vec::new();
@@ -161,6 +172,7 @@ impl World {
         HealthView::build(&Sources {
             previous: &HealthView::default(),
             catalog: &Arc::new(catalog),
+            drains,
             routes: &RouteTable::build(routes, []),
             link: |id| Some(link(id, &name("dc1"))),
             network: &network(),
@@ -454,6 +466,7 @@ fn hash_goes_by_address_not_by_name() {
         previous: &view,
         routes: &RouteTable::build((0..).zip(&catalog.pools[0].origins).map(route), []),
         catalog: &Arc::new(catalog.clone()),
+        drains: &Drains::default(),
         link: |id| Some(link(id, &name("dc1"))),
         network: &network(),
         now: Instant::now(),
@@ -627,7 +640,7 @@ fn a_flow_is_tried_at_a_bounded_number_of_places() {
 }
 
 fn sticky(groups: Vec<Group>) -> World {
-    World { affinity: Affinity::Source { ttl: HOUR }, ..world(groups) }
+    World { affinity: Affinity::Source { ttl: HOUR, drain: Duration::ZERO }, ..world(groups) }
 }
 
 #[test]
@@ -711,7 +724,7 @@ fn the_word_of_a_client_binds_it_to_no_pool_that_stands_in() {
         assert_eq!(placed.by == PlacedBy::Affinity, placed.cookie.is_none(), "who is not there yet gets a cookie");
         placed.by == PlacedBy::Affinity
     };
-    let cookie = Affinity::Cookie { ttl: HOUR };
+    let cookie = Affinity::Cookie { ttl: HOUR, drain: Duration::ZERO };
     let view = |steering, healths| World { affinity: cookie, ..with_stand_ins(steering, healths) }.view();
     assert!(kept(&view(PoolSteering::Off, [Unhealthy, Unhealthy]), 2));
     assert!(!kept(&view(PoolSteering::Off, [Unhealthy, Healthy]), 2));
@@ -769,7 +782,7 @@ fn groups() -> impl Strategy<Value = Group> {
 fn worlds() -> impl Strategy<Value = World> {
     let steering =
         prop_oneof![Just(PoolSteering::Off), Just(PoolSteering::Random), Just(PoolSteering::LeastConnections)];
-    let affinity = prop_oneof![Just(Affinity::None), Just(Affinity::Source { ttl: HOUR })];
+    let affinity = prop_oneof![Just(Affinity::None), Just(Affinity::Source { ttl: HOUR, drain: Duration::ZERO })];
     (prop::collection::vec(groups(), 2..4), any::<bool>(), steering, affinity)
         .prop_map(|(groups, fallback, steering, affinity)| World { groups, fallback, steering, affinity })
 }
@@ -782,7 +795,7 @@ struct Left<'v> {
 
 impl<'v> Left<'v> {
     fn in_pool(&self, pool: usize) -> impl Iterator<Item = (&'v OriginView, &'v PathView)> {
-        let origins = self.view.pools[pool].origins().filter(|origin| origin.origin.weight > 0.0);
+        let origins = self.view.pools[pool].origins().filter(|origin| origin.takes_new());
         let paths = origins.flat_map(|origin| origin.paths.iter().map(move |path| (origin, path)));
         paths.filter(|(origin, path)| path.load.is_placeable() && !self.tried.contains(&(origin.key.0, path.via())))
     }
@@ -816,7 +829,7 @@ fn check_explained(placed: &Found<'_>, (place, Trace(steps)): &Explained<'_>) ->
     let chosen_path = chosen().find_map(|what| if let Weighed::Path(path) = what { Some(path.via()) } else { None });
     let chosen_origin = chosen().find_map(|what| match what {
         Weighed::Origin(origin) | Weighed::Bound(_, origin) => Some(origin.key),
-        Weighed::Pool(_) | Weighed::Fallback(_) | Weighed::Hope(_) | Weighed::Path(_) => None,
+        Weighed::Balancer(_) | Weighed::Pool(_) | Weighed::Fallback(_) | Weighed::Hope(_) | Weighed::Path(_) => None,
     });
     let Ok(placed) = placed else {
         prop_assert_eq!(chosen_path, None, "nothing was chosen");
@@ -833,8 +846,12 @@ fn check_explained(placed: &Found<'_>, (place, Trace(steps)): &Explained<'_>) ->
 }
 
 /// Places flow after flow, some refused at once, and holds each placement against the rules.
-fn check_rules(world: &World, suspects: &[bool], seed: u64) -> Result<Vec<(String, String)>, TestCaseError> {
-    let view = world.view();
+fn check_rules(
+    world: &World,
+    (suspects, drained): (&[bool], &[bool]),
+    seed: u64,
+) -> Result<Vec<(String, String)>, TestCaseError> {
+    let view = drained::under(world, drained);
     let lb = &view.load_balancers[0];
     let all_paths = view.pools.iter().flat_map(|pool| &pool.origins).flat_map(|origin| &origin.paths);
     for (path, suspect) in all_paths.zip(suspects) {
@@ -861,7 +878,7 @@ fn check_rules(world: &World, suspects: &[bool], seed: u64) -> Result<Vec<(Strin
         prop_assert!(!left.tried.contains(&(placed.origin.key.0, placed.path.via())), "tried before");
         prop_assert!(is_last_resort || health != Unhealthy, "on an unhealthy path");
         match placed.by {
-            PlacedBy::Affinity => {}
+            PlacedBy::Affinity => prop_assert!(placed.origin.drained.is_none(), "bound to what is drained"),
             PlacedBy::Steering => prop_assert!(left.choosable(&lb.pools).contains(&pool)),
             PlacedBy::Fallback => {
                 prop_assert_eq!(lb.fallback_pool, Some(pool));
@@ -872,7 +889,7 @@ fn check_rules(world: &World, suspects: &[bool], seed: u64) -> Result<Vec<(Strin
             let of_origin = left.in_pool(pool).filter(|(origin, _)| std::ptr::eq(*origin, placed.origin));
             prop_assert!(health == Healthy || !of_origin.into_iter().any(|(_, path)| path.health == Healthy));
         } else {
-            prop_assert!(placed.origin.origin.weight > 0.0, "weight 0 takes no new flow");
+            prop_assert!(placed.origin.takes_new(), "weight 0 takes no new flow, nor what is drained");
             prop_assert!(health == Healthy || !left.has(pool, Healthy), "a healthy path was left");
             prop_assert!(health != Unhealthy || !left.has(pool, Unknown), "an unknown path was left");
             let by_order = world.steering == PoolSteering::Off && !is_last_resort;
@@ -904,10 +921,11 @@ proptest! {
     fn every_placement_keeps_to_the_rules_and_the_dice_alone_decide(
         world in worlds(),
         suspects in prop::collection::vec(prop::bool::weighted(0.2), 60),
+        drained in prop::collection::vec(prop::bool::weighted(0.2), 20),
         seed: u64,
     ) {
-        let journal = check_rules(&world, &suspects, seed)?;
-        prop_assert_eq!(journal, check_rules(&world, &suspects, seed)?);
+        let journal = check_rules(&world, (&suspects, &drained), seed)?;
+        prop_assert_eq!(journal, check_rules(&world, (&suspects, &drained), seed)?);
     }
 
     #[test]

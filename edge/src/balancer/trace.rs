@@ -1,6 +1,6 @@
 //! What a decision weighs, step by step, for whoever asks why.
 
-use crate::health::view::{OriginView, PathView, PoolView};
+use crate::health::view::{BalancerView, OriginView, PathView, PoolView};
 
 /// Whoever looks on while a flow is placed.
 pub(super) trait Witness<'v> {
@@ -40,6 +40,8 @@ pub struct Step<'v> {
 pub enum Weighed<'v> {
     /// The origin that the client is bound to, and its pool.
     Bound(&'v PoolView, &'v OriginView),
+    /// The load balancer, which takes nothing new.
+    Balancer(&'v BalancerView),
     /// A pool of the load balancer.
     Pool(&'v PoolView),
     /// The pool that serves when no other can.
@@ -65,6 +67,8 @@ pub enum PassedOver {
     BetterKnown,
     /// Nothing of it may take the flow.
     NoPath,
+    /// It takes nothing new, by hand or by the file.
+    Draining,
     /// Its weight is 0.
     WeightZero,
     /// Too few of its origins are well.
@@ -83,6 +87,7 @@ impl PassedOver {
             Self::Unhealthy => "unhealthy",
             Self::BetterKnown => "better_known",
             Self::NoPath => "no_path",
+            Self::Draining => "draining",
             Self::WeightZero => "weight_0",
             Self::Critical => "critical",
             Self::Steered => "steered",

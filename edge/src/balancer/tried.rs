@@ -81,7 +81,14 @@ mod tests {
     fn key(host: u8) -> OriginKey {
         let address = format!("10.7.0.{host}:80").parse().expect("a target");
         let name = "o".parse().expect("a name");
-        OriginKey::of(&crate::model::Origin { name, vnet: None, address, weight: 1.0, proxy_protocol: None })
+        OriginKey::of(&crate::model::Origin {
+            name,
+            vnet: None,
+            address,
+            weight: 1.0,
+            proxy_protocol: None,
+            drain: false,
+        })
     }
 
     #[test]

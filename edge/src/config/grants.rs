@@ -23,10 +23,11 @@ pub(super) fn read(root: &Table<'_>) -> Grants {
     let mut all = Vec::new();
     let named = Named::read(root, "connector", "connector", |t, name: Option<&Name>| {
         let replicas = t.or("replicas", 1, |v| v.integer(1..=REPLICAS_MAX));
+        let drain = t.or("drain", false, |v| v.boolean());
         let routes = routes(t);
         all.extend(routes.iter().flatten().cloned());
         let routes = routes.into_iter().collect::<Option<Vec<_>>>()?;
-        Some(Grant { connector: name?.clone(), replicas, routes })
+        Some(Grant { connector: name?.clone(), replicas, routes, drain })
     });
     Grants { named, routes: all }
 }

@@ -93,6 +93,7 @@ pub(super) fn read(
             Some(Leads::LoadBalancer(name)) => Some(name),
             Some(Leads::Destination { .. }) | None => None,
         };
+        let drain = t.or("drain", false, |v| v.boolean());
         let affinity = balancer.and_then(|name| load_balancers.get(name));
         http::check_affinity(t, protocol, affinity.map(|lb| &**lb));
         let http = http::read(t, load_balancers, protocol, path);
@@ -114,6 +115,7 @@ pub(super) fn read(
             idle_timeout,
             proxies,
             http,
+            drain,
         }))
     })
 }

@@ -16,18 +16,21 @@ pub(super) type LoadBalancers = Named<Name, Arc<LoadBalancer>>;
 
 const TTL: Duration = Duration::from_secs(3600);
 const TTL_RANGE: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(7 * 86_400);
+const DRAIN_RANGE: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_secs(7 * 86_400);
 
 pub(super) fn read(root: &Table<'_>, pools: &Pools) -> LoadBalancers {
     Named::read(root, "load_balancer", "load balancer", |t, name: Option<&Name>| {
         let ordered = ordered(t, pools);
         let fallback = t.optional("fallback_pool").and_then(|v| v.parsed::<Name>()).map(|n| pools.known(t, n));
         let steering = t.or("steering", PoolSteering::Off, |v| v.word(&POOL_STEERINGS));
+        let drain = t.or("drain", false, |v| v.boolean());
         let session_affinity = t.table("session_affinity", affinity).unwrap_or(Affinity::None);
         let fallback_pool = match fallback {
             None => None,
             Some(found) => Some(found?),
         };
-        Some(Arc::new(LoadBalancer { name: name?.clone(), pools: ordered?, fallback_pool, steering, session_affinity }))
+        let (name, pools) = (name?.clone(), ordered?);
+        Some(Arc::new(LoadBalancer { name, pools, fallback_pool, steering, session_affinity, drain }))
     })
 }
 
@@ -48,9 +51,11 @@ fn ordered(t: &Table<'_>, pools: &Pools) -> Option<Vec<Name>> {
 fn affinity(t: &Table<'_>) -> Affinity {
     let kind = t.required("type", "\"none\", \"source\" or \"cookie\"").and_then(|v| v.word(&AFFINITY_TYPES));
     if kind == Some(AffinityType::None) {
-        t.refuse("ttl", "is for session affinity of type \"source\" or \"cookie\"");
+        let why = "is for session affinity of type \"source\" or \"cookie\"";
+        ["ttl", "drain_duration"].into_iter().for_each(|key| t.refuse(key, why));
         return Affinity::None;
     }
     let ttl = t.or("ttl", TTL, |v| v.duration(TTL_RANGE).map(|at| at.value));
-    if kind == Some(AffinityType::Cookie) { Affinity::Cookie { ttl } } else { Affinity::Source { ttl } }
+    let drain = t.or("drain_duration", Duration::ZERO, |v| v.duration(DRAIN_RANGE).map(|at| at.value));
+    if kind == Some(AffinityType::Cookie) { Affinity::Cookie { ttl, drain } } else { Affinity::Source { ttl, drain } }
 }

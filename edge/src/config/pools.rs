@@ -44,6 +44,7 @@ pub(super) fn read(root: &Table<'_>, monitors: &Monitors, grants: &Grants, path:
             t.optional("upstream_idle_timeout").and_then(|v| v.duration(IDLE_RANGE).map(|at| at.value));
         let host = t.optional("host").and_then(|v| v.read("a host name", monitors::host_field)).map(|at| at.value);
         let proxy_protocol = t.optional("proxy_protocol").and_then(|v| v.word(&PROXY_VERSIONS));
+        let drain = t.or("drain", false, |v| v.boolean());
         let origins = origins(t, (grants, proxy_protocol));
         let minimum_origins = minimum_origins(t, origins.count());
         let pool = Pool {
@@ -56,6 +57,7 @@ pub(super) fn read(root: &Table<'_>, monitors: &Monitors, grants: &Grants, path:
             on_unhealthy,
             upstream_idle_timeout,
             host: host.and_then(|host| HeaderValue::try_from(host).ok()),
+            drain,
             name: name?.clone(),
             origins: origins.all()?,
         };
@@ -117,6 +119,7 @@ fn origins(t: &Table<'_>, given: FromPool<'_>) -> Named<Name, Arc<Origin>> {
 fn origin(t: &Table<'_>, name: Option<&Name>, (grants, proxy_protocol): FromPool<'_>) -> Option<Origin> {
     let vnet = t.optional("vnet").map(|v| v.parsed::<Name>());
     let weight = t.or("weight", 1.0, |v| v.float(0.0..=WEIGHT_MAX));
+    let drain = t.or("drain", false, |v| v.boolean());
     let address = t.required("address", "HOST:PORT, such as \"10.0.1.10:8080\"");
     let address = address.and_then(|v| v.read("HOST:PORT", one_server));
     if let Some(Some(vnet)) = &vnet {
@@ -126,7 +129,7 @@ fn origin(t: &Table<'_>, name: Option<&Name>, (grants, proxy_protocol): FromPool
         None => None,
         Some(read) => Some(read?.value),
     };
-    Some(Origin { name: name?.clone(), vnet, address: address?.value, weight, proxy_protocol })
+    Some(Origin { name: name?.clone(), vnet, address: address?.value, weight, proxy_protocol, drain })
 }
 
 fn one_server(text: &str) -> Result<Target, String> {

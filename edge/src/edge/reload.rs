@@ -61,6 +61,8 @@ impl Reloading {
 impl Rooms {
     /// Puts a catalog in force, first all that can fail, files and addresses, then what cannot; and says what has changed.
     pub(super) async fn put_in_force(&self, config: &Config) -> Result<Plan, EdgeError> {
+        let _changing = self.store.change().await;
+        let drains = self.store.current().drains.clone();
         let (plan, read) = self.read(config).await;
         let snapshot = Arc::new(read?);
         let prepared = self.listeners.prepare(&snapshot).await?;
@@ -70,6 +72,7 @@ impl Rooms {
         let catalog = &snapshot.catalog;
         self.tunnel.registry.follow();
         self.metrics.know(catalog);
+        self.drains.follow(&drains, &snapshot.drains).await;
         self.metrics.in_force(seconds(SystemTime::now()));
         let (added, removed, changed) = (plan.added(), plan.removed(), plan.changed());
         info!(version = catalog.version, %added, %removed, %changed, "catalog in force");

@@ -142,7 +142,8 @@ impl Board {
     }
 
     fn new_catalog(&mut self) {
-        self.now.catalog = self.snapshots.borrow_and_update().catalog.clone();
+        let snapshot = self.snapshots.borrow_and_update().clone();
+        (self.now.catalog, self.now.drains) = (snapshot.catalog.clone(), snapshot.drains.clone());
         self.paths.catalog_changed(&self.now);
         self.paths.take_touched();
         let before = self.view.borrow().clone();
@@ -190,10 +191,10 @@ impl Board {
         &'a self,
         previous: &'a HealthView,
     ) -> Sources<'a, impl Fn(LinkId) -> Option<Arc<Link>>, impl Fn(PathAt) -> Option<PathReport>> {
-        let Now { catalog, links } = &self.now;
+        let Now { catalog, drains, links } = &self.now;
         let link = |id: LinkId| links.links.get(&id).cloned();
         let (network, now, path) = (self.paths.network(), Instant::now(), |at| self.paths.report(catalog, at));
-        Sources { previous, catalog, routes: &links.routes, link, network, now, path }
+        Sources { previous, catalog, drains, routes: &links.routes, link, network, now, path }
     }
 }
 

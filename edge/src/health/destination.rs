@@ -15,7 +15,8 @@ use protocol::id::{Host, Name, Target};
 use super::{rollup::Sources, view::HealthView};
 use crate::{
     model::{
-        Affinity, Catalog, Grant, LoadBalancer, OnUnhealthy, Origin, Pool, PoolSteering, Route, Steering, Upstream,
+        Affinity, Catalog, Drains, Grant, LoadBalancer, OnUnhealthy, Origin, Pool, PoolSteering, Route, Steering,
+        Upstream,
     },
     tunnel::LinksView,
 };
@@ -63,6 +64,8 @@ impl Destination {
         HealthView::build(&Sources {
             previous: &HealthView::default(),
             catalog: &Arc::new(self.catalog()),
+            // A drained connector's links lead nowhere; nothing else there can be drained.
+            drains: &Drains::default(),
             routes: &links.routes,
             link: |id| links.links.get(&id).cloned(),
             network,
@@ -80,6 +83,7 @@ impl Destination {
             address: self.target.clone(),
             weight: 1.0,
             proxy_protocol: None,
+            drain: false,
         };
         let pool = Pool {
             name: name.clone(),
@@ -92,6 +96,7 @@ impl Destination {
             on_unhealthy: OnUnhealthy::Stay,
             upstream_idle_timeout: None,
             host: None,
+            drain: false,
             origins: vec![Arc::new(origin)],
         };
         let balancer = LoadBalancer {
@@ -100,6 +105,7 @@ impl Destination {
             fallback_pool: None,
             steering: PoolSteering::Off,
             session_affinity: Affinity::None,
+            drain: false,
         };
         Catalog { pools: vec![Arc::new(pool)], load_balancers: vec![Arc::new(balancer)], ..Catalog::default() }
     }

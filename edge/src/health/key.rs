@@ -87,6 +87,7 @@ mod tests {
             address: address.parse().expect("a target"),
             weight: 1.0,
             proxy_protocol: None,
+            drain: false,
         })
     }
 

@@ -27,7 +27,7 @@ use super::{
     told::{Told, Which},
 };
 use crate::{
-    model::{Catalog, Monitor, Origin, Via},
+    model::{Catalog, Drains, Monitor, Origin, Via},
     offramp::{Offramp, Way},
     tunnel::LinksView,
 };
@@ -37,6 +37,8 @@ use crate::{
 pub(super) struct Now {
     /// The catalog in force.
     pub(super) catalog: Arc<Catalog>,
+    /// What takes nothing new.
+    pub(super) drains: Arc<Drains>,
     /// The links there are.
     pub(super) links: Arc<LinksView>,
 }

@@ -19,7 +19,7 @@ use super::{
     view::{BalancerHealth, BalancerView, Health, HealthView, OriginView, PathView, PoolHealth, PoolView},
 };
 use crate::{
-    model::{Catalog, LinkLoad, LoadBalancer, Origin, Pool, Via},
+    model::{Catalog, Drains, LinkLoad, LoadBalancer, Origin, Pool, Subject, Via},
     offramp::Way,
     routing::RouteTable,
     tunnel::Link,
@@ -52,6 +52,8 @@ pub struct Sources<'a, L, P> {
     pub previous: &'a HealthView,
     /// The catalog in force.
     pub catalog: &'a Arc<Catalog>,
+    /// What takes nothing new.
+    pub drains: &'a Drains,
     /// Which links lead where.
     pub routes: &'a RouteTable,
     /// A link by its number; `None` if it is gone.
@@ -80,7 +82,8 @@ impl HealthView {
         let of = |lb: &Arc<LoadBalancer>| {
             let (own, fallback) =
                 (lb.pools.iter().filter_map(find).collect(), lb.fallback_pool.as_ref().and_then(find));
-            Arc::new(balancer_view(lb, (own, fallback), &pools))
+            let drained = sources.drains.has(&Subject::LoadBalancer(lb.name.clone()));
+            Arc::new(BalancerView { drained, ..balancer_view(lb, (own, fallback), &pools) })
         };
         let load_balancers = sources.catalog.load_balancers.iter().map(of).collect();
         Self { number: sources.previous.number + 1, catalog: sources.catalog.clone(), pools, load_balancers }
@@ -96,20 +99,21 @@ impl HealthView {
         let (before, mut pools) = (sources.previous, sources.previous.pools.clone());
         let touched: BTreeSet<_> = origins.iter().map(|at| at.pool).collect();
         for pool in &touched {
-            let PoolView { pool: configured, origins: old, .. } = &*before.pools[*pool];
+            let PoolView { pool: configured, origins: old, drained, .. } = &*before.pools[*pool];
             let mut of_pool = old.clone();
             for at in origins.range(At { pool: *pool, origin: 0 }..At { pool: pool + 1, origin: 0 }) {
                 of_pool[at.origin] = Arc::new(origin_view(sources, Some(&old[at.origin]), *at));
             }
             let health = pool_health(configured, &of_pool);
-            pools[*pool] = Arc::new(PoolView { pool: configured.clone(), health, origins: of_pool });
+            pools[*pool] = Arc::new(PoolView { pool: configured.clone(), health, origins: of_pool, drained: *drained });
         }
         let balancer = |before: &Arc<BalancerView>| {
             let is_touched = before.pools.iter().chain(&before.fallback_pool).any(|pool| touched.contains(pool));
             if !is_touched {
                 return before.clone();
             }
-            Arc::new(balancer_view(&before.balancer, (before.pools.clone(), before.fallback_pool), &pools))
+            let view = balancer_view(&before.balancer, (before.pools.clone(), before.fallback_pool), &pools);
+            Arc::new(BalancerView { drained: before.drained, ..view })
         };
         let load_balancers = before.load_balancers.iter().map(balancer).collect();
         Self { number: before.number + 1, catalog: before.catalog.clone(), pools, load_balancers }
@@ -153,7 +157,8 @@ where
         Arc::new(origin_view(sources, before, At { pool: at, origin: index }))
     };
     let origins: Vec<_> = pool.origins.iter().enumerate().map(view_of).collect();
-    PoolView { pool: pool.clone(), health: pool_health(pool, &origins), origins }
+    let drained = sources.drains.has(&Subject::Pool(pool.name.clone()));
+    PoolView { pool: pool.clone(), health: pool_health(pool, &origins), origins, drained }
 }
 
 fn origin_view<L, P>(sources: &Sources<'_, L, P>, before: Option<&OriginView>, at: At) -> OriginView
@@ -164,6 +169,7 @@ where
     let pool = &sources.catalog.pools[at.pool];
     let origin = &pool.origins[at.origin];
     let monitored = pool.monitor.is_some();
+    let drained = sources.drains.origin(&pool.name, &origin.name);
     let At { pool, origin: index } = at;
     let report = |via| if monitored { (sources.path)(PathAt { pool, origin: index, via }) } else { None };
     let (paths, unreachable) = match ways_to(sources, origin, before) {
@@ -176,7 +182,7 @@ where
     let is_down = unreachable == Some(Reason::TunnelDown);
     let down_since = is_down.then(|| before.and_then(|before| before.down_since).unwrap_or(sources.now));
     let key = OriginKey::of(origin);
-    OriginView { origin: origin.clone(), key, health, flows, answers, paths, unreachable, down_since }
+    OriginView { origin: origin.clone(), key, health, flows, answers, paths, unreachable, down_since, drained }
 }
 
 /// Every way to the origin, and its load; never empty.
@@ -274,7 +280,7 @@ fn balancer_view(
     };
     let serving_pool = first.or_else(|| fallback.filter(|pool| pools[*pool].can_be_tried()));
     let (balancer, key) = (lb.clone(), BalancerKey::of(&lb.name));
-    BalancerView { balancer, key, pools: own, fallback_pool: fallback, health, serving_pool }
+    BalancerView { balancer, key, pools: own, fallback_pool: fallback, health, serving_pool, drained: false }
 }
 
 #[cfg(test)]

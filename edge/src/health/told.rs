@@ -103,6 +103,7 @@ mod tests {
             address: "127.0.0.1:80".parse().expect("a target"),
             weight: 1.0,
             proxy_protocol: None,
+            drain: false,
         };
         let key = PathKey { pool: name.clone(), origin: OriginKey::of(&origin), via: Via::Direct };
         let detail = Detail::default();

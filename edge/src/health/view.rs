@@ -80,6 +80,8 @@ pub struct PoolView {
     pub health: PoolHealth,
     /// Same order as [`Pool::origins`].
     pub origins: Vec<Arc<OriginView>>,
+    /// All of them take nothing new, for its sake.
+    pub drained: bool,
 }
 
 /// An origin and the ways to it.
@@ -101,6 +103,8 @@ pub struct OriginView {
     pub unreachable: Option<Reason>,
     /// Since when that is because no link is up.
     pub down_since: Option<Instant>,
+    /// Since when it takes nothing new, for its own sake or its pool's.
+    pub drained: Option<Instant>,
 }
 
 /// One way to an origin.
@@ -154,6 +158,8 @@ pub struct BalancerView {
     pub health: BalancerHealth,
     /// Index into [`HealthView::pools`] of the pool a new flow would go to with steering `off`.
     pub serving_pool: Option<usize>,
+    /// It takes nothing new.
+    pub drained: bool,
 }
 
 impl HealthView {
@@ -191,14 +197,14 @@ impl PoolView {
     /// True if new flows may be placed on it: it is not critical, and an origin that takes new flows is not unhealthy.
     #[must_use]
     pub fn serves(&self) -> bool {
-        let can = |origin: &OriginView| origin.origin.weight > 0.0 && origin.health != Health::Unhealthy;
+        let can = |origin: &OriginView| origin.takes_new() && origin.health != Health::Unhealthy;
         self.health != PoolHealth::Critical && self.origins().any(can)
     }
 
     /// True if it serves and that is no mere hope: an origin that takes new flows is healthy, or nobody asks.
     #[must_use]
     pub fn serves_surely(&self) -> bool {
-        let is_well = |origin: &OriginView| origin.origin.weight > 0.0 && origin.health == Health::Healthy;
+        let is_well = |origin: &OriginView| origin.takes_new() && origin.health == Health::Healthy;
         self.serves() && (self.pool.monitor.is_none() || self.is_known() && self.origins().any(is_well))
     }
 
@@ -214,9 +220,7 @@ impl PoolView {
     /// True if a new flow could at least be sent on its way, as on a fallback pool whatever its health.
     #[must_use]
     pub fn can_be_tried(&self) -> bool {
-        let can = |origin: &OriginView| {
-            origin.origin.weight > 0.0 && origin.paths.iter().any(|path| path.load.is_placeable())
-        };
+        let can = |origin: &OriginView| origin.takes_new() && origin.paths.iter().any(|path| path.load.is_placeable());
         self.origins().any(can)
     }
 
@@ -242,6 +246,12 @@ impl PathView {
 }
 
 impl OriginView {
+    /// True if it takes flows of clients that are not bound to it: it has a weight, and is not drained.
+    #[must_use]
+    pub fn takes_new(&self) -> bool {
+        self.origin.weight > 0.0 && self.drained.is_none()
+    }
+
     /// Flows open to it.
     #[must_use]
     pub fn flows(&self) -> usize {
@@ -276,13 +286,17 @@ impl OriginView {
                     format!("no connector is granted a route of VNet {vnet} that covers {address}")
                 }
                 (Host::Ip(_), _) => {
-                    format!("a route of VNet {vnet} covers {address}, and no link of its connectors is up")
+                    format!(
+                        "a route of VNet {vnet} covers {address}, and no link of its connectors is up and takes flows"
+                    )
                 }
                 (Host::Name(name), Reason::NoRoute) => {
                     format!("no connector is granted a route of VNet {vnet}, so none can be asked for {name}")
                 }
                 (Host::Name(name), _) => {
-                    format!("no link of a connector that serves VNet {vnet} is up, so none can be asked for {name}")
+                    format!(
+                        "no link of a connector that serves VNet {vnet} is up and takes flows, so none can be asked for {name}"
+                    )
                 }
             };
             return Some(text.into());

@@ -1,6 +1,9 @@
 //! Where a flow would go now, and why: the decision itself, with nothing done about it.
 
-use std::net::{IpAddr, SocketAddr};
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+};
 
 use ::http::{HeaderMap, HeaderValue, header};
 use api::explain::{self, Considered, Explanation, Question};
@@ -9,7 +12,7 @@ use protocol::{error::Reason, id::Name};
 use super::{flow::placing::Search, http, shared::Shared};
 use crate::{
     balancer::{Ask, NoPlace, PassedOver, Placed, Step, Trace, Tried, Weighed},
-    health::view::{Health, OriginView, PathView, PoolHealth, PoolView},
+    health::view::{BalancerHealth, BalancerView, Health, OriginView, PathView, PoolHealth, PoolView},
     model::{FlowKey, Leads, ListenProtocol, Listener},
     routing,
 };
@@ -18,7 +21,7 @@ use crate::{
 const NEXT_MAX: usize = 3;
 
 /// Explains where a flow of this listener would go.
-pub(super) fn explain(shared: &Shared, listener: &Listener, question: &Question) -> Result<Explanation, String> {
+pub(super) fn explain(shared: &Shared, listener: &Arc<Listener>, question: &Question) -> Result<Explanation, String> {
     let source = question.source.as_deref().unwrap_or("0.0.0.0");
     let source: IpAddr = source.parse().map_err(|_| format!("`source` {source:?} is no IP address"))?;
     let is_http = match listener.protocol {
@@ -51,6 +54,24 @@ pub(super) fn explain(shared: &Shared, listener: &Listener, question: &Question)
         refused(&no, &mut explanation);
     }
     Ok(explanation)
+}
+
+/// Says that a listener is drained.
+pub(super) fn drained(listener: &Listener) -> Explanation {
+    let considered = Considered {
+        what: "listener".to_owned(),
+        name: listener.name.to_string(),
+        passed_over: Some(PassedOver::Draining.as_str().to_owned()),
+        ..Considered::default()
+    };
+    Explanation {
+        listener: listener.name.to_string(),
+        vnet: vnet(listener).map(Name::to_string),
+        considered: vec![considered],
+        reason: Some("no_place".to_owned()),
+        detail: Some("the listener accepts nothing new: it is drained".to_owned()),
+        ..Explanation::default()
+    }
 }
 
 /// The VNet in which each flow goes where it was for.
@@ -130,6 +151,7 @@ fn considered(Trace(steps): &Trace<'_>) -> Vec<Considered> {
                 let name = format!("{} of {}", origin.origin.name, pool.pool.name);
                 Considered { name, ..of_origin("bound", origin) }
             }
+            Weighed::Balancer(lb) => of_balancer(lb),
             Weighed::Pool(pool) => of_pool("pool", pool),
             Weighed::Fallback(pool) => of_pool("fallback", pool),
             Weighed::Hope(pool) => of_pool("hope", pool),
@@ -142,6 +164,20 @@ fn considered(Trace(steps): &Trace<'_>) -> Vec<Considered> {
         Considered { passed_over, ..said }
     };
     steps.iter().map(one).collect()
+}
+
+fn of_balancer(lb: &BalancerView) -> Considered {
+    let health = match lb.health {
+        BalancerHealth::Healthy => "healthy",
+        BalancerHealth::Degraded => "degraded",
+        BalancerHealth::Critical => "critical",
+    };
+    Considered {
+        what: "load_balancer".to_owned(),
+        name: lb.balancer.name.to_string(),
+        health: health.to_owned(),
+        ..Considered::default()
+    }
 }
 
 fn of_pool(what: &str, pool: &PoolView) -> Considered {

@@ -1,6 +1,6 @@
 //! Public addresses: accepts what clients send and carries it to where the balancer places it.
 //!
-//! Rooms, each using only those before it: `proof, sources, scarce` ← `shared, state` ← `flow`, what is the same for every
+//! Rooms, each using only those before it: `proof, sources, scarce, flows` ← `shared, state` ← `flow`, what is the same for every
 //! protocol ← `tcp, udp, http` beside each other ← `accept` ← `table` ←
 //! `certificates`.
 
@@ -8,6 +8,7 @@ mod accept;
 mod certificates;
 mod explain;
 mod flow;
+mod flows;
 mod http;
 mod proof;
 mod scarce;
@@ -18,6 +19,7 @@ mod table;
 mod tcp;
 mod udp;
 
+pub use flows::{Flows, Left};
 pub use http::Http;
 #[doc(hidden)]
 pub use http::fuzzing;

@@ -6,7 +6,7 @@ use net::{Network, Vital, Workers};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use super::{scarce::Scarce, sources::Sources};
+use super::{flows::Flows, scarce::Scarce, sources::Sources};
 use crate::{
     balancer::Balancer,
     health::{Reports, view::HealthView},
@@ -36,6 +36,8 @@ pub struct Shared {
     pub metrics: Metrics,
     /// What is known of clients' addresses.
     pub sources: Sources,
+    /// Those that are open.
+    pub flows: Arc<Flows>,
     /// Cuts every flow.
     pub cut: CancellationToken,
     /// Word that files are used up.

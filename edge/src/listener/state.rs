@@ -4,7 +4,7 @@ use std::{
     net::SocketAddr,
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
 };
 
@@ -42,6 +42,8 @@ pub struct ListenerState {
     /// Flows open now.
     pub flows: Arc<AtomicUsize>,
     ending: CancellationToken,
+    /// It is to accept nothing new, for as long as it is drained.
+    drained: AtomicBool,
     closed: CancellationToken,
     dropped: CancellationToken,
     released: CancellationToken,
@@ -73,17 +75,43 @@ impl ListenerState {
 }
 
 impl ListenerState {
-    /// A listener that is opened at this address.
-    pub(super) fn new(serving: Arc<Serving>, address: SocketAddr) -> Self {
+    /// A listener that is opened at this address, and counts its flows there.
+    pub(super) fn new(serving: Arc<Serving>, address: SocketAddr, flows: Arc<AtomicUsize>) -> Self {
         Self {
             serving: ArcSwap::new(serving),
             address,
-            flows: Arc::default(),
+            flows,
+            drained: AtomicBool::new(false),
             ending: CancellationToken::new(),
             closed: CancellationToken::new(),
             dropped: CancellationToken::new(),
             released: CancellationToken::new(),
         }
+    }
+
+    /// A drained listener that has no socket.
+    pub(super) fn without_socket(serving: Arc<Serving>) -> Self {
+        let address = serving.listener.listen;
+        let state = Self::new(serving, address, Arc::default());
+        state.close();
+        drop(state.release_guard());
+        state
+    }
+
+    /// Whether it accepts nothing new because it is drained.
+    #[must_use]
+    pub fn is_drained(&self) -> bool {
+        self.drained.load(Ordering::Relaxed)
+    }
+
+    /// It is drained from now on, or not any more.
+    pub(super) fn set_drained(&self, drained: bool) {
+        self.drained.store(drained, Ordering::Relaxed);
+    }
+
+    /// Whether it is to accept nothing more.
+    pub(super) fn is_closed(&self) -> bool {
+        self.closed.is_cancelled()
     }
 
     /// It serves like this from now on.

@@ -3,7 +3,7 @@
 use std::{
     io,
     net::SocketAddr,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicUsize},
     time::Duration,
 };
 
@@ -16,13 +16,14 @@ use tracing::{error, info, warn};
 
 use super::{
     accept, explain,
+    flows::Left,
     http::Http,
     shared::Shared,
     state::{ListenerState, Serving},
     udp,
 };
 use crate::{
-    model::{ListenProtocol, Listener},
+    model::{ListenProtocol, Listener, Subject},
     store::Snapshot,
 };
 
@@ -52,6 +53,8 @@ pub struct Prepared<'a> {
     snapshot: &'a Snapshot,
     kept: Vec<(Arc<ListenerState>, &'a Arc<Listener>)>,
     fresh: Vec<(Bound, &'a Arc<Listener>)>,
+    /// Drained, with the states that they have had so far.
+    drained: Vec<(Option<Arc<ListenerState>>, &'a Arc<Listener>)>,
     /// Cannot be bound before some of the rest are closed.
     blocked: Vec<&'a Arc<Listener>>,
     /// To be dropped.
@@ -63,6 +66,15 @@ pub struct Prepared<'a> {
 /// A socket is kept by its address; of several that let the system choose one, by name.
 fn is_same(old: &Listener, new: &Listener) -> bool {
     is_udp(old) == is_udp(new) && old.listen == new.listen && (old.listen.port() != 0 || old.name == new.name)
+}
+
+/// What is drained is known again by its name: it has no socket.
+fn is_again(old: &Listener, new: &Listener) -> bool {
+    is_udp(old) == is_udp(new) && old.name == new.name
+}
+
+fn is_drained(snapshot: &Snapshot, listener: &Listener) -> bool {
+    snapshot.drains.has(&Subject::Listener(listener.name.clone()))
 }
 
 /// Waits, not for long, until listeners that were dropped have let go of their addresses.
@@ -100,6 +112,8 @@ pub struct Listeners {
 #[derive(Debug, Default)]
 struct Table {
     open: Vec<Arc<ListenerState>>,
+    /// Drained, so without a socket; their connections go on.
+    drained: Vec<Arc<ListenerState>>,
     /// Dropped, and not known to have let go of their addresses.
     leaving: Vec<Arc<ListenerState>>,
 }
@@ -123,6 +137,10 @@ impl Listeners {
             let hint = config::hint(&question.listener, listeners.iter().map(|listener| listener.name.as_str()));
             return Err(format!("there is no listener \"{}\"{hint}", question.listener));
         };
+        let is_drained = states.iter().any(|state| state.listener().name == listener.name && state.is_drained());
+        if is_drained {
+            return Ok(explain::drained(listener));
+        }
         explain::explain(&self.shared, listener, question)
     }
 
@@ -138,11 +156,16 @@ impl Listeners {
 
     /// Finds out what stays and binds what is new; what is in the way of nothing is not touched.
     fn plan<'a>(&self, snapshot: &'a Snapshot) -> Result<Prepared<'a>, ListenersError> {
-        let (kept, fresh, blocked) = (Vec::new(), Vec::new(), Vec::new());
-        let (rest, leaving) = (self.states(), self.lock().leaving.clone());
-        let mut plan = Prepared { snapshot, kept, fresh, blocked, rest, leaving };
+        let (kept, fresh, drained, blocked) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        let (rest, mut leaving, without) = {
+            let table = self.lock();
+            (table.open.clone(), table.leaving.clone(), table.drained.clone())
+        };
+        leaving.extend(without.iter().cloned());
+        let mut plan = Prepared { snapshot, kept, fresh, drained, blocked, rest, leaving };
         let mut errors = Vec::new();
-        for listener in &snapshot.catalog.listeners {
+        let has_socket = |listener: &&Arc<Listener>| is_udp(listener) || !is_drained(snapshot, listener);
+        for listener in snapshot.catalog.listeners.iter().filter(has_socket) {
             match plan.rest.iter().position(|state| is_same(&state.listener(), listener)) {
                 Some(at) => plan.kept.push((plan.rest.swap_remove(at), listener)),
                 None => match self.bind(listener) {
@@ -157,6 +180,11 @@ impl Listeners {
                 return Err(error);
             }
             plan.blocked.push(listener);
+        }
+        for listener in snapshot.catalog.listeners.iter().filter(|listener| !has_socket(listener)) {
+            let is_it = |state: &Arc<ListenerState>| is_again(&state.listener(), listener);
+            let open = plan.rest.iter().position(is_it).map(|at| plan.rest.swap_remove(at));
+            plan.drained.push((open.or_else(|| without.iter().find(|state| is_it(state)).cloned()), listener));
         }
         Ok(plan)
     }
@@ -187,8 +215,8 @@ impl Listeners {
             let listener = old.listener();
             match self.bind(&listener) {
                 Ok((socket, address)) => {
-                    let again = self.start(old.serving(), socket, address);
-                    let Table { open, leaving } = &mut *self.lock();
+                    let again = self.start(old.serving(), (socket, address), old.flows.clone());
+                    let Table { open, leaving, .. } = &mut *self.lock();
                     open.retain(|state| !Arc::ptr_eq(state, old));
                     open.push(again);
                     leaving.push(old.clone());
@@ -210,14 +238,27 @@ impl Listeners {
         let mut next = Vec::new();
         for (state, listener) in plan.kept {
             state.serve(Serving::of(listener, plan.snapshot));
+            state.set_drained(is_drained(plan.snapshot, listener));
             next.push(state);
         }
-        for ((socket, address), listener) in plan.fresh {
-            next.push(self.start(Serving::of(listener, plan.snapshot), socket, address));
+        let before = std::mem::take(&mut self.lock().drained);
+        for (bound, listener) in plan.fresh {
+            // Who came before it was drained counts on.
+            let flows = before.iter().find(|state| is_again(&state.listener(), listener));
+            let flows = flows.map(|state| state.flows.clone()).unwrap_or_default();
+            let state = self.start(Serving::of(listener, plan.snapshot), bound, flows);
+            state.set_drained(is_drained(plan.snapshot, listener));
+            next.push(state);
         }
-        let Table { open, leaving } = &mut *self.lock();
+        let drained: Vec<_> = plan
+            .drained
+            .into_iter()
+            .map(|(state, listener)| drain(state, Serving::of(listener, plan.snapshot)))
+            .collect();
+        let Table { open, leaving, drained: without } = &mut *self.lock();
         *open = next;
-        leaving.extend(plan.rest);
+        leaving.extend(plan.rest.into_iter().chain(before));
+        *without = drained;
         leaving.retain(|dropped| !dropped.is_released());
         self.committed.notify_one();
     }
@@ -240,9 +281,9 @@ impl Listeners {
         bound.map_err(|source| ListenersError { name: listener.name.clone(), source })
     }
 
-    fn start(&self, serving: Arc<Serving>, socket: Socket, address: SocketAddr) -> Arc<ListenerState> {
+    fn start(&self, serving: Arc<Serving>, (socket, address): Bound, flows: Arc<AtomicUsize>) -> Arc<ListenerState> {
         info!(listener = %serving.listener.name, %address, "listening");
-        let state = Arc::new(ListenerState::new(serving, address));
+        let state = Arc::new(ListenerState::new(serving, address, flows));
         let open = Arc::new(state.release_guard());
         let (shared, tasks, worker) = (self.shared.clone(), self.tasks.clone(), self.shared.workers.handle(0));
         let http = self.http.clone();
@@ -270,10 +311,22 @@ impl Listeners {
         state
     }
 
-    /// Every open listener.
+    /// Every listener: those that are open, and those that are drained.
     #[must_use]
     pub fn states(&self) -> Vec<Arc<ListenerState>> {
-        self.lock().open.clone()
+        let table = self.lock();
+        table.open.iter().chain(&table.drained).cloned().collect()
+    }
+
+    /// What is left of something that is emptied.
+    #[must_use]
+    pub fn left(&self, subject: &Subject) -> Left {
+        let left = self.shared.flows.left(subject);
+        let is_it = |state: &&Arc<ListenerState>| *subject == Subject::Listener(state.listener().name.clone());
+        match self.states().iter().find(is_it) {
+            Some(state) => left.with_connections(state.flows()),
+            None => left,
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Table> {
@@ -292,6 +345,23 @@ impl Listeners {
     pub async fn ended(&self) {
         self.tasks.wait().await;
     }
+}
+
+/// Drains a listener, with its state so far.
+fn drain(state: Option<Arc<ListenerState>>, serving: Arc<Serving>) -> Arc<ListenerState> {
+    let state = match state {
+        Some(state) => {
+            if !state.is_closed() {
+                info!(listener = %serving.listener.name, address = %state.address, "listener drained: its socket is closed");
+            }
+            state.serve(serving);
+            state.close();
+            state
+        }
+        None => Arc::new(ListenerState::without_socket(serving)),
+    };
+    state.set_drained(true);
+    state
 }
 
 #[cfg(test)]

@@ -34,6 +34,7 @@ impl fmt::Display for Via {
 #[derive(Debug, Default)]
 pub struct LinkLoad {
     suspect: AtomicBool,
+    drained: AtomicBool,
     streams: Arc<AtomicUsize>,
 }
 
@@ -41,12 +42,23 @@ impl LinkLoad {
     /// True while new flows may be placed on the link.
     #[must_use]
     pub fn is_placeable(&self) -> bool {
-        !self.suspect.load(Ordering::Relaxed)
+        !self.suspect.load(Ordering::Relaxed) && !self.is_drained()
     }
 
     /// Takes the link out of placement, or back in.
     pub fn set_suspect(&self, suspect: bool) {
         self.suspect.store(suspect, Ordering::Relaxed);
+    }
+
+    /// Takes the link out of placement by hand, or back in.
+    pub fn set_drained(&self, drained: bool) {
+        self.drained.store(drained, Ordering::Relaxed);
+    }
+
+    /// True while it is taken out by hand.
+    #[must_use]
+    pub fn is_drained(&self) -> bool {
+        self.drained.load(Ordering::Relaxed)
     }
 
     /// Counts one stream as open until the guard is dropped.

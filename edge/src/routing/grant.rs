@@ -55,7 +55,7 @@ mod tests {
 
     fn check(granted: &[&str], claim: &str) -> Result<(), OutsideGrant> {
         let routes = granted.iter().map(|text| route(text)).collect();
-        let grant = Grant { connector: "dc1".parse().expect("a name"), replicas: 1, routes };
+        let grant = Grant { connector: "dc1".parse().expect("a name"), replicas: 1, routes, drain: false };
         check_grant(&grant, &route(claim))
     }
 
@@ -81,8 +81,12 @@ mod tests {
 
     #[test]
     fn a_claim_off_the_wire_is_read_before_it_is_checked() {
-        let grant =
-            Grant { connector: "dc1".parse().expect("a name"), replicas: 1, routes: vec![route("prod=10.0.0.0/8")] };
+        let grant = Grant {
+            connector: "dc1".parse().expect("a name"),
+            replicas: 1,
+            routes: vec![route("prod=10.0.0.0/8")],
+            drain: false,
+        };
         let judged =
             |grant, vnet: &str, cidr: &str| permit(grant, &RouteClaim { vnet: vnet.to_owned(), cidr: cidr.to_owned() });
         assert_eq!(judged(Some(&grant), "prod", "10.1.0.0/16"), Ok(route("prod=10.1.0.0/16")));

@@ -70,7 +70,7 @@ impl Hash for ClientTls {
 }
 
 /// The TLS settings of a catalog, ready for use; and those of the one before, for what was placed under it.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct ClientTlsTable {
     now: HashMap<Arc<OriginTls>, ClientTls>,
     before: HashMap<Arc<OriginTls>, ClientTls>,

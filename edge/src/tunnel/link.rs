@@ -61,7 +61,7 @@ pub struct Link {
     pub worker: usize,
     connection: Connection,
     state: watch::Sender<LinkState>,
-    draining: AtomicBool,
+    leaving: AtomicBool,
     nudged: Notify,
     expires: AtomicU64,
     /// Why this side closed it.
@@ -134,7 +134,7 @@ impl Link {
             worker,
             connection,
             state: watch::Sender::new(LinkState::Up),
-            draining: AtomicBool::new(false),
+            leaving: AtomicBool::new(false),
             closed: OnceLock::new(),
             nudged: Notify::new(),
             expires: AtomicU64::new(0),
@@ -216,20 +216,32 @@ impl Link {
 
     /// Records a state; true if it is a new one.
     pub(super) fn set_state(&self, state: LinkState) -> bool {
-        self.load.set_suspect(state != LinkState::Up || self.draining.load(Ordering::Relaxed));
+        self.load.set_suspect(state != LinkState::Up || self.is_leaving());
         self.state.send_if_modified(|s| std::mem::replace(s, state) != state)
     }
 
-    /// Nothing new is placed on the link from now on; what it carries goes on.
-    pub(super) fn drain(&self) {
-        self.draining.store(true, Ordering::Relaxed);
+    /// The connector has said that it leaves: nothing new is placed on the link from now on; what it carries goes on.
+    pub(super) fn leave(&self) {
+        self.leaving.store(true, Ordering::Relaxed);
         self.load.set_suspect(true);
     }
 
     /// True once the connector has said that it leaves.
     #[must_use]
+    pub fn is_leaving(&self) -> bool {
+        self.leaving.load(Ordering::Relaxed)
+    }
+
+    /// True while nothing new is placed on it, for its connector leaves or is drained here.
+    #[must_use]
     pub fn is_draining(&self) -> bool {
-        self.draining.load(Ordering::Relaxed)
+        self.is_leaving() || self.load.is_drained()
+    }
+
+    /// True while it answers and stays, whether or not it is drained.
+    #[must_use]
+    pub fn is_up(&self) -> bool {
+        self.state() == LinkState::Up && !self.is_leaving()
     }
 
     /// True if nothing can come over it any more.

@@ -192,7 +192,7 @@ impl Moment {
 }
 
 fn health(links: &[Arc<Link>], replicas: usize, ever_up: bool) -> TunnelHealth {
-    let up = links.iter().filter(|l| l.load.is_placeable()).count();
+    let up = links.iter().filter(|link| link.is_up()).count();
     let mut by_replica: BTreeMap<&Name, usize> = BTreeMap::new();
     for link in links {
         by_replica.insert(&link.replica, usize::from(link.links));

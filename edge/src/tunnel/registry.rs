@@ -125,6 +125,7 @@ impl Registry {
         inner.last_id += 1;
         let link = Arc::new(Link::new(LinkId(inner.last_id), registration));
         // Another run of the replica is gone for good; within one run, a stand-in has a slot of its own.
+        link.load.set_drained(inner.judged.drains.holds_back(&link.connector, &link.replica));
         let same = |old: &Link| {
             (&old.connector, &old.replica) == (&link.connector, &link.replica)
                 && (old.run != link.run || old.slot == link.slot)
@@ -222,6 +223,8 @@ impl Inner {
         });
         old.iter().chain(new).for_each(|grant| self.changes.grant(grant));
         for entry in self.links.values_mut() {
+            let Link { connector, replica, load, .. } = &*entry.link;
+            load.set_drained(snapshot.drains.holds_back(connector, replica));
             self.changes.link(entry);
             *entry = Entry::judged(entry.link.clone(), new);
             self.changes.link(entry);

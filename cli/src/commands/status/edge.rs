@@ -1,8 +1,11 @@
 //! An edge's status as people read it: one table a kind of thing.
 
+use std::collections::BTreeMap;
+
 use api::{
     Route,
-    edge::{Path, Status},
+    drain::Drain,
+    edge::{Link, Path, Status},
     reload::LastReload,
     words::{Health, LinkState},
 };
@@ -20,6 +23,7 @@ pub(super) fn tables(status: &Status) -> String {
         tunnels(status),
         links(status),
         refused_routes(status),
+        drains(status),
     ];
     let mut head = format!("edge {}, version {}, catalog {}\n", status.edge, status.version, status.catalog_version);
     for why in &status.unready {
@@ -157,6 +161,35 @@ fn refused_routes(status: &Status) -> Option<Table> {
         }
     }
     status.tunnels.iter().any(|tunnel| !tunnel.refused_routes.is_empty()).then_some(table)
+}
+
+/// Absent if there is none: it is for a while.
+fn drains(status: &Status) -> Option<Table> {
+    let all = drained(status);
+    let mut table = Table::new("drained: they take nothing new", &["WHAT", "NAME", "BY", "WHO", "SINCE"]);
+    for (what, name, drain) in &all {
+        let who = drain.who.clone().unwrap_or_default();
+        table.row([(*what).to_owned(), name.clone(), drain.by.clone(), who, drain.since.clone()]);
+    }
+    (!all.is_empty()).then_some(table)
+}
+
+/// What is drained, of every kind.
+fn drained(status: &Status) -> Vec<(&'static str, String, &Drain)> {
+    let listeners = status.listeners.iter().map(|l| ("listener", l.listener.clone(), l.drain.as_ref()));
+    let balancers =
+        status.load_balancers.iter().map(|lb| ("load balancer", lb.load_balancer.clone(), lb.drain.as_ref()));
+    let pools = status.pools.iter().map(|pool| ("pool", pool.pool.clone(), pool.drain.as_ref()));
+    let origins = status.origins.iter().map(|o| ("origin", format!("{}/{}", o.pool, o.origin), o.drain.as_ref()));
+    let tunnels = status.tunnels.iter().map(|tunnel| ("connector", tunnel.connector.clone(), tunnel.drain.as_ref()));
+    let replicas = status.tunnels.iter().flat_map(|tunnel| {
+        let of = |link: &Link| format!("{}/{}", tunnel.connector, link.replica);
+        let all = tunnel.links.iter().map(|link| (of(link), link.drain.as_ref()));
+        // Each link of a replica tells of it.
+        all.collect::<BTreeMap<_, _>>().into_iter().map(|(name, drain)| ("connector", name, drain))
+    });
+    let all = listeners.chain(balancers).chain(pools).chain(origins).chain(tunnels).chain(replicas);
+    all.filter_map(|(what, name, drain)| Some((what, name, drain?))).collect()
 }
 
 pub(super) fn route(route: &Route) -> String {

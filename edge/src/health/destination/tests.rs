@@ -82,8 +82,12 @@ fn a_destination_is_down_since_the_last_tunnel_that_may_lead_there_is() {
     };
     let mut links = links(&[], &[("red", "10.7.0.0/16")]);
     links.tunnels = vec![tunnel("dc1", 1), tunnel("dc2", 2), tunnel("dc3", 3)];
-    let grant =
-        |connector, vnet, cidr| Grant { connector: name(connector), replicas: 1, routes: vec![route(vnet, cidr)] };
+    let grant = |connector, vnet, cidr| Grant {
+        connector: name(connector),
+        replicas: 1,
+        routes: vec![route(vnet, cidr)],
+        drain: false,
+    };
     let grants =
         [grant("dc1", "red", "10.7.0.0/16"), grant("dc2", "red", "10.0.0.0/8"), grant("dc3", "blue", "10.0.0.0/8")];
     let since = |grants| origin(&links, ("red", "10.7.0.1:80"), grants, after(9)).down_since;

@@ -5,7 +5,7 @@ use protocol::id::Target;
 
 use super::*;
 use crate::{
-    model::{Affinity, Check, Monitor, PoolSteering, Route, Steering},
+    model::{Affinity, Check, Drains, Monitor, PoolSteering, Route, Steering},
     tunnel::tests::link,
 };
 
@@ -15,7 +15,14 @@ fn name(text: &str) -> Name {
 
 fn origin(text: &str, vnet: Option<&str>, address: &str) -> Arc<Origin> {
     let address: Target = address.parse().expect("a target");
-    Arc::new(Origin { name: name(text), vnet: vnet.map(name), address, weight: 1.0, proxy_protocol: None })
+    Arc::new(Origin {
+        name: name(text),
+        vnet: vnet.map(name),
+        address,
+        weight: 1.0,
+        proxy_protocol: None,
+        drain: false,
+    })
 }
 
 fn monitor() -> Arc<Monitor> {
@@ -44,6 +51,7 @@ fn pool(text: &str, monitored: bool, minimum_origins: usize, origins: Vec<Arc<Or
         on_unhealthy: crate::model::OnUnhealthy::Move,
         upstream_idle_timeout: None,
         host: None,
+        drain: false,
         origins,
     })
 }
@@ -51,7 +59,8 @@ fn pool(text: &str, monitored: bool, minimum_origins: usize, origins: Vec<Arc<Or
 fn balancer(pools: &[&str], fallback_pool: Option<&str>) -> Arc<LoadBalancer> {
     let (pools, fallback_pool) = (pools.iter().map(|pool| name(pool)).collect(), fallback_pool.map(name));
     let steering = PoolSteering::Off;
-    Arc::new(LoadBalancer { name: name("www"), pools, fallback_pool, steering, session_affinity: Affinity::None })
+    let session_affinity = Affinity::None;
+    Arc::new(LoadBalancer { name: name("www"), pools, fallback_pool, steering, session_affinity, drain: false })
 }
 
 fn catalog(pools: Vec<Arc<Pool>>, load_balancers: Vec<Arc<LoadBalancer>>) -> Arc<Catalog> {
@@ -98,6 +107,7 @@ impl World {
         HealthView::build(&Sources {
             previous: &self.previous,
             catalog,
+            drains: &Drains::default(),
             routes: &routes(),
             link: |id| self.links.get(&id).cloned(),
             network: &self.network,
@@ -279,6 +289,7 @@ impl World {
         let sources = Sources {
             previous: &self.previous,
             catalog,
+            drains: &Drains::default(),
             routes: &routes(),
             link: |id| self.links.get(&id).cloned(),
             network: &self.network,

@@ -3,7 +3,7 @@
 
 use std::{
     net::SocketAddr,
-    sync::Arc,
+    sync::{Arc, OnceLock},
     time::{Duration, Instant, SystemTime},
 };
 
@@ -14,7 +14,10 @@ use protocol::{
 };
 use tokio::time;
 
-use crate::listener::shared::Shared;
+use crate::listener::{
+    flows::{Placement, Seat, Sitting},
+    shared::Shared,
+};
 use crate::{
     balancer::{self, Ask, Budget, Near, NoPlace, Placed, Tried, cookie::Purpose},
     health::{
@@ -55,8 +58,8 @@ pub(in crate::listener) struct Place {
     pub(in crate::listener) budget: Arc<Budget>,
     /// The client is to get a cookie that keeps it there, for so long.
     cookie: Option<Duration>,
-    /// The flow counts on its origin for as long as it lives.
-    pub(in crate::listener) held: Held,
+    /// The flow counts there for as long as it lives.
+    pub(in crate::listener) seat: Seat,
     /// And on its link from now on, until its stream does: flows that arrive together must see each other.
     _on_link: Held,
 }
@@ -78,7 +81,7 @@ pub(in crate::listener) struct Told {
 #[derive(Debug)]
 pub(in crate::listener) struct Search<'a> {
     shared: &'a Shared,
-    listener: &'a Listener,
+    listener: &'a Arc<Listener>,
     flow: FlowKey<'a>,
     /// What the client sent, where that may have cookies in it.
     headers: Option<&'a HeaderMap>,
@@ -88,7 +91,7 @@ pub(in crate::listener) struct Search<'a> {
 
 impl Place {
     /// Takes what was placed out of its view.
-    fn take(placed: &Placed<'_>, budget: Arc<Budget>) -> Self {
+    fn take(placed: &Placed<'_>, (budget, seat): (Arc<Budget>, Seat)) -> Self {
         Self {
             balancer: placed.balancer.balancer.clone(),
             pool: placed.pool.pool.clone(),
@@ -99,7 +102,7 @@ impl Place {
             answers: placed.origin.answers.clone(),
             budget,
             cookie: placed.cookie,
-            held: placed.origin.hold(),
+            seat,
             _on_link: placed.path.load.hold(),
         }
     }
@@ -168,7 +171,7 @@ impl Told {
 
 impl<'a> Search<'a> {
     /// For a flow of which this is known; patience counts from now.
-    pub(in crate::listener) fn new(shared: &'a Shared, listener: &'a Listener, flow: FlowKey<'a>) -> Self {
+    pub(in crate::listener) fn new(shared: &'a Shared, listener: &'a Arc<Listener>, flow: FlowKey<'a>) -> Self {
         let until = time::Instant::now() + PATIENCE;
         Self { shared, listener, flow, headers: None, tried: Tried::default(), until }
     }
@@ -233,14 +236,22 @@ impl<'a> Search<'a> {
         let balancer = &self.shared.balancer;
         self.asking(view, near, |ask, leads| {
             let placed = balancer.place(ask, &mut rand::rng())?;
-            Ok(match leads {
-                Leads::LoadBalancer(_) => Place::take(&placed, balancer.budget(view, &ask.balancer.balancer, ask.now)),
-                Leads::Destination { .. } => {
-                    let place = Place::take(&placed, balancer.budget_of_destinations(ask.now));
-                    Place { is_destination: true, ..place }
+            let (budget, at) = match leads {
+                Leads::LoadBalancer(_) => {
+                    let lb = placed.balancer.balancer.clone();
+                    let (pool, origin) = (placed.pool.pool.clone(), placed.origin.origin.clone());
+                    (balancer.budget(view, &lb, ask.now), Some(Placement { balancer: lb, pool, origin }))
                 }
-            })
+                Leads::Destination { .. } => (balancer.budget_of_destinations(ask.now), None),
+            };
+            let (is_destination, seat) = (at.is_none(), self.seat(&placed, at, ask.now));
+            Ok(Place { is_destination, ..Place::take(&placed, (budget, seat)) })
         })?
+    }
+
+    fn seat(&self, placed: &Placed<'_>, at: Option<Placement>, since: Instant) -> Seat {
+        let (listener, way, count) = (self.listener.clone(), placed.path.way.clone(), OnceLock::new());
+        self.shared.flows.seat(Sitting { listener, at, way, since, count }, placed.origin.hold())
     }
 
     /// Hands on what is to be asked about the flow in a view, whether it is to be placed or only explained.
@@ -346,7 +357,7 @@ impl Leading<'_> {
             Health::Unknown => self.pool.pool.monitor.is_none(),
             Health::Unhealthy => false,
         };
-        health && self.path.load.is_placeable() && self.origin.origin.weight > 0.0
+        health && self.path.load.is_placeable() && self.origin.takes_new()
     }
 }
 
@@ -367,7 +378,7 @@ mod tests {
     use super::*;
     use crate::{
         health::{PathAt, PathReport, Sources},
-        model::Via,
+        model::{Drains, Via},
         routing::RouteTable,
     };
 
@@ -416,6 +427,7 @@ mod tests {
         HealthView::build(&Sources {
             previous: &HealthView::default(),
             catalog: &Arc::new(config.catalog),
+            drains: &Drains::default(),
             routes: &RouteTable::default(),
             link: |_| None,
             network: &(Arc::new(net::Os) as Arc<dyn net::Network>),

@@ -171,6 +171,7 @@ impl Story {
     pub(in crate::listener) fn tried(&mut self, place: &Place) {
         self.attempts += 1;
         self.place = Some(place.told());
+        place.seat.counts(&self.count);
     }
 
     /// There is none for it.

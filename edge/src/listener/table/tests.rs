@@ -10,6 +10,7 @@ use crate::{
     health::{Board, BoardParts},
     listener::{Http, Scarce, Sources},
     metrics::Metrics,
+    model::{Drain, Drains, Held},
     offramp::Offramp,
     store::Store,
     tunnel::Registry,
@@ -40,6 +41,7 @@ fn listeners() -> Listeners {
         reports: handles.reports,
         metrics: Metrics::default(),
         sources: Sources::default(),
+        flows: Arc::default(),
         cut: CancellationToken::new(),
         scarce: Scarce::default(),
         vital: Vital::default(),
@@ -126,4 +128,53 @@ async fn a_listener_that_is_slow_to_let_go_holds_up_only_who_wants_its_address()
     table.commit(preparing.await.expect("the address is free"));
     assert_eq!(open(&table), ["api 0.0.0.0:81", "back 198.51.100.1:80"]);
     assert!(table.lock().leaving.iter().all(|left| !Arc::ptr_eq(left, &dropped)), "it is remembered no longer");
+}
+
+/// The same snapshot with these listeners drained.
+fn draining(snapshot: &Snapshot, listeners: &[&str]) -> Snapshot {
+    let (since, begun) = (std::time::SystemTime::now(), std::time::Instant::now());
+    let drain = |name: &&str| (Subject::read("listener", name).expect("right"), Drain { who: None, since, begun });
+    snapshot.draining(Drains::kept(listeners.iter().map(drain).collect()))
+}
+
+async fn put(table: &Listeners, snapshot: &Snapshot) {
+    table.commit(table.prepare(snapshot).await.expect("its addresses are to be had"));
+}
+
+#[tokio::test]
+async fn a_drained_listener_closes_its_socket_and_has_it_again() {
+    let table = listeners();
+    let all = snapshot(&[("www", "tcp", "0.0.0.0:80"), ("api", "tcp", "0.0.0.0:81"), ("dns", "udp", "0.0.0.0:53")]);
+    put(&table, &all).await;
+    let www = table.states()[0].clone();
+    let flow = Held::new(&www.flows);
+    for _ in 0..2 {
+        put(&table, &draining(&all, &["www", "dns"])).await;
+        assert!(www.is_closed() && www.is_drained());
+        time::timeout(RELEASE_WAIT, www.released()).await.expect("its socket is closed");
+        assert_eq!(open(&table), ["api 0.0.0.0:81", "dns 0.0.0.0:53", "www 0.0.0.0:80"], "it is still told of");
+        assert_eq!(table.left(&Subject::read("listener", "www").expect("right")).flows(), 1);
+        let of_udp = table.states()[1].clone();
+        assert!(of_udp.is_drained() && !of_udp.is_closed(), "its sessions live by its socket");
+    }
+    put(&table, &all).await;
+    let again = table.states().into_iter().find(|state| state.listener().name.as_str() == "www").expect("there");
+    assert!(!again.is_drained() && !again.is_closed() && !Arc::ptr_eq(&again, &www));
+    assert_eq!(again.flows(), 1, "who was there counts on");
+    drop(flow);
+    assert!(table.states().iter().all(|state| !state.is_drained() && state.flows() == 0));
+}
+
+#[tokio::test]
+async fn a_listener_that_is_drained_from_the_start_has_no_socket_until_it_is_drained_no_longer() {
+    let table = listeners();
+    let all = snapshot(&[("www", "tcp", "0.0.0.0:80")]);
+    put(&table, &draining(&all, &["www"])).await;
+    assert!(table.states()[0].is_drained() && table.states()[0].is_released());
+    // Its address is nobody's: another may have it.
+    let other = snapshot(&[("web", "tcp", "0.0.0.0:80")]);
+    put(&table, &other).await;
+    assert_eq!(open(&table), ["web 0.0.0.0:80"]);
+    put(&table, &all).await;
+    assert!(!table.states()[0].is_drained());
 }

@@ -18,6 +18,7 @@ use super::{
         placing::{Place, Search},
         story::{End, Kind, Story},
     },
+    flows::Seat,
     shared::Shared,
 };
 use crate::{
@@ -49,7 +50,7 @@ struct Begun {
     with_open: u64,
     /// Bytes that have been sent.
     on_stream: u64,
-    held: Held,
+    seat: Seat,
 }
 
 impl Flow {
@@ -75,7 +76,7 @@ impl Flow {
             opened = self.open(&client) => opened,
             () = cut.cancelled() => Err(RefusedFlow::NoPlace),
         };
-        let Begun { opened, first, with_open, on_stream, held } = match opened {
+        let Begun { opened, first, with_open, on_stream, seat } = match opened {
             Ok(begun) => begun,
             Err(refused) => {
                 self.shared.metrics.refused_flow(&listener.name, refused);
@@ -92,7 +93,7 @@ impl Flow {
             carried = carry(client, opened.carrier, manner) => End::Carried(carried.ended),
             () = cut.cancelled() => End::Cut,
         };
-        drop(held);
+        drop(seat);
         self.story.tell(ended, Kind::Flow);
     }
 
@@ -106,7 +107,7 @@ impl Flow {
         search.opened(&place);
         let first = opening.first;
         let (with_open, on_stream) = (first.sent() as u64, first.on_stream());
-        Ok(Begun { opened, first: first.unsent(), with_open, on_stream, held: place.held })
+        Ok(Begun { opened, first: first.unsent(), with_open, on_stream, seat: place.seat })
     }
 }
 

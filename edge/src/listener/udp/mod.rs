@@ -112,7 +112,8 @@ impl Door {
         for (peer, payload) in batch.payloads() {
             let packet = self.arena.copy(payload);
             let Some(packet) = self.hand(&peer, packet, now) else { continue };
-            if !closing {
+            // One that is drained keeps its socket, by which its sessions live.
+            if !closing && !self.state.is_drained() {
                 self.begin(peer, packet, now);
             }
         }

@@ -3,10 +3,10 @@ use protocol::{link::Connection, liveness::LinkState};
 
 use super::*;
 use crate::{
-    model::Catalog,
+    model::{Catalog, Drain, Drains, Subject},
     store::Store,
     tunnel::{
-        TunnelView,
+        TunnelHealth, TunnelView,
         tests::{connections, registration},
     },
 };
@@ -21,7 +21,7 @@ fn cidr(text: &str) -> IpNetwork {
 
 fn grant(connector: &str, routes: &[(&str, &str)]) -> Grant {
     let routes = routes.iter().map(|(vnet, at)| Route { vnet: name(vnet), cidr: cidr(at) }).collect();
-    Grant { connector: name(connector), replicas: 1, routes }
+    Grant { connector: name(connector), replicas: 1, routes, drain: false }
 }
 
 fn granting(grants: Vec<Grant>) -> Arc<Snapshot> {
@@ -81,7 +81,7 @@ async fn a_view_made_of_the_one_before_says_what_one_made_of_nothing_says() {
     assert!(after.routes.differing(&before.routes).is_empty(), "a link that is suspect keeps its routes");
     assert!(Arc::ptr_eq(&after.tunnels[1], &before.tunnels[1]), "nobody touched the other tunnel");
     assert!(Arc::ptr_eq(&after.links, &before.links));
-    two.drain();
+    two.leave();
     registry.changed(&two);
     check(&registry);
     let left = registry.subscribe().borrow().clone();
@@ -137,10 +137,10 @@ async fn a_tunnel_says_since_when_it_has_a_link_that_stays() {
     let (one, two) = (link("r-1"), link("r-2"));
     let (is_open, came) = told();
     assert!(is_open && came > granted);
-    one.drain();
+    one.leave();
     registry.changed(&one);
     assert_eq!(told(), (true, came), "another stays");
-    two.drain();
+    two.leave();
     registry.changed(&two);
     let (is_open, left) = told();
     assert!(!is_open && left > came, "one that leaves takes nothing new");
@@ -181,4 +181,42 @@ async fn links_of_one_process_know_each_other_and_no_others() {
     let _stranger = registry.register(Registration { run: 1, ..claiming(&there, ("dc1", "r-2"), &[]) });
     assert_eq!(registry.beside(&one), [there.remote_address()]);
     assert_eq!(registry.beside(&link(&here, 2, 0)), [], "another run of the replica");
+}
+
+#[tokio::test]
+async fn a_drained_connector_has_no_routes_and_neither_have_its_new_links() {
+    let ([here, there], _endpoints) = connections().await;
+    let store = Store::new();
+    let registry = Registry::new(store.subscribe(), Vital::default());
+    let granted = granting(vec![grant("dc1", &[("red", "10.0.0.0/8")])]);
+    store.commit(granted.clone());
+    let claims = [("red", "10.0.0.0/8")];
+    let one = registry.register(claiming(&here, ("dc1", "r-1"), &claims));
+    let led = || {
+        let view = registry.subscribe().borrow().clone();
+        let links = view.routes.links_of(&name("red")).map(<[_]>::to_vec);
+        let tunnel = view.tunnel(&name("dc1")).map(|tunnel| (tunnel.health, tunnel.is_open));
+        (links.unwrap_or_default(), tunnel.expect("it is granted"))
+    };
+    assert_eq!(led(), (vec![one.id], (TunnelHealth::Healthy, true)));
+    let drain = |named| {
+        let (since, begun) = (std::time::SystemTime::now(), Instant::now());
+        let drains = Drains::default()
+            .with(Subject::read("connector", named).expect("right"), Drain { who: None, since, begun });
+        store.commit(Arc::new(granted.draining(drains)));
+        registry.follow();
+        check(&registry);
+    };
+    drain("dc1");
+    assert_eq!(led(), (vec![], (TunnelHealth::Healthy, false)), "its link is as well as it was");
+    assert!(one.is_draining() && !one.is_leaving() && !one.load.is_placeable());
+    let two = registry.register(claiming(&there, ("dc1", "r-2"), &claims));
+    check(&registry);
+    assert!(led().0.is_empty() && two.is_draining());
+    drain("dc1/r-1");
+    assert_eq!(led().0, [two.id], "the other replica");
+    store.commit(granted.clone());
+    registry.follow();
+    check(&registry);
+    assert_eq!(led().0, [one.id, two.id]);
 }

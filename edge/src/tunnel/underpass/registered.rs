@@ -109,10 +109,10 @@ impl Registered<'_> {
     async fn hear(&mut self, message: Result<Message, WireError>) -> Result<(), String> {
         match message {
             // Once is enough: each would be a line of the log and a new view of all links.
-            Ok(Message::Goodbye(_)) if self.link.is_draining() => Ok(()),
+            Ok(Message::Goodbye(_)) if self.link.is_leaving() => Ok(()),
             Ok(Message::Goodbye(goodbye)) => {
                 info!(grace_ms = goodbye.grace_ms, "the connector leaves: nothing new is placed on the link");
-                self.link.drain();
+                self.link.leave();
                 self.parts.registry.changed(&self.link);
                 Ok(())
             }

@@ -30,7 +30,7 @@ use crate::listener::http::origin::{
     upstream::{Key, Upstream},
 };
 use crate::{
-    model::Held,
+    listener::flows::Seat,
     offramp::{Why, whole},
 };
 
@@ -196,7 +196,7 @@ pub(crate) struct Exchange {
     /// The client is owed its end.
     pub(crate) debt: Option<Debt>,
     /// The request counts on its origin for so long.
-    pub(crate) _held: Option<Held>,
+    pub(crate) _seat: Option<Seat>,
     /// And on its connection.
     pub(crate) under_way: Option<UnderWay>,
 }

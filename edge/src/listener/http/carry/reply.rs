@@ -90,13 +90,13 @@ pub(crate) fn pass_on(
     if let (true, Some(Opened { client, handshake, .. }), Some(origin)) = (agreed, opened, origin) {
         let is_websocket = handshake != Handshake::Other;
         let agreed = Agreed { client, origin, upstream, is_websocket };
-        connection.tasks.spawn(upgrade::carry(connection.clone(), agreed, (record, place.held, under_way)));
+        connection.tasks.spawn(upgrade::carry(connection.clone(), agreed, (record, place.seat, under_way)));
         return Response::from_parts(parts, answer::empty());
     }
     let sacrificed = upstream.sacrificed().clone();
     let upstream = Some((upstream, key, connection.worker.idle.clone()));
     let debt = Some(connection.owed.begin());
-    let exchange = Exchange { upstream, record, debt, _held: Some(place.held), under_way: Some(under_way) };
+    let exchange = Exchange { upstream, record, debt, _seat: Some(place.seat), under_way: Some(under_way) };
     let answering = Answering::new(body, upload, exchange, grpc);
     if !answering.is_end_stream() {
         parts.extensions.insert(sacrificed);

@@ -34,7 +34,7 @@ use crate::listener::http::client::{
 };
 use crate::listener::http::connection::Connection;
 use crate::listener::http::origin::upstream::Upstream;
-use crate::{model::Held, offramp::Wire};
+use crate::{listener::flows::Seat, offramp::Wire};
 
 /// A WebSocket that carries nothing for this long is closed, unless the listener says otherwise.
 const IDLE_WAIT: Duration = Duration::from_secs(3600);
@@ -84,7 +84,7 @@ impl Ended {
 pub(crate) async fn carry(
     connection: Arc<Connection>,
     agreed: Agreed,
-    (mut record, held, under_way): (Record, Held, UnderWay),
+    (mut record, seat, under_way): (Record, Seat, UnderWay),
 ) {
     let Agreed { client, origin, upstream, is_websocket } = agreed;
     let both = async { tokio::try_join!(client.told().map(|told| told.ok_or(())), origin.map_err(drop)) };
@@ -125,7 +125,7 @@ pub(crate) async fn carry(
         None => record.finished = true,
     }
     record.stalled = ended == Ended::Stalled;
-    drop((held, under_way));
+    drop((seat, under_way));
 }
 
 /// Carries both directions to their ends. Once the edge is `going`, the client is told so between two frames; it says goodbye to the

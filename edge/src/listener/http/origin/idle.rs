@@ -4,15 +4,16 @@
 //! closed. Of HTTP/2, requests take the connection with the most room, and one more is opened when none has any.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
+use arc_swap::ArcSwap;
 use tokio::sync::{Notify, futures::OwnedNotified};
 
 use super::upstream::{Key, Upstream};
-use crate::offramp::Speech;
+use crate::{health::OriginKey, offramp::Speech};
 
 /// Most idle connections of one path to one origin, on one worker. Beyond it the oldest is closed.
 const IDLE_MAX: usize = 64;
@@ -53,7 +54,11 @@ pub(crate) enum Wish {
 
 /// Connections of one worker.
 #[derive(Debug, Default)]
-pub(crate) struct Idle(Mutex<HashMap<Key, Ways>>);
+pub(crate) struct Idle {
+    ways: Mutex<HashMap<Key, Ways>>,
+    /// Drained: nothing is kept there.
+    barred: ArcSwap<HashSet<OriginKey>>,
+}
 
 /// Connections of one path to one origin.
 #[derive(Debug, Default)]
@@ -157,7 +162,7 @@ fn ways_of<'a>(all: &'a mut HashMap<Key, Ways>, key: &Key) -> &'a mut Ways {
 
 impl Idle {
     fn all(&self) -> MutexGuard<'_, HashMap<Key, Ways>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.ways.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What a request for this key does next.
@@ -218,7 +223,7 @@ impl Idle {
 
     fn put(&self, key: Key, upstream: Upstream) {
         let limit = upstream.idle_limit(IDLE_WAIT);
-        if limit.is_zero() {
+        if limit.is_zero() || self.barred.load().contains(&key.origin) {
             return upstream.abort();
         }
         let mut all = self.all();
@@ -227,6 +232,11 @@ impl Idle {
             ways.idle.remove(0);
         }
         ways.idle.push(Kept { upstream, since: Instant::now(), limit });
+    }
+
+    /// Keeps nothing at these origins from now on, and lets them have back what nobody uses.
+    pub(crate) fn bar(&self, barred: HashSet<OriginKey>) {
+        self.barred.store(Arc::new(barred));
     }
 
     /// Closes all that nobody uses.
@@ -238,15 +248,17 @@ impl Idle {
         });
     }
 
-    /// Closes what has been idle for too long, or whose link is gone.
+    /// Closes what has been idle for too long, or whose link is gone, or that leads where nothing is kept.
     pub(crate) fn sweep(&self, now: Instant) {
-        self.all().retain(|_, ways| {
-            ways.idle.retain(|kept| kept.is_good(now));
+        let barred = self.barred.load();
+        self.all().retain(|key, ways| {
+            let is_barred = barred.contains(&key.origin);
+            ways.idle.retain(|kept| !is_barred && kept.is_good(now));
             ways.shared.retain_mut(|kept| {
                 if kept.upstream.busy() > 0 {
                     kept.since = now;
                 }
-                kept.is_good(now)
+                kept.is_good(now) && (!is_barred || kept.upstream.busy() > 0)
             });
             !ways.is_empty()
         });
