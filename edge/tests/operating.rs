@@ -88,8 +88,16 @@ fn every_metric_moves_and_is_told() {
     metrics.windows().hold(0, 1);
     metrics.windows().sacrifice(1);
     let certificates = vec![("www".to_owned(), "a\"b\\c.pem".to_owned(), 1)];
-    let readings =
-        Readings { ca_ends: 1, links: 1, links_up: 1, streams: 1, origins: 1, origins_healthy: 1, certificates };
+    let readings = Readings {
+        ca_ends: 1,
+        links: 1,
+        links_up: 1,
+        streams: 1,
+        origins: 1,
+        origins_healthy: 1,
+        drained: 1,
+        certificates,
+    };
     let text = metrics.encode(readings).expect("a string takes every write");
     assert!(text.contains(r#"certificate="a\"b\\c.pem"}"#), "{text}");
     let samples = text.lines().filter(|line| !line.starts_with('#')).filter_map(|line| line.rsplit_once(' '));
@@ -97,7 +105,7 @@ fn every_metric_moves_and_is_told() {
     for (name, value) in samples {
         *moved.entry(name.split_once('{').map_or(name, |(name, _)| name)).or_default() |= value != "0";
     }
-    assert_eq!(moved.len(), 20, "every family is there: {moved:?}");
+    assert_eq!(moved.len(), 21, "every family is there: {moved:?}");
     assert!(moved.values().all(|moved| *moved), "every metric has moved:\n{text}");
     assert_told(moved.into_keys());
     let labels = text.split(['{', ',', '}']).filter_map(|label| label.split_once('='));

@@ -239,6 +239,7 @@ fn a_drained_connector_is_left_and_its_new_links_are_drained_too() {
         serde_json::from_str::<Value>(&explained).expect("JSON")["connector"].clone()
     };
     assert!((0..5).map(by).all(|connector| connector == "dc2"));
+    let _ = edge.command(&["explain", "echo"]).ok().says(&[" of dc1 ", "passed over: draining"]);
     let tunnel = edge.tunnel("dc1").expect("there");
     assert_eq!((&tunnel["drain"]["by"], &tunnel["health"]), (&"api".into(), &"healthy".into()), "{tunnel}");
     assert!(tunnel["links"].as_array().is_some_and(|links| links.iter().all(|link| link["state"] == "draining")));
@@ -431,6 +432,9 @@ fn a_drained_load_balancer_answers_requests_itself() {
     let _ = drain(&edge, &["load-balancer", "web", "--wait"]).ok();
     let answer = client::http::ask(at, SOON, ("GET", "/", "")).expect("an answer");
     assert_eq!((answer.code, answer.body.contains("draining")), (503, false), "{answer:?}");
+    let told = ["access", "reason=\"no_place\"", "the load balancer takes nothing new: it is drained"];
+    let _ = edge.process.wait_log(&told);
+    assert!(edge.metrics().contains("underpass_drained 1"));
     let explained = edge.command(&["explain", "web"]).ok();
     let _ = explained.says(&["passed over: draining", "the load balancer takes nothing new: it is drained"]);
     let _ = undrain(&edge, &["load-balancer", "web"]).ok();

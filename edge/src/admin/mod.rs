@@ -121,6 +121,7 @@ async fn metrics(State(admin): State<Admin>, headers: HeaderMap) -> Response {
         streams: links.links.values().map(|l| l.load.streams()).sum(),
         origins: origins().count(),
         origins_healthy: origins().filter(|o| o.health == Health::Healthy).count(),
+        drained: admin.store.current().drains.all().count(),
         ca_ends: seconds(admin.authority.ca().not_after()),
         certificates: admin.listeners.states().iter().flat_map(|state| ends(state)).collect(),
     };

@@ -89,7 +89,7 @@ impl PlacedBy {
 #[error("no origin can take the flow: {}", reason.map_or("none takes new flows", Reason::as_str))]
 pub struct NoPlace {
     /// Why the last attempt failed; without one, why the origin that is nearest to serving does not. Absent if origins
-    /// are well but take no new flows: their weight is 0, or their pool is critical.
+    /// are well but take no new flows: their weight is 0, they are drained, or their pool is critical.
     pub reason: Option<Reason>,
     /// What was met at that origin; who made the attempt knows more of it.
     pub detail: Option<Arc<str>>,

@@ -2,10 +2,12 @@
 
 use std::{
     io,
+    net::SocketAddr,
     sync::{Arc, atomic::Ordering},
     time::{Duration, Instant},
 };
 
+use futures_util::FutureExt;
 use net::{Listener, Socket, drill};
 use protocol::proxy::Ends;
 use tokio::runtime::Handle;
@@ -41,41 +43,47 @@ pub(super) struct Door {
 
 /// Accepts until the listener is closed.
 pub(super) async fn accept(door: Door, socket: Arc<dyn Listener>) {
-    let Door { shared, state, .. } = &door;
     loop {
         drill::point("accept");
         let accepted = tokio::select! {
             accepted = socket.accept() => accepted,
-            () = state.closed() => return,
+            () = door.state.closed() => break,
         };
         match accepted {
-            Ok((client, source)) => {
-                if client.is_of_the_reserve() {
-                    client.abort();
-                    refuse(&door, &io::Error::from_raw_os_error(NONE_LEFT));
-                    continue;
-                }
-                shared.sources.handshake(source.ip(), Instant::now());
-                let listener = state.listener();
-                if state.flows.load(Ordering::Relaxed) >= listener.max_connections {
-                    shared.metrics.refused_flow(&listener.name, RefusedFlow::MaxConnections);
-                    client.abort();
-                    continue;
-                }
-                let arrived = Arrived { held: Held::new(&state.flows), door: door.clone() };
-                // Where it cannot be told any more, the client is gone, and that shows at once.
-                let ends = Ends { source, destination: client.local_addr().unwrap_or(state.address) };
-                if tcp::announced::must_be(&listener, source) {
-                    door.tasks.spawn(begin_announced(arrived, client, ends));
-                } else {
-                    begin(arrived, client, Known::unannounced(ends));
-                }
-            }
+            Ok((client, source)) => take(&door, client, source),
             Err(error) => {
                 refuse(&door, &error);
                 tokio::time::sleep(PAUSE).await;
             }
         }
+    }
+    // Who is connected and waits would be reset with the socket. Word of the last may be behind.
+    tokio::task::yield_now().await;
+    while let Some(Ok((client, source))) = socket.accept().now_or_never() {
+        take(&door, client, source);
+    }
+}
+
+/// Takes a connection, unless there are as many as there may be.
+fn take(door: &Door, client: Socket, source: SocketAddr) {
+    let Door { shared, state, .. } = door;
+    if client.is_of_the_reserve() {
+        client.abort();
+        return refuse(door, &io::Error::from_raw_os_error(NONE_LEFT));
+    }
+    shared.sources.handshake(source.ip(), Instant::now());
+    let listener = state.listener();
+    if state.flows.load(Ordering::Relaxed) >= listener.max_connections {
+        shared.metrics.refused_flow(&listener.name, RefusedFlow::MaxConnections);
+        return client.abort();
+    }
+    let arrived = Arrived { held: Held::new(&state.flows), door: door.clone() };
+    // Where it cannot be told any more, the client is gone, and that shows at once.
+    let ends = Ends { source, destination: client.local_addr().unwrap_or(state.address) };
+    if tcp::announced::must_be(&listener, source) {
+        door.tasks.spawn(begin_announced(arrived, client, ends));
+    } else {
+        begin(arrived, client, Known::unannounced(ends));
     }
 }
 

@@ -7,14 +7,18 @@ use std::{
 
 use ::http::{HeaderMap, HeaderValue, header};
 use api::explain::{self, Considered, Explanation, Question};
-use protocol::{error::Reason, id::Name};
+use protocol::{
+    error::Reason,
+    id::{Host, Name},
+};
 
 use super::{flow::placing::Search, http, shared::Shared};
 use crate::{
     balancer::{Ask, NoPlace, PassedOver, Placed, Step, Trace, Tried, Weighed},
     health::view::{BalancerHealth, BalancerView, Health, OriginView, PathView, PoolHealth, PoolView},
-    model::{FlowKey, Leads, ListenProtocol, Listener},
+    model::{FlowKey, Leads, ListenProtocol, Listener, Route},
     routing,
+    tunnel::Link,
 };
 
 /// Places that are told beyond the first.
@@ -107,6 +111,7 @@ fn rule(listener: &Listener, flow: &FlowKey<'_>) -> Option<usize> {
 fn decided(shared: &Shared, ask: &Ask<'_, '_>, explanation: &mut Explanation) {
     let (place, trace) = shared.balancer.explain(ask, &mut rand::rng());
     explanation.considered = considered(&trace);
+    explanation.considered.extend(held_back(shared, ask));
     let placed = match place {
         Ok(placed) => placed,
         Err(no) => return refused(&no, explanation),
@@ -123,6 +128,32 @@ fn decided(shared: &Shared, ask: &Ask<'_, '_>, explanation: &mut Explanation) {
         explanation.next.push(told(&next));
         last = next;
     }
+}
+
+/// Links that would lead to an origin of the load balancer, were they not drained: what is placed goes by routes, where they have
+/// none meanwhile.
+fn held_back(shared: &Shared, ask: &Ask<'_, '_>) -> Vec<Considered> {
+    let links = shared.links.borrow().clone();
+    let origins = || ask.balancer.all_pools(ask.view).flat_map(PoolView::origins);
+    let leads = |route: &Route| {
+        origins().any(|OriginView { origin, .. }| {
+            let is_covered = match &origin.address.host {
+                Host::Ip(ip) => route.cidr.contains(*ip),
+                Host::Name(_) => true,
+            };
+            is_covered && origin.vnet.as_ref() == Some(&route.vnet)
+        })
+    };
+    let tunnels = links.tunnels.iter().filter(|tunnel| tunnel.routes.iter().any(leads));
+    let held_back = tunnels.flat_map(|tunnel| &tunnel.links).filter(|link| link.load.is_drained());
+    let one = |link: &Arc<Link>| Considered {
+        what: "path".to_owned(),
+        name: format!("{} of {}", link.id, link.connector),
+        load: Some(link.load.streams()),
+        passed_over: Some(PassedOver::Draining.as_str().to_owned()),
+        ..Considered::default()
+    };
+    held_back.map(one).collect()
 }
 
 fn refused(no: &NoPlace, explanation: &mut Explanation) {

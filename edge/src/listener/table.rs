@@ -3,7 +3,7 @@
 use std::{
     io,
     net::SocketAddr,
-    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicUsize},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -215,7 +215,7 @@ impl Listeners {
             let listener = old.listener();
             match self.bind(&listener) {
                 Ok((socket, address)) => {
-                    let again = self.start(old.serving(), (socket, address), old.flows.clone());
+                    let again = self.start(ListenerState::new(old.serving(), address, old.flows.clone()), socket);
                     let Table { open, leaving, .. } = &mut *self.lock();
                     open.retain(|state| !Arc::ptr_eq(state, old));
                     open.push(again);
@@ -242,13 +242,13 @@ impl Listeners {
             next.push(state);
         }
         let before = std::mem::take(&mut self.lock().drained);
-        for (bound, listener) in plan.fresh {
+        for ((socket, address), listener) in plan.fresh {
             // Who came before it was drained counts on.
             let flows = before.iter().find(|state| is_again(&state.listener(), listener));
             let flows = flows.map(|state| state.flows.clone()).unwrap_or_default();
-            let state = self.start(Serving::of(listener, plan.snapshot), bound, flows);
+            let state = ListenerState::new(Serving::of(listener, plan.snapshot), address, flows);
             state.set_drained(is_drained(plan.snapshot, listener));
-            next.push(state);
+            next.push(self.start(state, socket));
         }
         let drained: Vec<_> = plan
             .drained
@@ -281,9 +281,9 @@ impl Listeners {
         bound.map_err(|source| ListenersError { name: listener.name.clone(), source })
     }
 
-    fn start(&self, serving: Arc<Serving>, (socket, address): Bound, flows: Arc<AtomicUsize>) -> Arc<ListenerState> {
-        info!(listener = %serving.listener.name, %address, "listening");
-        let state = Arc::new(ListenerState::new(serving, address, flows));
+    fn start(&self, state: ListenerState, socket: Socket) -> Arc<ListenerState> {
+        info!(listener = %state.listener().name, address = %state.address, "listening");
+        let state = Arc::new(state);
         let open = Arc::new(state.release_guard());
         let (shared, tasks, worker) = (self.shared.clone(), self.tasks.clone(), self.shared.workers.handle(0));
         let http = self.http.clone();

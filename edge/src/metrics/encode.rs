@@ -27,6 +27,8 @@ pub struct Readings {
     pub origins_healthy: usize,
     /// Origins configured.
     pub origins: usize,
+    /// What is drained, by hand or by the settings.
+    pub drained: usize,
     /// When the fleet's CA ends, in seconds since 1970.
     pub ca_ends: i64,
     /// Certificates that clients are shown: by listener and file, and when each ends, in seconds since 1970.
@@ -108,6 +110,7 @@ impl Metrics {
         reading("streams", "Streams open over all links", readings.streams);
         reading("origins", "Origins configured", readings.origins);
         reading("origins_healthy", "Origins that are healthy", readings.origins_healthy);
+        reading("drained", "Things that are drained", readings.drained);
         let mut text = String::new();
         encode(&mut text, &registry)?;
         Ok(text)

@@ -7,6 +7,8 @@ use std::borrow::Cow;
 
 use crate::{balancer::NoPlace, offramp::Why};
 
+/// Why, if nothing has failed.
+const NO_PLACE: &str = "no_place";
 /// Most bytes of words in a line; what is longer is cut.
 const WORDS_MAX: usize = 512;
 
@@ -33,7 +35,8 @@ impl Cause {
 
     /// It ends because there is no place for it.
     pub(in crate::listener) fn no_place(&mut self, no: &NoPlace) {
-        self.code = no.reason.map(|reason| reason.as_str());
+        // What is only drained has failed nowhere.
+        self.code = no.reason.map(|reason| reason.as_str()).or(no.detail.as_ref().map(|_| NO_PLACE));
         if let (Some(code), Some(words)) = (self.code, &no.detail) {
             self.met(code, words.to_string());
         }

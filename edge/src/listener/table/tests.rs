@@ -178,3 +178,25 @@ async fn a_listener_that_is_drained_from_the_start_has_no_socket_until_it_is_dra
     put(&table, &all).await;
     assert!(!table.states()[0].is_drained());
 }
+
+#[tokio::test]
+async fn who_is_connected_and_waits_when_a_listener_is_drained_is_taken() {
+    let table = listeners();
+    let all = snapshot(&[("www", "tcp", "0.0.0.0:80")]);
+    put(&table, &all).await;
+    let www = table.states()[0].clone();
+    let (go, told) = mpsc::channel::<()>();
+    let (held, holds) = mpsc::channel::<()>();
+    table.shared.workers.handle(0).spawn(async move {
+        held.send(()).expect("the test waits for it");
+        told.recv()
+    });
+    holds.recv().expect("the worker runs");
+    let dial = || table.shared.network.dial((HOST, 80).into());
+    let clients = [dial().await, dial().await, dial().await].map(|dialled| dialled.expect("it listens"));
+    put(&table, &draining(&all, &["www"])).await;
+    go.send(()).expect("the worker waits for it");
+    www.released().await;
+    assert_eq!(www.flows(), clients.len());
+    assert!(dial().await.is_err(), "and nobody else");
+}
