@@ -3,7 +3,7 @@
 use std::{
     fs,
     io::{Read, Write},
-    net::{SocketAddr, TcpStream},
+    net::{SocketAddr, TcpListener, TcpStream},
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, Ordering},
@@ -224,7 +224,9 @@ fn a_drained_connector_is_left_and_its_new_links_are_drained_too() {
     let prod = world.vnet("prod");
     let origin = habits::echo(world.free_in(&prod, 10));
     let file = world.edge("edge-1").grant("dc1", &[&prod]).grant("dc2", &[&prod]).tcp_monitor("tcp");
+    let web = habits::http(world.free_in(&prod, 11), "one").0;
     let file = file.service(&Service::tcp("echo").monitor("tcp").origin(&prod, origin.address()));
+    let file = file.service(&Service::http("web").origin(&prod, web.address()));
     let edge = file.service(&Service::udp("dns").origin(&prod, origin.address())).start();
     let udp = UdpOrigin::echo(origin.address());
     let mut dc1 = world.connector("dc1").serve(&prod).start(&[&edge]);
@@ -233,7 +235,10 @@ fn a_drained_connector_is_left_and_its_new_links_are_drained_too() {
     session.wait_for(10);
     let _dc2 = world.connector("dc2").serve(&prod).start(&[&edge]);
     edge.wait_health("echo-1", "healthy");
+    let asking = Asking::start(edge.listener("web"));
+    assert!(asking.next(20).len() >= 20);
     let _ = drain(&edge, &["connector", "dc1"]).ok();
+    assert!(asking.next(20).len() >= 20);
     let by = |_| {
         let explained = edge.command(&["explain", "echo", "--json"]).ok().out;
         serde_json::from_str::<Value>(&explained).expect("JSON")["connector"].clone()
@@ -258,6 +263,8 @@ fn a_drained_connector_is_left_and_its_new_links_are_drained_too() {
     let _ = undrain(&edge, &["connector", "dc1"]).ok();
     wait::soon_true("it to be used again", || (0..5).map(by).any(|connector| connector == "dc1"));
 
+    assert!(asking.next(20).len() >= 20);
+    asking.end();
     let replica = tunnel["links"][0]["replica"].as_str().expect("a name").to_owned();
     let _ = drain(&edge, &["connector", &format!("dc1/{replica}")]).ok();
     assert!((0..5).map(by).all(|connector| connector == "dc2"));
@@ -293,6 +300,29 @@ fn drains_are_kept_over_restarts_and_a_damaged_file_is_named() {
     edge.crash_and_restart();
     assert_eq!(edge.process.wait(SOON).code(), Some(1));
     let _ = edge.process.wait_log(&["drains.json is damaged", "remove it if nothing is to stay drained"]);
+}
+
+#[test]
+fn drains_and_reloads_at_once_lose_neither() {
+    let world = World::new();
+    let [one, two] = ["one", "two"].map(|name| habits::names_itself(world.free(), name));
+    let service = Service::tcp("who").direct(one.address()).direct(two.address());
+    let edge = world.edge("edge-1").service(&service).service(&Service::tcp("other").direct(two.address())).start();
+    let (load, text) = (Load::start(edge.listener("other"), 2, Duration::from_millis(5)), edge.file.text());
+    let drained = || edge.origin("who-1").is_some_and(|origin| origin["drain"].is_object());
+    for round in 1..=8_u64 {
+        let other = text.replace("name = \"who-2\"", &format!("weight = {round}.0\nname = \"who-2\""));
+        fs::write(&edge.file.path, other).expect("writable");
+        edge.process.signal(Signal::HUP);
+        let _ = drain(&edge, &["origin", "who/who-1"]).ok().says(&["is drained: it takes nothing new"]);
+        wait::soon_true("the reload", || edge.status()["catalog_version"] == 2 * round);
+        assert!(drained() && !any(&answers(edge.listener("who"), 3), "one"), "round {round}");
+        edge.process.signal(Signal::HUP);
+        let _ = undrain(&edge, &["origin", "who/who-1"]).ok().says(&["takes new flows again"]);
+        assert!(!drained(), "round {round}");
+        wait::soon_true("the reload", || edge.status()["catalog_version"] == 2 * round + 1);
+    }
+    load::holds(&load.stop(), None);
 }
 
 #[test]
@@ -406,6 +436,12 @@ fn a_drained_listener_closes_its_socket_and_sends_nobody_away_in_the_middle() {
         edge.command(&["explain", "echo"]).ok().says(&["passed over: draining", "the listener accepts nothing new"]);
     drop(flow);
     let _ = drain(&edge, &["listener", "echo", "--wait"]).ok().says(&["listener echo is empty"]);
+    // Somebody else may have the address by then.
+    let taken = wait::soon("the address", || TcpListener::bind(edge.listener("echo")).ok());
+    let refused = undrain(&edge, &["listener", "echo"]).exited(1).says(&["answered 409: listener echo: "]);
+    assert!(refused.err.contains("in use"), "{refused:?}");
+    assert!(find(&edge, "listeners", ("listener", "echo")).is_some_and(|listener| listener["drain"].is_object()));
+    drop(taken);
     let _ = undrain(&edge, &["listener", "echo"]).ok();
     assert_eq!(client::exchange(edge.listener("echo"), b"again").expect("it listens"), b"again");
     asking.end();

@@ -344,6 +344,24 @@ mod tests {
     }
 
     #[test]
+    fn whatever_can_be_drained_can_be_so_in_the_file() {
+        let text = "name = \"edge-1\"\n[tunnel]\nlisten = \"127.0.0.1:7843\"\n\
+             [[connector]]\nname = \"dc1\"\ndrain = true\nroutes = [{ vnet = \"prod\", cidr = \"10.0.0.0/8\" }]\n\
+             [[pool]]\nname = \"web\"\ndrain = true\n\
+             [[pool.origin]]\nname = \"a\"\naddress = \"127.0.0.1:80\"\ndrain = true\n\
+             [[load_balancer]]\nname = \"lb\"\npools = [\"web\"]\ndrain = true\n\
+             [[listener]]\nname = \"www\"\nprotocol = \"tcp\"\nlisten = \"127.0.0.1:8000\"\nload_balancer = \"lb\"\ndrain = true\n";
+        let parsed = |text: &str| crate::config::parse(text, "edge.toml".as_ref()).map(|config| config.catalog);
+        let now = (SystemTime::now(), Instant::now());
+        let count = |catalog: &Catalog| Drains::default().under(catalog, now).all().count();
+        assert_eq!(parsed(text).map(|catalog| count(&catalog)).map_err(|wrong| wrong.to_string()), Ok(5));
+        let none = text.replace("drain = true", "drain = false");
+        assert_eq!(parsed(&none).map(|catalog| count(&catalog)).map_err(|wrong| wrong.to_string()), Ok(0));
+        let wrong = parsed(&text.replacen("drain = true", "drain = 1", 1)).expect_err("a word").to_string();
+        assert!(wrong.contains("`drain` must be true or false"), "{wrong}");
+    }
+
+    #[test]
     fn a_connector_holds_back_all_its_links_and_a_replica_its_own() {
         let drain = Drain { who: None, since: SystemTime::now(), begun: Instant::now() };
         let one = Drains::default().with(subject("connector", "dc1/r-1"), drain.clone());

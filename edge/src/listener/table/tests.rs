@@ -9,7 +9,7 @@ use crate::{
     balancer::{Balancer, Sealer},
     health::{Board, BoardParts},
     listener::{Http, Scarce, Sources},
-    metrics::Metrics,
+    metrics::{Metrics, Readings},
     model::{Drain, Drains, Held},
     offramp::Offramp,
     store::Store,
@@ -197,6 +197,11 @@ async fn who_is_connected_and_waits_when_a_listener_is_drained_is_taken() {
     put(&table, &draining(&all, &["www"])).await;
     go.send(()).expect("the worker waits for it");
     www.released().await;
-    assert_eq!(www.flows(), clients.len());
     assert!(dial().await.is_err(), "and nobody else");
+    table.close();
+    table.ended().await;
+    // No origin is there for them, which they learn as flows.
+    let metrics = table.shared.metrics.encode(Readings::default()).expect("a string takes every write");
+    let mut lines = metrics.lines().filter(|line| line.contains("flows_refused_total{") && line.contains("no_place"));
+    assert!(lines.any(|line| line.ends_with(&format!(" {}", clients.len()))), "{metrics}");
 }
