@@ -47,8 +47,8 @@ pub(in crate::listener) async fn serve(accepted: Accepted, client: Socket) {
     };
     let accepted = tokio::select! {
         accepted = tls.accept(client) => accepted,
-        // It has asked for nothing yet: nobody waits for it.
-        () = connection.dismissed() => return,
+        // It has asked for nothing yet: nobody waits for it for long.
+        () = connection.forsaken() => return,
     };
     let Some((client, is_h2, shown)) = accepted else {
         let listener = &connection.state.listener().name;

@@ -4,6 +4,7 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use http::Request;
 use hyper::body::Body;
+use tokio::time;
 use tokio_util::task::TaskTracker;
 
 use super::kept::Worker;
@@ -20,6 +21,8 @@ use crate::{
 
 /// A connection that has been without a request for so long can be spared if files are used up.
 const SPARE_AFTER: Duration = Duration::from_secs(1);
+/// How long a connection whose listener is closed is kept for one more request.
+const LAST_WAIT: Duration = Duration::from_secs(1);
 
 /// A client's connection, as its requests see it.
 #[derive(Debug)]
@@ -55,20 +58,34 @@ impl Connection {
     /// Completes when it is to go as soon as nothing is under way: its listener is closed, or files are used up and it has
     /// been idle for a moment.
     pub(super) async fn dismissed(&self) {
-        let mut scarce = self.shared.scarce.listen();
-        let spare = async {
-            while scarce.changed().await.is_ok() {
-                if self.talk.is_idle_for(SPARE_AFTER) {
-                    return;
-                }
-            }
-            // The edge is ending, and says so otherwise.
-            std::future::pending().await
-        };
         tokio::select! {
             () = self.state.closed() => {}
-            () = spare => {}
+            () = self.spared() => {}
         }
+    }
+
+    /// The same where a client learns that it is to go by nothing but an answer: a request that it sends meanwhile has its time to
+    /// come, and is answered.
+    pub(super) async fn forsaken(&self) {
+        let last = async {
+            self.state.closed().await;
+            time::sleep(LAST_WAIT).await;
+        };
+        tokio::select! {
+            () = last => {}
+            () = self.spared() => {}
+        }
+    }
+
+    async fn spared(&self) {
+        let mut scarce = self.shared.scarce.listen();
+        while scarce.changed().await.is_ok() {
+            if self.talk.is_idle_for(SPARE_AFTER) {
+                return;
+            }
+        }
+        // The edge is ending, and says so otherwise.
+        std::future::pending().await
     }
 
     /// A request that may be carried here, settled on the protocol it changes to if it asks for one.

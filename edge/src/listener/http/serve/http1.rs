@@ -9,7 +9,7 @@ use std::{
 };
 
 use bytes::BytesMut;
-use http::{Request, Version};
+use http::{HeaderValue, Request, StatusCode, Version, header};
 use hyper::{
     body::{Body as _, Incoming},
     server::conn::http1,
@@ -37,11 +37,11 @@ pub(crate) async fn serve(connection: Arc<Connection>, mut io: ClientIo, is_h2: 
     let cut = connection.shared.cut.clone();
     let known = match is_h2 {
         Some(is_h2) => Some((BytesMut::new(), is_h2)),
-        // It has asked for nothing yet: nobody waits for it.
+        // It has asked for nothing yet: nobody waits for it for long.
         None => tokio::select! {
             first = first_bytes(&connection, &mut io) => first,
             () = cut.cancelled() => None,
-            () = connection.dismissed() => None,
+            () = connection.forsaken() => None,
         },
     };
     let Some((first, is_h2)) = known else { return };
@@ -92,11 +92,14 @@ async fn serve_http1(connection: Arc<Connection>, io: ClientIo, first: BytesMut)
         let version = request.version();
         let interim = Interim::http1(version, &connection.talk);
         request.extensions_mut().insert(interim);
-        let talk = connection.talk.clone();
+        let (talk, state) = (connection.talk.clone(), connection.state.clone());
         async move {
             let mut response = Box::pin(forward::answer(connection, request, refused)).await;
             rest.settle(&mut response);
             talk.reads_from(response.extensions_mut().remove::<Sacrificed>());
+            if state.is_closed() && response.status() != StatusCode::SWITCHING_PROTOCOLS {
+                response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+            }
             if version == Version::HTTP_10 && response.size_hint().exact().is_none() {
                 talk.end_by_close();
             }
@@ -111,7 +114,7 @@ async fn serve_http1(connection: Arc<Connection>, io: ClientIo, first: BytesMut)
         tokio::select! {
             ended = &mut serving => break ended.inspect_err(|error| debug!(%error, "an HTTP/1 connection broke")).is_ok(),
             () = connection.shared.cut.cancelled() => break false,
-            () = connection.dismissed(), if !told => {
+            () = connection.forsaken(), if !told => {
                 told = true;
                 Pin::new(&mut serving).graceful_shutdown();
             }
@@ -130,7 +133,7 @@ async fn serve_http1(connection: Arc<Connection>, io: ClientIo, first: BytesMut)
     guard.release();
     // Everybody is told to leave: then nobody is heard out.
     let hearing = connection.shared.cut.run_until_cancelled(linger(guard));
-    // Nor is anybody waited for who was told to go while idle.
-    let wait = if told { FAREWELL } else { LINGER_WAIT };
+    // Nor is anybody waited for who was told to go.
+    let wait = if told || connection.state.is_closed() { FAREWELL } else { LINGER_WAIT };
     let _ = time::timeout(wait, hearing).await;
 }
