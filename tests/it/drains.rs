@@ -190,8 +190,8 @@ fn what_flows_goes_on_and_the_wait_says_how_much_is_left() {
     let session = SteadyUdp::start(UdpClient::new(edge.listener("dns")), Right::Echo);
     session.wait_for(10);
     for (what, name) in [("pool", "echo"), ("origin", "echo/echo-1"), ("load-balancer", "echo"), ("pool", "dns")] {
-        let waited = drain(&edge, &[what, name, "--wait", "--timeout", "2s"]).exited(1);
-        let waited = waited.says(&["still has 1 flow after 2s; it stays drained", "1 flow left, the oldest ", "B/s"]);
+        let waited = drain(&edge, &[what, name, "--wait", "--timeout", "1s"]).exited(1);
+        let waited = waited.says(&["still has 1 flow after 1s; it stays drained", "1 flow left, the oldest ", "B/s"]);
         assert!(waited.took < Duration::from_secs(6), "{waited:?}");
     }
     let json = drain(&edge, &["origin", "echo/echo-1", "--wait", "--timeout", "1s", "--json"]).exited(1);
