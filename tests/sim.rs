@@ -146,6 +146,8 @@ impl World {
         };
         let start = connector::connector::Start {
             config,
+            settings: connector::config::Settings::default(),
+            reloads: mpsc::channel(1).1,
             token: Some(self.token(name)),
             network: Arc::new(host),
             grace: SOON,

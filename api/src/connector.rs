@@ -22,8 +22,25 @@ pub struct Status {
     /// Flows it carries now.
     #[serde(default)]
     pub flows: u64,
+    /// What came of the last reload; none before there was one.
+    #[serde(default)]
+    pub reload: Option<Reload>,
     /// Those it keeps links to. Never absent: by it a connector is known from an edge.
     pub edges: Vec<Edge>,
+}
+
+/// How a reload of a connector's settings ended.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Reload {
+    /// When, RFC 3339.
+    pub at: String,
+    /// Whether they are in force.
+    pub applied: bool,
+    /// What is wrong with them, one mistake each.
+    pub mistakes: Vec<String>,
+    /// Keys that have changed and count only with a restart.
+    pub restart: Vec<String>,
 }
 
 /// One edge, as a connector sees it.

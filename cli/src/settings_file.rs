@@ -15,15 +15,6 @@ pub(crate) enum Settings {
     Connector(Box<connector::config::Config>),
 }
 
-/// A connector's file. Of one that is an edge's, that is all that is said.
-pub(crate) fn read_connectors(file: &Path) -> Result<connector::config::Config, Mistakes> {
-    let spec = Spec::read(file)?;
-    if spec.kind() == Some(FileKind::Edge) {
-        return Err(spec.of_nobody("an edge's file: it is for `underpass edge`".to_owned()));
-    }
-    connector::config::check(&spec, file)
-}
-
 /// Whether a file is a connector's. Whatever else is wrong with it is found by who reads it.
 pub(crate) fn is_connectors(file: &Path) -> Result<bool, Mistakes> {
     Ok(Spec::read(file)?.kind() == Some(FileKind::Connector))

@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     link::{EdgeLinks, Links, Renewal},
     metrics::Metrics,
+    reloads::Reloads,
 };
 
 /// What the endpoint shows.
@@ -29,6 +30,8 @@ pub struct View {
     pub renewal: Arc<OnceLock<Arc<Renewal>>>,
     /// Counters.
     pub metrics: Metrics,
+    /// What came of the last reload.
+    pub reloads: Arc<Reloads>,
     /// How its tasks fare.
     pub vital: Vital,
     /// Cancelled once it was told to end.

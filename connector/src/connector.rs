@@ -1,32 +1,38 @@
 //! Composition root: builds the rooms in order and owns their lives.
 
+mod joining;
+mod keepers;
+mod reload;
+
 use std::{
     io,
     net::{IpAddr, SocketAddr, UdpSocket},
     sync::{Arc, OnceLock, atomic::AtomicU64},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use certs::{
-    identity::{ConnectorState, Identity, StateError},
-    tls,
+    identity::{ConnectorState, StateError},
     token::JoinToken,
 };
 use net::{Network, Unreachables, Vital, Workers, vital};
-use protocol::{
-    control::{Enrol, Refusal, RefusalCode, RouteClaim},
-    id::{Name, Target},
-    sparing::Sparing,
-};
+use protocol::{control::Refusal, id::Target, sparing::Sparing};
+use tokio::sync::{mpsc, oneshot};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{info, warn};
 
+use self::{
+    joining::identify,
+    keepers::{Base, Keepers},
+    reload::Reloader,
+};
 use crate::{
     admin,
-    config::Config,
-    link::{self, AddressBook, Dialler, EnrolError, LinkStatus, Links, Renewal, Supervisor},
+    config::{Config, Settings, Withdrawn},
+    link::{AddressBook, Dialler, Links, Renewal},
     metrics::{Metrics, Process},
-    serve::{Host, Policy, Racer, Resolver, Rules, Service},
+    reloads::Reloads,
+    serve::{Host, Policy, Racer, Resolver, Rules, Ruling, Rulings, Service},
 };
 
 /// What a connector is started with.
@@ -34,6 +40,10 @@ use crate::{
 pub struct Start {
     /// Checked settings.
     pub config: Config,
+    /// Where they are read from again at each reload.
+    pub settings: Settings,
+    /// Asks for reloads; each is answered once it is over, however that went.
+    pub reloads: mpsc::Receiver<oneshot::Sender<()>>,
     /// The join token, needed only while there is no identity.
     pub token: Option<JoinToken>,
     /// The network.
@@ -85,31 +95,30 @@ pub async fn run(start: Start) -> Result<(), ConnectorError> {
 }
 
 async fn serve(start: Start, vital: Vital) -> Result<(), ConnectorError> {
-    let Start { config, token, network, grace, stop, cut, lost_lines } = start;
+    let Start { config, settings, reloads: asked, token, network, grace, stop, cut, lost_lines } = start;
     let state = Arc::new(ConnectorState::open(&config.state_dir)?);
-    let edges = edges(&config, token.as_ref(), &state)?;
+    let of_token = edges_of(token.as_ref(), &state)?;
+    let config = resolved(config, &of_token).map_err(ConnectorError::Settings)?;
     let admin_listener = network.listen(config.admin_listen)?;
     // Where it really is: the port may have been left to the system.
     let listening = admin_listener.local_addr()?;
-    let workers = Workers::start("carry", config.workers)?;
+    let workers = Arc::new(Workers::start("carry", config.workers)?);
     let resolver = Resolver::system();
     let metrics = Metrics::of(Process { vital: vital.clone(), lost_lines });
-    let status = Arc::new(Links::default());
-    let known = Arc::new(OnceLock::new());
+    let (status, known, reloads) =
+        (Arc::new(Links::default()), Arc::new(OnceLock::new()), Arc::new(Reloads::default()));
     let view = admin::View {
         links: status.clone(),
         renewal: known.clone(),
         metrics: metrics.clone(),
+        reloads: reloads.clone(),
         vital: vital.clone(),
         stop: stop.clone(),
     };
-    let tasks = TaskTracker::new();
     // It answers until all else has ended, and is waited for by nobody.
     let admin_stop = CancellationToken::new();
     let _admin = admin_stop.clone().drop_guard();
-    let listener = Arc::<dyn net::Listener>::from(admin_listener);
-    let answering = move || admin::serve(listener.clone(), view.clone(), admin_stop.clone());
-    tokio::spawn(vital.clone().keep("the admin endpoint", answering));
+    answer(admin_listener, view, admin_stop);
 
     let book = Arc::new(AddressBook::open(state.clone(), &resolver));
     let heard = Unreachables::default();
@@ -121,7 +130,7 @@ async fn serve(start: Start, vital: Vital) -> Result<(), ConnectorError> {
     info!(connector = %identity.peer().connector, replica = %state.replica(), "connector starts");
     config.doubts().iter().for_each(|doubt| warn!("{}", doubt.text));
     let service = Arc::new(Service {
-        policy: policy(&config, listening),
+        rulings: Rulings::new(ruling(&config, (listening, grace))),
         network: network.clone(),
         resolver,
         racer: Racer::default(),
@@ -131,205 +140,65 @@ async fn serve(start: Start, vital: Vital) -> Result<(), ConnectorError> {
     let renewal = Arc::new(Renewal::new(state, identity));
     // It is told once.
     let _ = known.set(renewal.clone());
-    let keeping = Keeping { config: &config, network: &*network, book, heard, grace, stop, cut, vital, status };
-    keeping.start(edges, (&service, &renewal), (&workers, &tasks))?;
+    let tasks = TaskTracker::new();
+    let base = Base {
+        network,
+        book,
+        heard,
+        grace,
+        stop: stop.clone(),
+        cut,
+        vital: vital.clone(),
+        status,
+        service,
+        renewal,
+        workers: workers.clone(),
+        tasks: tasks.clone(),
+    };
+    let keepers = Keepers::start(base, &config)?;
+    let (seen, in_force) = (Ok(config.clone()), config);
+    let reloader = Reloader { settings, asked, of_token, listening, reloads, stop, keepers, in_force, seen };
+    vital.keep("the reloads", reloader).await;
     tasks.close();
     tasks.wait().await;
     Ok(())
 }
 
-/// What every slot's keeper is made of.
-struct Keeping<'a> {
-    config: &'a Config,
-    network: &'a dyn Network,
-    book: Arc<AddressBook>,
-    heard: Unreachables,
-    grace: Duration,
-    stop: CancellationToken,
-    cut: CancellationToken,
-    vital: Vital,
-    status: Arc<Links>,
-}
-
-impl Keeping<'_> {
-    /// Starts a keeper for each slot of each edge, spread over the workers.
-    fn start(
-        &self,
-        edges: Vec<Target>,
-        (service, renewal): (&Arc<Service>, &Arc<Renewal>),
-        (workers, tasks): (&Workers, &TaskTracker),
-    ) -> Result<(), ConnectorError> {
-        let Self { config, network, book, heard, grace, stop, cut, vital, status } = self;
-        let claim = |(vnet, cidr): &(Name, _)| RouteClaim { vnet: vnet.to_string(), cidr: format!("{cidr}") };
-        let routes: Arc<[RouteClaim]> = config.routes.iter().map(claim).collect();
-        let run = rand::random();
-        let links = u16::try_from(config.links_per_edge).unwrap_or(u16::MAX);
-        let slots = edges.iter().flat_map(|edge| (0..links).map(move |slot| (edge, slot)));
-        for (number, (edge, slot)) in slots.enumerate() {
-            let on_worker = workers.handle(number);
-            let dialler = {
-                let _here = on_worker.enter();
-                Dialler::new(*network, service.resolver.clone(), book.clone(), heard.clone())?
-            };
-            status.set(edge, slot, LinkStatus::Dialling(None));
-            let supervisor = Supervisor {
-                edge: edge.clone(),
-                slot,
-                links_per_edge: links,
-                run,
-                routes: routes.clone(),
-                dialler,
-                renewal: renewal.clone(),
-                service: service.clone(),
-                status: status.clone(),
-                stop: stop.clone(),
-                grace: *grace,
-                cut: cut.clone(),
-            };
-            let keep = vital.clone().keep("a link's keeper", move || link::supervise(supervisor.clone()));
-            tasks.spawn_on(vital.clone().need("a link's keeper", stop.clone(), keep), on_worker);
-        }
-        Ok(())
+/// The edges of the join token, which may have been redeemed long ago.
+fn edges_of(token: Option<&JoinToken>, state: &ConnectorState) -> Result<Vec<Target>, StateError> {
+    match token {
+        Some(token) => Ok(token.edges.clone()),
+        None => state.token_edges(),
     }
 }
 
-/// The edges to keep links to: those in the settings, else those of the join token, which may have been redeemed long ago.
-fn edges(config: &Config, token: Option<&JoinToken>, state: &ConnectorState) -> Result<Vec<Target>, ConnectorError> {
-    let edges = match token {
-        _ if !config.edges.is_empty() => config.edges.clone(),
-        Some(token) => token.edges.clone(),
-        None => state.token_edges()?,
-    };
+/// Starts the admin endpoint.
+fn answer(listener: Box<dyn net::Listener>, view: admin::View, stop: CancellationToken) {
+    let (listener, vital) = (Arc::<dyn net::Listener>::from(listener), view.vital.clone());
+    let answering = move || admin::serve(listener.clone(), view.clone(), stop.clone());
+    tokio::spawn(vital.keep("the admin endpoint", answering));
+}
+
+/// The same with the edges to keep links to: those in the settings, else those of the join token.
+fn resolved(config: Config, of_token: &[Target]) -> Result<Config, String> {
+    let edges = if config.edges.is_empty() { of_token.to_vec() } else { config.edges };
     if edges.is_empty() {
         let text =
             "no edge to dial: name one by `edges` in the file, by --edge, or give a join token that carries them";
-        return Err(ConnectorError::Settings(text.to_owned()));
+        return Err(text.to_owned());
     }
-    Ok(edges)
+    Ok(Config { edges, ..config })
 }
 
-fn policy(config: &Config, listening: SocketAddr) -> Policy {
+/// What the settings permit.
+fn ruling(config: &Config, (listening, grace): (SocketAddr, Duration)) -> Ruling {
     let rules = Rules { routes: config.routes.clone(), maps: config.maps.clone(), allow: config.allow.clone() };
     // Only an address of this host can be bound.
     let is_local = |ip: IpAddr| UdpSocket::bind((ip, 0)).is_ok();
-    Policy::new(rules, Host { listening: vec![listening], is_local })
-}
-
-/// The identity in `state_dir`, or a new one for the join token.
-async fn identify(
-    state: &Arc<ConnectorState>,
-    config: &Config,
-    token: Option<JoinToken>,
-    (dialler, status): (&Dialler, &Links),
-) -> Result<Identity, ConnectorError> {
-    let kept = state.identity()?;
-    if let Some(token) = &token {
-        check_name(config, &token.connector)?;
-    }
-    let Some(kept) = kept else {
-        let text = "no identity in state_dir yet: give a join token (made by `underpass token create` at an edge)";
-        let token = token.ok_or_else(|| ConnectorError::Settings(text.to_owned()))?;
-        return enrol(state, &token, &config.edges, (dialler, status)).await;
+    let policy = Policy::new(rules, Host { listening: vec![listening], is_local });
+    let cut_after = match config.withdrawn {
+        Withdrawn::Finish => None,
+        Withdrawn::Cut => Some(grace),
     };
-    check_name(config, &kept.peer().connector)?;
-    match token {
-        // A token that was never redeemed was made after this identity, perhaps because it was revoked.
-        Some(token) if !state.has_redeemed(&token) => {
-            match enrol_once(state, &token, &config.edges, (dialler, status)).await? {
-                Enrolment::Done(identity) => Ok(*identity),
-                Enrolment::Refused(refusal) => {
-                    warn!(%refusal, "the join token was refused: going on with the identity in state_dir");
-                    Ok(kept)
-                }
-                Enrolment::Unanswered => {
-                    warn!("no edge could redeem the join token: going on with the identity in state_dir");
-                    Ok(kept)
-                }
-            }
-        }
-        Some(_) | None => Ok(kept),
-    }
-}
-
-fn check_name(config: &Config, name: &Name) -> Result<(), ConnectorError> {
-    match &config.name {
-        Some(configured) if configured != name => Err(ConnectorError::Settings(format!(
-            "the settings name this connector {configured}, its token or certificate {name}: they must agree"
-        ))),
-        Some(_) | None => Ok(()),
-    }
-}
-
-/// How one round of enrolment went.
-enum Enrolment {
-    Done(Box<Identity>),
-    Refused(Refusal),
-    Unanswered,
-}
-
-/// Redeems the token, for ever unless it is refused.
-async fn enrol(
-    state: &Arc<ConnectorState>,
-    token: &JoinToken,
-    more_edges: &[Target],
-    (dialler, status): (&Dialler, &Links),
-) -> Result<Identity, ConnectorError> {
-    let mut backoff = link::Backoff::new(Instant::now());
-    loop {
-        match enrol_once(state, token, more_edges, (dialler, status)).await? {
-            Enrolment::Done(identity) => return Ok(*identity),
-            Enrolment::Refused(refusal) => return Err(ConnectorError::TokenRefused(refusal)),
-            Enrolment::Unanswered => tokio::time::sleep(backoff.next(Instant::now(), rand::random())).await,
-        }
-    }
-}
-
-/// Redeems the token: at the edges it names, then at those in the settings, until one answers. An edge that has never heard
-/// of the token may not be the one that issued it, so that answer counts only once all edges in the token have answered.
-async fn enrol_once(
-    state: &Arc<ConnectorState>,
-    token: &JoinToken,
-    more_edges: &[Target],
-    (dialler, status): (&Dialler, &Links),
-) -> Result<Enrolment, ConnectorError> {
-    let request = state.enrolment()?;
-    let (mut unknown, mut unanswered) = (None, false);
-    for edge in token.edges.iter().chain(more_edges.iter().filter(|e| !token.edges.contains(e))) {
-        status.set_joining(edge, None);
-        let enrol = Enrol {
-            token: token.id.0,
-            secret: *token.secret.expose(),
-            replica: state.replica().to_string(),
-            csr: request.csr().to_vec(),
-        };
-        match link::enrol(dialler, edge, tls::enrol_client(token.ca), enrol).await {
-            Ok(enrolled) => {
-                let identity = state.finish_enrolment(&request, token, &enrolled)?;
-                link::tell_clock(&identity);
-                return Ok(Enrolment::Done(Box::new(identity)));
-            }
-            Err(EnrolError::Refused(refusal)) if refusal.code() == RefusalCode::TokenUnknown => {
-                status.set_joining(edge, Some(refusal.to_string()));
-                unknown = Some(refusal);
-            }
-            Err(EnrolError::Refused(refusal)) if refusal.code() != RefusalCode::Unavailable => {
-                return Ok(Enrolment::Refused(refusal));
-            }
-            Err(error) if error.is_other_fleet() => {
-                warn!(%edge, %error, "this edge is not of the fleet that the join token is for");
-                status.set_joining(edge, Some(error.to_string()));
-                let text = "the edge proves another CA than the one in the token: the token is for another fleet";
-                unknown = Some(Refusal::new(RefusalCode::TokenUnknown, text));
-            }
-            Err(error) => {
-                warn!(%edge, cause = error.cause(), %error, "cannot enrol here yet: trying again");
-                status.set_joining(edge, Some(error.to_string()));
-                unanswered |= token.edges.contains(edge);
-            }
-        }
-    }
-    Ok(match unknown {
-        Some(refusal) if !unanswered => Enrolment::Refused(refusal),
-        Some(_) | None => Enrolment::Unanswered,
-    })
+    Ruling { policy, cut_after }
 }

@@ -6,4 +6,5 @@ pub mod config;
 pub mod connector;
 pub mod link;
 pub mod metrics;
+pub mod reloads;
 pub mod serve;

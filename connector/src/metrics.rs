@@ -32,6 +32,9 @@ pub struct Metrics {
     refused: Family<ReasonLabel, Counter>,
     to_origin: Counter<u64, AtomicU64>,
     from_origin: Counter<u64, AtomicU64>,
+    reloads: Family<OutcomeLabel, Counter>,
+    reload_failed: Counter<u64, AtomicU64>,
+    last_reload: Gauge<i64, AtomicI64>,
     drops: Drops,
     windows: Tally,
     process: Process,
@@ -63,6 +66,11 @@ struct EndLabel {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OutcomeLabel {
+    outcome: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ReasonLabel {
     reason: &'static str,
 }
@@ -86,7 +94,10 @@ impl Metrics {
     /// All of this process.
     #[must_use]
     pub fn of(process: Process) -> Self {
-        Self { process, ..Self::default() }
+        let metrics = Self { process, ..Self::default() };
+        // What it was started with is in force.
+        metrics.last_reload.set(1);
+        metrics
     }
 
     /// A flow has begun.
@@ -103,17 +114,40 @@ impl Metrics {
         self.flows.get()
     }
 
-    /// A flow has ended.
-    pub fn carried(&self, carried: &Carried) {
+    /// A flow has ended; gives the word for how.
+    pub fn carried(&self, carried: &Carried) -> &'static str {
         let word = match carried.ended {
             // Seen from here, "local" is the origin.
             Ended::LocalReset => "origin_reset",
             Ended::RemoteReset => "client_reset",
             other @ (Ended::Finished | Ended::Stalled | Ended::LinkLost | Ended::Idle) => other.as_str(),
         };
-        self.ended.get_or_create(&EndLabel { ended: word }).inc();
-        self.from_origin.inc_by(carried.sent);
-        self.to_origin.inc_by(carried.received);
+        self.over(word, carried.sent, carried.received)
+    }
+
+    /// A flow was cut that is not permitted any more; gives the word for that.
+    pub fn withdrawn(&self, sent: u64, received: u64) -> &'static str {
+        self.over("withdrawn", sent, received)
+    }
+
+    fn over(&self, ended: &'static str, sent: u64, received: u64) -> &'static str {
+        self.ended.get_or_create(&EndLabel { ended }).inc();
+        self.from_origin.inc_by(sent);
+        self.to_origin.inc_by(received);
+        ended
+    }
+
+    /// The settings were read again, and are in force.
+    pub fn reloaded(&self) {
+        self.reloads.get_or_create(&OutcomeLabel { outcome: "applied" }).inc();
+        self.last_reload.set(1);
+    }
+
+    /// The settings were read again, and cannot be put in force.
+    pub fn reload_refused(&self) {
+        self.reloads.get_or_create(&OutcomeLabel { outcome: "refused" }).inc();
+        self.reload_failed.inc();
+        self.last_reload.set(0);
     }
 
     /// A target was not dialled, or did not answer.
@@ -184,13 +218,23 @@ impl Metrics {
     }
 
     fn register(&self) -> Registry {
-        for ended in ["finished", "origin_reset", "client_reset", "stalled", "link_lost", "idle"] {
+        for ended in ["finished", "origin_reset", "client_reset", "stalled", "link_lost", "idle", "withdrawn"] {
             drop(self.ended.get_or_create(&EndLabel { ended }));
         }
         for reason in Reason::ALL {
             drop(self.refused.get_or_create(&ReasonLabel { reason: reason.as_str() }));
         }
+        for outcome in ["applied", "refused"] {
+            drop(self.reloads.get_or_create(&OutcomeLabel { outcome }));
+        }
         let mut registry = Registry::with_prefix("underpass");
+        registry.register("reloads", "Times the settings were read again, by outcome", self.reloads.clone());
+        registry.register("reload_failed", "Times they could not be put in force", self.reload_failed.clone());
+        registry.register(
+            "config_last_reload_successful",
+            "Whether they could the last time",
+            self.last_reload.clone(),
+        );
         registry.register("flows", "Flows open now", self.flows.clone());
         registry.register("flows_opened", "Flows begun", self.opened.clone());
         registry.register("flows_ended", "Flows ended, by how", self.ended.clone());

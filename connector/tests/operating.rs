@@ -40,8 +40,10 @@ fn every_metric_moves_and_is_told() {
     let metrics = Metrics::of(Process { vital, lost_lines });
     metrics.drops().count(Dropped::Malformed);
     let _open = metrics.flow();
-    metrics.carried(&Carried { sent: 1, received: 2, ended: Ended::Finished });
+    let _ = metrics.carried(&Carried { sent: 1, received: 2, ended: Ended::Finished });
     metrics.refused(Reason::PolicyDenied);
+    metrics.reload_refused();
+    metrics.reloaded();
     metrics.windows().hold(0, 1);
     metrics.windows().sacrifice(1);
     let edge = "10.0.0.1:7843".parse().expect("a target");
@@ -51,7 +53,7 @@ fn every_metric_moves_and_is_told() {
     for (name, value) in samples {
         *moved.entry(name.split_once('{').map_or(name, |(name, _)| name)).or_default() |= value != "0";
     }
-    assert_eq!(moved.len(), 13, "every family is there: {moved:?}");
+    assert_eq!(moved.len(), 16, "every family is there: {moved:?}");
     assert!(moved.values().all(|moved| *moved), "every metric has moved:\n{text}");
     assert_told(moved.into_keys());
 }

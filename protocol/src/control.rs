@@ -2,12 +2,15 @@
 //! new kind.
 
 mod bounds;
+mod refusal;
 
 use std::fmt;
 
 use bytes::Bytes;
 use ipnetwork::IpNetwork;
 use wincode::{SchemaRead, SchemaWrite};
+
+pub use self::refusal::{Refusal, RefusalCode};
 
 use self::bounds::Bounded;
 use crate::{
@@ -24,6 +27,8 @@ const GOODBYE: u16 = 4;
 const RENEW: u16 = 5;
 const RENEWED: u16 = 6;
 const WINDOWS: u16 = 7;
+const CLAIMS: u16 = 8;
+const JUDGED: u16 = 9;
 const ENROL: u16 = 16;
 const ENROLLED: u16 = 17;
 
@@ -71,8 +76,8 @@ pub struct Hello {
     pub software: String,
     /// Random number of the replica's process: links of another run of the same replica are superseded at once.
     pub run: u64,
-    /// Which of the replica's links to this edge this is, from 0. A stand-in for a suspect link has the number of the link
-    /// it stands in for plus `links`, so that both live side by side.
+    /// A number that no other link of the replica to this edge has, below twice `links`. A stand-in for a link has another
+    /// one than the link it stands in for, so that both live side by side.
     pub slot: u16,
     /// How many links the replica keeps to each edge.
     pub links: u16,
@@ -93,109 +98,6 @@ pub struct Welcome {
     pub accepted: Vec<RouteClaim>,
     /// What it may not, and why. Not all of it if that is too long for a frame: see [`Welcome::fitting`].
     pub refused: Vec<RefusedRoute>,
-}
-
-/// Why a registration, enrolment or renewal was refused.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[repr(u16)]
-pub enum RefusalCode {
-    /// No common version.
-    Version = 1,
-    /// The edge grants this name nothing.
-    NoGrant = 2,
-    /// The name was revoked after the certificate or token was issued.
-    Revoked = 3,
-    /// The token is unknown here, or its secret is wrong.
-    TokenUnknown = 4,
-    /// The token was used by another key.
-    TokenUsed = 5,
-    /// The token's time is over.
-    TokenExpired = 6,
-    /// The certificate's time is over.
-    CertificateExpired = 7,
-    /// The request could not be understood.
-    BadRequest = 8,
-    /// The edge cannot do it now (a full disk, a bound reached); try again.
-    Unavailable = 9,
-}
-
-impl RefusalCode {
-    /// The code with this number; what is unknown counts as `Unavailable`, so that a connector keeps trying.
-    #[must_use]
-    pub fn from_wire(number: u16) -> Self {
-        match number {
-            1 => Self::Version,
-            2 => Self::NoGrant,
-            3 => Self::Revoked,
-            4 => Self::TokenUnknown,
-            5 => Self::TokenUsed,
-            6 => Self::TokenExpired,
-            7 => Self::CertificateExpired,
-            8 => Self::BadRequest,
-            _ => Self::Unavailable,
-        }
-    }
-
-    /// True if it stays so until somebody does something about it.
-    #[must_use]
-    pub fn is_lasting(self) -> bool {
-        match self {
-            Self::Version
-            | Self::NoGrant
-            | Self::Revoked
-            | Self::TokenUnknown
-            | Self::TokenUsed
-            | Self::TokenExpired
-            | Self::BadRequest => true,
-            // A certificate is renewed by whoever hears this.
-            Self::CertificateExpired | Self::Unavailable => false,
-        }
-    }
-
-    /// The word for logs and status.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Version => "version",
-            Self::NoGrant => "no_grant",
-            Self::Revoked => "revoked",
-            Self::TokenUnknown => "token_unknown",
-            Self::TokenUsed => "token_used",
-            Self::TokenExpired => "token_expired",
-            Self::CertificateExpired => "certificate_expired",
-            Self::BadRequest => "bad_request",
-            Self::Unavailable => "unavailable",
-        }
-    }
-}
-
-impl fmt::Display for RefusalCode {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
-/// A refusal: a code for programs, a sentence for people.
-#[derive(Debug, Clone, PartialEq, Eq, SchemaRead, SchemaWrite, thiserror::Error)]
-#[error("{}: {text}", self.code())]
-pub struct Refusal {
-    code: u16,
-    /// What is wrong and what would be right. At most [`TEXT_MAX`] bytes.
-    pub text: String,
-}
-
-impl Refusal {
-    /// A refusal with this code and explanation; a longer text is cut at [`TEXT_MAX`].
-    #[must_use]
-    pub fn new(code: RefusalCode, text: &str) -> Self {
-        Self { code: code as u16, text: cut(text) }
-    }
-
-    /// The code.
-    #[must_use]
-    pub fn code(&self) -> RefusalCode {
-        RefusalCode::from_wire(self.code)
-    }
 }
 
 /// The sender places nothing new on this link and will close it when what it carries has ended.
@@ -265,6 +167,25 @@ pub struct Windows {
     pub windows: Vec<FlowWindow>,
 }
 
+/// What a replica claims from now on, over a link that is up: all of it, in place of what it claimed before. Needs
+/// [`crate::version::VERSION_CLAIMS`]; the next is sent only after the answer to this one.
+#[derive(Debug, Clone, PartialEq, Eq, SchemaRead, SchemaWrite)]
+pub struct Claims {
+    /// How many links the replica keeps to each edge.
+    pub links: u16,
+    /// What it asks to serve. At most [`crate::limits::ROUTES_MAX`].
+    pub routes: Vec<RouteClaim>,
+}
+
+/// The edge's answer to [`Claims`], which are in force when it is sent.
+#[derive(Debug, Clone, PartialEq, Eq, SchemaRead, SchemaWrite)]
+pub struct Judged {
+    /// What the link may serve.
+    pub accepted: Vec<RouteClaim>,
+    /// What it may not, and why. Not all of it if that is too long for a frame: see [`Judged::fitting`].
+    pub refused: Vec<RefusedRoute>,
+}
+
 /// Any control message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Message {
@@ -282,6 +203,10 @@ pub enum Message {
     Renewed(Renewed),
     /// More of some flows.
     Windows(Windows),
+    /// Other routes than before.
+    Claims(Claims),
+    /// What became of them.
+    Judged(Judged),
     /// Enrolment asked.
     Enrol(Enrol),
     /// Enrolment granted.
@@ -302,6 +227,8 @@ impl Message {
             Self::Renew(_) => "renew",
             Self::Renewed(_) => "renewed",
             Self::Windows(_) => "windows",
+            Self::Claims(_) => "claims",
+            Self::Judged(_) => "judged",
             Self::Enrol(_) => "enrol",
             Self::Enrolled(_) => "enrolled",
             Self::Ignored(_) => "optional",
@@ -319,6 +246,8 @@ impl Message {
             Self::Renew(m) => codec::control_frame(RENEW, m),
             Self::Renewed(m) => codec::control_frame(RENEWED, m),
             Self::Windows(m) => codec::control_frame(WINDOWS, m),
+            Self::Claims(m) => codec::control_frame(CLAIMS, m),
+            Self::Judged(m) => codec::control_frame(JUDGED, m),
             Self::Enrol(m) => codec::control_frame(ENROL, m),
             Self::Enrolled(m) => codec::control_frame(ENROLLED, m),
             Self::Ignored(kind) => codec::control_frame(*kind, &()),
@@ -339,6 +268,8 @@ impl Message {
             RENEW => read(kind, body).map(Self::Renew),
             RENEWED => read(kind, body).map(Self::Renewed),
             WINDOWS => read(kind, body).map(Self::Windows),
+            CLAIMS => read(kind, body).map(Self::Claims),
+            JUDGED => read(kind, body).map(Self::Judged),
             ENROL => read(kind, body).map(Self::Enrol),
             ENROLLED => read(kind, body).map(Self::Enrolled),
             other if other & OPTIONAL != 0 => Ok(Self::Ignored(other)),

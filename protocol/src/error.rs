@@ -160,7 +160,7 @@ macro_rules! reasons {
 reasons! {
     /// No route of the VNet covers the address.
     NoRoute = 1, "no_route", Tunnel;
-    /// A route covers it, but no link of its connectors is up.
+    /// A route covers it, but no link that serves it is up.
     TunnelDown = 2, "tunnel_down", Tunnel;
     /// The link died while the answer was awaited.
     LinkLost = 3, "link_lost", Tunnel;

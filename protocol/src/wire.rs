@@ -93,6 +93,8 @@ impl ControlReader {
                 | Message::Renew(_)
                 | Message::Renewed(_)
                 | Message::Windows(_)
+                | Message::Claims(_)
+                | Message::Judged(_)
                 | Message::Enrol(_)
                 | Message::Enrolled(_)) => return Ok(known),
             }

@@ -9,10 +9,12 @@ use std::{
     sync::atomic::{AtomicU32, Ordering},
 };
 
+use serde_json::Value;
+
 use super::{
     edge::{Edge, EdgeFile},
     http,
-    process::{self, Process},
+    process::{self, Process, Signal},
     wait,
     world::{Vnet, World, underpass, underpass_resolving_by},
 };
@@ -41,6 +43,9 @@ pub struct ConnectorFile {
     drill: Option<PathBuf>,
     resolver: Option<PathBuf>,
     grace: Option<&'static str>,
+    /// Top-level keys as they are.
+    top: String,
+    reload: Option<&'static str>,
 }
 
 impl ConnectorFile {
@@ -62,6 +67,9 @@ impl ConnectorFile {
             drill: None,
             resolver: None,
             grace: None,
+            top: String::new(),
+            // Tests say when a file is read again, unless they are about that.
+            reload: Some("signal"),
         }
     }
 
@@ -86,10 +94,38 @@ impl ConnectorFile {
         self
     }
 
+    /// Adds lines at the top of the file.
+    #[must_use]
+    pub fn top(mut self, lines: &str) -> Self {
+        writeln!(self.top, "{lines}").expect("writing to a string does not fail");
+        self
+    }
+
+    /// Reads its file again whenever it has changed, as it does unless a file says otherwise.
+    #[must_use]
+    pub fn watched(mut self) -> Self {
+        self.reload = None;
+        self
+    }
+
     /// Permits targets.
     #[must_use]
     pub fn allow(mut self, target: &str) -> Self {
         self.allow.push(format!("\"{target}\""));
+        self
+    }
+
+    /// Serves only what is named after this.
+    #[must_use]
+    pub fn serve_nothing_yet(mut self) -> Self {
+        self.routes.clear();
+        self.allow_nothing_yet()
+    }
+
+    /// Dials only what is named after this.
+    #[must_use]
+    pub fn dial_nothing_yet(mut self) -> Self {
+        self.edges.clear();
         self
     }
 
@@ -193,7 +229,8 @@ impl ConnectorFile {
     /// The whole text of the file.
     #[must_use]
     pub fn text(&self) -> String {
-        let Self { name, admin, links_per_edge, routes, .. } = self;
+        let Self { name, admin, links_per_edge, routes, top, .. } = self;
+        let reload = self.reload.map(|when| format!("reload = \"{when}\"\n")).unwrap_or_default();
         let state_dir = self.state_dir.display();
         let edges: Vec<String> = self.edges.iter().map(|edge| format!("\"{edge}\"")).collect();
         let edges = if edges.is_empty() { String::new() } else { format!("edges = [{}]\n", edges.join(", ")) };
@@ -206,7 +243,7 @@ impl ConnectorFile {
         };
         format!(
             "name = \"{name}\"\n{edges}state_dir = \"{state_dir}\"\n{token}\
-             links_per_edge = {links_per_edge}\n{routes}{allow}\n[admin]\nlisten = \"{admin}\"\n"
+             links_per_edge = {links_per_edge}\n{reload}{top}{routes}{allow}\n[admin]\nlisten = \"{admin}\"\n"
         )
     }
 
@@ -331,6 +368,39 @@ impl Connector {
         self.process.kill();
         self.file.clock = Some(ahead.to_owned());
         self.restart();
+    }
+
+    /// Its status.
+    ///
+    /// # Panics
+    /// If it does not answer with one.
+    #[must_use]
+    pub fn status(&self) -> Value {
+        let answer = http::get(self.file.admin, "/api/v1/status").expect("a running connector answers");
+        serde_json::from_str(&answer.body).expect("status is JSON")
+    }
+
+    /// A metric without labels, or with these; 0 if there is none.
+    #[must_use]
+    pub fn metric(&self, name: &str) -> u64 {
+        let text = http::get(self.file.admin, "/metrics").map(|answer| answer.body).unwrap_or_default();
+        let value = |line: &str| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok();
+        text.lines().find_map(value).unwrap_or(0)
+    }
+
+    /// Changes its file.
+    ///
+    /// # Panics
+    /// If it cannot be written.
+    pub fn edit(&mut self, change: impl FnOnce(ConnectorFile) -> ConnectorFile) {
+        self.file = change(self.file.clone());
+        fs::write(&self.file.path, self.file.text()).expect("the world's directory is writable");
+    }
+
+    /// Changes its file and tells it to read that again.
+    pub fn reload(&mut self, change: impl FnOnce(ConnectorFile) -> ConnectorFile) {
+        self.edit(change);
+        self.process.signal(Signal::HUP);
     }
 
     /// Starts it again from the same file, after it has ended.

@@ -92,7 +92,7 @@ fn every_way_to_fail_has_its_reason() {
         ("body-1", "the expected text is not in"),
         ("babbling-1", ""),
         ("nowhere-1", "refused"),
-        ("lost-1", "no link of its connectors is up"),
+        ("lost-1", "no link that serves it is up"),
     ] {
         let detail = edge.detail(origin);
         assert!(!detail.is_empty() && detail.contains(words), "{origin}: {detail}");

@@ -5,6 +5,7 @@
 mod access_log;
 mod bad_input;
 mod beside_nginx;
+mod connector_reload;
 mod cuts;
 mod destination;
 mod drains;

@@ -13,26 +13,30 @@ use certs::{
     token::{JoinToken, TEXT_MAX},
 };
 use connector::{
-    config::{Config, RawFlags},
+    config::{Config, RawFlags, Settings, Wrong},
     connector::{ConnectorError, Start},
 };
 use net::network::Os;
-use tracing::{debug, info, warn};
+use tokio::sync::{mpsc, oneshot};
+use tracing::{debug, info};
 
 use crate::{
     args::{Common, ConnectorRun},
     failure::Failure,
     lifecycle::{self, End, Signals},
-    limits, logging, notify, settings_file,
+    limits, logging, notify,
 };
 
+/// Reloads asked for while one is under way.
+const RELOADS_MAX: usize = 1;
 /// The token file that is no file.
 const STANDARD_INPUT: &str = "-";
 
 pub(super) fn run(common: &Common, flags: ConnectorRun) -> Result<(), Failure> {
     let grace = flags.grace.grace_period;
     let given = flags.token.clone().filter(|token| !token.expose().trim().is_empty());
-    let config = settings(common.config.as_deref(), flags)?;
+    let settings = settings(common.config.as_deref(), flags);
+    let config = settings.current().map_err(wrong)?;
     let token = match given {
         Some(text) => Some(text.expose().parse().map_err(|e| Failure::Settings(format!("--token: {e}")))?),
         None => token_in_file(&config)?,
@@ -45,9 +49,16 @@ pub(super) fn run(common: &Common, flags: ConnectorRun) -> Result<(), Failure> {
         let end = End::default();
         let End { stop, cut } = end.clone();
         let lost_lines = logging::lost();
-        let start = Start { config, token, network: Arc::new(Os), grace, stop, cut, lost_lines };
+        let (reload, reloads) = mpsc::channel(RELOADS_MAX);
+        let start = Start { config, settings, reloads, token, network: Arc::new(Os), grace, stop, cut, lost_lines };
         let running = async { Box::pin(connector::connector::run(start)).await.map_err(failure) };
-        let reload = async || warn!("a connector does not read its file again while it runs: restart it instead");
+        let reload = async || {
+            let (asked, done) = oneshot::channel();
+            // The connector itself is ending if it takes no more, or does not answer.
+            if reload.send(asked).await.is_ok() {
+                let _ = done.await;
+            }
+        };
         notify::ready();
         lifecycle::attend(running, signals, end, grace, reload).await
     });
@@ -59,14 +70,10 @@ pub(super) fn run(common: &Common, flags: ConnectorRun) -> Result<(), Failure> {
     ended
 }
 
-/// The file, or the defaults, with the flags laid over.
-fn settings(file: Option<&Path>, flags: ConnectorRun) -> Result<Config, Failure> {
-    let below = match file {
-        Some(file) => settings_file::read_connectors(file)?,
-        None => Config::default(),
-    };
+/// The file, or the defaults, with the flags laid over; at each reload the same flags.
+fn settings(file: Option<&Path>, flags: ConnectorRun) -> Settings {
     let given = |list: Vec<String>| list.into_iter().filter(|text| !text.trim().is_empty()).collect();
-    let flags = RawFlags {
+    let over = RawFlags {
         name: flags.name,
         edges: given(flags.edges),
         routes: given(flags.routes),
@@ -77,7 +84,14 @@ fn settings(file: Option<&Path>, flags: ConnectorRun) -> Result<Config, Failure>
         admin_listen: flags.admin_listen,
         workers: flags.workers,
     };
-    flags.merge(below).map_err(|e| Failure::Usage(e.to_string()))
+    Settings { file: file.map(Path::to_owned), over }
+}
+
+fn wrong(wrong: Wrong) -> Failure {
+    match wrong {
+        Wrong::File(mistakes) => mistakes.into(),
+        Wrong::Flags(mistakes) => Failure::Usage(mistakes.to_string()),
+    }
 }
 
 /// The join token in the file that the settings name. It is needed once: that it is gone matters only to a connector

@@ -4,14 +4,17 @@ use std::{collections::BTreeMap, net::SocketAddr};
 
 use api::{
     RefusedRoute, Route,
-    connector::{Edge, Link, Status},
+    connector::{Edge, Link, Reload, Status},
     millis, words,
 };
 use certs::rotation::Utc;
 use protocol::{id::Target, liveness::LinkState};
 
 use super::View;
-use crate::link::{About, LinkStatus};
+use crate::{
+    link::{About, LinkStatus},
+    reloads::Outcome,
+};
 
 /// All of it.
 pub(super) fn status(view: &View) -> Status {
@@ -29,7 +32,17 @@ pub(super) fn status(view: &View) -> Status {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         certificate_expires: peer.map(|peer| Utc(peer.lifetime.not_after).to_string()),
         flows: u64::try_from(view.metrics.open_flows()).unwrap_or(0),
+        reload: view.reloads.last().map(|outcome| reload(&outcome)),
         edges: edges.into_values().collect(),
+    }
+}
+
+fn reload(Outcome { at, mistakes, restart }: &Outcome) -> Reload {
+    Reload {
+        at: Utc(*at).to_string(),
+        applied: mistakes.is_empty(),
+        mistakes: mistakes.clone(),
+        restart: restart.iter().map(|key| (*key).to_owned()).collect(),
     }
 }
 

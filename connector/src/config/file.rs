@@ -10,7 +10,8 @@ use protocol::{
 };
 
 use super::{
-    ADMIN_LISTEN, AllowEntry, Config, EDGES_MAX, LINKS_PER_EDGE, LINKS_PER_EDGE_MAX, Map, STATE_DIR, WORKERS_MAX,
+    ADMIN_LISTEN, AllowEntry, Config, EDGES_MAX, LINKS_PER_EDGE, LINKS_PER_EDGE_MAX, Map, RELOADS, Reload, STATE_DIR,
+    WITHDRAWN, WORKERS_MAX, Withdrawn,
     routes::{is_claimed, overlap},
     workers_default,
 };
@@ -34,6 +35,8 @@ pub(super) fn config_of(root: &Table<'_>, path: &Path) -> Option<Config> {
     let allow = root.table("allow", allow).map(Option::unwrap_or_default);
     let admin = root.table("admin", |t| t.or("listen", ADMIN_LISTEN, |v| v.listen_address().map(|at| at.value)));
     let workers = root.or("workers", workers_default(), |v| v.integer(1..=WORKERS_MAX as u64));
+    let withdrawn = root.or("withdrawn", Withdrawn::default(), |v| v.word(&WITHDRAWN));
+    let reload = root.or("reload", Reload::default(), |v| v.word(&RELOADS));
     Some(Config {
         name,
         edges,
@@ -45,6 +48,8 @@ pub(super) fn config_of(root: &Table<'_>, path: &Path) -> Option<Config> {
         allow,
         admin_listen: admin.unwrap_or(ADMIN_LISTEN),
         workers,
+        withdrawn,
+        reload,
     })
 }
 

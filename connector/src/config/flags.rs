@@ -71,6 +71,8 @@ impl RawFlags {
             allow: if self.allow.is_empty() { below.allow } else { Some(allow) },
             admin_listen: admin_listen.unwrap_or(below.admin_listen),
             workers: workers.unwrap_or(below.workers),
+            withdrawn: below.withdrawn,
+            reload: below.reload,
         };
         if mistakes.0.is_empty() {
             mistakes.check_maps(&config);

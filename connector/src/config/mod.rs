@@ -4,24 +4,29 @@
 //! the path of the file that holds it does.
 
 mod allow;
+mod difference;
 mod doubts;
 mod file;
 mod flags;
 mod routes;
+mod settings;
 
 use std::{
+    fmt,
     net::{IpAddr, Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
 };
 
-use config::{Mistakes, Spec};
+use config::{Mistakes, Spec, Words};
 use ipnetwork::IpNetwork;
 use protocol::id::{Name, Target};
 
 pub use allow::{AllowEntry, BadAllowEntry, NO_PORT, Ports};
+pub use difference::Difference;
 pub use doubts::Doubt;
 pub use flags::{FlagMistakes, RawFlags};
 pub use routes::Map;
+pub use settings::{Settings, Wrong};
 
 /// Where state is kept unless settings say otherwise.
 pub const STATE_DIR: &str = "/var/lib/underpass-connector";
@@ -59,6 +64,52 @@ pub struct Config {
     pub admin_listen: SocketAddr,
     /// Threads that carry flows.
     pub workers: usize,
+    /// What becomes of open flows that are not permitted any more.
+    pub withdrawn: Withdrawn,
+    /// When the file is read again.
+    pub reload: Reload,
+}
+
+/// What becomes of open flows that a reload permits no longer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Withdrawn {
+    /// They go on to their end.
+    #[default]
+    Finish,
+    /// They are cut after the grace period.
+    Cut,
+}
+
+/// When a connector reads its file again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Reload {
+    /// When it has changed, and at a signal.
+    #[default]
+    Watch,
+    /// At a signal alone.
+    Signal,
+}
+
+const WITHDRAWN: Words<Withdrawn> =
+    Words { now: &[("finish", Withdrawn::Finish), ("cut", Withdrawn::Cut)], later: &[] };
+
+const RELOADS: Words<Reload> = Words { now: &[("watch", Reload::Watch), ("signal", Reload::Signal)], later: &[] };
+
+impl fmt::Display for Withdrawn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(said(&WITHDRAWN, *self))
+    }
+}
+
+impl fmt::Display for Reload {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(said(&RELOADS, *self))
+    }
+}
+
+/// The word for a value.
+fn said<T: PartialEq>(words: &Words<T>, value: T) -> &'static str {
+    words.now.iter().find(|(_, known)| *known == value).map_or("", |(word, _)| word)
 }
 
 impl Default for Config {
@@ -74,6 +125,8 @@ impl Default for Config {
             allow: None,
             admin_listen: ADMIN_LISTEN,
             workers: workers_default(),
+            withdrawn: Withdrawn::default(),
+            reload: Reload::default(),
         }
     }
 }

@@ -202,6 +202,35 @@ fn an_allow_entry_names_its_network_and_ports_only() {
 }
 
 #[test]
+fn when_it_reads_again_and_what_it_withdraws_are_words() {
+    let plain = config("");
+    assert_eq!((plain.reload, plain.withdrawn), (Reload::Watch, Withdrawn::Finish));
+    let other = config("reload = \"signal\"\nwithdrawn = \"cut\"\n");
+    assert_eq!((other.reload, other.withdrawn), (Reload::Signal, Withdrawn::Cut));
+    check_all(&[
+        ("reload = \"wach\"", &["1:10: `reload` cannot be \"wach\"; did you mean \"watch\""]),
+        ("withdrawn = true", &["1:13: `withdrawn` must be one of \"finish\", \"cut\", found true"]),
+    ]);
+}
+
+#[test]
+fn a_pipe_is_not_read_again() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let file = dir.path().join("connector.toml");
+    let settings = Settings { file: Some(file.clone()), over: flags(|f| f.links_per_edge = Some(3)) };
+    assert!(settings.again().is_err(), "there is none");
+    std::fs::write(&file, "links_per_edge = 1\nname = \"dc1\"\n").expect("written");
+    let read = settings.again().expect("right");
+    assert_eq!((read.links_per_edge, read.name.as_ref().map(Name::as_str)), (3, Some("dc1")), "flags are laid over it");
+    std::fs::write(&file, "[tunnel]\nlisten = \"0.0.0.0:1\"\n").expect("written");
+    let wrong = settings.again().expect_err("it is an edge's");
+    assert!(wrong.lines().concat().contains("an edge's file"), "{wrong}");
+    let settings = Settings { file: Some("/dev/null".into()), ..settings };
+    assert!(!settings.is_lasting() && settings.current().is_ok());
+    assert!(settings.again().expect_err("empty by now").lines().concat().contains("no regular file"));
+}
+
+#[test]
 fn flags_go_before_the_file_and_the_file_before_the_defaults() {
     let below = || config(EXAMPLES[0]);
     assert_eq!(RawFlags::default().merge(below()), Ok(below()));
@@ -233,6 +262,8 @@ fn flags_go_before_the_file_and_the_file_before_the_defaults() {
             admin_listen: "127.0.0.1:0".parse().expect("an address"),
             workers: 3,
             maps: below().maps,
+            withdrawn: below().withdrawn,
+            reload: below().reload,
         }
     );
 }

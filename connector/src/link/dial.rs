@@ -263,6 +263,8 @@ impl Dialler {
             | Message::Goodbye(_)
             | Message::Renew(_)
             | Message::Windows(_)
+            | Message::Claims(_)
+            | Message::Judged(_)
             | Message::Enrol(_)
             | Message::Enrolled(_)
             | Message::Ignored(_)) => Err(WireError::OutOfOrder(other.name()).into()),
@@ -335,6 +337,8 @@ pub async fn enrol(
         | Message::Renew(_)
         | Message::Renewed(_)
         | Message::Windows(_)
+        | Message::Claims(_)
+        | Message::Judged(_)
         | Message::Enrol(_)
         | Message::Ignored(_)) => Err(WireError::OutOfOrder(other.name()).into()),
     }

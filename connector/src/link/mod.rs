@@ -9,10 +9,12 @@ mod renewal;
 mod slot;
 pub(crate) mod status;
 mod supervisor;
+mod words;
 
 pub use backoff::Backoff;
 pub use book::AddressBook;
 pub use dial::{DialError, Dialler, EnrolError, enrol};
 pub use renewal::{Renewal, tell_clock};
+pub use slot::Turn;
 pub use status::{About, EdgeLinks, LinkStatus, Links};
 pub use supervisor::{Supervisor, supervise};

@@ -13,14 +13,14 @@ use net::{
     vital::{self, Panicked},
 };
 use protocol::{
-    control::{Goodbye, Hello, Message, Refusal, Welcome},
+    control::{Claims, Goodbye, Hello, Judged, Message, Refusal, Welcome},
     error::CloseCode,
     limits::{LOOK_EVERY, REGISTER_WAIT},
     link::{Connection, Lost, RecvStream, SendStream, Side},
     liveness::{Death, LinkState, Liveness, Look},
     splice::Stream,
     stream::PRIORITY_CONTROL,
-    version::{VERSION, VERSION_MIN},
+    version::{VERSION, VERSION_CLAIMS, VERSION_MIN},
     windows::Windows,
     wire::{self, ControlReader, WireError},
 };
@@ -37,6 +37,10 @@ const FAREWELL: Duration = Duration::from_millis(300);
 /// A registered link that is not served yet.
 pub(super) struct Registered {
     pub(super) welcome: Welcome,
+    /// What its edge was told last.
+    pub(super) claimed: Arc<Claims>,
+    /// What it is told now, until it has answered.
+    asked: Option<Arc<Claims>>,
     connection: Connection,
     send: SendStream,
     control: ControlReader,
@@ -83,19 +87,28 @@ pub(super) struct Serving {
     pub(super) service: Arc<Service>,
     pub(super) renewal: LinkRenewal,
     pub(super) state: watch::Sender<LinkState>,
+    /// What is to be claimed.
+    pub(super) claims: watch::Receiver<Arc<Claims>>,
+    /// What the edge says of claims that it was told since it has welcomed the link.
+    pub(super) judged: watch::Sender<Option<Arc<Judged>>>,
     pub(super) wish: watch::Receiver<Wish>,
     pub(super) flows: TaskTracker,
     /// What the edge's host says.
     pub(super) unreachable: Watch,
 }
 
-/// Registers on a fresh connection.
-pub(super) async fn register(connection: Connection, hello: Hello) -> Result<Registered, RegisterError> {
+/// Registers on a fresh connection, with these claims in place of those of the hello.
+pub(super) async fn register(
+    connection: Connection,
+    hello: Hello,
+    claimed: Arc<Claims>,
+) -> Result<Registered, RegisterError> {
     let exchange = async {
         let (mut send, recv) = connection.open_stream().await.map_err(WireError::Lost)?;
         let mut control = ControlReader::new(recv);
         let _ = send.set_priority(PRIORITY_CONTROL);
-        let hello = Hello { version_min: VERSION_MIN, version_max: VERSION, ..hello };
+        let Claims { links, routes } = claimed.as_ref().clone();
+        let hello = Hello { version_min: VERSION_MIN, version_max: VERSION, links, routes, ..hello };
         wire::write_message(&mut send, &Message::Hello(hello)).await?;
         match control.next_known().await? {
             Message::Welcome(welcome) => Ok((send, control, welcome)),
@@ -105,13 +118,17 @@ pub(super) async fn register(connection: Connection, hello: Hello) -> Result<Reg
             | Message::Renew(_)
             | Message::Renewed(_)
             | Message::Windows(_)
+            | Message::Claims(_)
+            | Message::Judged(_)
             | Message::Enrol(_)
             | Message::Enrolled(_)
             | Message::Ignored(_)) => Err(WireError::OutOfOrder(other.name()).into()),
         }
     };
     match time::timeout(REGISTER_WAIT, exchange).await.unwrap_or(Err(RegisterError::TimedOut)) {
-        Ok((send, control, welcome)) => Ok(Registered { welcome, connection, send, control, edge_leaves: false }),
+        Ok((send, control, welcome)) => {
+            Ok(Registered { welcome, claimed, asked: None, connection, send, control, edge_leaves: false })
+        }
         Err(error @ RegisterError::Wire(WireError::Lost(_))) => Err(error),
         Err(error) => {
             connection.close(CloseCode::Done, "registration given up");
@@ -129,6 +146,11 @@ impl Registered {
     /// The link itself, to look at.
     pub(super) fn connection(&self) -> &Connection {
         &self.connection
+    }
+
+    /// Whether its edge can be told of other claims over it.
+    pub(super) fn may_claim(&self) -> bool {
+        self.welcome.version >= VERSION_CLAIMS
     }
 
     /// Serves the link until it ends.
@@ -152,13 +174,17 @@ impl Registered {
         let mut liveness = Liveness::new(Side::Connector, look);
         let mut look = pin!(time::sleep(liveness.wait()));
         let (mut leaving, mut allowance) = (None, Allowance::new());
+        // They may have changed while the link registered.
+        serving.claims.mark_changed();
         loop {
+            let may_claim = self.may_claim() && self.asked.is_none() && leaving.is_none();
             let event = tokio::select! {
                 stream = self.connection.accept_stream() => Event::Stream(stream),
                 message = self.control.next() => Event::Message(message),
                 told = windows.due() => Event::Windows(told),
                 () = &mut look => Event::Look,
                 Ok(()) = serving.wish.changed() => Event::Wish,
+                Ok(()) = serving.claims.changed(), if may_claim => Event::Claims,
             };
             let done = match event {
                 Event::Stream(Ok(stream)) => {
@@ -187,6 +213,7 @@ impl Registered {
                     look.as_mut().reset(time::Instant::now());
                     self.obey(&mut leaving, &mut serving).await
                 }
+                Event::Claims => self.claim(&mut serving).await,
             };
             if let Err(end) = done {
                 return end;
@@ -199,6 +226,10 @@ impl Registered {
             Ok(Message::Renewed(renewed)) => serving.renewal.granted(renewed).await,
             Ok(Message::Refused(refusal)) if serving.renewal.is_asked() => serving.renewal.refused(&refusal),
             Ok(Message::Refused(refusal)) => debug!(%refusal, "a refusal of what was not asked"),
+            Ok(Message::Judged(judged)) if self.asked.is_some() => {
+                self.claimed = self.asked.take().expect("asked just now");
+                serving.judged.send_replace(Some(Arc::new(judged)));
+            }
             Ok(Message::Goodbye(_)) if self.edge_leaves => {}
             Ok(Message::Goodbye(goodbye)) => {
                 self.edge_leaves = true;
@@ -210,6 +241,17 @@ impl Registered {
             Err(error) => return Err(self.broken(error)),
         }
         Ok(())
+    }
+
+    /// Tells the edge what is claimed, if it knows something else.
+    async fn claim(&mut self, serving: &mut Serving) -> Result<(), LinkEnd> {
+        let claims = serving.claims.borrow_and_update().clone();
+        if *claims == *self.claimed {
+            return Ok(());
+        }
+        let message = Message::Claims(claims.as_ref().clone());
+        self.asked = Some(claims);
+        self.say(&message).await
     }
 
     async fn look(
@@ -284,4 +326,5 @@ enum Event {
     Windows(Message),
     Look,
     Wish,
+    Claims,
 }

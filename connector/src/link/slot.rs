@@ -54,20 +54,39 @@ struct Current {
     number: u16,
     since: Instant,
     is_suspect: bool,
+    is_outdated: bool,
+}
+
+/// Which of a slot's two numbers its first link has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Turn {
+    /// The lower.
+    #[default]
+    First,
+    /// The higher: a link that leaves may still have the other.
+    Second,
 }
 
 impl Slot {
-    /// A slot without a link, one of `links` to its edge.
-    pub(super) fn new(slot: u16, links: u16, now: Instant) -> Self {
-        let numbers = [slot, slot.saturating_add(links)];
-        Self { numbers, last: Serial(0), current: None, number: slot, flapping: None, not_before: now }
+    /// A slot without a link. Its numbers are its own however many slots there are to its edge, now and later.
+    pub(super) fn new(slot: u16, turn: Turn, now: Instant) -> Self {
+        let first = slot.saturating_mul(2);
+        let numbers = [first, first.saturating_add(1)];
+        let number = match turn {
+            Turn::First => numbers[0],
+            Turn::Second => numbers[1],
+        };
+        Self { numbers, last: Serial(0), current: None, number, flapping: None, not_before: now }
     }
 
-    /// The link to be had now, if one is: there is none, or the one there is leaves packets unanswered.
+    /// The link to be had now, if one is: there is none, or the one there is leaves packets unanswered, or claims what is not
+    /// claimed any more and cannot say otherwise.
     pub(super) fn wanted(&self) -> Option<Wanted> {
         let number = match self.current {
             None => self.number,
-            Some(current) if current.is_suspect => self.numbers[usize::from(current.number == self.numbers[0])],
+            Some(current) if current.is_suspect || current.is_outdated => {
+                self.numbers[usize::from(current.number == self.numbers[0])]
+            }
             Some(_) => return None,
         };
         Some(Wanted { number, not_before: self.not_before, flapping: self.flapping })
@@ -83,10 +102,11 @@ impl Slot {
     pub(super) fn come(&mut self, (number, reached): (u16, Backoff), now: Instant, dice: f64) -> Come {
         self.flapping = self.flapping.map(|_| reached);
         self.last = Serial(self.last.0 + 1);
-        let new = Current { serial: self.last, number, since: now, is_suspect: false };
+        let new = Current { serial: self.last, number, since: now, is_suspect: false, is_outdated: false };
         let replaced = self.current.replace(new);
         self.number = number;
-        if let Some(replaced) = replaced {
+        // One that was good, and only out of date, says nothing of how long others last.
+        if let Some(replaced) = replaced.filter(|replaced| replaced.is_suspect || !replaced.is_outdated) {
             self.space_out(replaced, now, dice);
         }
         Come { serial: new.serial, replaced: replaced.map(|replaced| replaced.serial) }
@@ -99,6 +119,13 @@ impl Slot {
                 std::mem::replace(&mut current.is_suspect, is_suspect) != is_suspect
             }
             Some(_) | None => false,
+        }
+    }
+
+    /// A link claims what is not claimed any more, and its edge cannot be told otherwise over it.
+    pub(super) fn outdated(&mut self, serial: Serial) {
+        if let Some(current) = self.current.as_mut().filter(|current| current.serial == serial) {
+            current.is_outdated = true;
         }
     }
 
@@ -130,12 +157,12 @@ mod tests {
     use super::*;
 
     const SLOT: u16 = 1;
-    const LINKS: u16 = 2;
+    const NUMBERS: [u16; 2] = [2, 3];
 
     #[test]
     fn a_late_end_is_not_taken_for_that_of_a_later_link_with_the_same_number() {
         let start = Instant::now();
-        let mut slot = Slot::new(SLOT, LINKS, start);
+        let mut slot = Slot::new(SLOT, Turn::First, start);
         let mut stand_in = || {
             let number = slot.wanted().expect("there is none, or a suspect one").number;
             let come = slot.come((number, Backoff::new(start)), start, 0.0);
@@ -143,7 +170,7 @@ mod tests {
             (number, come.serial)
         };
         let (first, second, third) = (stand_in(), stand_in(), stand_in());
-        assert_eq!([first.0, second.0, third.0], [1, 3, 1]);
+        assert_eq!([first.0, second.0, third.0], [2, 3, 2]);
         assert!(!slot.ended(first.1, start, 0.0));
         assert_eq!(slot.current(), Some(third.1));
     }
@@ -151,10 +178,10 @@ mod tests {
     #[test]
     fn a_link_that_came_to_stay_is_dialled_again_at_once_and_others_ever_later() {
         let mut now = Instant::now();
-        let mut slot = Slot::new(SLOT, LINKS, now);
+        let mut slot = Slot::new(SLOT, Turn::First, now);
         let mut wait_after = |lived| {
             let reached = slot.wanted().and_then(|wanted| wanted.flapping).unwrap_or_else(|| Backoff::new(now));
-            let serial = slot.come((SLOT, reached), now, 0.999).serial;
+            let serial = slot.come((NUMBERS[0], reached), now, 0.999).serial;
             now += lived;
             slot.ended(serial, now, 0.999);
             slot.wanted().expect("there is none").not_before - now
@@ -169,23 +196,42 @@ mod tests {
     #[test]
     fn dials_that_fail_between_links_that_come_and_go_are_part_of_the_same_outage() {
         let now = Instant::now();
-        let mut slot = Slot::new(SLOT, LINKS, now);
+        let mut slot = Slot::new(SLOT, Turn::First, now);
         let mut waits = Vec::new();
         for failures in [0, 1, 1, 1] {
             let wanted = slot.wanted().expect("there is none");
             let mut reached = wanted.flapping.unwrap_or_else(|| Backoff::new(now));
             waits.extend((0..failures).map(|_| reached.next(now, 0.999).as_millis()));
-            let serial = slot.come((SLOT, reached), now, 0.999).serial;
+            let serial = slot.come((NUMBERS[0], reached), now, 0.999).serial;
             slot.ended(serial, now, 0.999);
             waits.push((slot.wanted().expect("there is none").not_before - now).as_millis());
         }
         assert_eq!(waits, [99, 199, 399, 799, 999, 999, 999]);
     }
 
+    #[test]
+    fn a_link_that_is_out_of_date_is_replaced_at_once_and_is_no_outage() {
+        let now = Instant::now();
+        let mut slot = Slot::new(SLOT, Turn::Second, now);
+        let number = slot.wanted().expect("there is none").number;
+        let first = slot.come((number, Backoff::new(now)), now, 0.999);
+        assert_eq!(slot.wanted(), None);
+        slot.outdated(first.serial);
+        let wanted = slot.wanted().expect("it is out of date");
+        assert_eq!((number, wanted.number, wanted.not_before), (3, 2, now));
+        let second = slot.come((wanted.number, Backoff::new(now)), now, 0.999);
+        assert_eq!((second.replaced, slot.wanted()), (Some(first.serial), None));
+        slot.outdated(first.serial);
+        assert_eq!(slot.wanted(), None, "it was about another");
+        slot.outdated(second.serial);
+        assert_eq!(slot.wanted().expect("it is out of date").not_before, now, "the first was good all the same");
+    }
+
     #[derive(Debug, Clone)]
     enum Step {
         Come,
         Suspect(usize, bool),
+        Outdate(usize),
         End(usize),
     }
 
@@ -193,6 +239,7 @@ mod tests {
         let step = prop_oneof![
             Just(Step::Come),
             (any::<usize>(), any::<bool>()).prop_map(|(which, suspect)| Step::Suspect(which, suspect)),
+            any::<usize>().prop_map(Step::Outdate),
             any::<usize>().prop_map(Step::End),
         ];
         vec((0..12_000_u64, step), 0..80)
@@ -203,7 +250,7 @@ mod tests {
         #[test]
         fn no_live_link_is_forgotten_or_superseded_by_its_own_stand_in(steps in steps()) {
             let mut now = Instant::now();
-            let mut slot = Slot::new(SLOT, LINKS, now);
+            let mut slot = Slot::new(SLOT, Turn::First, now);
             let mut at_edge: BTreeMap<u16, Serial> = BTreeMap::new();
             // Links whose end was not heard of yet, those that the edge has closed among them.
             let mut running: Vec<(Serial, u16)> = Vec::new();
@@ -213,7 +260,7 @@ mod tests {
                 match step {
                     Step::Come => {
                         let Some(wanted) = slot.wanted() else { continue };
-                        prop_assert!([SLOT, SLOT + LINKS].contains(&wanted.number));
+                        prop_assert!(NUMBERS.contains(&wanted.number));
                         prop_assert!(wanted.not_before <= now + Duration::from_secs(10));
                         let come = slot.come((wanted.number, wanted.flapping.unwrap_or_else(|| Backoff::new(now))), now, 0.5);
                         let superseded = at_edge.insert(wanted.number, come.serial);
@@ -228,6 +275,12 @@ mod tests {
                         let told = slot.suspect(*serial, is_suspect);
                         prop_assert!(!told || before == Some(*serial));
                         prop_assert_eq!(slot.current(), before);
+                    }
+                    Step::Outdate(which) => {
+                        let Some((serial, _)) = running.get(which % running.len().max(1)) else { continue };
+                        slot.outdated(*serial);
+                        prop_assert_eq!(slot.current(), before);
+                        prop_assert!(before != Some(*serial) || slot.wanted().is_some(), "another is wanted beside it");
                     }
                     Step::End(which) => {
                         if running.is_empty() { continue }

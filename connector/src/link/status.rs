@@ -7,7 +7,7 @@ use std::{
 };
 
 use protocol::{
-    control::{RefusedRoute, RouteClaim},
+    control::{Judged, RefusedRoute, RouteClaim},
     id::Target,
     link::Connection,
     liveness::LinkState,
@@ -82,16 +82,34 @@ impl Links {
         joining.iter().map(|(edge, why)| (edge.clone(), said(why))).collect()
     }
 
-    /// Records a slot's status.
+    /// A slot is kept from now on, and has no link yet.
+    pub fn keep(&self, edge: &Target, slot: u16) {
+        self.lock().insert((edge.clone(), slot), LinkStatus::Dialling(None));
+    }
+
+    /// A slot is kept no longer. Whatever is recorded of it later is of a link that leaves.
+    pub fn forget(&self, edge: &Target, slot: u16) {
+        self.lock().remove(&(edge.clone(), slot));
+    }
+
+    /// Records a kept slot's status.
     pub fn set(&self, edge: &Target, slot: u16, status: LinkStatus) {
-        self.lock().insert((edge.clone(), slot), status);
+        if let Some(kept) = self.lock().get_mut(&(edge.clone(), slot)) {
+            *kept = status;
+        }
+    }
+
+    /// Records what a registered slot's edge says of other claims than it registered with.
+    pub fn set_claims(&self, edge: &Target, slot: u16, judged: &Judged) {
+        if let Some(LinkStatus::Registered { refused, about, .. }) = self.lock().get_mut(&(edge.clone(), slot)) {
+            refused.clone_from(&judged.refused);
+            about.accepted.clone_from(&judged.accepted);
+        }
     }
 
     /// Records why a dial failed; a slot whose link is being replaced has a link all the same.
     pub fn set_failure(&self, edge: &Target, slot: u16, why: &str) {
-        let mut slots = self.lock();
-        let status = slots.entry((edge.clone(), slot)).or_insert(LinkStatus::Dialling(None));
-        if let LinkStatus::Dialling(last) = status {
+        if let Some(LinkStatus::Dialling(last)) = self.lock().get_mut(&(edge.clone(), slot)) {
             *last = Some(why.to_owned());
         }
     }
@@ -168,8 +186,8 @@ mod tests {
     fn an_edge_without_links_is_seen_beside_others() {
         let (links, near, far) = (Links::default(), target("10.0.0.1:7843"), target("10.0.0.2:7843"));
         for slot in 0..2 {
-            links.set(&near, slot, LinkStatus::Dialling(None));
-            links.set(&far, slot, LinkStatus::Dialling(None));
+            links.keep(&near, slot);
+            links.keep(&far, slot);
         }
         links.set(&far, 1, LinkStatus::Dialling(Some("no answer".to_owned())));
         let none = |edge, why: Option<&str>| EdgeLinks { edge, up: 0, wanted: 2, why: why.map(str::to_owned) };
@@ -177,6 +195,16 @@ mod tests {
         assert!(!links.is_up(&near) && !links.is_ready());
         links.set_failure(&near, 0, "nor here");
         assert_eq!(links.by_edge()[0].why.as_deref(), Some("nor here"));
+    }
+
+    #[test]
+    fn what_is_kept_no_longer_is_not_seen_whatever_is_said_of_it() {
+        let (links, near) = (Links::default(), target("10.0.0.1:7843"));
+        links.keep(&near, 0);
+        links.forget(&near, 0);
+        links.set(&near, 0, LinkStatus::Dialling(Some("late".to_owned())));
+        links.set_failure(&near, 0, "later");
+        assert_eq!(links.by_edge(), []);
     }
 
     #[test]

@@ -13,7 +13,7 @@ use certs::tls;
 use futures_util::{StreamExt, stream::FuturesUnordered};
 use net::drill;
 use protocol::{
-    control::{Hello, RouteClaim},
+    control::{Claims, Hello, Judged},
     id::Target,
     link::Connection,
     liveness::LinkState,
@@ -29,10 +29,11 @@ use tracing::{Instrument, debug, info, info_span, warn};
 use super::{
     backoff::Backoff,
     dial::Dialler,
-    registered::{LinkEnd, RegisterError, Registered, Serving, Wish, register},
+    registered::{RegisterError, Registered, Serving, Wish, register},
     renewal::{LinkRenewal, Renewal},
-    slot::{Come, Serial, Slot, Wanted},
+    slot::{Come, Serial, Slot, Turn, Wanted},
     status::{About, LinkStatus, Links},
+    words::{explain, gist, tell_refused},
 };
 use crate::serve::Service;
 
@@ -52,12 +53,12 @@ pub struct Supervisor {
     pub edge: Target,
     /// Which of the links to it.
     pub slot: u16,
-    /// How many links there are to each edge.
-    pub links_per_edge: u16,
+    /// Which of its numbers its first link has.
+    pub turn: Turn,
     /// Random number of this process.
     pub run: u64,
-    /// What to claim.
-    pub routes: Arc<[RouteClaim]>,
+    /// What to claim, as long as it says so.
+    pub claims: watch::Receiver<Arc<Claims>>,
     /// What the worker this runs on dials from.
     pub dialler: Dialler,
     /// Identity.
@@ -81,7 +82,10 @@ type Gone = (Serial, Option<String>);
 struct Running {
     task: task::Id,
     state: watch::Receiver<LinkState>,
+    judged: watch::Receiver<Option<Arc<Judged>>>,
     wish: watch::Sender<Wish>,
+    /// What it registered with, if its edge can be told of nothing else.
+    fixed: Option<Arc<Claims>>,
 }
 
 /// Why a dial has not become a link.
@@ -114,13 +118,15 @@ struct Keeper<'a> {
 enum Event {
     Ended(Result<Gone, JoinError>),
     State(Serial, LinkState),
-    Registered((u16, Backoff), Registered),
+    Judged(Arc<Judged>),
+    Claims,
+    Registered((u16, Backoff), Box<Registered>),
 }
 
 /// Runs a slot until it is told to stop and its links have ended.
 pub async fn supervise(supervisor: Supervisor) {
     let span = info_span!("link", edge = %supervisor.edge, slot = supervisor.slot);
-    let slot = Slot::new(supervisor.slot, supervisor.links_per_edge, Instant::now());
+    let slot = Slot::new(supervisor.slot, supervisor.turn, Instant::now());
     let keeper = Keeper { with: &supervisor, slot, running: BTreeMap::new(), links: JoinSet::new() };
     keeper.keep().instrument(span).await;
 }
@@ -128,6 +134,7 @@ pub async fn supervise(supervisor: Supervisor) {
 impl Keeper<'_> {
     async fn keep(mut self) {
         let with = self.with;
+        let mut claims = with.claims.clone();
         let mut connecting: Option<Connecting<'_>> = None;
         loop {
             drill::point("slot");
@@ -139,16 +146,19 @@ impl Keeper<'_> {
             let current = self.slot.current().and_then(|serial| Some((serial, self.running.get_mut(&serial)?)));
             let event = tokio::select! {
                 Some(ended) = self.links.join_next() => Event::Ended(ended),
-                (serial, state) = changed(current) => Event::State(serial, state),
-                (registered, link) = registered(&mut connecting) => Event::Registered(registered, link),
+                event = changed(current) => event,
+                Ok(()) = claims.changed() => Event::Claims,
+                (registered, link) = registered(&mut connecting) => Event::Registered(registered, Box::new(link)),
                 () = with.stop.cancelled() => break,
             };
             match event {
                 Event::Ended(ended) => self.ended(ended),
                 Event::State(serial, state) => self.observed(serial, state),
+                Event::Judged(judged) => with.judged(&judged),
+                Event::Claims => self.compare(),
                 Event::Registered(registered, link) => {
                     connecting = None;
-                    self.come(registered, link);
+                    self.come(registered, *link);
                 }
             }
         }
@@ -202,17 +212,31 @@ impl Keeper<'_> {
         self.with.status.set_state(&self.with.edge, self.with.slot, state);
     }
 
+    /// A link whose edge cannot be told of other claims is replaced by one that makes them.
+    fn compare(&mut self) {
+        let Some(serial) = self.slot.current() else { return };
+        let fixed = self.running.get(&serial).and_then(|running| running.fixed.as_ref());
+        if fixed.is_some_and(|fixed| *fixed != *self.with.claims.borrow()) {
+            info!("the edge is too old to be told of other routes over this link: dialling another beside it");
+            self.slot.outdated(serial);
+        }
+    }
+
     fn come(&mut self, registered: (u16, Backoff), link: Registered) {
         let Come { serial, replaced } = self.slot.come(registered, Instant::now(), rand::random());
         if let Some(replaced) = replaced.and_then(|replaced| self.running.get(&replaced)) {
             let _ = replaced.wish.send(Wish::Leave(REPLACED_GRACE));
         }
         let (state, states) = watch::channel(LinkState::Up);
+        let (judged, judgements) = watch::channel(None);
         let (wish, wishes) = watch::channel(Wish::Serve);
+        let fixed = (!link.may_claim()).then(|| link.claimed.clone());
         let serving = Serving {
             service: self.with.service.clone(),
             renewal: LinkRenewal::new(self.with.renewal.clone()),
             state,
+            claims: self.with.claims.clone(),
+            judged,
             wish: wishes,
             flows: TaskTracker::new(),
             unreachable: self.with.dialler.watch(link.remote()),
@@ -227,7 +251,9 @@ impl Keeper<'_> {
             (serial, why)
         };
         let task = self.links.spawn(run.in_current_span()).id();
-        self.running.insert(serial, Running { task, state: states, wish });
+        self.running.insert(serial, Running { task, state: states, judged: judgements, wish, fixed });
+        // They may have changed while it registered.
+        self.compare();
     }
 }
 
@@ -235,10 +261,7 @@ impl Supervisor {
     fn welcomed(&self, link: &Registered) {
         let welcome = &link.welcome;
         info!(edge_name = welcome.edge, routes = welcome.accepted.len(), "link registered");
-        for refused in &welcome.refused {
-            let route = &refused.route;
-            warn!(vnet = route.vnet, cidr = route.cidr, reason = refused.reason, "the edge refused a route");
-        }
+        tell_refused(&welcome.refused);
         let registered = LinkStatus::Registered {
             edge: welcome.edge.clone(),
             state: LinkState::Up,
@@ -250,6 +273,13 @@ impl Supervisor {
             }),
         };
         self.status.set(&self.edge, self.slot, registered);
+    }
+
+    /// The edge has judged other claims than the link registered with.
+    fn judged(&self, judged: &Judged) {
+        info!(routes = judged.accepted.len(), "the edge goes by the routes that are claimed now");
+        tell_refused(&judged.refused);
+        self.status.set_claims(&self.edge, self.slot, judged);
     }
 
     /// Dials until there is a registered link; and where the waits between dials that failed have got to.
@@ -295,16 +325,17 @@ impl Supervisor {
     }
 
     async fn register(&self, connection: Connection, number: u16) -> Result<Registered, Missed> {
+        let claims = self.claims.borrow().clone();
         let hello = Hello {
             version_min: 0,
             version_max: 0,
             software: env!("CARGO_PKG_VERSION").to_owned(),
             run: self.run,
             slot: number,
-            links: self.links_per_edge,
-            routes: self.routes.to_vec(),
+            links: 0,
+            routes: Vec::new(),
         };
-        register(connection, hello).await.map_err(|error| {
+        register(connection, hello, claims).await.map_err(|error| {
             let why = error.to_string();
             match error {
                 RegisterError::Refused(refusal) => {
@@ -317,33 +348,24 @@ impl Supervisor {
     }
 }
 
-/// Why a link was lost; `None` if it was left on purpose.
-fn explain(end: &LinkEnd) -> Option<String> {
-    match end {
-        LinkEnd::Drained => None,
-        LinkEnd::Dead(death) => Some(death.as_str().to_owned()),
-        LinkEnd::Closed(lost) => Some(lost.to_string()),
-        LinkEnd::Broken(error) => Some(format!("the edge broke the protocol: {error}")),
-        LinkEnd::Panicked => Some("the connector failed on this link".to_owned()),
-    }
-}
-
-/// A failure's words without their numbers: what time it is, and how long ago something was, is no news.
-fn gist(failure: &str) -> String {
-    failure.chars().filter(|c| !c.is_ascii_digit()).collect()
-}
-
 /// Waits until all links have ended.
 async fn ended(links: &mut JoinSet<Gone>) {
     while links.join_next().await.is_some() {}
 }
 
-/// The next state of a running link. A link that has ended is told by its end, not here.
-async fn changed(current: Option<(Serial, &mut Running)>) -> (Serial, LinkState) {
-    let Some((serial, running)) = current else { return pending().await };
-    match running.state.changed().await {
-        Ok(()) => (serial, *running.state.borrow_and_update()),
-        Err(_) => pending().await,
+/// The next news of a running link. A link that has ended is told by its end, not here.
+async fn changed(current: Option<(Serial, &mut Running)>) -> Event {
+    let Some((serial, Running { state, judged, .. })) = current else { return pending().await };
+    loop {
+        tokio::select! {
+            Ok(()) = state.changed() => return Event::State(serial, *state.borrow_and_update()),
+            Ok(()) = judged.changed() => {
+                if let Some(judged) = judged.borrow_and_update().clone() {
+                    return Event::Judged(judged);
+                }
+            }
+            else => return pending().await,
+        }
     }
 }
 

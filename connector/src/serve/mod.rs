@@ -2,11 +2,13 @@
 
 mod ping;
 mod policy;
+mod rulings;
 mod tcp;
 mod udp;
 
 pub use net::{Racer, Resolver};
-pub use policy::{Denied, Host, Policy, Rules};
+pub use policy::{Denied, Host, Permit, Policy, Rules};
+pub use rulings::{Ruling, Rulings};
 
 use std::{sync::Arc, time::Duration};
 
@@ -26,7 +28,7 @@ pub struct Service {
     /// Where dials go out.
     pub network: Arc<dyn Network>,
     /// What may be dialled.
-    pub policy: Policy,
+    pub rulings: Rulings,
     /// Names, inside the private network.
     pub resolver: Resolver,
     /// Which of a name's addresses is dialled first.

@@ -7,7 +7,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use ipnetwork::IpNetwork;
-use protocol::id::Name;
+use protocol::id::{Host as Asked, Name, Target};
 
 use crate::config::{AllowEntry, Map, Ports};
 
@@ -77,6 +77,33 @@ pub enum Denied {
     /// One of the connector's own listening addresses.
     #[error("{0} is a listening address of the connector itself")]
     Own(SocketAddr),
+}
+
+/// What a flow was permitted, to ask another policy about it.
+#[derive(Debug, Clone)]
+pub struct Permit {
+    vnet: Name,
+    target: Target,
+    /// Where it was led to, or may be.
+    dialled: Vec<SocketAddr>,
+}
+
+impl Permit {
+    /// A flow that asked for this target, and was led to these addresses.
+    #[must_use]
+    pub fn of(vnet: &Name, target: &Target, dialled: Vec<SocketAddr>) -> Self {
+        Self { vnet: vnet.clone(), target: target.clone(), dialled }
+    }
+
+    /// Whether this policy permits the same, and leads there.
+    #[must_use]
+    pub fn holds(&self, policy: &Policy) -> bool {
+        let Self { vnet, target, dialled } = self;
+        dialled.iter().all(|at| match target.host {
+            Asked::Ip(ip) => policy.permit_address(vnet, ip, target.port).as_ref() == Ok(at),
+            Asked::Name(_) => policy.permit_resolved(vnet, at.ip().to_canonical(), target.port).is_ok(),
+        })
+    }
 }
 
 impl Policy {

@@ -10,14 +10,14 @@ use net::{Socket, resolve};
 use protocol::{
     error::{Reason, StreamCode},
     id::{Host, Name, Target},
-    splice::{self, Manner, Stream},
+    splice::{self, Count, Manner, Stream},
     stream::{OpenTcp, Reply},
     windows::Windows,
 };
 use tokio::time;
 use tracing::{debug, info};
 
-use super::{Service, millis};
+use super::{Permit, Service, millis};
 
 /// A dial that did not succeed: nothing was delivered.
 pub(super) struct Refused {
@@ -40,13 +40,18 @@ pub(super) async fn serve(service: &Service, open: OpenTcp, mut stream: Stream, 
                 return socket.abort();
             }
             let _flow = service.metrics.flow();
-            let source = socket.peer_addr().ok().map(|origin| origin.ip());
-            let manner = Manner { source, ..Manner::default() };
-            let carried = splice::splice(socket, stream, windows, manner).await;
-            service.metrics.carried(&carried);
+            let origin = socket.peer_addr().ok();
+            let permit = Permit::of(&open.vnet, &open.target, origin.into_iter().collect());
+            let count = Count::default();
+            let manner = Manner { source: origin.map(|at| at.ip()), count: count.clone(), ..Manner::default() };
+            let ended = tokio::select! {
+                carried = splice::splice(socket, stream, windows, manner) => service.metrics.carried(&carried),
+                // What is dropped here is cut, both ways.
+                () = service.rulings.withdrawn(&permit) => service.metrics.withdrawn(count.sent(), count.received()),
+            };
             debug!(
-                vnet = %open.vnet, target = %open.target, from_origin = carried.sent, to_origin = carried.received,
-                ended = carried.ended.as_str(), ms = millis(started.elapsed()), "flow ended"
+                vnet = %open.vnet, target = %open.target, from_origin = count.sent(), to_origin = count.received(),
+                ended, ms = millis(started.elapsed()), "flow ended"
             );
         }
         Err(refused) => refuse(service, (&open.vnet, &open.target), stream, refused).await,
@@ -93,16 +98,18 @@ pub(super) async fn permitted(
     let denied = |text: String| Refused { reason: Reason::PolicyDenied, text };
     let name = match &target.host {
         Host::Ip(ip) => {
-            let one = service.policy.permit_address(vnet, *ip, target.port);
+            let one = service.rulings.current().policy.permit_address(vnet, *ip, target.port);
             return one.map(|address| vec![address]).map_err(|d| denied(d.to_string()));
         }
         Host::Name(name) => name,
     };
     let resolved = service.resolver.resolve_within(name, resolve::share(wait)).await;
     let resolved = resolved.map_err(|text| Refused { reason: Reason::DnsFailed, text })?;
+    // The one that is in force by then, and one for all addresses.
+    let ruling = service.rulings.current();
     let (mut allowed, mut refusal) = (Vec::new(), None);
     for ip in resolved {
-        match service.policy.permit_resolved(vnet, ip, target.port) {
+        match ruling.policy.permit_resolved(vnet, ip, target.port) {
             Ok(address) => allowed.push(address),
             Err(d) => refusal = Some(denied(d.to_string())),
         }

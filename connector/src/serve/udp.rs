@@ -20,7 +20,7 @@ use tokio::time;
 use tracing::debug;
 
 use super::{
-    LinkSide, Service, millis,
+    LinkSide, Permit, Service, millis,
     tcp::{Refused, permitted, refuse},
 };
 
@@ -37,8 +37,8 @@ pub(super) async fn serve(service: &Service, open: OpenUdp, mut stream: Stream, 
         dialled = time::timeout(open.wait, dial(service, &open)) => dialled.unwrap_or_else(|_| Err(late())),
         _ = stream.send.stopped() => return stream.cut(StreamCode::Cancelled),
     };
-    let socket = match dialled {
-        Ok(socket) => socket,
+    let (socket, permit) = match dialled {
+        Ok(dialled) => dialled,
         Err(refused) => return refuse(service, (&open.vnet, &open.target), stream, refused).await,
     };
     let reply = Reply::Connected { connect: started.elapsed() };
@@ -47,23 +47,27 @@ pub(super) async fn serve(service: &Service, open: OpenUdp, mut stream: Stream, 
     }
     let _flow = service.metrics.flow();
     let carrying = Carrying::new(service, socket, &open, (stream, inbox, link));
-    let (carried, missing) = carrying.run().await;
-    service.metrics.carried(&carried);
+    let Over { ended, sent, received, missing } = carrying.run(&permit).await;
+    let ended = match ended {
+        Some(ended) => service.metrics.carried(&Carried { sent, received, ended }),
+        None => service.metrics.withdrawn(sent, received),
+    };
     debug!(
-        vnet = %open.vnet, target = %open.target, from_origin = carried.sent, to_origin = carried.received, missing,
-        ended = carried.ended.as_str(), ms = millis(started.elapsed()), "session ended"
+        vnet = %open.vnet, target = %open.target, from_origin = sent, to_origin = received, missing, ended,
+        ms = millis(started.elapsed()), "session ended"
     );
 }
 
 /// Permits and connects; of several permitted addresses the first that there is a way to.
-async fn dial(service: &Service, open: &OpenUdp) -> Result<Towards, Refused> {
+async fn dial(service: &Service, open: &OpenUdp) -> Result<(Towards, Permit), Refused> {
     let addresses = permitted(service, (&open.vnet, &open.target), open.wait).await?;
     // A map changes addresses, never ports.
     let ips = addresses.iter().map(SocketAddr::ip).collect();
-    Towards::dial(&service.network, &service.racer, ips, open.target.port).map_err(|last| match last {
+    let dialled = Towards::dial(&service.network, &service.racer, ips, open.target.port).map_err(|last| match last {
         Some((address, error)) => Refused { reason: Reason::of_dial(&error), text: format!("{address}: {error}") },
         None => Refused { reason: Reason::DnsFailed, text: format!("{} has no address", open.target) },
-    })
+    });
+    Ok((dialled?, Permit::of(&open.vnet, &open.target, addresses)))
 }
 
 /// A session under way.
@@ -80,6 +84,14 @@ struct Carrying<'a> {
 /// The origin's host or network says that nobody is there.
 struct Unreachable;
 
+/// A session that is over; `ended` is absent where it was not permitted any more.
+struct Over {
+    ended: Option<Ended>,
+    sent: u64,
+    received: u64,
+    missing: u64,
+}
+
 impl<'a> Carrying<'a> {
     fn new(
         service: &'a Service,
@@ -92,20 +104,29 @@ impl<'a> Carrying<'a> {
         Self { service, socket, session, arena: Arena::default(), idle, sent: 0, received: 0 }
     }
 
-    async fn run(mut self) -> (Carried, u64) {
-        let ended = self.carry().await;
-        let missing = self.session.missing();
-        let word = match ended {
-            Ok(ended) => {
-                self.session.finish();
-                ended
+    async fn run(mut self, permit: &Permit) -> Over {
+        let service = self.service;
+        let ended = tokio::select! {
+            ended = self.carry() => Some(ended),
+            () = service.rulings.withdrawn(permit) => None,
+        };
+        let Self { session, sent, received, .. } = self;
+        let missing = session.missing();
+        let ended = match ended {
+            Some(Ok(ended)) => {
+                session.finish();
+                Some(ended)
             }
-            Err(Unreachable) => {
-                self.session.cut(StreamCode::Unreachable);
-                Ended::LocalReset
+            Some(Err(Unreachable)) => {
+                session.cut(StreamCode::Unreachable);
+                Some(Ended::LocalReset)
+            }
+            None => {
+                session.finish();
+                None
             }
         };
-        (Carried { sent: self.sent, received: self.received, ended: word }, missing)
+        Over { ended, sent, received, missing }
     }
 
     async fn carry(&mut self) -> Result<Ended, Unreachable> {

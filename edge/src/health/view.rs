@@ -287,7 +287,7 @@ impl OriginView {
                 }
                 (Host::Ip(_), _) => {
                     format!(
-                        "a route of VNet {vnet} covers {address}, and no link of its connectors is up and takes flows"
+                        "a route of VNet {vnet} covers {address}, and no link that serves it is up and takes flows"
                     )
                 }
                 (Host::Name(name), Reason::NoRoute) => {

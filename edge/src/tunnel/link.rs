@@ -12,7 +12,6 @@ use std::{
 use bytes::BytesMut;
 use futures_util::FutureExt;
 use protocol::{
-    control::RouteClaim,
     error::{CloseCode, StreamCode},
     id::{LinkId, Name},
     limits::{CREDIT_WAIT, STREAMS_MAX},
@@ -43,12 +42,8 @@ pub struct Link {
     pub run: u64,
     /// Which of the replica's links to this edge.
     pub slot: u16,
-    /// How many links the replica keeps to this edge.
-    pub links: u16,
     /// The connector's product version.
     pub software: String,
-    /// What it claims to serve.
-    pub claims: Vec<RouteClaim>,
     /// When it registered.
     pub since: SystemTime,
     /// Load and suspicion, for the balancer.
@@ -92,9 +87,7 @@ pub(super) struct Registration {
     pub(super) replica: Name,
     pub(super) run: u64,
     pub(super) slot: u16,
-    pub(super) links: u16,
     pub(super) software: String,
-    pub(super) claims: Vec<RouteClaim>,
     pub(super) expires: SystemTime,
     pub(super) worker: usize,
     pub(super) version: u16,
@@ -104,29 +97,15 @@ pub(super) struct Registration {
 
 impl Link {
     pub(super) fn new(id: LinkId, registration: Registration) -> Self {
-        let Registration {
-            connector,
-            replica,
-            run,
-            slot,
-            links,
-            software,
-            claims,
-            expires,
-            worker,
-            version,
-            tally,
-            connection,
-        } = registration;
+        let Registration { connector, replica, run, slot, software, expires, worker, version, tally, connection } =
+            registration;
         let link = Self {
             id,
             connector,
             replica,
             run,
             slot,
-            links,
             software,
-            claims,
             since: SystemTime::now(),
             load: Arc::default(),
             windows: Arc::new(Windows::new(connection.clone(), version, tally)),

@@ -8,7 +8,7 @@ use std::{
 };
 
 use protocol::{
-    control::RefusedRoute,
+    control::{Claims, RefusedRoute},
     id::{LinkId, Name},
 };
 
@@ -75,6 +75,7 @@ impl LinksView {
 #[derive(Debug)]
 pub(super) struct Entry {
     pub(super) link: Arc<Link>,
+    pub(super) claims: Arc<Claims>,
     pub(super) accepted: Vec<Route>,
     pub(super) refused: Vec<RefusedRoute>,
 }
@@ -181,7 +182,7 @@ impl Moment {
         }
         TunnelView {
             connector: connector.clone(),
-            health: health(&links, grant.map_or(1, |g| g.replicas), self.ever_up.contains(connector)),
+            health: health(entries, grant.map_or(1, |g| g.replicas), self.ever_up.contains(connector)),
             is_open: links.iter().any(|link| !link.is_draining()),
             since: now,
             links,
@@ -191,11 +192,14 @@ impl Moment {
     }
 }
 
-fn health(links: &[Arc<Link>], replicas: usize, ever_up: bool) -> TunnelHealth {
-    let up = links.iter().filter(|link| link.is_up()).count();
+fn health(entries: &[&Entry], replicas: usize, ever_up: bool) -> TunnelHealth {
+    let up = entries.iter().filter(|entry| entry.link.is_up()).count();
     let mut by_replica: BTreeMap<&Name, usize> = BTreeMap::new();
-    for link in links {
-        by_replica.insert(&link.replica, usize::from(link.links));
+    // One that leaves has heard of no change since, and says nothing of what its replica keeps, unless there is no other.
+    let (leaving, staying): (Vec<&Entry>, Vec<&Entry>) =
+        entries.iter().copied().partition(|entry| entry.link.is_draining());
+    for entry in leaving.into_iter().chain(staying) {
+        by_replica.insert(&entry.link.replica, usize::from(entry.claims.links));
     }
     // A replica that is missing altogether counts as one link, since nobody knows how many it would keep.
     let expected = by_replica.values().sum::<usize>() + replicas.saturating_sub(by_replica.len());

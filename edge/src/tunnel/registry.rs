@@ -12,7 +12,7 @@ use std::{
 
 use net::{Vital, drill};
 use protocol::{
-    control::{RefusedRoute, RouteClaim},
+    control::{Claims, RefusedRoute},
     error::CloseCode,
     id::{LinkId, Name},
 };
@@ -85,9 +85,9 @@ struct Inner {
 }
 
 impl Entry {
-    fn judged(link: Arc<Link>, grants: &[Grant]) -> Arc<Self> {
-        let (accepted, refused) = judge(grants, &link.connector, &link.claims);
-        Arc::new(Self { link, accepted, refused })
+    fn judged(link: Arc<Link>, claims: Arc<Claims>, grants: &[Grant]) -> Arc<Self> {
+        let (accepted, refused) = judge(grants, &link.connector, &claims);
+        Arc::new(Self { link, claims, accepted, refused })
     }
 }
 
@@ -113,14 +113,20 @@ impl Registry {
         self.lock().grants().iter().any(|g| g.connector == *connector)
     }
 
-    /// What of these claims the connector may have, and what not.
-    #[must_use]
-    pub fn judge(&self, connector: &Name, claims: &[RouteClaim]) -> (Vec<Route>, Vec<RefusedRoute>) {
-        judge(self.lock().grants(), connector, claims)
+    /// What of a link's claims it may have, and what not. One that is not in the table any more has nothing.
+    pub(super) fn judged(&self, link: &Link) -> (Vec<Route>, Vec<RefusedRoute>) {
+        let entry = self.lock().links.get(&link.id).cloned();
+        entry.map(|entry| (entry.accepted.clone(), entry.refused.clone())).unwrap_or_default()
+    }
+
+    /// A link claims this from now on, and nothing that it claimed before: in force when this returns.
+    pub(super) fn claim(&self, link: &Link, claims: Claims) {
+        self.lock().claim(link.id, claims);
+        self.publish();
     }
 
     /// Adds a link; an older one of the same replica and slot is superseded at once.
-    pub(super) fn register(&self, registration: Registration) -> Arc<Link> {
+    pub(super) fn register(&self, (registration, claims): (Registration, Claims)) -> Arc<Link> {
         let mut inner = self.lock();
         inner.last_id += 1;
         let link = Arc::new(Link::new(LinkId(inner.last_id), registration));
@@ -132,7 +138,7 @@ impl Registry {
         };
         inner.close_where(CloseCode::Superseded, "the replica registered again", same);
         inner.ever_up.insert(link.connector.clone());
-        let entry = Entry::judged(link.clone(), inner.grants());
+        let entry = Entry::judged(link.clone(), Arc::new(claims), inner.grants());
         inner.changes.link(&entry);
         inner.links.insert(link.id, entry);
         drop(inner);
@@ -226,9 +232,18 @@ impl Inner {
             let Link { connector, replica, load, .. } = &*entry.link;
             load.set_drained(snapshot.drains.holds_back(connector, replica));
             self.changes.link(entry);
-            *entry = Entry::judged(entry.link.clone(), new);
+            *entry = Entry::judged(entry.link.clone(), entry.claims.clone(), new);
             self.changes.link(entry);
         }
+    }
+
+    /// Claims that say the same as before are no change.
+    fn claim(&mut self, id: LinkId, claims: Claims) {
+        let Self { links, judged, changes, .. } = self;
+        let Some(entry) = links.get_mut(&id).filter(|entry| *entry.claims != claims) else { return };
+        changes.link(entry);
+        *entry = Entry::judged(entry.link.clone(), Arc::new(claims), &judged.catalog.grants);
+        changes.link(entry);
     }
 
     fn close_where(&mut self, code: CloseCode, words: &str, which: impl Fn(&Link) -> bool) -> usize {
@@ -265,10 +280,10 @@ impl Inner {
     }
 }
 
-fn judge(grants: &[Grant], connector: &Name, claims: &[RouteClaim]) -> (Vec<Route>, Vec<RefusedRoute>) {
+fn judge(grants: &[Grant], connector: &Name, claims: &Claims) -> (Vec<Route>, Vec<RefusedRoute>) {
     let (mut accepted, mut refused) = (Vec::new(), Vec::new());
     let grant = grants.iter().find(|g| g.connector == *connector);
-    for claim in claims {
+    for claim in &claims.routes {
         match routing::permit(grant, claim) {
             Ok(route) => accepted.push(route),
             Err(reason) => refused.push(RefusedRoute { route: claim.clone(), reason }),

@@ -55,16 +55,14 @@ static CONNECTION: LazyLock<Kept> = LazyLock::new(|| {
     Kept { ends, _endpoints: endpoints, _runtime: runtime }
 });
 
-/// What a link of this connector registers with; it claims nothing.
+/// What a link of this connector registers with.
 pub(super) fn registration(connector: &Name, connection: Connection) -> Registration {
     Registration {
         connector: connector.clone(),
         replica: "r-1".parse().expect("a name"),
         run: 1,
         slot: 0,
-        links: 1,
         software: String::new(),
-        claims: Vec::new(),
         expires: SystemTime::now(),
         worker: 0,
         version: VERSION,

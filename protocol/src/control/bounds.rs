@@ -1,7 +1,10 @@
 //! What a decoded message may hold at most. A peer that goes beyond is broken or hostile, so the link is closed; names that
 //! are merely wrong are refused in words by those who read them.
 
-use super::{Enrol, Enrolled, Goodbye, Hello, Refusal, RefusedRoute, Renew, Renewed, RouteClaim, Welcome, Windows};
+use super::{
+    Claims, Enrol, Enrolled, Goodbye, Hello, Judged, Refusal, RefusedRoute, Renew, Renewed, RouteClaim, Welcome,
+    Windows,
+};
 use crate::{
     limits::{CLAIM_TEXT_MAX, CONTROL_BODY_MAX, DER_MAX, LINKS_MAX, ROUTES_MAX, TEXT_MAX, WINDOWS_MAX},
     version,
@@ -27,15 +30,20 @@ fn are_claims<'a>(claims: impl ExactSizeIterator<Item = &'a RouteClaim>) -> bool
     claims.len() <= ROUTES_MAX && { claims }.all(|claim| fits(&claim.vnet) && fits(&claim.cidr))
 }
 
+fn are_reasons(refused: &[RefusedRoute]) -> bool {
+    refused.iter().all(|r| is_text(&r.reason))
+}
+
 const TEXT: &str = "a text has at most 256 bytes and no control character";
 const CLAIMS: &str = "there are at most 512 routes, each of two texts of at most 64 bytes";
+const LINKS: &str = "a replica keeps 1 to 64 links";
 const DER: &str = "a request or certificate has at most 16,384 bytes";
 
 impl Bounded for Hello {
     fn broken(&self) -> Option<&'static str> {
         first([
             (is_text(&self.software), TEXT),
-            ((1..=LINKS_MAX).contains(&self.links), "a replica keeps 1 to 64 links"),
+            ((1..=LINKS_MAX).contains(&self.links), LINKS),
             (u32::from(self.slot) < 2 * u32::from(self.links), "a slot is below twice the number of links"),
             (are_claims(self.routes.iter()), CLAIMS),
         ])
@@ -44,13 +52,28 @@ impl Bounded for Hello {
 
 impl Bounded for Welcome {
     fn broken(&self) -> Option<&'static str> {
-        let is_refused = |r: &RefusedRoute| is_text(&r.reason);
         first([
             (version::negotiate(self.version, self.version).is_some(), "the chosen version was not offered"),
             (is_text(&self.edge), TEXT),
             (are_claims(self.accepted.iter()), CLAIMS),
             (are_claims(self.refused.iter().map(|r| &r.route)), CLAIMS),
-            (self.refused.iter().all(is_refused), TEXT),
+            (are_reasons(&self.refused), TEXT),
+        ])
+    }
+}
+
+impl Bounded for Claims {
+    fn broken(&self) -> Option<&'static str> {
+        first([((1..=LINKS_MAX).contains(&self.links), LINKS), (are_claims(self.routes.iter()), CLAIMS)])
+    }
+}
+
+impl Bounded for Judged {
+    fn broken(&self) -> Option<&'static str> {
+        first([
+            (are_claims(self.accepted.iter()), CLAIMS),
+            (are_claims(self.refused.iter().map(|r| &r.route)), CLAIMS),
+            (are_reasons(&self.refused), TEXT),
         ])
     }
 }
@@ -103,18 +126,32 @@ impl Welcome {
     /// have every one.
     #[must_use]
     pub fn fitting(mut self) -> Self {
-        // As bincode has it: each text and list has its length before it, in eight bytes.
-        let claim = |c: &RouteClaim| 16 + c.vnet.len() + c.cidr.len();
-        let accepted: usize = self.accepted.iter().map(claim).sum();
-        let mut room = CONTROL_BODY_MAX.saturating_sub(2 + 8 + self.edge.len() + 8 + 8 + accepted + 8);
-        let mut kept = 0;
-        for refused in &self.refused {
-            let length = claim(&refused.route) + 8 + refused.reason.len();
-            let Some(left) = room.checked_sub(length) else { break };
-            room = left;
-            kept += 1;
-        }
-        self.refused.truncate(kept);
+        fit((2 + 8 + self.edge.len() + 8, &self.accepted), &mut self.refused);
         self
     }
+}
+
+impl Judged {
+    /// The same without the last refused claims, as of [`Welcome::fitting`].
+    #[must_use]
+    pub fn fitting(mut self) -> Self {
+        fit((0, &self.accepted), &mut self.refused);
+        self
+    }
+}
+
+/// Leaves out the last refused claims that do not fit a frame behind what is accepted and `before` bytes.
+fn fit((before, accepted): (usize, &[RouteClaim]), refused: &mut Vec<RefusedRoute>) {
+    // As bincode has it: each text and list has its length before it, in eight bytes.
+    let claim = |c: &RouteClaim| 16 + c.vnet.len() + c.cidr.len();
+    let accepted: usize = accepted.iter().map(claim).sum();
+    let mut room = CONTROL_BODY_MAX.saturating_sub(before + 8 + accepted + 8);
+    let mut kept = 0;
+    for one in &*refused {
+        let length = claim(&one.route) + 8 + one.reason.len();
+        let Some(left) = room.checked_sub(length) else { break };
+        room = left;
+        kept += 1;
+    }
+    refused.truncate(kept);
 }

@@ -35,6 +35,15 @@ fn welcome() -> Welcome {
     }
 }
 
+fn claims() -> Claims {
+    Claims { links: 2, routes: vec![claim("prod", "10.0.0.0/16")] }
+}
+
+fn judged() -> Judged {
+    let Welcome { accepted, refused, .. } = welcome();
+    Judged { accepted, refused }
+}
+
 fn enrol() -> Enrol {
     Enrol { token: [0xa1; 16], secret: [0xb2; 32], replica: "r-1".to_owned(), csr: vec![0x30, 0x03, 1, 2, 3] }
 }
@@ -75,6 +84,18 @@ fn golden_frames() -> Vec<(&'static str, Message, &'static str)> {
             "windows",
             Message::Windows(Windows { windows: vec![FlowWindow { stream: 3, limit: 262_144 }] }),
             "0007 00000018 0100000000000000 0300000000000000 0000040000000000",
+        ),
+        (
+            "claims",
+            Message::Claims(claims()),
+            "0008 00000029 0200 0100000000000000 0400000000000000 70726f64 0b00000000000000 31302e302e302e302f3136",
+        ),
+        (
+            "judged",
+            Message::Judged(judged()),
+            "0009 00000065 0100000000000000 0400000000000000 70726f64 0b00000000000000 31302e302e302e302f3136 \
+             0100000000000000 0400000000000000 70726f64 0900000000000000 302e302e302e302f30 \
+             1100000000000000 6f75747369646520746865206772616e74",
         ),
         (
             "enrol",
@@ -134,8 +155,10 @@ fn messages() -> impl Strategy<Value = Message> {
         let (version_min, version_max, run, links, slot) = numbers;
         Message::Hello(Hello { version_min, version_max, software, run, slot: slot % (2 * links), links, routes })
     });
-    let refused = vec((route(), text(TEXT_MAX)).prop_map(|(route, reason)| RefusedRoute { route, reason }), 0..20);
-    let welcome = (text(TEXT_MAX), any::<u64>(), routes(), refused).prop_map(|(edge, link, accepted, refused)| {
+    let refused = || vec((route(), text(TEXT_MAX)).prop_map(|(route, reason)| RefusedRoute { route, reason }), 0..20);
+    let judged = (routes(), refused()).prop_map(|(accepted, refused)| Message::Judged(Judged { accepted, refused }));
+    let claims = (1..=LINKS_MAX, routes()).prop_map(|(links, routes)| Message::Claims(Claims { links, routes }));
+    let welcome = (text(TEXT_MAX), any::<u64>(), routes(), refused()).prop_map(|(edge, link, accepted, refused)| {
         Message::Welcome(Welcome { version: VERSION, edge, link, accepted, refused })
     });
     let refusal = (any::<u16>(), text(TEXT_MAX)).prop_map(|(code, text)| Message::Refused(Refusal { code, text }));
@@ -148,6 +171,8 @@ fn messages() -> impl Strategy<Value = Message> {
     prop_oneof![
         hello,
         windows,
+        claims,
+        judged,
         welcome,
         refusal,
         any::<u32>().prop_map(|grace_ms| Message::Goodbye(Goodbye { grace_ms })),
@@ -227,12 +252,14 @@ fn no_flipped_bit_does_harm() {
 #[test]
 fn an_absurd_length_inside_a_body_is_malformed() {
     // Where the lengths are in the golden bodies: texts, lists, byte strings.
-    let lengths: [(u16, &str, &[usize]); 7] = [
+    let lengths: [(u16, &str, &[usize]); 9] = [
         (HELLO, "hello", &[4, 29, 37, 49]),
         (WELCOME, "welcome", &[2, 24, 32, 44, 63, 71, 83, 100]),
         (REFUSED, "refused", &[2]),
         (RENEW, "renew", &[0]),
         (WINDOWS, "windows", &[0]),
+        (CLAIMS, "claims", &[2, 10, 22]),
+        (JUDGED, "judged", &[0, 8, 20, 39, 47, 59, 76]),
         (ENROL, "enrol", &[48, 59]),
         (ENROLLED, "enrolled", &[0, 11, 22]),
     ];
@@ -264,7 +291,7 @@ fn an_oversized_frame_is_known_by_its_head() {
 
 #[test]
 fn unknown_kinds_are_errors_unless_they_may_be_ignored() {
-    for kind in [0, 8, 15, 18, 0x7fff] {
+    for kind in [0, 10, 15, 18, 0x7fff] {
         assert_eq!(Message::decode(kind, b"anything"), Err(DecodeError::UnknownKind(kind)));
     }
     for kind in [0x8000, 0x8001, 0xffff] {
@@ -292,18 +319,38 @@ fn values_beyond_their_bounds_are_refused() {
     assert_eq!(hello_with(&|h| h.routes = vec![claim("v", "10.0.0.0/8"); ROUTES_MAX]), None);
     assert_eq!(hello_with(&|h| (h.links, h.slot) = (64, 127)), None);
     let texts = Some("a text has at most 256 bytes and no control character");
-    let claims = Some("there are at most 512 routes, each of two texts of at most 64 bytes");
+    let claims_bound = Some("there are at most 512 routes, each of two texts of at most 64 bytes");
     let slots = Some("a slot is below twice the number of links");
     let links = Some("a replica keeps 1 to 64 links");
     assert_eq!(hello_with(&|h| h.software = long(257)), texts);
     assert_eq!(hello_with(&|h| h.software = "1\u{1b}[31m".to_owned()), texts);
-    assert_eq!(hello_with(&|h| h.routes = vec![claim("v", "10.0.0.0/8"); ROUTES_MAX + 1]), claims);
-    assert_eq!(hello_with(&|h| h.routes = vec![claim(&long(65), "10.0.0.0/8")]), claims);
-    assert_eq!(hello_with(&|h| h.routes = vec![claim("v", &long(65))]), claims);
-    assert_eq!(hello_with(&|h| h.routes = vec![claim("v\n", "10.0.0.0/8")]), claims);
+    assert_eq!(hello_with(&|h| h.routes = vec![claim("v", "10.0.0.0/8"); ROUTES_MAX + 1]), claims_bound);
+    assert_eq!(hello_with(&|h| h.routes = vec![claim(&long(65), "10.0.0.0/8")]), claims_bound);
+    assert_eq!(hello_with(&|h| h.routes = vec![claim("v", &long(65))]), claims_bound);
+    assert_eq!(hello_with(&|h| h.routes = vec![claim("v\n", "10.0.0.0/8")]), claims_bound);
     assert_eq!(hello_with(&|h| h.slot = 4), slots);
     assert_eq!(hello_with(&|h| h.links = 0), links);
     assert_eq!(hello_with(&|h| h.links = 65), links);
+
+    let bound_of_claims = |edit: &dyn Fn(&mut Claims)| {
+        let mut claims = claims();
+        edit(&mut claims);
+        bound_of(&Message::Claims(claims))
+    };
+    assert_eq!(bound_of_claims(&|c| c.routes = Vec::new()), None, "a connector may claim nothing any more");
+    assert_eq!(bound_of_claims(&|c| c.routes = vec![claim("v", "10.0.0.0/8"); ROUTES_MAX]), None);
+    assert_eq!(bound_of_claims(&|c| c.routes = vec![claim("v", "10.0.0.0/8"); ROUTES_MAX + 1]), claims_bound);
+    assert_eq!(bound_of_claims(&|c| c.routes = vec![claim("v", &long(65))]), claims_bound);
+    assert_eq!(bound_of_claims(&|c| c.links = 0), links);
+    assert_eq!(bound_of_claims(&|c| c.links = 65), links);
+    let bound_of_judged = |edit: &dyn Fn(&mut Judged)| {
+        let mut judged = judged();
+        edit(&mut judged);
+        bound_of(&Message::Judged(judged))
+    };
+    assert_eq!(bound_of_judged(&|j| j.accepted = vec![claim(&long(65), "10.0.0.0/8")]), claims_bound);
+    assert_eq!(bound_of_judged(&|j| j.refused[0].route.cidr = long(65)), claims_bound);
+    assert_eq!(bound_of_judged(&|j| j.refused[0].reason = long(257)), texts);
 
     let version = Some("the chosen version was not offered");
     assert_eq!(bound_of(&Message::Welcome(Welcome { version: 9, ..welcome() })), version);
@@ -348,6 +395,8 @@ fn the_longest_registration_and_its_answer_fit_into_a_frame() {
         let one_more = Welcome { refused: refused[..=fitting.refused.len()].to_vec(), ..fitting.clone() };
         assert_eq!(one_more.fitting(), fitting, "no more than that fits");
         assert!(read_frame(&Message::Welcome(fitting).encode()).is_ok());
+        let fitting = Judged { accepted, refused: refused.clone() }.fitting();
+        assert!(!fitting.refused.is_empty() && read_frame(&Message::Judged(fitting).encode()).is_ok());
     }
 }
 

@@ -1,6 +1,9 @@
 //! A connector's status as people read it.
 
-use api::{connector::Status, words::LinkState};
+use api::{
+    connector::{Reload, Status},
+    words::LinkState,
+};
 
 use super::edge::{milliseconds, route};
 use crate::commands::table::Table;
@@ -9,7 +12,8 @@ use crate::commands::table::Table;
 pub(super) fn tables(status: &Status) -> String {
     let tables = [Some(edges(status)), Some(links(status)), refused(status)];
     let rest = tables.into_iter().flatten().map(|table| table.text());
-    [head(status)].into_iter().chain(rest).collect::<Vec<_>>().join("\n")
+    let above = [Some(head(status)), status.reload.as_ref().and_then(reload)];
+    above.into_iter().flatten().chain(rest).collect::<Vec<_>>().join("\n")
 }
 
 fn head(status: &Status) -> String {
@@ -23,6 +27,14 @@ fn head(status: &Status) -> String {
         }
         (_, _) => format!("connector, version {version}: not enrolled yet\n"),
     }
+}
+
+/// What its file says and is not in force; absent if there is nothing.
+fn reload(Reload { at, applied, mistakes, restart }: &Reload) -> Option<String> {
+    if !applied {
+        return Some(format!("not in force, as it was read at {at}:\n{}\n", mistakes.join("\n")));
+    }
+    (!restart.is_empty()).then(|| format!("changed in its file, and in force with a restart: {}\n", restart.join(", ")))
 }
 
 fn edges(status: &Status) -> Table {

@@ -31,6 +31,24 @@ fn rules(routes: &[&str], maps: &[&str], allow: Option<&[&str]>) -> Rules {
     }
 }
 
+#[test]
+fn a_permit_holds_while_what_was_asked_leads_to_the_same_place_and_may() {
+    let permit = |target: &str, dialled: &str| {
+        Permit::of(&name("v"), &target.parse().expect("a target"), vec![dialled.parse().expect("an address")])
+    };
+    let holds = |permit: &Permit, rules| permit.holds(&policy_at(&[], rules));
+    let by_address = permit("10.0.0.5:80", "192.168.0.5:80");
+    let (route, map) = (["v=10.0.0.0/24"], ["v=10.0.0.0/24>192.168.0.0/24"]);
+    assert!(holds(&by_address, rules(&route, &map, None)));
+    assert!(holds(&by_address, rules(&["v=10.0.0.0/16"], &map, Some(&["192.168.0.5/32:80"]))));
+    assert!(!holds(&by_address, rules(&["v=10.9.0.0/24"], &[], None)), "its route is withdrawn");
+    assert!(!holds(&by_address, rules(&route, &map, Some(&["192.168.0.5/32:81"]))), "it is not on the list");
+    assert!(!holds(&by_address, rules(&route, &[], None)), "it leads elsewhere now");
+    let by_name = permit("db.internal:80", "192.168.0.5:80");
+    assert!(holds(&by_name, rules(&route, &map, None)));
+    assert!(!holds(&by_name, rules(&route, &[], None)), "nothing leads there");
+}
+
 fn policy_at(listening: &[&str], rules: Rules) -> Policy {
     let listening = listening.iter().map(|a| a.parse().expect("an address and port")).collect();
     // In these tests, 10.0.0.99 and fd00::99 are addresses of the host.

@@ -1,5 +1,5 @@
 use ipnetwork::IpNetwork;
-use protocol::{link::Connection, liveness::LinkState};
+use protocol::{control::RouteClaim, link::Connection, liveness::LinkState};
 
 use super::*;
 use crate::{
@@ -28,10 +28,18 @@ fn granting(grants: Vec<Grant>) -> Arc<Snapshot> {
     Arc::new(Snapshot { catalog: Arc::new(Catalog { grants, ..Catalog::default() }), ..Snapshot::default() })
 }
 
-fn claiming(connection: &Connection, (connector, replica): (&str, &str), claims: &[(&str, &str)]) -> Registration {
+fn claims(routes: &[(&str, &str)]) -> Claims {
     let claim = |(vnet, cidr): &(&str, &str)| RouteClaim { vnet: (*vnet).to_owned(), cidr: (*cidr).to_owned() };
+    Claims { links: 1, routes: routes.iter().map(claim).collect() }
+}
+
+fn claiming(
+    connection: &Connection,
+    (connector, replica): (&str, &str),
+    routes: &[(&str, &str)],
+) -> (Registration, Claims) {
     let registration = registration(&name(connector), connection.clone());
-    Registration { replica: name(replica), claims: claims.iter().map(claim).collect(), ..registration }
+    (Registration { replica: name(replica), ..registration }, claims(routes))
 }
 
 /// What the view says.
@@ -100,6 +108,42 @@ async fn a_view_made_of_the_one_before_says_what_one_made_of_nothing_says() {
 }
 
 #[tokio::test]
+async fn a_link_that_claims_something_else_has_that_at_once_and_in_one_view() {
+    let ([here, there], _endpoints) = connections().await;
+    let store = Store::new();
+    let registry = Registry::new(store.subscribe(), Vital::default());
+    let (red, blue, beyond) = (("red", "10.0.0.0/8"), ("blue", "10.0.0.0/8"), ("green", "10.0.0.0/8"));
+    store.commit(granting(vec![grant("dc1", &[red, blue]), grant("dc2", &[red])]));
+    registry.follow();
+    let link = registry.register(claiming(&here, ("dc1", "r-1"), &[red]));
+    let other = registry.register(claiming(&there, ("dc2", "r-1"), &[red]));
+    let mut views = registry.subscribe();
+    let before = views.borrow_and_update().clone();
+    registry.claim(&link, claims(&[blue, beyond]));
+    let (accepted, refused) = registry.judged(&link);
+    assert_eq!(accepted.iter().map(|route| route.vnet.as_str()).collect::<Vec<_>>(), ["blue"]);
+    assert_eq!(refused.iter().map(|refused| refused.route.vnet.as_str()).collect::<Vec<_>>(), ["green"]);
+    check(&registry);
+    let after = views.borrow_and_update().clone();
+    assert_eq!(after.routes.differing(&before.routes), [name("red"), name("blue")].into());
+    let host = protocol::id::Host::Ip("10.0.0.1".parse().expect("an address"));
+    let led_to = |view: &LinksView, vnet| view.routes.links_to(&name(vnet), &host).unwrap_or_default().to_vec();
+    assert_eq!((led_to(&after, "red"), led_to(&after, "blue")), (vec![other.id], vec![link.id]));
+    assert!(Arc::ptr_eq(&after.tunnels[1], &before.tunnels[1]), "nobody touched the other tunnel");
+
+    registry.claim(&link, claims(&[blue, beyond]));
+    assert!(!views.has_changed().expect("the registry lives"), "the same once more is no change");
+    registry.claim(&link, Claims { links: 2, ..claims(&[blue, beyond]) });
+    check(&registry);
+    let health = |registry: &Registry| registry.subscribe().borrow().tunnel(&name("dc1")).map(|tunnel| tunnel.health);
+    assert_eq!(health(&registry), Some(super::super::published::TunnelHealth::Degraded), "it keeps two now");
+    registry.remove(&link);
+    registry.claim(&link, claims(&[red]));
+    check(&registry);
+    assert_eq!(registry.judged(&link), (Vec::new(), Vec::new()), "one that is gone has nothing");
+}
+
+#[tokio::test]
 async fn a_snapshot_in_force_is_gone_by_before_anybody_says_so() {
     let ([here, _there], _endpoints) = connections().await;
     let store = Store::new();
@@ -108,9 +152,9 @@ async fn a_snapshot_in_force_is_gone_by_before_anybody_says_so() {
     assert!(!registry.is_granted(&dc1));
     store.commit(granting(vec![grant("dc1", &[("red", "10.0.0.0/8")]), grant("dc2", &[])]));
     assert!(registry.is_granted(&dc1));
-    let claims = [("red", "10.0.0.0/8"), ("blue", "10.0.0.0/8")];
-    let link = registry.register(claiming(&here, ("dc1", "r-1"), &claims));
-    assert_eq!(registry.judge(&dc1, &link.claims).0.len(), 1);
+    let routes = [("red", "10.0.0.0/8"), ("blue", "10.0.0.0/8")];
+    let link = registry.register(claiming(&here, ("dc1", "r-1"), &routes));
+    assert_eq!(registry.judged(&link).0.len(), 1);
     store.commit(granting(vec![grant("dc2", &[])]));
     assert!(!registry.is_granted(&dc1));
     assert!(!link.load.is_placeable(), "it was closed with the first question");
@@ -172,13 +216,13 @@ async fn links_of_one_process_know_each_other_and_no_others() {
     let ([here, there], _endpoints) = connections().await;
     let registry = Registry::default();
     let link = |connection: &Connection, run, slot| {
-        let registration = claiming(connection, ("dc1", "r-1"), &[]);
-        registry.register(Registration { run, slot, links: 2, ..registration })
+        let (registration, claims) = claiming(connection, ("dc1", "r-1"), &[]);
+        registry.register((Registration { run, slot, ..registration }, Claims { links: 2, ..claims }))
     };
     let one = link(&here, 1, 0);
     assert_eq!(registry.beside(&one), []);
     let _two = link(&there, 1, 1);
-    let _stranger = registry.register(Registration { run: 1, ..claiming(&there, ("dc1", "r-2"), &[]) });
+    let _stranger = registry.register(claiming(&there, ("dc1", "r-2"), &[]));
     assert_eq!(registry.beside(&one), [there.remote_address()]);
     assert_eq!(registry.beside(&link(&here, 2, 0)), [], "another run of the replica");
 }

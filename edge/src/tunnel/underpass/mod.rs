@@ -1,5 +1,6 @@
 //! The dialect of our own connectors: what a connection is for, and who may have it. What becomes of a link is `registered`'s.
 
+mod claims;
 mod control;
 mod registered;
 
@@ -14,7 +15,7 @@ use certs::{
 };
 use net::vital;
 use protocol::{
-    control::{Hello, Message, Refusal, RefusalCode, RefusedRoute, RouteClaim, Welcome},
+    control::{Claims, Hello, Message, Refusal, RefusalCode, RefusedRoute, RouteClaim, Welcome},
     error::CloseCode,
     id::Name,
     limits::REGISTER_WAIT,
@@ -27,7 +28,7 @@ use protocol::{
 use tokio::{task, time};
 use tracing::{Instrument, debug, info, info_span, warn};
 
-use self::{control::Control, registered::Registered};
+use self::{claims::Pace, control::Control, registered::Registered};
 use super::{
     TunnelParts,
     crowd::Place,
@@ -189,36 +190,40 @@ impl TunnelParts {
             replica: peer.replica.clone(),
             run: hello.run,
             slot: hello.slot,
-            links: hello.links,
             software: hello.software,
-            claims: hello.routes,
             expires: peer.lifetime.not_after,
             worker,
             version,
             tally: self.metrics.windows().clone(),
             connection: connection.clone(),
         };
-        let link = match enter(&self.registry, registration, || self.check(&peer)).await {
+        let claims = Claims { links: hello.links, routes: hello.routes };
+        let link = match enter(&self.registry, (registration, claims), || self.check(&peer)).await {
             Ok(link) => link,
             Err(refusal) => return Err(Close::Refused(control, refusal)),
         };
         connection.admit();
-        let (accepted, refused) = self.registry.judge(&peer.connector, &link.claims);
-        tell_refused(&link.connector, &refused);
-        let accepted = accepted.iter().map(|r| RouteClaim { vnet: r.vnet.to_string(), cidr: r.cidr.to_string() });
-        let welcome =
-            Welcome { version, edge: self.name.to_string(), link: link.id.0, accepted: accepted.collect(), refused };
+        let (accepted, refused) = self.judged(&link);
+        let welcome = Welcome { version, edge: self.name.to_string(), link: link.id.0, accepted, refused };
         // Ends with the connection.
         tokio::spawn(link.switch.clone().run(connection.clone(), self.metrics.drops().clone()));
         let span = info_span!("link", id = %link.id, connector = %link.connector, replica = %link.replica);
         let (welcome, entered) = (Message::Welcome(welcome.fitting()), link.clone());
-        let registered = Registered { parts: self, link, control, peer };
+        let registered = Registered { parts: self, link, control, peer, claims: Pace::default() };
         if vital::caught(registered.run(&welcome).instrument(span)).await.is_err() {
             self.vital.panicked("a link");
             entered.close(CloseCode::Protocol, "the edge failed on this link");
             self.registry.remove(&entered);
         }
         Ok(())
+    }
+
+    /// What a link may have of what it claims, as it crosses the wire, and what not: that is told.
+    pub(super) fn judged(&self, link: &Link) -> (Vec<RouteClaim>, Vec<RefusedRoute>) {
+        let (accepted, refused) = self.registry.judged(link);
+        tell_refused(&link.connector, &refused);
+        let accepted = accepted.iter().map(|r| RouteClaim { vnet: r.vnet.to_string(), cidr: r.cidr.to_string() });
+        (accepted.collect(), refused)
     }
 
     /// Whether the peer may be here now.
@@ -236,7 +241,7 @@ impl TunnelParts {
 /// link in the table, and did not find this one.
 async fn enter<J: Future<Output = Result<(), Refusal>>>(
     registry: &Registry,
-    registration: Registration,
+    registration: (Registration, Claims),
     judge: impl Fn() -> J,
 ) -> Result<Arc<Link>, Refusal> {
     judge().await?;
@@ -319,11 +324,13 @@ mod tests {
             let revoked = || Refusal::new(RefusalCode::Revoked, "revoked since");
             ready(if looks.get() == 1 { Ok(()) } else { Err(revoked()) })
         };
-        let entered = enter(&registry, registration(&name, here.clone()), judge).await;
+        let claims = || Claims { links: 1, routes: Vec::new() };
+        let entered = enter(&registry, (registration(&name, here.clone()), claims()), judge).await;
         assert_eq!(entered.map(|_| ()).map_err(|refusal| refusal.code()), Err(RefusalCode::Revoked));
         assert!(registry.subscribe().borrow().links.is_empty());
 
-        let entered = enter(&registry, registration(&name, here), || ready(Ok(()))).await.expect("nobody objects");
+        let entered = enter(&registry, (registration(&name, here), claims()), || ready(Ok(()))).await;
+        let entered = entered.expect("nobody objects");
         assert!(registry.subscribe().borrow().links.contains_key(&entered.id));
     }
 }

@@ -10,7 +10,7 @@ use std::{
 use certs::{rotation::Standing, verify::Peer};
 use net::drill;
 use protocol::{
-    control::{Goodbye, Message},
+    control::{Claims, Goodbye, Judged, Message},
     error::CloseCode,
     link::{Lost, Side},
     liveness::{Death, LinkState, Liveness, Look},
@@ -19,7 +19,10 @@ use protocol::{
 use tokio::time;
 use tracing::{debug, info, warn};
 
-use super::control::Control;
+use super::{
+    claims::{Pace, Unanswered},
+    control::Control,
+};
 use crate::tunnel::{TunnelParts, link::Link};
 
 /// A link in the table, until it ends.
@@ -28,11 +31,13 @@ pub(super) struct Registered<'a> {
     pub(super) link: Arc<Link>,
     pub(super) control: Control,
     pub(super) peer: Peer,
+    pub(super) claims: Pace,
 }
 
 enum Event {
     Message(Result<Message, WireError>),
     Windows(Message),
+    Claims(Claims),
     Look,
     Nudge,
     Leave,
@@ -67,6 +72,7 @@ impl Registered<'_> {
             let event = tokio::select! {
                 message = self.control.reader.next() => Event::Message(message),
                 told = self.link.windows.due() => Event::Windows(told),
+                claims = self.claims.due() => Event::Claims(claims),
                 () = &mut look => Event::Look,
                 () = self.link.nudged(), if !nudged => Event::Nudge,
                 () = self.parts.leave.cancelled(), if !leaving => Event::Leave,
@@ -75,6 +81,7 @@ impl Registered<'_> {
             let done = match event {
                 Event::Message(message) => self.hear(message).await,
                 Event::Windows(told) => self.say(&told).await,
+                Event::Claims(claims) => self.claim(claims).await,
                 Event::Look => {
                     self.link.windows.look();
                     // The connector may have moved.
@@ -139,6 +146,10 @@ impl Registered<'_> {
                 self.link.windows.hear(&told);
                 Ok(())
             }
+            Ok(Message::Claims(claims)) => {
+                let taken = self.claims.take(claims);
+                taken.map_err(|Unanswered| self.broken(&WireError::OutOfOrder("claims before the last are judged")))
+            }
             Ok(Message::Ignored(kind)) => {
                 debug!(kind, "control message of an unknown, optional kind");
                 Ok(())
@@ -147,6 +158,14 @@ impl Registered<'_> {
             Err(WireError::Lost(lost)) => Err(self.link.ending(&lost)),
             Err(error) => Err(self.broken(&error)),
         }
+    }
+
+    /// What the link claims is in force before its connector hears so.
+    async fn claim(&mut self, claims: Claims) -> Result<(), String> {
+        self.parts.registry.claim(&self.link, claims);
+        let (accepted, refused) = self.parts.judged(&self.link);
+        info!(accepted = accepted.len(), refused = refused.len(), "the connector claims other routes");
+        self.say(&Message::Judged(Judged { accepted, refused }.fitting())).await
     }
 
     fn look(&mut self, liveness: &mut Liveness, refused: u64) -> Result<(), String> {

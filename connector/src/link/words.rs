@@ -1,0 +1,29 @@
+//! What supervisors tell of links, in words.
+
+use protocol::control::RefusedRoute;
+use tracing::warn;
+
+use super::registered::LinkEnd;
+
+/// Claims that an edge did not accept.
+pub(super) fn tell_refused(refused: &[RefusedRoute]) {
+    for RefusedRoute { route, reason } in refused {
+        warn!(vnet = route.vnet, cidr = route.cidr, reason, "the edge refused a route");
+    }
+}
+
+/// Why a link was lost; `None` if it was left on purpose.
+pub(super) fn explain(end: &LinkEnd) -> Option<String> {
+    match end {
+        LinkEnd::Drained => None,
+        LinkEnd::Dead(death) => Some(death.as_str().to_owned()),
+        LinkEnd::Closed(lost) => Some(lost.to_string()),
+        LinkEnd::Broken(error) => Some(format!("the edge broke the protocol: {error}")),
+        LinkEnd::Panicked => Some("the connector failed on this link".to_owned()),
+    }
+}
+
+/// A failure's words without their numbers: what time it is, and how long ago something was, is no news.
+pub(super) fn gist(failure: &str) -> String {
+    failure.chars().filter(|c| !c.is_ascii_digit()).collect()
+}
