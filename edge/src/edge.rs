@@ -40,7 +40,7 @@ use crate::{
     offramp::Offramp,
     store::{KeptDrains, KeptError, Reloads, Store, Wish},
     tls::TlsError,
-    tunnel::{self, Registry, TunnelError, TunnelParts},
+    tunnel::{self, LinksView, Registry, TunnelError, TunnelParts},
 };
 
 /// How long flows that are cut may take to be reset, and links, after them, to close.
@@ -274,7 +274,7 @@ fn build(config: &Config, base: Base, admin_stop: &CancellationToken) -> Result<
     };
     let listeners = Arc::new(Listeners::new(Arc::new(shared), http.clone()));
     tokio::spawn(vital.clone().keep("the health board", board));
-    keep_house((&vital, &store), &listeners, &http, certificates);
+    keep_house((&vital, &store), &listeners, (&http, registry.subscribe()), certificates);
     let view = handles.view.clone();
     let admin = Admin {
         name: config.name.clone(),
@@ -316,15 +316,14 @@ fn board(
 fn keep_house(
     (vital, store): (&Vital, &Store),
     listeners: &Arc<Listeners>,
-    http: &Arc<Http>,
+    (http, links): (&Arc<Http>, watch::Receiver<Arc<LinksView>>),
     certificates: Arc<EdgeCertificates>,
 ) {
     let (listeners, http, snapshots) = (Arc::downgrade(listeners), Arc::downgrade(http), store.subscribe());
     let watch = move || Listeners::watch_certificates(listeners.clone());
     tokio::spawn(vital.clone().keep("the watch over certificate files", watch));
-    tokio::spawn(
-        vital.clone().keep("the sweep of idle connections", move || Http::sweep(http.clone(), snapshots.clone())),
-    );
+    let sweep = move || Http::sweep(http.clone(), (snapshots.clone(), links.clone()));
+    tokio::spawn(vital.clone().keep("the sweep of idle connections", sweep));
     tokio::spawn(
         vital.clone().keep("the renewal of the edge's certificate", move || credentials::rotate(certificates.clone())),
     );

@@ -1,7 +1,7 @@
 //! What HTTP listeners keep from one connection to the next.
 
 use std::{
-    collections::HashSet,
+    collections::{BTreeSet, HashSet},
     sync::{
         Arc, Weak,
         atomic::{AtomicUsize, Ordering},
@@ -9,9 +9,12 @@ use std::{
     time::{Duration, Instant},
 };
 
+use protocol::id::LinkId;
 use tokio::sync::watch;
 
-use crate::{health::OriginKey, listener::http::origin::idle::Idle, model::LoadBalancer, store::Snapshot};
+use crate::{
+    health::OriginKey, listener::http::origin::idle::Idle, model::LoadBalancer, store::Snapshot, tunnel::LinksView,
+};
 
 /// How often idle connections to origins are looked through.
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
@@ -37,13 +40,25 @@ impl Http {
         Self { workers: std::iter::repeat_with(Arc::default).take(workers.max(1)).collect(), next: AtomicUsize::new(0) }
     }
 
-    /// Looks through idle connections now and then, and when something is drained, for as long as anybody holds this.
-    pub async fn sweep(this: Weak<Self>, mut snapshots: watch::Receiver<Arc<Snapshot>>) {
-        let mut ticks = tokio::time::interval(SWEEP_EVERY);
+    /// Looks through idle connections now and then, when something is drained, and when a link leaves, since its connector waits
+    /// for them; for as long as anybody holds this.
+    pub async fn sweep(
+        this: Weak<Self>,
+        (mut snapshots, mut links): (watch::Receiver<Arc<Snapshot>>, watch::Receiver<Arc<LinksView>>),
+    ) {
+        let (mut ticks, mut leaving) = (tokio::time::interval(SWEEP_EVERY), BTreeSet::new());
         loop {
             tokio::select! {
                 _ = ticks.tick() => {}
                 Ok(()) = snapshots.changed() => {}
+                Ok(()) = links.changed() => {
+                    let now = leaving_of(&links.borrow_and_update());
+                    let is_news = now.difference(&leaving).next().is_some();
+                    leaving = now;
+                    if !is_news {
+                        continue;
+                    }
+                }
             }
             let Some(this) = this.upgrade() else { return };
             let (now, snapshot) = (Instant::now(), snapshots.borrow_and_update().clone());
@@ -89,6 +104,11 @@ fn barred(snapshot: &Snapshot, now: Instant) -> HashSet<OriginKey> {
     }
     barred.retain(|key| !used.contains(key));
     barred
+}
+
+/// The links that take nothing new, since their connector has said that it leaves.
+fn leaving_of(view: &LinksView) -> BTreeSet<LinkId> {
+    view.links.values().filter(|link| link.is_draining()).map(|link| link.id).collect()
 }
 
 #[cfg(test)]
