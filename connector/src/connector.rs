@@ -24,7 +24,7 @@ use tracing::{info, warn};
 use self::{
     joining::identify,
     keepers::{Base, Keepers},
-    reload::Reloader,
+    reload::{Reloader, put_off},
 };
 use crate::{
     admin,
@@ -95,7 +95,7 @@ pub async fn run(start: Start) -> Result<(), ConnectorError> {
 }
 
 async fn serve(start: Start, vital: Vital) -> Result<(), ConnectorError> {
-    let Start { config, settings, reloads: asked, token, network, grace, stop, cut, lost_lines } = start;
+    let Start { config, settings, reloads: mut asked, token, network, grace, stop, cut, lost_lines } = start;
     let state = Arc::new(ConnectorState::open(&config.state_dir)?);
     let of_token = edges_of(token.as_ref(), &state)?;
     let config = resolved(config, &of_token).map_err(ConnectorError::Settings)?;
@@ -123,8 +123,8 @@ async fn serve(start: Start, vital: Vital) -> Result<(), ConnectorError> {
     let book = Arc::new(AddressBook::open(state.clone(), &resolver));
     let heard = Unreachables::default();
     let dialler = Dialler::new(&*network, resolver.clone(), book.clone(), heard.clone())?;
-    let identity = tokio::select! {
-        identity = identify(&state, &config, token, (&dialler, &status)) => identity?,
+    let (identity, is_due) = tokio::select! {
+        (identity, is_due) = put_off(&mut asked, identify(&state, &config, token, (&dialler, &status))) => (identity?, is_due),
         () = stop.cancelled() => return Ok(()),
     };
     info!(connector = %identity.peer().connector, replica = %state.replica(), "connector starts");
@@ -157,7 +157,7 @@ async fn serve(start: Start, vital: Vital) -> Result<(), ConnectorError> {
     };
     let keepers = Keepers::start(base, &config)?;
     let (seen, in_force) = (Ok(config.clone()), config);
-    let reloader = Reloader { settings, asked, of_token, listening, reloads, stop, keepers, in_force, seen };
+    let reloader = Reloader { settings, asked, of_token, listening, reloads, stop, keepers, is_due, in_force, seen };
     vital.keep("the reloads", reloader).await;
     tasks.close();
     tasks.wait().await;

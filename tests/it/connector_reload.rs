@@ -231,6 +231,8 @@ fn a_bad_file_changes_nothing_and_what_is_wrong_is_told_everywhere() {
     let checked = stand.world.underpass(&["check", &name]);
     let all = mistakes.iter().all(|mistake| checked.text().contains(mistake.as_str().expect("a text")));
     assert!(all, "check says the same: {}", checked.text());
+    let status = stand.world.underpass(&["status", "--admin", &format!("http://{}", stand.dc1.file.admin)]).ok();
+    let _ = status.says(&["not in force", "unknown key `reloud`"]);
     assert_eq!(stand.dc1.metric("underpass_config_last_reload_successful"), 0);
     assert_eq!(stand.dc1.metric("underpass_reload_failed_total"), 1);
     assert_eq!(stand.dc1.metric("underpass_reloads_total{outcome=\"refused\"}"), 1);
@@ -362,6 +364,22 @@ fn an_edge_is_told_of_other_routes_over_the_links_there_are_one_change_after_the
     false_edge.tell(&mut link, &Message::Judged(Judged { accepted: routes.clone(), refused: Vec::new() }));
     false_edge.tell(&mut link, &Message::Judged(Judged { accepted: Vec::new(), refused: Vec::new() }));
     dc1.process.wait_log(&["link lost", "broke the protocol"]);
+}
+
+#[test]
+fn an_edge_that_does_not_answer_other_claims_gets_a_link_that_makes_them() {
+    let world = World::new();
+    let (prod, lab) = (world.vnet("prod"), world.vnet("lab"));
+    let edge = world.edge("edge-1").grant("dc1", &[&prod, &lab]).start();
+    let mute = FalseEdge::start(world.free(), &edge.file);
+    let file = world.connector("dc1").serve(&prod).links_per_edge(1).token(&edge.token("dc1"));
+    let mut dc1 = file.dial_at(mute.address).launch();
+    let mut link = mute.capture();
+    dc1.reload(|file| file.serve(&lab));
+    assert!(matches!(mute.hear(&mut link), Message::Claims(_)));
+    let next = mute.capture();
+    assert_eq!(next.hello.routes.len(), 2);
+    dc1.process.wait_log(&["link lost", "did not answer other claims"]);
 }
 
 #[test]

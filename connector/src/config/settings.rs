@@ -1,10 +1,10 @@
 //! Where settings are read from: at the start, and again at each reload.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use config::{FileKind, Mistakes, Spec};
 
-use super::{Config, FlagMistakes, RawFlags, check};
+use super::{Config, Difference, FlagMistakes, RawFlags, check};
 
 /// A file, or the defaults, and the flags that are laid over it, the same each time.
 #[derive(Debug, Clone, Default)]
@@ -52,17 +52,23 @@ impl Settings {
         !self.file.as_ref().is_some_and(is_pipe)
     }
 
-    /// What they say by now.
+    /// What they say by now, where these are in force.
     ///
     /// # Errors
-    /// As [`Settings::current`]; and if they cannot be read again.
-    pub fn again(&self) -> Result<Config, Wrong> {
+    /// As [`Settings::current`]; if they cannot be read again; and if the file has been emptied: whoever writes it is about to.
+    pub fn again(&self, in_force: &Config) -> Result<Config, Wrong> {
+        let wrong = |file: &Path, text: &str| Err(Mistakes::of_file(file, text.to_owned()).into());
         match &self.file {
-            Some(file) if !self.is_lasting() => {
-                let text = "is no regular file, so it cannot be read again".to_owned();
-                Err(Mistakes::of_file(file, text).into())
+            Some(file) if !self.is_lasting() => wrong(file, "is no regular file, so it cannot be read again"),
+            Some(file) => {
+                let current = self.current()?;
+                let is_empty = Spec::read(file)? == Spec::default();
+                if is_empty && !Difference::between(in_force, &current).is_empty() {
+                    return wrong(file, "is empty");
+                }
+                Ok(current)
             }
-            Some(_) | None => self.current(),
+            None => self.current(),
         }
     }
 }

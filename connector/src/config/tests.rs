@@ -214,20 +214,23 @@ fn when_it_reads_again_and_what_it_withdraws_are_words() {
 }
 
 #[test]
-fn a_pipe_is_not_read_again() {
+fn neither_a_pipe_nor_a_file_that_is_being_written_is_read_again() {
     let dir = tempfile::tempdir().expect("a directory");
     let file = dir.path().join("connector.toml");
     let settings = Settings { file: Some(file.clone()), over: flags(|f| f.links_per_edge = Some(3)) };
-    assert!(settings.again().is_err(), "there is none");
+    assert!(settings.again(&Config::default()).is_err(), "there is none");
     std::fs::write(&file, "links_per_edge = 1\nname = \"dc1\"\n").expect("written");
-    let read = settings.again().expect("right");
+    let read = settings.again(&Config::default()).expect("right");
     assert_eq!((read.links_per_edge, read.name.as_ref().map(Name::as_str)), (3, Some("dc1")), "flags are laid over it");
+    std::fs::write(&file, " # soon\n").expect("written");
+    assert_eq!(settings.again(&read).expect_err("it was emptied").lines().len(), 1);
+    assert!(settings.again(&settings.current().expect("right")).is_ok(), "it was empty before");
     std::fs::write(&file, "[tunnel]\nlisten = \"0.0.0.0:1\"\n").expect("written");
-    let wrong = settings.again().expect_err("it is an edge's");
+    let wrong = settings.again(&Config::default()).expect_err("it is an edge's");
     assert!(wrong.lines().concat().contains("an edge's file"), "{wrong}");
     let settings = Settings { file: Some("/dev/null".into()), ..settings };
     assert!(!settings.is_lasting() && settings.current().is_ok());
-    assert!(settings.again().expect_err("empty by now").lines().concat().contains("no regular file"));
+    assert!(settings.again(&Config::default()).expect_err("empty by now").lines().concat().contains("no regular file"));
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Reloads: the settings are read again when somebody asks, and when their file has changed; what differs is put in force.
 
-use std::{net::SocketAddr, panic::resume_unwind, path::PathBuf, sync::Arc, time::SystemTime};
+use std::{mem, net::SocketAddr, panic::resume_unwind, path::PathBuf, pin::pin, sync::Arc, time::SystemTime};
 
 use net::{FileWatch, vital::Lasting};
 use protocol::id::Target;
@@ -29,6 +29,8 @@ pub(super) struct Reloader {
     pub(super) reloads: Arc<Reloads>,
     pub(super) stop: CancellationToken,
     pub(super) keepers: Keepers,
+    /// Somebody has asked before there was anything to change.
+    pub(super) is_due: bool,
     /// What it runs by.
     pub(super) in_force: Config,
     /// What the last look found. Without being asked, the same is not told twice.
@@ -41,16 +43,36 @@ struct Looked {
     found: Result<Config, Vec<String>>,
 }
 
+/// Lets a connector join. Whoever asks for a reload meanwhile does not wait for that: it is due afterwards.
+pub(super) async fn put_off<T>(
+    asked: &mut mpsc::Receiver<oneshot::Sender<()>>,
+    joining: impl Future<Output = T>,
+) -> (T, bool) {
+    let (mut joining, mut is_due) = (pin!(joining), false);
+    loop {
+        tokio::select! {
+            joined = &mut joining => return (joined, is_due),
+            Some(by) = asked.recv() => {
+                info!("the settings are read again once the connector has joined");
+                is_due = true;
+                // Who asked may be gone.
+                let _ = by.send(());
+            }
+        }
+    }
+}
+
 impl Lasting for Reloader {
     async fn run(&mut self) {
         let mut watch = FileWatch::default();
         let mut asked: Option<oneshot::Sender<()>> = None;
         loop {
             let watched = self.watched();
-            if asked.is_some() || watched.is_some() {
+            let is_asked = mem::take(&mut self.is_due) || asked.is_some();
+            if is_asked || watched.is_some() {
                 let Some(looked) = self.look(watch).await else { return };
                 watch = looked.watch;
-                self.judge(looked.found, asked.is_some());
+                self.judge(looked.found, is_asked);
             }
             if let Some(asked) = asked.take() {
                 // Who asked may be gone.
@@ -80,11 +102,11 @@ impl Reloader {
 
     /// Reads the settings where that holds nobody up; `None` if it is to end meanwhile.
     async fn look(&self, mut watch: FileWatch) -> Option<Looked> {
-        let (settings, watched) = (self.settings.clone(), self.watched());
+        let (settings, in_force, watched) = (self.settings.clone(), self.in_force.clone(), self.watched());
         let look = move || {
             // Watched before it is read: so nothing is missed.
             watch.watch(&watched.into_iter().collect::<Vec<_>>());
-            Looked { watch, found: settings.again().map_err(|wrong| wrong.lines()) }
+            Looked { watch, found: settings.again(&in_force).map_err(|wrong| wrong.lines()) }
         };
         tokio::select! {
             looked = spawn_blocking(look) => Some(looked.unwrap_or_else(|failed| resume_unwind(failed.into_panic()))),

@@ -40,7 +40,7 @@ pub(super) struct Registered {
     /// What its edge was told last.
     pub(super) claimed: Arc<Claims>,
     /// What it is told now, until it has answered.
-    asked: Option<Arc<Claims>>,
+    asked: Option<Asked>,
     connection: Connection,
     send: SendStream,
     control: ControlReader,
@@ -69,6 +69,8 @@ pub(super) enum LinkEnd {
     Closed(Lost),
     /// The edge broke the protocol.
     Broken(WireError),
+    /// The edge did not say what it makes of other claims.
+    Unjudged,
     /// The connector broke down over it.
     Panicked,
 }
@@ -227,7 +229,7 @@ impl Registered {
             Ok(Message::Refused(refusal)) if serving.renewal.is_asked() => serving.renewal.refused(&refusal),
             Ok(Message::Refused(refusal)) => debug!(%refusal, "a refusal of what was not asked"),
             Ok(Message::Judged(judged)) if self.asked.is_some() => {
-                self.claimed = self.asked.take().expect("asked just now");
+                self.claimed = self.asked.take().expect("asked just now").claims;
                 serving.judged.send_replace(Some(Arc::new(judged)));
             }
             Ok(Message::Goodbye(_)) if self.edge_leaves => {}
@@ -250,7 +252,7 @@ impl Registered {
             return Ok(());
         }
         let message = Message::Claims(claims.as_ref().clone());
-        self.asked = Some(claims);
+        self.asked = Some(Asked { claims, until: Instant::now() + REGISTER_WAIT });
         self.say(&message).await
     }
 
@@ -274,6 +276,10 @@ impl Registered {
         if leaving.is_some_and(|leaving| now >= leaving.until || (now >= leaving.heard && serving.flows.is_empty())) {
             self.connection.close(CloseCode::Shutdown, "the connector left");
             return Err(LinkEnd::Drained);
+        }
+        if self.asked.as_ref().is_some_and(|asked| now >= asked.until) {
+            self.connection.close(CloseCode::Protocol, "claims were not judged in time");
+            return Err(LinkEnd::Unjudged);
         }
         if let Some(renew) = serving.renewal.due() {
             self.say(&Message::Renew(renew)).await?;
@@ -309,6 +315,14 @@ impl Registered {
         self.connection.close(CloseCode::Protocol, &error.to_string());
         LinkEnd::Broken(error)
     }
+}
+
+/// Claims that the edge was told of.
+#[derive(Debug)]
+struct Asked {
+    claims: Arc<Claims>,
+    /// By then it has answered, or is not what it says.
+    until: Instant,
 }
 
 /// When a leaving link may close.

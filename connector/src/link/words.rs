@@ -1,6 +1,6 @@
 //! What supervisors tell of links, in words.
 
-use protocol::control::RefusedRoute;
+use protocol::{control::RefusedRoute, limits::REGISTER_WAIT};
 use tracing::warn;
 
 use super::registered::LinkEnd;
@@ -19,6 +19,7 @@ pub(super) fn explain(end: &LinkEnd) -> Option<String> {
         LinkEnd::Dead(death) => Some(death.as_str().to_owned()),
         LinkEnd::Closed(lost) => Some(lost.to_string()),
         LinkEnd::Broken(error) => Some(format!("the edge broke the protocol: {error}")),
+        LinkEnd::Unjudged => Some(format!("the edge did not answer other claims within {} s", REGISTER_WAIT.as_secs())),
         LinkEnd::Panicked => Some("the connector failed on this link".to_owned()),
     }
 }

@@ -204,12 +204,14 @@ impl TunnelParts {
         };
         connection.admit();
         let (accepted, refused) = self.judged(&link);
+        tell_refused(&link.connector, &refused);
         let welcome = Welcome { version, edge: self.name.to_string(), link: link.id.0, accepted, refused };
         // Ends with the connection.
         tokio::spawn(link.switch.clone().run(connection.clone(), self.metrics.drops().clone()));
         let span = info_span!("link", id = %link.id, connector = %link.connector, replica = %link.replica);
         let (welcome, entered) = (Message::Welcome(welcome.fitting()), link.clone());
-        let registered = Registered { parts: self, link, control, peer, claims: Pace::default() };
+        let registered =
+            Registered { parts: self, link, control, peer, claims: Pace::default(), told: Sparing::default() };
         if vital::caught(registered.run(&welcome).instrument(span)).await.is_err() {
             self.vital.panicked("a link");
             entered.close(CloseCode::Protocol, "the edge failed on this link");
@@ -218,10 +220,9 @@ impl TunnelParts {
         Ok(())
     }
 
-    /// What a link may have of what it claims, as it crosses the wire, and what not: that is told.
+    /// What a link may have of what it claims, as it crosses the wire, and what not.
     pub(super) fn judged(&self, link: &Link) -> (Vec<RouteClaim>, Vec<RefusedRoute>) {
         let (accepted, refused) = self.registry.judged(link);
-        tell_refused(&link.connector, &refused);
         let accepted = accepted.iter().map(|r| RouteClaim { vnet: r.vnet.to_string(), cidr: r.cidr.to_string() });
         (accepted.collect(), refused)
     }

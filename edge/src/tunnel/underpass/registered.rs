@@ -14,6 +14,7 @@ use protocol::{
     error::CloseCode,
     link::{Lost, Side},
     liveness::{Death, LinkState, Liveness, Look},
+    sparing::Sparing,
     wire::{self, WireError},
 };
 use tokio::time;
@@ -22,6 +23,7 @@ use tracing::{debug, info, warn};
 use super::{
     claims::{Pace, Unanswered},
     control::Control,
+    tell_refused,
 };
 use crate::tunnel::{TunnelParts, link::Link};
 
@@ -32,6 +34,8 @@ pub(super) struct Registered<'a> {
     pub(super) control: Control,
     pub(super) peer: Peer,
     pub(super) claims: Pace,
+    /// How often what it claims may be told.
+    pub(super) told: Sparing,
 }
 
 enum Event {
@@ -164,7 +168,10 @@ impl Registered<'_> {
     async fn claim(&mut self, claims: Claims) -> Result<(), String> {
         self.parts.registry.claim(&self.link, claims);
         let (accepted, refused) = self.parts.judged(&self.link);
-        info!(accepted = accepted.len(), refused = refused.len(), "the connector claims other routes");
+        if let Some(untold) = self.told.may_say(Instant::now()) {
+            info!(accepted = accepted.len(), refused = refused.len(), untold, "the connector claims other routes");
+            tell_refused(&self.link.connector, &refused);
+        }
         self.say(&Message::Judged(Judged { accepted, refused }.fitting())).await
     }
 
