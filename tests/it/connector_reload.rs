@@ -124,11 +124,15 @@ fn a_route_that_is_withdrawn_takes_nothing_new_and_its_open_flows_finish() {
     let (old, open) = (stand.wait_flow("old"), stand.wait_flow("new"));
     stand.dc1.reload(|_| one);
     wait::until("the route to be withdrawn", WITHIN, || (routes(&stand.edge) == ["prod"]).then_some(()));
-    assert!(stand.flow("new").is_none());
+    // A flow that comes before health has seen the change is refused by the connector, one that comes after by the edge.
+    let told = ["access", "listener=new", "tunnel_down", "no link that serves it is up"];
+    wait::soon_true("the edge to know that nothing leads there", || {
+        assert!(stand.flow("new").is_none());
+        stand.edge.process.find_log(&told).is_some()
+    });
     still_open(&open);
     still_open(&old);
     stand.dc1.process.wait_log(&["route lab 10.7.0.0/24 removed"]);
-    stand.edge.process.wait_log(&["access", "listener=new", "tunnel_down", "no link that serves it is up"]);
 }
 
 #[test]
