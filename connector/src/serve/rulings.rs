@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use futures_util::{StreamExt, stream::FuturesUnordered};
 use tokio::{
     sync::watch,
     time::{self, Instant},
@@ -41,6 +42,13 @@ impl Rulings {
 
     /// Completes when a flow is to be cut: it has not been permitted for as long as such flows may go on.
     pub(super) async fn withdrawn(&self, permit: &Permit) {
+        // A flow is polled for every packet, and what tells of rulings is shared by all flows: it is asked only when it has
+        // something to tell.
+        let mut alone: FuturesUnordered<_> = [self.not_permitted(permit)].into_iter().collect();
+        let _ = alone.next().await;
+    }
+
+    async fn not_permitted(&self, permit: &Permit) {
         let mut rulings = self.0.subscribe();
         let mut since: Option<Instant> = None;
         loop {
