@@ -4,6 +4,10 @@ use std::{
     fs,
     net::TcpStream,
     os::unix::fs::symlink,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -298,9 +302,11 @@ fn a_hundred_changes_of_other_things_harm_nobody_and_leave_nothing_behind() {
     let echo = habits::echo(world.free_in(&prod, 10));
     let named = habits::names_itself(world.free_in(&prod, 11), "here");
     let udp = UdpOrigin::echo(world.free_in(&prod, 12));
+    let (web, _heads) = web::says(world.free_in(&prod, 13), "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
     let edge = world
         .edge("edge-1")
         .grant("dc1", &[&prod, &lab])
+        .service(&Service::http("web").origin(&prod, web.address()))
         .service(&Service::tcp("echo").origin(&prod, echo.address()))
         .service(&Service::tcp("who").origin(&prod, named.address()))
         .service(&Service::udp("udp").origin(&prod, udp.address()))
@@ -310,6 +316,15 @@ fn a_hundred_changes_of_other_things_harm_nobody_and_leave_nothing_behind() {
     let connections = load::Load::start(edge.listener("who"), 2, Duration::from_millis(5));
     let udp_client = SteadyUdp::start(UdpClient::new(edge.listener("udp")), Right::Echo);
     connections.wait_for(20);
+    let (at, ends) = (edge.listener("web"), Arc::new(AtomicBool::new(false)));
+    let told = ends.clone();
+    let requests = std::thread::spawn(move || {
+        let mut codes = Vec::new();
+        while !told.load(Ordering::Relaxed) {
+            codes.push(http::get(at, "/").map(|answer| answer.code));
+        }
+        codes
+    });
     let (files, plain) = (dc1.process.files(), dc1.file.clone());
     for change in 1..=100_u64 {
         let mut file = plain.clone();
@@ -328,6 +343,9 @@ fn a_hundred_changes_of_other_things_harm_nobody_and_leave_nothing_behind() {
     }
     connections.wait_for(20);
     udp_client.wait_for(5);
+    ends.store(true, Ordering::Relaxed);
+    let codes = requests.join().expect("it does not panic");
+    assert!(codes.len() > 20 && codes.iter().all(|code| *code == Some(200)), "{codes:?}");
     load::holds(&connections.stop(), None);
     load::holds(&udp_client.stop(Duration::ZERO), None);
     assert!(flow.stop().expect("a long flow is not touched") > 0);
