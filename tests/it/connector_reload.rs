@@ -32,7 +32,7 @@ struct Stand {
     dc1: Connector,
     lab: Vnet,
     udp: UdpOrigin,
-    _origins: [Origin; 2],
+    origins: [Origin; 2],
     _prod: Vnet,
     world: World,
 }
@@ -55,7 +55,7 @@ impl Stand {
             .service(&Service::udp("udp").origin(&prod, udp.address()))
             .start();
         let dc1 = manner(world.connector("dc1").links_per_edge(1)).serve(&prod).start(&[&edge]);
-        Self { edge, dc1, lab, udp, _origins: origins, _prod: prod, world }
+        Self { edge, dc1, lab, udp, origins, _prod: prod, world }
     }
 
     /// A flow of a service, if it leads anywhere.
@@ -152,6 +152,22 @@ fn flows_of_a_route_that_is_withdrawn_are_cut_after_the_grace_period_where_the_f
     assert!(took >= Duration::from_millis(900), "it has its grace period: {took:?}");
     still_open(&old);
     assert_eq!(stand.dc1.metric("underpass_flows_ended_total{ended=\"withdrawn\"}"), 1);
+}
+
+#[test]
+fn a_session_that_is_not_permitted_any_more_is_cut_likewise_and_none_comes_in_its_place() {
+    let mut stand = Stand::of(|file| file.grace("1s").top("withdrawn = \"cut\""));
+    let (old, session) = (stand.wait_flow("old"), UdpClient::new(stand.edge.listener("udp")));
+    assert_eq!(session.ask(b"one"), b"one");
+    let echo = stand.origins[0].address();
+    stand.dc1.reload(|file| file.allow_nothing_yet().allow(&format!("{}/32:{}", echo.ip(), echo.port())));
+    let cut = || stand.dc1.metric("underpass_flows_ended_total{ended=\"withdrawn\"}");
+    wait::soon_true("the session to be cut", || cut() == 1);
+    session.send(b"two");
+    assert_eq!(session.receive(Duration::from_millis(300)), None);
+    assert_eq!(stand.udp.sources(), 1);
+    still_open(&old);
+    assert_eq!(cut(), 1);
 }
 
 #[test]
