@@ -19,6 +19,9 @@ pub struct Status {
     /// When its certificate ends, RFC 3339; none before it has joined.
     #[serde(default)]
     pub certificate_expires: Option<String>,
+    /// When this was told, RFC 3339, by the clock that all its times go by.
+    #[serde(default)]
+    pub now: Option<String>,
     /// Flows it carries now.
     #[serde(default)]
     pub flows: u64,
@@ -73,6 +76,8 @@ pub struct Link {
     pub rtt_ms: Option<f64>,
     /// When it registered, RFC 3339.
     pub since: Option<String>,
+    /// Since when its state is that, RFC 3339; of one that is not up: since it last was, or is dialled.
+    pub state_since: Option<String>,
     /// Why it is not up, in words.
     pub reason: Option<String>,
 }

@@ -19,6 +19,8 @@ pub struct Status {
     pub version: String,
     /// Counts reloads, from 1.
     pub catalog_version: u64,
+    /// When this was told, RFC 3339, by the clock that all its times go by.
+    pub now: Option<String>,
     /// Why it is not ready; empty when it is.
     pub unready: Vec<String>,
     /// How the last reload went; none if there was none.
@@ -43,6 +45,8 @@ pub struct Tunnel {
     pub connector: String,
     /// Of all links together.
     pub health: TunnelHealth,
+    /// Since when its health is that, RFC 3339.
+    pub since: Option<String>,
     /// Those there are.
     pub links: Vec<Link>,
     /// What it reaches.
@@ -99,8 +103,12 @@ pub struct Origin {
     pub weight: f64,
     /// Over all paths.
     pub health: Health,
+    /// Since when its health is that, RFC 3339.
+    pub since: Option<String>,
     /// Why not healthy.
     pub reason: Option<String>,
+    /// How far it got: `route`, `tunnel`, `permit`, `resolve`, `connect`, `tls` or `answer` is what failed.
+    pub stage: Option<String>,
     /// What was met, in words.
     pub detail: Option<String>,
     /// Flows it has now.
@@ -122,6 +130,8 @@ pub struct Path {
     pub connector: Option<String>,
     /// As the last probes found it.
     pub health: Health,
+    /// Since when its health is that, RFC 3339; only of one that is probed.
+    pub since: Option<String>,
     /// How long the last probe took, milliseconds.
     pub rtt_ms: Option<f64>,
     /// Where that time went.
@@ -130,6 +140,8 @@ pub struct Path {
     pub interval_ms: Option<f64>,
     /// Why not healthy.
     pub reason: Option<String>,
+    /// What failed, as of an origin.
+    pub stage: Option<String>,
     /// What was met, in words.
     pub detail: Option<String>,
     /// When it was probed last, RFC 3339.
@@ -167,6 +179,8 @@ pub struct Pool {
     pub pool: String,
     /// Of all its origins together.
     pub health: PoolHealth,
+    /// Since when its health is that, RFC 3339.
+    pub since: Option<String>,
     /// How many are healthy.
     pub healthy_origins: usize,
     /// How many there are.
@@ -184,6 +198,8 @@ pub struct LoadBalancer {
     pub load_balancer: String,
     /// Of all its pools together.
     pub health: PoolHealth,
+    /// Since when its health is that, RFC 3339.
+    pub since: Option<String>,
     /// The pool that takes new flows; none if none can.
     pub serving_pool: Option<String>,
     /// Why it takes nothing new; none: it does.
@@ -209,6 +225,12 @@ pub struct Listener {
     /// Why it takes nothing new; none: it does.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub drain: Option<Drain>,
+    /// Connections that reached no origin, since the edge started.
+    pub refused: u64,
+    /// Bytes carried from clients, since the edge started.
+    pub bytes_up: u64,
+    /// Bytes carried to clients.
+    pub bytes_down: u64,
     /// What it shows to clients; only of one that speaks TLS.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub certificates: Vec<Certificate>,

@@ -336,9 +336,21 @@ pub(crate) struct StatusArgs {
     /// Print the edge's answer as it is, in JSON
     #[arg(long, env = "UNDERPASS_JSON", value_parser = clap::builder::FalseyValueParser::new())]
     pub(crate) json: bool,
-    /// Print again each second, until interrupted
+    /// Draw again each second, until interrupted
     #[arg(long, env = "UNDERPASS_WATCH", value_parser = clap::builder::FalseyValueParser::new())]
     pub(crate) watch: bool,
+    /// Print a row for everything there is, however much that is
+    #[arg(long, env = "UNDERPASS_ALL", value_parser = clap::builder::FalseyValueParser::new())]
+    pub(crate) all: bool,
+    /// Only what fails
+    #[arg(long, env = "UNDERPASS_UNHEALTHY", value_parser = clap::builder::FalseyValueParser::new())]
+    pub(crate) unhealthy: bool,
+    /// Only this pool, and its origins
+    #[arg(long, env = "UNDERPASS_POOL", value_name = "NAME")]
+    pub(crate) pool: Option<String>,
+    /// Only this connector, its links, and what is reached over them
+    #[arg(long, env = "UNDERPASS_CONNECTOR", value_name = "NAME")]
+    pub(crate) connector: Option<String>,
 }
 
 /// Flags of `reload`.

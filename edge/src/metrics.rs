@@ -282,6 +282,13 @@ impl Metrics {
         self.ended.of(EndLabel { listener: end.listener.to_string(), ended: end.ended }).inc();
     }
 
+    /// Connections to a listener that reached no origin.
+    #[must_use]
+    pub fn refused(&self, listener: &Name) -> u64 {
+        let label = |why: RefusedFlow| RefusedLabel { listener: listener.to_string(), why: why.as_str() };
+        RefusedFlow::ALL.into_iter().map(|why| self.refused.of(label(why)).get()).sum()
+    }
+
     /// A client's connection was closed without reaching an origin.
     pub fn refused_flow(&self, listener: &Name, why: RefusedFlow) {
         self.refused.of(RefusedLabel { listener: listener.to_string(), why: why.as_str() }).inc();

@@ -209,6 +209,31 @@ impl Reason {
         matches!(self, Self::TunnelDown | Self::LinkLost)
     }
 
+    /// How far along the way it got: the stage that failed.
+    #[must_use]
+    pub fn stage(self) -> &'static str {
+        match self {
+            Self::NoRoute => "route",
+            Self::TunnelDown | Self::LinkLost => "tunnel",
+            Self::PolicyDenied => "permit",
+            Self::DnsFailed => "resolve",
+            Self::ConnectRefused
+            | Self::ConnectTimeout
+            | Self::NetworkUnreachable
+            | Self::PassiveFailures
+            | Self::ConnectorOverloaded => "connect",
+            Self::TlsUntrusted | Self::TlsNameMismatch | Self::TlsHandshake => "tls",
+            Self::ConnectionReset
+            | Self::HttpTimeout
+            | Self::HttpInvalid
+            | Self::CodeMismatch
+            | Self::BodyMismatch
+            | Self::UdpNoAnswer
+            | Self::IcmpTimeout
+            | Self::IcmpNotPermitted => "answer",
+        }
+    }
+
     /// Whether an answer was waited for in vain.
     #[must_use]
     pub fn is_timeout(self) -> bool {

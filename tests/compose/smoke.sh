@@ -87,13 +87,13 @@ client() { docker exec "$client" "$@"; }
 status() {
   local edge=$1
   shift
-  docker exec "${ids[$edge]}" /underpass status >"$work/status"
+  docker exec "${ids[$edge]}" /underpass status --all >"$work/status"
   sed 's/  */ /g' "$work/status" | grep "^ $*\( \|\$\)"
 }
 
 # all_well EDGE: whether the edge finds fault with nothing.
 all_well() {
-  docker exec "${ids[$1]}" /underpass status >"$work/status" || return 1
+  docker exec "${ids[$1]}" /underpass status --all >"$work/status" || return 1
   ! grep -E 'unhealthy|degraded|critical|unknown|inactive|down' "$work/status"
 }
 

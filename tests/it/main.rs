@@ -40,6 +40,7 @@ mod security_secrets;
 mod security_targets;
 mod slow_readers;
 mod software;
+mod status;
 mod surviving;
 mod tcp;
 mod udp;

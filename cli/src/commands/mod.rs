@@ -1,5 +1,6 @@
 //! One module a command. Each takes its flags and returns when it is done, or says why it failed.
 
+mod age;
 mod check;
 mod completion;
 mod connector;
@@ -7,6 +8,7 @@ mod connectors;
 mod drain;
 mod edge;
 mod explain;
+mod look;
 mod ready;
 mod reload;
 mod status;

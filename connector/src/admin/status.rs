@@ -1,6 +1,6 @@
 //! What `/api/v1/status` tells, taken from the link slots; its fields are those of [`api::connector`].
 
-use std::{collections::BTreeMap, net::SocketAddr};
+use std::{collections::BTreeMap, net::SocketAddr, time::SystemTime};
 
 use api::{
     RefusedRoute, Route,
@@ -25,12 +25,16 @@ pub(super) fn status(view: &View) -> Status {
         let edge =
             edges.entry(target.clone()).or_insert_with(|| Edge { address: target.to_string(), ..Edge::default() });
         add(edge, slot, &status);
+        if let Some(link) = edge.links.last_mut() {
+            link.state_since = view.links.since(&target, slot).map(|since| Utc(since).to_string());
+        }
     }
     Status {
         connector: peer.map(|peer| peer.connector.to_string()),
         replica: peer.map(|peer| peer.replica.to_string()),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         certificate_expires: peer.map(|peer| Utc(peer.lifetime.not_after).to_string()),
+        now: Some(Utc(SystemTime::now()).to_string()),
         flows: u64::try_from(view.metrics.open_flows()).unwrap_or(0),
         reload: view.reloads.last().map(|outcome| reload(&outcome)),
         edges: edges.into_values().collect(),
@@ -78,6 +82,7 @@ fn registered(slot: u16, state: LinkState, about: &About) -> Link {
         remote: Some(SocketAddr::new(remote.ip().to_canonical(), remote.port()).to_string()),
         rtt_ms: Some(millis(about.connection.rtt())),
         since: Some(Utc(about.since).to_string()),
+        state_since: None,
         reason: None,
     }
 }

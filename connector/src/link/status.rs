@@ -62,6 +62,8 @@ const WAITING: &str = "no answer yet";
 #[derive(Debug, Default)]
 pub struct Links {
     slots: Mutex<BTreeMap<(Target, u16), LinkStatus>>,
+    /// Whether each is up, and since when that is so.
+    turned: Mutex<BTreeMap<(Target, u16), (bool, SystemTime)>>,
     joining: Mutex<BTreeMap<Target, Option<String>>>,
 }
 
@@ -85,16 +87,20 @@ impl Links {
     /// A slot is kept from now on, and has no link yet.
     pub fn keep(&self, edge: &Target, slot: u16) {
         self.lock().insert((edge.clone(), slot), LinkStatus::Dialling(None));
+        self.turn((edge.clone(), slot), false);
     }
 
     /// A slot is kept no longer. Whatever is recorded of it later is of a link that leaves.
     pub fn forget(&self, edge: &Target, slot: u16) {
-        self.lock().remove(&(edge.clone(), slot));
+        let slot = (edge.clone(), slot);
+        self.lock().remove(&slot);
+        self.turned.lock().unwrap_or_else(PoisonError::into_inner).remove(&slot);
     }
 
     /// Records a kept slot's status.
     pub fn set(&self, edge: &Target, slot: u16, status: LinkStatus) {
         if let Some(kept) = self.lock().get_mut(&(edge.clone(), slot)) {
+            self.turn((edge.clone(), slot), is_up(&status));
             *kept = status;
         }
     }
@@ -118,6 +124,22 @@ impl Links {
     pub fn set_state(&self, edge: &Target, slot: u16, new: LinkState) {
         if let Some(LinkStatus::Registered { state, .. }) = self.lock().get_mut(&(edge.clone(), slot)) {
             *state = new;
+            self.turn((edge.clone(), slot), new == LinkState::Up);
+        }
+    }
+
+    /// Since when a slot is up, or is not.
+    #[must_use]
+    pub fn since(&self, edge: &Target, slot: u16) -> Option<SystemTime> {
+        let turned = self.turned.lock().unwrap_or_else(PoisonError::into_inner);
+        turned.get(&(edge.clone(), slot)).map(|(_, since)| *since)
+    }
+
+    fn turn(&self, slot: (Target, u16), up: bool) {
+        let mut turned = self.turned.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_so = turned.entry(slot).or_insert_with(|| (up, SystemTime::now()));
+        if is_so.0 != up {
+            *is_so = (up, SystemTime::now());
         }
     }
 

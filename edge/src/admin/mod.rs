@@ -152,10 +152,18 @@ fn seconds(at: SystemTime) -> i64 {
 
 async fn status(State(admin): State<Admin>) -> Json<api::edge::Status> {
     let (view, links) = (admin.view.borrow().clone(), admin.links.borrow().clone());
-    let drains = admin.store.current().drains.clone();
-    let now = status::Now { view: &view, links: &links, listeners: &admin.listeners.states(), drains: &drains };
+    let (listeners, drains) = (admin.listeners.states(), admin.store.current().drains.clone());
     let reload = admin.last_reload.borrow().as_deref().map(reload::last);
-    Json(api::edge::Status { reload, ..status::status(&admin.name, reasons(&admin), &now) })
+    let status = status::status(status::Told {
+        name: &admin.name,
+        unready: reasons(&admin),
+        view: &view,
+        links: &links,
+        listeners: &listeners,
+        drains: &drains,
+        metrics: &admin.metrics,
+    });
+    Json(api::edge::Status { reload, ..status })
 }
 
 async fn explain(State(admin): State<Admin>, Query(question): Query<Question>) -> Response {

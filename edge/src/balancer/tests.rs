@@ -166,6 +166,7 @@ impl World {
                 proven: true,
                 last: None,
                 interval: Duration::from_secs(5),
+                since: Instant::now(),
                 detail: None,
             })
         };

@@ -83,6 +83,8 @@ struct Watched {
     /// Told to its probes.
     anew: Arc<AtomicBool>,
     out: bool,
+    /// When its health has last changed.
+    since: Instant,
     task: u64,
     probing: AbortHandle,
 }
@@ -198,14 +200,17 @@ impl Paths {
         let pool = &catalog.pools[at.pool];
         let origin = OriginKey::of(&pool.origins[at.origin]);
         let path = self.watched.get(&PathKey { pool: pool.name.clone(), origin, via: at.via })?;
-        let report = path.state.report(Duration::from_millis(path.interval.load(Ordering::Relaxed)));
+        let interval = Duration::from_millis(path.interval.load(Ordering::Relaxed));
+        let report = path.state.report(interval, path.since);
         Some(PathReport { detail: path.detail.of(report.reason), ..report })
     }
 
     fn noted(&mut self, key: &PathKey, change: Option<Transition>) -> bool {
-        let Some(path) = self.watched.get(key) else { return false };
+        let Some(path) = self.watched.get_mut(key) else { return false };
+        let now = Instant::now();
         path.anew.store(path.state.awaits_connect(), Ordering::Relaxed);
-        self.told.tell(Instant::now(), &path.named(key), change);
+        path.since = change.map_or(path.since, |_| now);
+        self.told.tell(now, &path.named(key), change);
         self.touched.extend(self.index.at(&key.origin()));
         change.is_some()
     }
@@ -297,7 +302,7 @@ impl Paths {
             return self.check_link(&key);
         }
         let Some(way) = self.way(now, key.via) else { return };
-        let up = self.is_up(key.via);
+        let (up, since) = (self.is_up(key.via), Instant::now());
         let mut path = Watched {
             state: PathState::supposing(supposed),
             detail: Detail::default(),
@@ -307,11 +312,12 @@ impl Paths {
             interval: Arc::new(AtomicU64::new(interval)),
             anew: Arc::default(),
             out: !up,
+            since,
             task: 0,
             probing: tokio::spawn(async {}).abort_handle(),
         };
         if !up {
-            path.state.link_lost(Instant::now());
+            path.state.link_lost(since);
         }
         self.probe(&key, &mut path);
         self.watched.insert(key, path);
@@ -325,6 +331,7 @@ impl Paths {
             path.out = !up;
             let now = Instant::now();
             let change = if up { path.state.link_back(now) } else { path.state.link_lost(now) };
+            path.since = change.map_or(path.since, |_| now);
             self.told.tell(now, &path.named(key), change);
             if up {
                 // One good probe re-admits it, so it comes at once.

@@ -83,7 +83,9 @@ impl HealthView {
             let (own, fallback) =
                 (lb.pools.iter().filter_map(find).collect(), lb.fallback_pool.as_ref().and_then(find));
             let drained = sources.drains.has(&Subject::LoadBalancer(lb.name.clone()));
-            Arc::new(BalancerView { drained, ..balancer_view(lb, (own, fallback), &pools) })
+            let before = sources.previous.balancer(&lb.name).map(|before| (before.health, before.since));
+            let view = balancer_view(lb, (own, fallback), &pools, (before, sources.now));
+            Arc::new(BalancerView { drained, ..view })
         };
         let load_balancers = sources.catalog.load_balancers.iter().map(of).collect();
         Self { number: sources.previous.number + 1, catalog: sources.catalog.clone(), pools, load_balancers }
@@ -99,20 +101,23 @@ impl HealthView {
         let (before, mut pools) = (sources.previous, sources.previous.pools.clone());
         let touched: BTreeSet<_> = origins.iter().map(|at| at.pool).collect();
         for pool in &touched {
-            let PoolView { pool: configured, origins: old, drained, .. } = &*before.pools[*pool];
+            let PoolView { pool: configured, origins: old, health: was, since, drained } = &*before.pools[*pool];
             let mut of_pool = old.clone();
             for at in origins.range(At { pool: *pool, origin: 0 }..At { pool: pool + 1, origin: 0 }) {
                 of_pool[at.origin] = Arc::new(origin_view(sources, Some(&old[at.origin]), *at));
             }
             let health = pool_health(configured, &of_pool);
-            pools[*pool] = Arc::new(PoolView { pool: configured.clone(), health, origins: of_pool, drained: *drained });
+            let since = unchanged(health, (Some((*was, *since)), sources.now));
+            let (pool_settings, drained) = (configured.clone(), *drained);
+            pools[*pool] = Arc::new(PoolView { pool: pool_settings, health, since, origins: of_pool, drained });
         }
         let balancer = |before: &Arc<BalancerView>| {
             let is_touched = before.pools.iter().chain(&before.fallback_pool).any(|pool| touched.contains(pool));
             if !is_touched {
                 return before.clone();
             }
-            let view = balancer_view(&before.balancer, (before.pools.clone(), before.fallback_pool), &pools);
+            let was = (Some((before.health, before.since)), sources.now);
+            let view = balancer_view(&before.balancer, (before.pools.clone(), before.fallback_pool), &pools, was);
             Arc::new(BalancerView { drained: before.drained, ..view })
         };
         let load_balancers = before.load_balancers.iter().map(balancer).collect();
@@ -123,7 +128,7 @@ impl HealthView {
 /// The open flows of the view before, findable by name, or by position while the catalog is the same.
 enum Kept<'a> {
     SamePlaces(&'a HealthView),
-    ByName(HashMap<(&'a Name, &'a Name), &'a OriginView>),
+    ByName { pools: HashMap<&'a Name, &'a PoolView>, origins: HashMap<(&'a Name, &'a Name), &'a OriginView> },
 }
 
 impl<'a> Kept<'a> {
@@ -134,7 +139,8 @@ impl<'a> Kept<'a> {
         let of_pool = |pool: &'a Arc<PoolView>| {
             pool.origins.iter().map(move |origin| ((&pool.pool.name, &origin.origin.name), &**origin))
         };
-        Self::ByName(previous.pools.iter().flat_map(of_pool).collect())
+        let pools = previous.pools.iter().map(|pool| (&pool.pool.name, &**pool)).collect();
+        Self::ByName { pools, origins: previous.pools.iter().flat_map(of_pool).collect() }
     }
 
     fn find(&self, at: (usize, usize), names: (&'a Name, &'a Name)) -> Option<&'a OriginView> {
@@ -142,7 +148,14 @@ impl<'a> Kept<'a> {
             Self::SamePlaces(previous) => {
                 previous.pools.get(at.0).and_then(|pool| pool.origins.get(at.1)).map(Arc::as_ref)
             }
-            Self::ByName(origins) => origins.get(&names).copied(),
+            Self::ByName { origins, .. } => origins.get(&names).copied(),
+        }
+    }
+
+    fn pool(&self, at: usize, name: &'a Name) -> Option<&'a PoolView> {
+        match self {
+            Self::SamePlaces(previous) => previous.pools.get(at).map(Arc::as_ref),
+            Self::ByName { pools, .. } => pools.get(name).copied(),
         }
     }
 }
@@ -158,7 +171,9 @@ where
     };
     let origins: Vec<_> = pool.origins.iter().enumerate().map(view_of).collect();
     let drained = sources.drains.has(&Subject::Pool(pool.name.clone()));
-    PoolView { pool: pool.clone(), health: pool_health(pool, &origins), origins, drained }
+    let (health, before) = (pool_health(pool, &origins), kept.pool(at, &pool.name));
+    let since = unchanged(health, (before.map(|before| (before.health, before.since)), sources.now));
+    PoolView { pool: pool.clone(), health, since, origins, drained }
 }
 
 fn origin_view<L, P>(sources: &Sources<'_, L, P>, before: Option<&OriginView>, at: At) -> OriginView
@@ -181,8 +196,9 @@ where
     let health = origin_health(&paths);
     let is_down = unreachable == Some(Reason::TunnelDown);
     let down_since = is_down.then(|| before.and_then(|before| before.down_since).unwrap_or(sources.now));
-    let key = OriginKey::of(origin);
-    OriginView { origin: origin.clone(), key, health, flows, answers, paths, unreachable, down_since, drained }
+    let since = unchanged(health, (before.map(|before| (before.health, before.since)), sources.now));
+    let (origin, key) = (origin.clone(), OriginKey::of(origin));
+    OriginView { origin, key, health, since, flows, answers, paths, unreachable, down_since, drained }
 }
 
 /// Every way to the origin, and its load; never empty.
@@ -222,11 +238,12 @@ fn path_view((way, load): (Way, Arc<LinkLoad>), report: &impl Fn(Via) -> Option<
     }
     let last = report.as_ref().and_then(|report| report.last);
     let interval = report.as_ref().map(|report| report.interval);
+    let since = report.as_ref().map(|report| report.since);
     let proven = report.is_some_and(|report| report.proven);
     if reason == Some(Reason::LinkLost) && detail.is_none() {
         detail = Some("the link has died, or leaves packets unanswered, or was back only now".into());
     }
-    PathView { way, load, health, reason, detail, proven, last, interval }
+    PathView { way, load, health, since, reason, detail, proven, last, interval }
 }
 
 /// Healthy if any path is, else unknown if any is, else unhealthy, as is an origin without any path.
@@ -263,6 +280,7 @@ fn balancer_view(
     lb: &Arc<LoadBalancer>,
     (own, fallback): (Vec<usize>, Option<usize>),
     pools: &[Arc<PoolView>],
+    before: (Option<(BalancerHealth, Instant)>, Instant),
 ) -> BalancerView {
     let first_that = |serves: fn(&PoolView) -> bool| own.iter().copied().find(|pool| serves(&pools[*pool]));
     let first = first_that(PoolView::serves_surely).or_else(|| first_that(PoolView::serves));
@@ -279,8 +297,13 @@ fn balancer_view(
         BalancerHealth::Degraded
     };
     let serving_pool = first.or_else(|| fallback.filter(|pool| pools[*pool].can_be_tried()));
-    let (balancer, key) = (lb.clone(), BalancerKey::of(&lb.name));
-    BalancerView { balancer, key, pools: own, fallback_pool: fallback, health, serving_pool, drained: false }
+    let (balancer, key, since) = (lb.clone(), BalancerKey::of(&lb.name), unchanged(health, before));
+    BalancerView { balancer, key, pools: own, fallback_pool: fallback, health, since, serving_pool, drained: false }
+}
+
+/// Since when something is as it is: since it was found so before, else since now.
+fn unchanged<H: PartialEq>(is: H, (before, now): (Option<(H, Instant)>, Instant)) -> Instant {
+    before.filter(|(was, _)| *was == is).map_or(now, |(_, since)| since)
 }
 
 #[cfg(test)]

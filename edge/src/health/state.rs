@@ -74,6 +74,8 @@ pub struct PathReport {
     pub last: Option<ProbeTimes>,
     /// The probe interval in force.
     pub interval: Duration,
+    /// Since when its health is what it is.
+    pub since: Instant,
     /// What was met when it became so, in words; the keeper of the state adds it.
     pub detail: Option<Arc<str>>,
 }
@@ -238,11 +240,12 @@ impl PathState {
         }
     }
 
-    /// What the view shows of it.
+    /// What the view shows of it; its keeper knows since when.
     #[must_use]
-    pub fn report(&self, interval: Duration) -> PathReport {
+    pub fn report(&self, interval: Duration, since: Instant) -> PathReport {
         let proven = !matches!(self.verdict, Verdict::Unknown | Verdict::Supposed(_));
-        PathReport { health: self.health(), reason: self.reason(), proven, last: self.last, interval, detail: None }
+        let (health, reason) = (self.health(), self.reason());
+        PathReport { health, reason, proven, last: self.last, interval, since, detail: None }
     }
 
     fn succeeded(&mut self, monitor: &Monitor) {

@@ -78,6 +78,8 @@ pub struct PoolView {
     pub pool: Arc<Pool>,
     /// Computed from its origins.
     pub health: PoolHealth,
+    /// Since when that is so.
+    pub since: Instant,
     /// Same order as [`Pool::origins`].
     pub origins: Vec<Arc<OriginView>>,
     /// All of them take nothing new, for its sake.
@@ -93,6 +95,8 @@ pub struct OriginView {
     pub key: OriginKey,
     /// Computed from its paths.
     pub health: Health,
+    /// Since when that is so.
+    pub since: Instant,
     /// Flows open to it from this edge; survives view changes.
     pub flows: Arc<AtomicUsize>,
     /// When it last answered a session; survives view changes.
@@ -116,6 +120,8 @@ pub struct PathView {
     pub load: Arc<LinkLoad>,
     /// By its own probes.
     pub health: Health,
+    /// Since when that is so; of a path that nobody probes it is not known.
+    pub since: Option<Instant>,
     /// Why it is unhealthy.
     pub reason: Option<Reason>,
     /// What was met, in words.
@@ -156,6 +162,8 @@ pub struct BalancerView {
     pub fallback_pool: Option<usize>,
     /// Computed from its pools.
     pub health: BalancerHealth,
+    /// Since when that is so.
+    pub since: Instant,
     /// Index into [`HealthView::pools`] of the pool a new flow would go to with steering `off`.
     pub serving_pool: Option<usize>,
     /// It takes nothing new.

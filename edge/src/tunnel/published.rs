@@ -43,6 +43,8 @@ pub struct TunnelView {
     pub is_open: bool,
     /// Since when that is so, or is not.
     pub since: Instant,
+    /// Since when its health is what it is.
+    pub health_since: Instant,
     /// Live links, oldest first.
     pub links: Vec<Arc<Link>>,
     /// What they serve together.
@@ -161,8 +163,9 @@ impl Moment {
             let links = links.remove(connector).unwrap_or_default();
             if grant.is_some() || !links.is_empty() {
                 let mut tunnel = self.tunnel((connector, grant), &links, now);
-                if let Some(before) = before.tunnel(connector).filter(|before| before.is_open == tunnel.is_open) {
-                    tunnel.since = before.since;
+                if let Some(before) = before.tunnel(connector) {
+                    tunnel.since = if before.is_open == tunnel.is_open { before.since } else { now };
+                    tunnel.health_since = if before.health == tunnel.health { before.health_since } else { now };
                 }
                 tunnels.push(Arc::new(tunnel));
             }
@@ -185,6 +188,7 @@ impl Moment {
             health: health(entries, grant.map_or(1, |g| g.replicas), self.ever_up.contains(connector)),
             is_open: links.iter().any(|link| !link.is_draining()),
             since: now,
+            health_since: now,
             links,
             routes: entries.iter().flat_map(|entry| entry.accepted.iter().cloned()).collect(),
             refused,

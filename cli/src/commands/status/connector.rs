@@ -5,10 +5,35 @@ use api::{
     words::LinkState,
 };
 
-use super::edge::{milliseconds, route};
-use crate::commands::table::Table;
+use super::{
+    edge::{milliseconds, route},
+    failing, overview,
+    select::Selection,
+};
+use crate::commands::{look::Look, table::Table};
 
-/// Everything.
+/// Lines that are no rows of what fails: the head, the summary, and the table's own.
+const FRAME: usize = 6;
+
+/// What fails, then the edges; or what fails alone.
+pub(super) fn overview(status: &Status, selection: &Selection, look: Look) -> String {
+    let failing = failing::of_connector(status);
+    let mut text = head(status) + &overview::summary(&failing);
+    if !failing.is_empty() {
+        // Edges are 64 at most, and what fails of them is said of each in one line.
+        let room = if selection.all { usize::MAX } else { (look.lines / 2).saturating_sub(FRAME).max(1) };
+        let rest = (room, "--unhealthy --all shows each");
+        text.push('\n');
+        text.push_str(&failing::table(&failing, status.now.as_deref(), rest).drawn(look));
+    }
+    if !selection.unhealthy {
+        text.push('\n');
+        text.push_str(&edges(status).drawn(look));
+    }
+    text
+}
+
+/// A row for everything.
 pub(super) fn tables(status: &Status) -> String {
     let tables = [Some(edges(status)), Some(links(status)), refused(status)];
     let rest = tables.into_iter().flatten().map(|table| table.text());
@@ -38,7 +63,7 @@ fn reload(Reload { at, applied, mistakes, restart }: &Reload) -> Option<String> 
 }
 
 fn edges(status: &Status) -> Table {
-    let mut table = Table::new("edges", &["ADDRESS", "EDGE", "LINKS UP", "ROUTES"]);
+    let mut table = Table::new("edges", &["ADDRESS", "EDGE", "LINKS UP", "RTT", "ROUTES"]);
     for edge in &status.edges {
         let up = edge.links.iter().filter(|link| link.state == LinkState::Up).count();
         let routes: Vec<String> = edge.routes.iter().map(route).collect();
@@ -46,6 +71,7 @@ fn edges(status: &Status) -> Table {
             edge.address.clone(),
             edge.edge.clone().unwrap_or_default(),
             format!("{up} of {}", edge.links.len()),
+            overview::median(edge.links.iter().filter_map(|link| link.rtt_ms)).map(milliseconds).unwrap_or_default(),
             routes.join(", "),
         ]);
     }

@@ -12,8 +12,8 @@ use api::{
 
 use crate::commands::table::Table;
 
-/// Everything.
-pub(super) fn tables(status: &Status) -> String {
+/// A row for everything; without the tables that have none, if asked for.
+pub(super) fn tables(status: &Status, empty: Empty) -> String {
     let tables = [
         listeners(status),
         load_balancers(status),
@@ -25,6 +25,22 @@ pub(super) fn tables(status: &Status) -> String {
         refused_routes(status),
         drains(status),
     ];
+    let tables = tables.into_iter().flatten().filter(|table| empty == Empty::Shown || !table.is_empty());
+    let rest: Vec<String> = tables.map(|table| table.text()).collect();
+    [head(status)].into_iter().chain(rest).collect::<Vec<_>>().join("\n")
+}
+
+/// What becomes of tables without rows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Empty {
+    /// They say that there is none.
+    Shown,
+    /// They were not asked for.
+    LeftOut,
+}
+
+/// Whose status it is, and why that is not ready.
+pub(super) fn head(status: &Status) -> String {
     let mut head = format!("edge {}, version {}, catalog {}\n", status.edge, status.version, status.catalog_version);
     for why in &status.unready {
         head.push_str("not ready: ");
@@ -32,8 +48,7 @@ pub(super) fn tables(status: &Status) -> String {
         head.push('\n');
     }
     head += &status.reload.iter().flat_map(reload).collect::<String>();
-    let rest: Vec<String> = tables.into_iter().flatten().map(|table| table.text()).collect();
-    [head].into_iter().chain(rest).collect::<Vec<_>>().join("\n")
+    head
 }
 
 /// What there is to say of the last reload: nothing, if all that was read is in force.
@@ -196,7 +211,7 @@ pub(super) fn route(route: &Route) -> String {
     format!("{} {}", route.vnet, route.cidr)
 }
 
-fn via(path: &Path) -> String {
+pub(super) fn via(path: &Path) -> String {
     match (&path.connector, &path.link) {
         (Some(connector), Some(link)) => format!("{connector} {link}"),
         (Some(one), None) | (None, Some(one)) => one.clone(),
@@ -205,7 +220,7 @@ fn via(path: &Path) -> String {
 }
 
 /// A reason with what was met.
-fn why(reason: Option<&str>, detail: Option<&str>) -> String {
+pub(super) fn why(reason: Option<&str>, detail: Option<&str>) -> String {
     match (reason, detail) {
         (Some(reason), Some(detail)) => format!("{reason}: {detail}"),
         (Some(reason), None) => reason.to_owned(),

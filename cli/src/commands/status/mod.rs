@@ -2,11 +2,16 @@
 
 mod connector;
 pub(super) mod edge;
+mod failing;
+mod overview;
+mod select;
 
 use std::time::Duration;
 
 use api::Status;
 
+use self::{edge::Empty, select::Selection};
+use super::look::Look;
 use crate::{
     admin::AdminEndpoint,
     args::{Common, StatusArgs},
@@ -16,41 +21,77 @@ use crate::{
 
 /// From one answer to the next of `--watch`.
 const WATCH_INTERVAL: Duration = Duration::from_secs(1);
-/// Clears a terminal: cursor home, then everything below it.
+/// Clears a terminal.
 const CLEAR: &str = "\x1b[H\x1b[J";
 
 pub(super) fn run(common: &Common, flags: &StatusArgs) -> Result<(), Failure> {
-    let endpoint = AdminEndpoint::find_either(common, &flags.admin)?;
+    let StatusArgs { admin, json, watch, all, unhealthy, pool, connector } = flags;
+    let selection = Selection { pool: pool.clone(), connector: connector.clone(), unhealthy: *unhealthy, all: *all };
+    if *json && (selection.is_named() || *unhealthy) {
+        let right = "jq and its like choose among what it says";
+        return Err(Failure::Usage(format!("--json prints the whole answer as it is, without a choice: {right}")));
+    }
+    let endpoint = AdminEndpoint::find_either(common, admin)?;
     lifecycle::runtime()?.block_on(async {
-        if !flags.watch {
-            return output::print(&answer(&endpoint, flags.json).await?);
+        let answer = async || {
+            let body = endpoint.get(api::STATUS).await?;
+            if *json { Ok(raw(&body)) } else { text(&body, &selection, Look::here(*watch)) }
+        };
+        if !watch {
+            return output::print(&answer().await?);
         }
-        let mut text = answer(&endpoint, flags.json).await?;
+        let mut text = answer().await?;
+        if output::is_terminal() && !output::print_on(CLEAR)? {
+            return Ok(());
+        }
         loop {
-            let clear = if output::is_terminal() { CLEAR } else { "" };
-            if !output::print_on(&format!("{clear}{text}"))? {
+            let drawn = if output::is_terminal() { drawn_over(&text, Look::here(true).lines) } else { text };
+            if !output::print_on(&drawn)? {
                 return Ok(());
             }
             tokio::time::sleep(WATCH_INTERVAL).await;
             // It may be back the next time.
-            text = answer(&endpoint, flags.json).await.unwrap_or_else(|failure| failure.lines().join("\n") + "\n");
+            text = answer().await.unwrap_or_else(|failure: Failure| failure.lines().join("\n") + "\n");
         }
     })
 }
 
-async fn answer(endpoint: &AdminEndpoint, json: bool) -> Result<String, Failure> {
-    let body = endpoint.get(api::STATUS).await?;
-    if !json {
-        return Ok(match understood(&body)? {
-            Status::Connector(status) => connector::tables(&status),
-            Status::Edge(status) => edge::tables(&status),
-        });
+/// As people read it.
+fn text(body: &[u8], selection: &Selection, look: Look) -> Result<String, Failure> {
+    match understood(body)? {
+        Status::Connector(_) if selection.is_named() => {
+            let words =
+                "a connector knows no pools and no connectors: ask the edge, or leave out --pool and --connector";
+            Err(Failure::Usage(words.to_owned()))
+        }
+        Status::Connector(status) if selection.all && !selection.unhealthy => Ok(connector::tables(&status)),
+        Status::Connector(status) => Ok(connector::overview(&status, selection, look)),
+        Status::Edge(status) => {
+            let status = selection.of(*status)?;
+            let empty = if selection.is_named() { Empty::LeftOut } else { Empty::Shown };
+            let in_full = selection.all && !selection.unhealthy;
+            Ok(if in_full { edge::tables(&status, empty) } else { overview::text(&status, selection, look) })
+        }
     }
-    let mut text = String::from_utf8_lossy(&body).into_owned();
+}
+
+/// A text over the one before it: each line takes its place and no more than that changes, so nothing flickers. What has no
+/// room is left out, since a terminal that scrolls would show the rest of it twice.
+fn drawn_over(text: &str, lines: usize) -> String {
+    const HOME: &str = "\x1b[H";
+    const REST_OF_LINE: &str = "\x1b[K";
+    const REST_OF_SCREEN: &str = "\x1b[J";
+    let lines = text.lines().take(lines.max(1)).map(|line| format!("{line}{REST_OF_LINE}\r\n"));
+    [HOME.to_owned()].into_iter().chain(lines).chain([REST_OF_SCREEN.to_owned()]).collect()
+}
+
+/// As it came.
+fn raw(body: &[u8]) -> String {
+    let mut text = String::from_utf8_lossy(body).into_owned();
     if !text.ends_with('\n') {
         text.push('\n');
     }
-    Ok(text)
+    text
 }
 
 /// What an edge says of itself.

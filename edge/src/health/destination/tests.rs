@@ -78,7 +78,7 @@ fn a_destination_is_down_since_the_last_tunnel_that_may_lead_there_is() {
     let tunnel = |connector, seconds| {
         let (connector, health, since) = (name(connector), TunnelHealth::Down, after(seconds));
         let (links, routes, refused) = Default::default();
-        Arc::new(TunnelView { connector, health, is_open: false, since, links, routes, refused })
+        Arc::new(TunnelView { connector, health, is_open: false, since, health_since: since, links, routes, refused })
     };
     let mut links = links(&[], &[("red", "10.7.0.0/16")]);
     links.tunnels = vec![tunnel("dc1", 1), tunnel("dc2", 2), tunnel("dc3", 3)];

@@ -69,7 +69,8 @@ fn catalog(pools: Vec<Arc<Pool>>, load_balancers: Vec<Arc<LoadBalancer>>) -> Arc
 
 fn report(health: Health) -> PathReport {
     let reason = (health == Health::Unhealthy).then_some(Reason::ConnectRefused);
-    PathReport { health, reason, proven: true, last: None, interval: Duration::from_secs(5), detail: None }
+    let (interval, since) = (Duration::from_secs(5), Instant::now());
+    PathReport { health, reason, proven: true, last: None, interval, since, detail: None }
 }
 
 /// Links 1 and 2 lead to 10.0.0.0/8 of `prod`; 172.16.0.0/12 is known and down.

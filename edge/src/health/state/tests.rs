@@ -168,7 +168,7 @@ fn a_new_path_is_supposed_to_be_what_its_origin_was_until_its_first_probe() {
     ] {
         let mut state = PathState::supposing(Some(standing));
         play(&mut state, events, &monitor(2, 2, 3));
-        let report = state.report(Duration::from_secs(5));
+        let report = state.report(Duration::from_secs(5), Instant::now());
         assert_eq!((report.health, report.reason, report.proven), (health, reason, proven), "{standing:?} {events:?}");
     }
 }
@@ -191,9 +191,9 @@ fn what_was_found_of_an_origin_outlives_its_link() {
 fn the_report_shows_the_last_probe_that_counted() {
     let mut state = PathState::new();
     let interval = Duration::from_secs(7);
-    assert_eq!(state.report(interval).last, None);
+    assert_eq!(state.report(interval, Instant::now()).last, None);
     play(&mut state, "-", &monitor(1, 1, 0));
-    let report = state.report(interval);
+    let report = state.report(interval, Instant::now());
     assert_eq!((report.health, report.reason, report.last, report.interval), (DOWN, REFUSED, Some(times()), interval));
 }
 

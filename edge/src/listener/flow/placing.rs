@@ -422,6 +422,7 @@ mod tests {
             proven: true,
             last: None,
             interval: Duration::from_secs(5),
+            since: Instant::now(),
             detail: None,
         };
         HealthView::build(&Sources {
