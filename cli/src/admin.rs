@@ -136,12 +136,7 @@ impl AdminEndpoint {
         Self { wait, ..self }
     }
 
-    async fn change(
-        &self,
-        method: Method,
-        path: &str,
-        is_answer: fn(&StatusCode) -> bool,
-    ) -> Result<Bytes, Failure> {
+    async fn change(&self, method: Method, path: &str, is_answer: fn(&StatusCode) -> bool) -> Result<Bytes, Failure> {
         match &self.token {
             Token::Known { .. } => self.ask(method, path, is_answer).await,
             Token::Unreadable { .. } | Token::Unnamed => Err(Failure::Refused(self.token.lacking())),

@@ -294,9 +294,7 @@ impl OriginView {
                     format!("no connector is granted a route of VNet {vnet} that covers {address}")
                 }
                 (Host::Ip(_), _) => {
-                    format!(
-                        "a route of VNet {vnet} covers {address}, and no link that serves it is up and takes flows"
-                    )
+                    format!("a route of VNet {vnet} covers {address}, and no link that serves it is up and takes flows")
                 }
                 (Host::Name(name), Reason::NoRoute) => {
                     format!("no connector is granted a route of VNet {vnet}, so none can be asked for {name}")

@@ -136,7 +136,7 @@ async fn a_link_that_claims_something_else_has_that_at_once_and_in_one_view() {
     registry.claim(&link, Claims { links: 2, ..claims(&[blue, beyond]) });
     check(&registry);
     let health = |registry: &Registry| registry.subscribe().borrow().tunnel(&name("dc1")).map(|tunnel| tunnel.health);
-    assert_eq!(health(&registry), Some(super::super::published::TunnelHealth::Degraded), "it keeps two now");
+    assert_eq!(health(&registry), Some(TunnelHealth::Degraded), "it keeps two now");
     registry.remove(&link);
     registry.claim(&link, claims(&[red]));
     check(&registry);
