@@ -105,7 +105,7 @@ fn every_metric_moves_and_is_told() {
     for (name, value) in samples {
         *moved.entry(name.split_once('{').map_or(name, |(name, _)| name)).or_default() |= value != "0";
     }
-    assert_eq!(moved.len(), 21, "every family is there: {moved:?}");
+    assert_eq!(moved.len(), 24, "every family is there: {moved:?}");
     assert!(moved.values().all(|moved| *moved), "every metric has moved:\n{text}");
     assert_told(moved.into_keys());
     let labels = text.split(['{', ',', '}']).filter_map(|label| label.split_once('='));

@@ -1,0 +1,35 @@
+//! `explain`.
+
+use std::net::{IpAddr, SocketAddr};
+
+use clap::Args;
+
+use super::AdminArgs;
+
+/// Flags of `explain`.
+#[derive(Debug, Args)]
+pub(crate) struct ExplainArgs {
+    /// The listener that the flow would come to
+    #[arg(value_name = "LISTENER")]
+    pub(crate) listener: String,
+    /// The client's IP address
+    #[arg(long, env = "UNDERPASS_SOURCE", value_name = "IP")]
+    pub(crate) source: Option<IpAddr>,
+    /// Where the flow was for, if the listener leads each flow there
+    #[arg(long, env = "UNDERPASS_DESTINATION", value_name = "IP:PORT")]
+    pub(crate) destination: Option<SocketAddr>,
+    /// The host that a request asks for
+    #[arg(long, env = "UNDERPASS_HOST", value_name = "HOST")]
+    pub(crate) host: Option<String>,
+    /// The path that a request asks for; unless given /
+    #[arg(long, env = "UNDERPASS_PATH", value_name = "PATH")]
+    pub(crate) path: Option<String>,
+    /// A cookie that a request sends; may be given several times
+    #[arg(long = "cookie", env = "UNDERPASS_COOKIE", value_name = "NAME=VALUE")]
+    pub(crate) cookies: Vec<String>,
+    /// Print the edge's answer as it is, in JSON
+    #[arg(long, env = "UNDERPASS_JSON", value_parser = clap::builder::FalseyValueParser::new())]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) admin: AdminArgs,
+}
