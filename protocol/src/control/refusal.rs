@@ -91,12 +91,12 @@ impl fmt::Display for RefusalCode {
 #[error("{}: {text}", self.code())]
 pub struct Refusal {
     pub(super) code: u16,
-    /// What is wrong and what would be right. At most [`TEXT_MAX`] bytes.
+    /// What is wrong and what would be right. At most [`TEXT_MAX`](crate::limits::TEXT_MAX) bytes.
     pub text: String,
 }
 
 impl Refusal {
-    /// A refusal with this code and explanation; a longer text is cut at [`TEXT_MAX`].
+    /// A refusal with this code and explanation; a longer text is cut at [`TEXT_MAX`](crate::limits::TEXT_MAX).
     #[must_use]
     pub fn new(code: RefusalCode, text: &str) -> Self {
         Self { code: code as u16, text: cut(text) }
