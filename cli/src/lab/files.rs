@@ -7,7 +7,8 @@ use std::fmt::{self, Write};
 use rig::dns;
 
 use super::plan::{
-    CIDR, LINKS_PER_EDGE, Plan, REPLICAS, Replica, SERVICES, Service, Speech, Vnet, WWW, Www, replicas_of, servers_of,
+    CIDR, LINKS_PER_EDGE, Plan, REPLICAS, Replica, SERVERS, SERVICES, Service, Speech, Vnet, WWW, Www, replicas_of,
+    servers_of,
 };
 
 /// The edge that has the CA and makes the join tokens; the others of the fleet use its CA.
@@ -40,6 +41,17 @@ pub(super) fn edge(plan: &Plan, edge: usize) -> String {
     let mut text = String::new();
     write_edge(&mut text, plan, edge).expect("writing to a string does not fail");
     text
+}
+
+/// The same with what a day brings: other weights, and a pool more.
+pub(super) fn edge_changed(plan: &Plan, edge: usize) -> String {
+    let text = self::edge(plan, edge).replace("name = \"red-1\"\n", "name = \"red-1\"\nweight = 0.5\n");
+    let server = &SERVERS[0];
+    let (vnet, address) = (server.vnet.name(), plan.ground.address(server, Speech::Http));
+    let origin = format!("[[pool.origin]]\nname = \"spare\"\nvnet = \"{vnet}\"\naddress = \"{address}\"");
+    format!(
+        "{text}\n[[pool]]\nname = \"spare\"\n{origin}\n\n[[load_balancer]]\nname = \"spare\"\npools = [\"spare\"]\n"
+    )
 }
 
 /// The file of a connector.
@@ -145,6 +157,9 @@ mod tests {
             let ca = config.ca.map(|ca| ca.key);
             assert_eq!(ca.as_deref(), (i > 0).then_some(Path::new("/lab/edge-1-state/ca.key")));
             assert_eq!(config.state_dir, Path::new("/lab").join(state_dir(own.name)));
+            let changed = edge_changed(&plan, i);
+            let changed = edge::config::parse(&changed, Path::new("/lab/edge.toml")).unwrap_or_else(|e| panic!("{e}"));
+            assert!(changed.catalog.pools.iter().flat_map(|pool| &pool.origins).any(|origin| origin.weight < 1.0));
         }
     }
 

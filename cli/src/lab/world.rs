@@ -32,6 +32,8 @@ const TOKEN_WITHIN: Duration = Duration::from_secs(10);
 const PATIENCE_STEP: Duration = Duration::from_millis(500);
 /// What the standard library prints when a thread panics.
 const PANIC: &str = "panicked at";
+/// A command that is asked of a running edge ends within this.
+const OPERATED_WITHIN: Duration = Duration::from_secs(10);
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// Longest wait for an answer of an admin endpoint.
 const ADMIN_PATIENCE: Duration = Duration::from_secs(2);
@@ -134,6 +136,33 @@ impl World {
     /// Where its files are.
     pub(super) fn dir(&self) -> &Path {
         self.dir.path()
+    }
+
+    /// Runs a command of the product about an edge, as its operator would.
+    ///
+    /// # Errors
+    /// If it fails.
+    pub(super) async fn operate(&self, edge: usize, what: &'static str, args: &[&str]) -> Result<(), LabError> {
+        let file = files::file_name(self.plan.edges[edge].name);
+        let args = [what].iter().chain(args).copied().chain(["-c", &file]).map(Into::into).collect();
+        let program = Program { name: what, args, dir: self.dir().to_owned(), group: self.guard.group() };
+        process::run(&program, OPERATED_WITHIN).await
+    }
+
+    /// Writes an edge's file anew, as it is after a change.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub(super) fn change(&self, edge: usize) -> Result<(), LabError> {
+        let path = self.dir().join(files::file_name(self.plan.edges[edge].name));
+        fs::write(&path, files::edge_changed(&self.plan, edge)).map_err(|source| LabError::Write { path, source })
+    }
+
+    /// What an edge calls the first replica of a connector.
+    pub(super) async fn replica(&self, edge: usize, connector: &str) -> Option<String> {
+        let status = self.status(edge).await.ok()?;
+        let tunnel = status.tunnels.into_iter().find(|tunnel| tunnel.connector == connector)?;
+        tunnel.links.into_iter().next().map(|link| link.replica)
     }
 
     /// Every process of the lab.

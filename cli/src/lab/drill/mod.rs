@@ -107,6 +107,8 @@ pub(super) async fn drill(
 impl Drill<'_> {
     async fn steps(&mut self) -> Result<(), LabError> {
         self.steady().await?;
+        self.reload().await?;
+        self.drain().await?;
         self.connector().await?;
         self.origin().await?;
         self.edge().await
@@ -116,6 +118,35 @@ impl Drill<'_> {
         let subject = self.announce("nothing".to_owned(), "every request is served, every byte right", false)?;
         sleep(STEADY).await;
         self.conclude(subject, None, Vec::new())
+    }
+
+    async fn reload(&mut self) -> Result<(), LabError> {
+        let done = "both edges are given other settings: weights, and a pool more".to_owned();
+        let subject = self.announce(done, "nobody notices", false)?;
+        for edge in 0..self.world.edges.len() {
+            self.world.change(edge)?;
+            self.world.operate(edge, "reload", &[]).await?;
+        }
+        sleep(SETTLED).await;
+        self.conclude(subject, None, Vec::new())
+    }
+
+    async fn drain(&mut self) -> Result<(), LabError> {
+        let connector = REPLICAS[CONNECTOR].vnet.connector();
+        let broken = format!("one of two replicas of {connector} is drained at both edges, and filled again");
+        let subject = self.announce(broken, "nobody notices, nor do long flows that go through it", false)?;
+        let Some(replica) = self.world.replica(EDGE, connector).await else {
+            return self.conclude(subject, None, vec![format!("edge-1 knows no replica of {connector}")]);
+        };
+        let drained = format!("{connector}/{replica}");
+        for what in ["drain", "undrain"] {
+            for edge in 0..self.world.edges.len() {
+                self.world.operate(edge, what, &["connector", &drained]).await?;
+            }
+            sleep(SETTLED).await;
+        }
+        let (back_ms, amiss) = self.healed(Instant::now()).await;
+        self.conclude(subject, back_ms, amiss)
     }
 
     async fn connector(&mut self) -> Result<(), LabError> {
