@@ -18,7 +18,8 @@ const FRAME: usize = 6;
 /// What fails, then the edges; or what fails alone.
 pub(super) fn overview(status: &Status, selection: &Selection, look: Look) -> String {
     let failing = failing::of_connector(status);
-    let mut text = head(status) + &overview::summary(&failing);
+    let unapplied = status.reload.as_ref().and_then(reload).unwrap_or_default();
+    let mut text = head(status) + &unapplied + &overview::summary(&failing);
     if !failing.is_empty() {
         // Edges are 64 at most, and what fails of them is said of each in one line.
         let room = if selection.all { usize::MAX } else { (look.lines / 2).saturating_sub(FRAME).max(1) };

@@ -70,11 +70,13 @@ pub(super) async fn copy_until(
         }
         bytes.reserve(BUFFER);
         let read = tokio::select! {
-            read = from.read_buf(&mut bytes) => read.map_err(|_| Broken::Read)?,
+            // However much the origin says, the edge is heard.
+            biased;
             () = &mut going, if !is_going => {
                 is_going = true;
                 continue;
             }
+            read = from.read_buf(&mut bytes) => read.map_err(|_| Broken::Read)?,
         };
         if read == 0 {
             return Ok(());
