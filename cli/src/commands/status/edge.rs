@@ -179,7 +179,7 @@ fn refused_routes(status: &Status) -> Option<Table> {
 }
 
 /// Absent if there is none: it is for a while.
-fn drains(status: &Status) -> Option<Table> {
+pub(super) fn drains(status: &Status) -> Option<Table> {
     let all = drained(status);
     let mut table = Table::new("drained: they take nothing new", &["WHAT", "NAME", "BY", "WHO", "SINCE"]);
     for (what, name, drain) in &all {

@@ -2,7 +2,7 @@
 
 use api::{
     connector,
-    edge::{Origin, Status},
+    edge::{Link, Origin, Status},
     words::{Health, LinkState, PoolHealth, TunnelHealth},
 };
 
@@ -203,7 +203,9 @@ fn paths(origin: &Origin) -> impl Iterator<Item = Failing> {
 fn rest(status: &Status) -> Vec<Failing> {
     let mut all = Vec::new();
     for tunnel in &status.tunnels {
-        for link in tunnel.links.iter().filter(|link| !is_up(link.state.as_ref())) {
+        // What is drained by hand is told elsewhere, and fails in nothing.
+        let is_drained = |link: &&Link| tunnel.drain.is_some() || link.drain.is_some();
+        for link in tunnel.links.iter().filter(|link| !is_up(link.state.as_ref()) && !is_drained(link)) {
             all.push(Failing {
                 kind: "link",
                 grade: Grade::Less,

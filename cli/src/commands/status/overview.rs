@@ -6,7 +6,7 @@ use api::{
 };
 
 use super::{
-    edge::{head, milliseconds, route, why},
+    edge::{drains, head, milliseconds, route, why},
     failing::{self, Failing, ago},
     select::Selection,
 };
@@ -48,6 +48,10 @@ pub(super) fn text(status: &Status, selection: &Selection, look: Look) -> String
     if !failing.is_empty() {
         text.push('\n');
         text.push_str(&failing::table(&failing, now, (rooms[0], rest)).drawn(look));
+    }
+    if let Some(drains) = drains(status) {
+        text.push('\n');
+        text.push_str(&drains.drawn(look));
     }
     for (section, room) in sections.iter().zip(&rooms[1..]) {
         text.push('\n');
