@@ -23,6 +23,9 @@ pub struct Question {
     /// The path it would ask for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub path: Option<String>,
+    /// The id of a flow that has been here; then nothing else is asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub flow: Option<String>,
     /// What it would send as Cookie field.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cookie: Option<String>,
@@ -97,4 +100,82 @@ pub struct Considered {
     pub load: Option<usize>,
     /// Why it was passed over; none: it was chosen.
     pub passed_over: Option<String>,
+}
+
+/// The flows of an id that did not go well at once, the newest first. The requests of one trace have its id together.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Flows {
+    /// The id.
+    pub flow: String,
+    /// They; never none.
+    pub flows: Vec<Flow>,
+}
+
+/// What became of a flow that was refused, tried again, kept waiting or slow.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Flow {
+    /// Its id.
+    pub flow: String,
+    /// Why it is remembered: `refused`, `retried`, `waited`, `slow`, `failed`.
+    pub because: Vec<String>,
+    /// `flow` (TCP), `session` (UDP) or `request` (HTTP).
+    pub kind: String,
+    /// When it was over, RFC 3339.
+    pub ended_at: String,
+    /// The listener.
+    pub listener: String,
+    /// Its client, as IP:PORT.
+    pub source: String,
+    /// Of a request: how it asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub method: Option<String>,
+    /// Of a request: whom it was for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub host: Option<String>,
+    /// Of a request: the path.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
+    /// Of a request: the status that the client was told.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub status: Option<u16>,
+    /// Where it was tried, in order.
+    pub attempts: Vec<Attempt>,
+    /// How long it waited for a place, milliseconds.
+    pub waited_ms: Option<f64>,
+    /// How long its origin took to accept, milliseconds.
+    pub connect_ms: Option<f64>,
+    /// How long the head of its answer took, milliseconds.
+    pub first_byte_ms: Option<f64>,
+    /// How long all of it took, milliseconds.
+    pub duration_ms: f64,
+    /// How it ended, as the access log says.
+    pub ended: String,
+    /// Why, if there is a reason.
+    pub reason: Option<String>,
+    /// What was met, in words.
+    pub detail: Option<String>,
+    /// Of one that no place was found for: what was weighed when it was given up. Kept of the newest alone, and at most 32 steps.
+    pub considered: Vec<Considered>,
+}
+
+/// One place at which a flow was tried.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Attempt {
+    /// The pool.
+    pub pool: String,
+    /// The origin in it.
+    pub origin: String,
+    /// The link there; none if there is no tunnel.
+    pub link: Option<String>,
+    /// Whose link it is.
+    pub connector: Option<String>,
+    /// When it failed, milliseconds after the flow had come; none: it took the flow.
+    pub failed_after_ms: Option<f64>,
+    /// Why it failed.
+    pub reason: Option<String>,
+    /// What was met, in words.
+    pub detail: Option<String>,
 }

@@ -270,6 +270,8 @@ fn build(config: &Config, base: Base, admin_stop: &CancellationToken) -> Result<
         flows: Arc::default(),
         cut: cut.clone(),
         scarce: Scarce::default(),
+        recent: Arc::default(),
+        reveals_ids: config.admin.reveal_id,
         vital: vital.clone(),
     };
     let listeners = Arc::new(Listeners::new(Arc::new(shared), http.clone()));

@@ -3,6 +3,7 @@
 //! Data only. Nothing here acts, waits or reads a clock.
 
 mod drain;
+mod flow_id;
 mod http;
 mod live;
 mod own;
@@ -17,6 +18,7 @@ use rustls::pki_types::ServerName;
 
 pub use self::drain::{DRAINS_MAX, Drain, DrainedBy, Drains, Subject};
 pub use self::http::{CertificateFiles, FieldEdits, HttpSettings, Paths, Rule, Underscores};
+pub use flow_id::FlowId;
 pub use live::{Answers, FlowKey, Held, LinkLoad, Via};
 pub use own::{AdminConfig, CaFiles, Config, ReloadOn, TunnelConfig};
 

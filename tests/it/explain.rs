@@ -1,7 +1,13 @@
 //! `underpass explain`: where a flow would go, and why; and that nothing comes of asking.
 
+use std::io::Write;
+
 use serde_json::Value;
-use underpass_tests::harness::{Service, World, origin::habits, wait};
+use underpass_tests::harness::{
+    Edge, Service, World, client, http,
+    origin::{habits, recorder::Recorder},
+    wait,
+};
 
 /// What of this kind was considered, with why each was passed over.
 fn considered(explained: &Value, what: &str) -> Vec<(String, Option<String>)> {
@@ -62,4 +68,84 @@ fn a_decision_is_explained_with_what_it_passed_over() {
         let ran = wrong(arguments);
         assert!(ran.code != 0 && ran.err.contains(words), "{arguments:?}: {ran:?}");
     }
+}
+
+/// The id in the last line of the access log that has these parts.
+fn logged(edge: &Edge, parts: &[&str]) -> String {
+    let line = edge.process.wait_log(&[&["access", " id="], parts].concat());
+    let (_, rest) = line.split_once(" id=").expect("it was waited for");
+    rest.split(' ').next().expect("a word").to_owned()
+}
+
+#[test]
+fn a_flow_that_did_not_go_well_is_explained_by_its_id() {
+    let world = World::new();
+    let (mut one, two) = (habits::echo(world.free()), habits::echo(world.free()));
+    let retried = Service::tcp("retried").direct(one.address()).direct(two.address());
+    // It stands in [admin], which is the last part of a file's head.
+    let file = world
+        .edge("edge-1")
+        .raw("reveal_id = true")
+        .service(&retried)
+        .service(&Service::tcp("gone").direct(one.address()));
+    let (web, _code) = habits::http(world.free(), "web");
+    let edge = file.service(&Service::http("web").direct(web.address())).start();
+    one.stop();
+
+    let _ = client::exchange(edge.listener("gone"), b"hello");
+    let id = logged(&edge, &["listener=gone"]);
+    let shown = edge.command(&["explain", "--flow", &id]).ok().out;
+    for part in [&format!("flow {id} at listener gone"), "origin gone-1 of pool gone", "connect_refused"] {
+        assert!(shown.contains(part), "{part}: {shown}");
+    }
+    // Of two it is one's turn first, and the other has it after that; or it went well at once.
+    let retried = wait::soon("a flow that is tried again", || {
+        let echoed = client::exchange(edge.listener("retried"), b"hello").expect("another origin takes it");
+        assert_eq!(echoed, b"hello");
+        edge.process.find_log(&["access", "listener=retried", "attempts=2"])
+    });
+    let (_, rest) = retried.split_once(" id=").expect("every line has one");
+    let id = rest.split(' ').next().expect("a word");
+    let ran = edge.command(&["explain", "--flow", id, "--json"]).ok();
+    let told: Value = serde_json::from_str(&ran.out).expect("JSON");
+    let flow = &told["flows"][0];
+    assert_eq!(
+        (&flow["because"][0], &flow["attempts"][0]["origin"]),
+        (&"retried".into(), &"retried-1".into()),
+        "{told}"
+    );
+    assert_eq!(flow["attempts"][1]["origin"], "retried-2", "{told}");
+
+    // One that went well is not kept, and what is no id is said to be none.
+    let stream = client::connect(edge.listener("web")).expect("it listens");
+    (&stream).write_all(b"GET /who HTTP/1.0\r\nHost: a\r\ntraceparent: 00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01\r\n\r\n").expect("open");
+    let (answer, _) = client::read_all(&stream);
+    let answer = String::from_utf8(answer).expect("text");
+    assert!(answer.contains("x-underpass-id: 4bf92f3577b34da6a3ce929d0e0e4736\r\n"), "{answer}");
+    assert_eq!(logged(&edge, &["listener=web"]), "4bf92f3577b34da6a3ce929d0e0e4736");
+    for (id, words) in
+        [("4bf92f3577b34da6a3ce929d0e0e4736", "nothing is kept of this flow"), ("4b", "32 hexadecimal digits")]
+    {
+        let ran = edge.command(&["explain", "--flow", id]);
+        assert!(ran.code != 0 && ran.err.contains(words), "{ran:?}");
+    }
+    assert_eq!(edge.command(&["explain", "web", "--flow", id]).code, 2);
+}
+
+#[test]
+fn an_origin_is_told_the_trace_of_a_request() {
+    let world = World::new();
+    let recorder = Recorder::start(world.free());
+    let edge = world.edge("edge-1").service(&Service::http("web").direct(recorder.address())).start();
+    let ask = |fields: &str| {
+        let answer = http::ask(edge.listener("web"), "GET", "/", fields).expect("it answers");
+        assert_eq!(answer.code, 200);
+        recorder.take().concat().to_ascii_lowercase()
+    };
+    let begun = ask("");
+    assert!(begun.contains("traceparent: 00-") && !begun.contains("x-underpass-id"), "{begun}");
+    let id = "4bf92f3577b34da6a3ce929d0e0e4736";
+    let went_on = ask(&format!("traceparent: 00-{id}-00f067aa0ba902b7-00\r\ntracestate: a=1\r\n"));
+    assert!(went_on.contains(&format!("traceparent: 00-{id}-")) && went_on.contains("tracestate: a=1"), "{went_on}");
+    assert!(!went_on.contains("00f067aa0ba902b7"), "the parent is this hop: {went_on}");
 }

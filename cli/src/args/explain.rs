@@ -10,8 +10,13 @@ use super::AdminArgs;
 #[derive(Debug, Args)]
 pub(crate) struct ExplainArgs {
     /// The listener that the flow would come to
-    #[arg(value_name = "LISTENER")]
-    pub(crate) listener: String,
+    #[arg(value_name = "LISTENER", required_unless_present = "flow")]
+    pub(crate) listener: Option<String>,
+    /// The id of a flow that has been here, as its line of the access log has it: what became of it, if it was refused, tried
+    /// again, kept waiting or slow
+    #[arg(long, env = "UNDERPASS_FLOW", value_name = "ID", conflicts_with_all = ["listener", "source", "destination", "host",
+        "path", "cookies"])]
+    pub(crate) flow: Option<String>,
     /// The client's IP address
     #[arg(long, env = "UNDERPASS_SOURCE", value_name = "IP")]
     pub(crate) source: Option<IpAddr>,

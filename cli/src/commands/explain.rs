@@ -1,4 +1,6 @@
-//! `explain LISTENER`: where a running edge would send a flow now, and what it weighs for that.
+//! `explain LISTENER`: where a running edge would send a flow now, and what it weighs for that; `explain --flow ID`: where it did.
+
+mod flow;
 
 use api::explain::{Considered, EXPLAIN, Explanation, Place, Question};
 
@@ -12,12 +14,13 @@ use crate::{
 
 pub(super) fn run(common: &Common, flags: &ExplainArgs) -> Result<(), Failure> {
     let question = Question {
-        listener: flags.listener.clone(),
+        listener: flags.listener.clone().unwrap_or_default(),
         source: flags.source.map(|source| source.to_string()),
         destination: flags.destination.map(|destination| destination.to_string()),
         host: flags.host.clone(),
         path: flags.path.clone(),
         cookie: Some(flags.cookies.join("; ")).filter(|cookies| !cookies.is_empty()),
+        flow: flags.flow.clone(),
     };
     let query = serde_urlencoded::to_string(&question).map_err(|error| Failure::Failed(error.to_string()))?;
     let edge = AdminEndpoint::find(common, &flags.admin)?;
@@ -26,10 +29,12 @@ pub(super) fn run(common: &Common, flags: &ExplainArgs) -> Result<(), Failure> {
         let text = String::from_utf8_lossy(&answer);
         return output::print(&format!("{}\n", text.trim_end()));
     }
-    let explanation = serde_json::from_slice(&answer);
-    let explanation =
-        explanation.map_err(|error| Failure::Failed(format!("the explanation cannot be understood: {error}")))?;
-    output::print(&text(&explanation))
+    let misunderstood =
+        |error: serde_json::Error| Failure::Failed(format!("the explanation cannot be understood: {error}"));
+    if flags.flow.is_some() {
+        return output::print(&flow::text(&serde_json::from_slice(&answer).map_err(misunderstood)?));
+    }
+    output::print(&text(&serde_json::from_slice(&answer).map_err(misunderstood)?))
 }
 
 /// As people read it.
@@ -42,9 +47,7 @@ fn text(explanation: &Explanation) -> String {
     };
     let mut text = format!("listener {listener}, {leads}\n\n");
     if !considered.is_empty() {
-        let mut table = Table::new("considered", &["WHAT", "NAME", "HEALTH", "WEIGHT", "SHARE", "LOAD", "OUTCOME"]);
-        considered.iter().for_each(|one| table.row(row(one)));
-        text += &table.text();
+        text += &self::considered(considered);
         text.push('\n');
     }
     match (place(explanation), reason) {
@@ -59,6 +62,12 @@ fn text(explanation: &Explanation) -> String {
         text += &format!("then to {}\n", spelt(place));
     }
     text
+}
+
+fn considered(all: &[Considered]) -> String {
+    let mut table = Table::new("considered", &["WHAT", "NAME", "HEALTH", "WEIGHT", "SHARE", "LOAD", "OUTCOME"]);
+    all.iter().for_each(|one| table.row(row(one)));
+    table.text()
 }
 
 /// Where it goes, if it goes anywhere.
@@ -80,12 +89,16 @@ fn row(one: &Considered) -> [String; 7] {
 }
 
 fn spelt(Place { pool, origin, link, connector, by }: &Place) -> String {
-    let way = match (link, connector) {
+    let way = way(link.as_deref(), connector.as_deref());
+    format!("origin {origin} of pool {pool}, {way} ({by})")
+}
+
+fn way(link: Option<&str>, connector: Option<&str>) -> String {
+    match (link, connector) {
         (Some(link), Some(connector)) => format!("over link {link} of {connector}"),
         (Some(link), None) => format!("over link {link}"),
         (None, _) => "directly".to_owned(),
-    };
-    format!("origin {origin} of pool {pool}, {way} ({by})")
+    }
 }
 
 #[cfg(test)]

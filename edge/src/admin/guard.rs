@@ -76,6 +76,7 @@ mod tests {
             listen: ([127, 0, 0, 1], 7842).into(),
             authenticate_reads: false,
             hosts: vec!["edge.example.com".to_owned()],
+            reveal_id: false,
         };
         let request =
             hosts.iter().fold(Request::builder().version(version), |request, host| request.header(header::HOST, *host));

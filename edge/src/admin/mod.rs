@@ -13,7 +13,10 @@ pub use token::{AdminToken, TokenError};
 
 use std::{sync::Arc, time::SystemTime};
 
-use api::{Problem, explain::Question};
+use api::{
+    Problem,
+    explain::{Flows, Question},
+};
 use axum::{
     Json, Router,
     extract::{Query, State},
@@ -33,7 +36,7 @@ use crate::{
     health::view::{Health, HealthView},
     listener::{ListenerState, Listeners},
     metrics::{Metrics, Readings},
-    model::AdminConfig,
+    model::{AdminConfig, FlowId},
     store::{KeptDrains, Outcome, Reloads, Store},
     tls::Certificate,
     tunnel::{LinksView, Registry},
@@ -167,10 +170,31 @@ async fn status(State(admin): State<Admin>) -> Json<api::edge::Status> {
 }
 
 async fn explain(State(admin): State<Admin>, Query(question): Query<Question>) -> Response {
+    if let Some(flow) = &question.flow {
+        return of_flow(&admin, flow, &question);
+    }
     match admin.listeners.explain(&question) {
         Ok(explanation) => Json(explanation).into_response(),
         Err(why) => problem(StatusCode::BAD_REQUEST, &why),
     }
+}
+
+/// What became of a flow that did not go well at once.
+fn of_flow(admin: &Admin, flow: &str, question: &Question) -> Response {
+    let id: FlowId = match flow.parse() {
+        Ok(id) => id,
+        Err(right) => return problem(StatusCode::BAD_REQUEST, right),
+    };
+    if *question != (Question { flow: question.flow.clone(), ..Question::default() }) {
+        return problem(StatusCode::BAD_REQUEST, "of a flow that has been here nothing else is asked than its id");
+    }
+    let flows = admin.listeners.recent(id);
+    if flows.is_empty() {
+        let words = "nothing is kept of this flow: it was not refused, tried again, kept waiting or slow, it is not over \
+                     yet, or 10,000 others of that kind have come since";
+        return problem(StatusCode::NOT_FOUND, words);
+    }
+    Json(Flows { flow: flow.to_owned(), flows }).into_response()
 }
 
 fn problem(status: StatusCode, text: &str) -> Response {

@@ -102,7 +102,7 @@ fn ca_inside(t: &Table<'_>, path: &Path, twice: bool) -> Option<CaFiles> {
 /// `[admin]`.
 pub(super) fn admin(root: &Table<'_>) -> Admin {
     root.table("admin", admin_config).unwrap_or_else(|| Admin {
-        config: AdminConfig { listen: ADMIN_LISTEN, authenticate_reads: false, hosts: Vec::new() },
+        config: AdminConfig { listen: ADMIN_LISTEN, authenticate_reads: false, hosts: Vec::new(), reveal_id: false },
         taken: Some((ADMIN_LISTEN, None)),
     })
 }
@@ -112,6 +112,7 @@ fn admin_config(t: &Table<'_>) -> Admin {
     let listen = value.and_then(|v| v.listen_address());
     let authenticate_reads = t.or("authenticate_reads", false, |v| v.boolean());
     let hosts = t.or("hosts", Vec::new(), |v| Some(v.items()?.iter().filter_map(host).collect()));
+    let reveal_id = t.or("reveal_id", false, |v| v.boolean());
     if let Some(At { place, value }) = listen
         && !value.ip().to_canonical().is_loopback()
         && !authenticate_reads
@@ -124,7 +125,7 @@ fn admin_config(t: &Table<'_>) -> Admin {
         Some(_) => listen.map(|at| (at.value, Some(at.place))),
     };
     let listen = listen.map_or(ADMIN_LISTEN, |at| at.value);
-    Admin { config: AdminConfig { listen, authenticate_reads, hosts }, taken }
+    Admin { config: AdminConfig { listen, authenticate_reads, hosts, reveal_id }, taken }
 }
 
 /// A name a Host header may carry, in lower case, without port.

@@ -1,6 +1,6 @@
 //! Public addresses: accepts what clients send and carries it to where the balancer places it.
 //!
-//! Rooms, each using only those before it: `proof, sources, scarce, flows` ← `shared, state` ← `flow`, what is the same for every
+//! Rooms, each using only those before it: `proof, sources, scarce, flows, recent` ← `shared, state` ← `flow`, what is the same for every
 //! protocol ← `tcp, udp, http` beside each other ← `accept` ← `table` ←
 //! `certificates`.
 
@@ -11,6 +11,7 @@ mod flow;
 mod flows;
 mod http;
 mod proof;
+mod recent;
 mod scarce;
 mod shared;
 mod sources;
@@ -23,6 +24,7 @@ pub use flows::{Flows, Left};
 pub use http::Http;
 #[doc(hidden)]
 pub use http::fuzzing;
+pub use recent::Recent;
 pub use scarce::Scarce;
 pub use shared::Shared;
 pub use sources::Sources;

@@ -6,7 +6,7 @@ use net::{Network, Vital, Workers};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use super::{flows::Flows, scarce::Scarce, sources::Sources};
+use super::{flows::Flows, recent::Recent, scarce::Scarce, sources::Sources};
 use crate::{
     balancer::Balancer,
     health::{Reports, view::HealthView},
@@ -42,6 +42,10 @@ pub struct Shared {
     pub cut: CancellationToken,
     /// Word that files are used up.
     pub scarce: Scarce,
+    /// Flows that did not go well at once.
+    pub recent: Arc<Recent>,
+    /// Clients are told the ids of their requests.
+    pub reveals_ids: bool,
     /// How the tasks that must run fare.
     pub vital: Vital,
 }

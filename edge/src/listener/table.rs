@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use api::explain::{Explanation, Question};
+use api::explain::{Explanation, Flow, Question};
 use net::{Front, drill};
 use protocol::id::Name;
 use tokio::{sync::Notify, time};
@@ -23,7 +23,7 @@ use super::{
     udp,
 };
 use crate::{
-    model::{ListenProtocol, Listener, Subject},
+    model::{FlowId, ListenProtocol, Listener, Subject},
     store::Snapshot,
 };
 
@@ -142,6 +142,12 @@ impl Listeners {
             return Ok(explain::drained(listener));
         }
         explain::explain(&self.shared, listener, question)
+    }
+
+    /// The flows of an id that did not go well at once, as far as they are remembered.
+    #[must_use]
+    pub fn recent(&self, id: FlowId) -> Vec<Flow> {
+        self.shared.recent.find(&id.to_string())
     }
 
     /// Binds what a snapshot adds. All or nothing: if one address cannot be had, everything stays as it was.

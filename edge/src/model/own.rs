@@ -68,4 +68,6 @@ pub struct AdminConfig {
     pub authenticate_reads: bool,
     /// Host names, besides addresses and `localhost`, that the Host header may carry.
     pub hosts: Vec<String>,
+    /// Clients are told the ids of their requests.
+    pub reveal_id: bool,
 }

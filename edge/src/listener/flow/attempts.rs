@@ -75,8 +75,9 @@ pub(in crate::listener) async fn make<A: Attempt>(
                     found = search.find() => found,
                     over = attempt.is_left() => return Err(over),
                 };
+                attempt.story().waited(search.waited());
                 found.map_err(|no| {
-                    attempt.story().no_place(&no);
+                    attempt.story().no_place(&no, search.take_weighed());
                     attempt.no_place(&no, search.last())
                 })?
             }
@@ -90,6 +91,7 @@ pub(in crate::listener) async fn make<A: Attempt>(
             Err(Missed::Here(miss)) => miss,
             Err(Missed::Over(over)) => return Err(over),
         };
+        attempt.story().missed(miss.reason);
         if miss.is_told {
             search.failed(&place, miss.reason);
         } else {

@@ -60,10 +60,14 @@ impl Cause {
         self.code
     }
 
+    /// What was met last, if it belongs to this code: the end of an attempt that need not be the flow's.
+    pub(in crate::listener) fn words_of(&self, code: &str) -> Option<Cow<'_, str>> {
+        self.met.as_ref().filter(|(of, _)| *of == code).map(|(_, words)| on_a_line(words))
+    }
+
     /// What was met, if it belongs to that reason: on one line, and not too long.
     pub(in crate::listener) fn words(&self) -> Option<Cow<'_, str>> {
-        let (of, words) = self.met.as_ref()?;
-        (Some(*of) == self.code).then(|| on_a_line(words))
+        self.words_of(self.code?)
     }
 }
 

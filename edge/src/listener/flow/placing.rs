@@ -2,11 +2,11 @@
 //! that failed.
 
 use std::{
-    net::SocketAddr,
     sync::{Arc, OnceLock},
     time::{Duration, Instant, SystemTime},
 };
 
+use api::explain::Considered;
 use http::{HeaderMap, HeaderValue};
 use protocol::{
     error::{Culprit, Reason},
@@ -14,6 +14,7 @@ use protocol::{
 };
 use tokio::time;
 
+use super::{told::Told, weighed::considered};
 use crate::listener::{
     flows::{Placement, Seat, Sitting},
     shared::Shared,
@@ -21,7 +22,7 @@ use crate::listener::{
 use crate::{
     balancer::{self, Ask, Budget, Near, NoPlace, Placed, Tried, cookie::Purpose},
     health::{
-        DESTINATION, Destination, PathKey, Report, Surroundings,
+        Destination, PathKey, Report, Surroundings,
         view::{Health, HealthView, OriginView, PathView, PoolView},
     },
     model::{Affinity, Answers, FlowKey, Held, Leads, Listener, LoadBalancer, Origin, Pool},
@@ -31,6 +32,9 @@ use crate::{
 /// How long a flow that no origin can take waits for one: long enough for links to come back after an edge's restart or a
 /// connector's, short enough that clients do not pile up. Behind links that have been away for longer nobody waits.
 const PATIENCE: Duration = Duration::from_secs(3);
+
+/// Steps of a decision that are remembered of a flow without a place.
+const WEIGHED_MAX: usize = 32;
 
 /// After this a request that waits for an answer looks what health says about where it waits.
 const WATCH_AFTER: Duration = Duration::from_millis(500);
@@ -64,19 +68,6 @@ pub(in crate::listener) struct Place {
     _on_link: Held,
 }
 
-/// A place, as logs name it.
-#[derive(Debug, Clone)]
-pub(in crate::listener) struct Told {
-    /// Its pool.
-    pub(in crate::listener) pool: String,
-    /// Its origin.
-    pub(in crate::listener) origin: String,
-    /// Its link; absent if the way is direct.
-    pub(in crate::listener) link: Option<String>,
-    /// Whose link it is.
-    pub(in crate::listener) connector: Option<String>,
-}
-
 /// The search for places of one flow: what was tried in vain, and until when it waits.
 #[derive(Debug)]
 pub(in crate::listener) struct Search<'a> {
@@ -87,6 +78,10 @@ pub(in crate::listener) struct Search<'a> {
     headers: Option<&'a HeaderMap>,
     tried: Tried,
     until: time::Instant,
+    /// How long it has waited so far.
+    waited: Duration,
+    /// What was weighed when the last wait was given up.
+    weighed: Vec<Considered>,
 }
 
 impl Place {
@@ -162,18 +157,12 @@ impl Place {
     }
 }
 
-impl Told {
-    /// Where a flow was for, before anything leads there.
-    pub(in crate::listener) fn of_destination(address: SocketAddr) -> Self {
-        Self { pool: DESTINATION.to_owned(), origin: address.to_string(), link: None, connector: None }
-    }
-}
-
 impl<'a> Search<'a> {
     /// For a flow of which this is known; patience counts from now.
     pub(in crate::listener) fn new(shared: &'a Shared, listener: &'a Arc<Listener>, flow: FlowKey<'a>) -> Self {
         let until = time::Instant::now() + PATIENCE;
-        Self { shared, listener, flow, headers: None, tried: Tried::default(), until }
+        let (waited, weighed) = (Duration::ZERO, Vec::new());
+        Self { shared, listener, flow, headers: None, tried: Tried::default(), until, waited, weighed }
     }
 
     /// For a flow whose client has sent these.
@@ -192,18 +181,23 @@ impl<'a> Search<'a> {
     }
 
     /// A place, waited for if there is none and that may change. Dropping it loses nothing.
-    pub(in crate::listener) async fn find(&self) -> Result<Place, NoPlace> {
+    pub(in crate::listener) async fn find(&mut self) -> Result<Place, NoPlace> {
+        let mut since = None;
         let (mut views, mut links) = (self.shared.view.clone(), self.shared.links.clone());
         loop {
             links.mark_unchanged();
             let view = views.borrow_and_update().clone();
             let no = match self.place(&view, None) {
-                Ok(found) => return Ok(found),
+                Ok(found) => {
+                    self.waited += since.map_or(Duration::ZERO, |since: Instant| since.elapsed());
+                    return Ok(found);
+                }
                 Err(no) => no,
             };
             if !is_awaited(&no, self.until.into_std()) {
-                return Err(no);
+                return Err(self.given_up(no, &view, since));
             }
+            since.get_or_insert_with(Instant::now);
             let changed = async {
                 match self.listener.leads {
                     Leads::LoadBalancer(_) => views.changed().await,
@@ -215,9 +209,32 @@ impl<'a> Search<'a> {
                 }
             };
             if !matches!(time::timeout_at(self.until, changed).await, Ok(Ok(()))) {
-                return Err(no);
+                return Err(self.given_up(no, &view, since));
             }
         }
+    }
+
+    /// There is no place: notes what was weighed, by deciding once more about the same, if few have asked for that of late.
+    fn given_up(&mut self, no: NoPlace, view: &HealthView, since: Option<Instant>) -> NoPlace {
+        let now = Instant::now();
+        self.waited += since.map_or(Duration::ZERO, |since| now.saturating_duration_since(since));
+        if self.shared.recent.may_weigh(now) {
+            let balancer = &self.shared.balancer;
+            let weighed =
+                self.asking(view, None, |ask, _| considered(&balancer.explain(ask, &mut rand::rng()).1, WEIGHED_MAX));
+            self.weighed = weighed.unwrap_or_default();
+        }
+        no
+    }
+
+    /// How long it has waited for places so far.
+    pub(in crate::listener) fn waited(&self) -> Duration {
+        self.waited
+    }
+
+    /// What was weighed when there was no place, if that was noted.
+    pub(in crate::listener) fn take_weighed(&mut self) -> Vec<Considered> {
+        std::mem::take(&mut self.weighed)
     }
 
     /// A place in the view of this moment, or none.

@@ -4,22 +4,27 @@
 use std::{
     net::SocketAddr,
     sync::Arc,
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
-use api::millis;
+use api::{
+    explain::{Attempt, Considered, Flow},
+    millis,
+};
+use certs::rotation::Utc;
 use http::{Method, StatusCode, Version};
-use protocol::splice::{Count, Ended};
+use protocol::{
+    error::Reason,
+    splice::{Count, Ended},
+};
 use tracing::{field, info};
 
-use super::{
-    cause::Cause,
-    placing::{Place, Told},
-};
+use super::{cause::Cause, placing::Place, told::Told};
 use crate::{
-    balancer::NoPlace,
+    balancer::{NoPlace, TRIES_MAX},
+    listener::recent::{Recent, SLOW},
     metrics::{FlowEnd, Metrics},
-    model::Listener,
+    model::{FlowId, Listener},
     offramp::Why,
 };
 
@@ -107,13 +112,30 @@ pub(in crate::listener) struct Packets {
     pub(in crate::listener) down: u64,
 }
 
+/// A flow that has come.
+#[derive(Debug)]
+pub(in crate::listener) struct Arrival {
+    /// What it is called.
+    pub(in crate::listener) id: FlowId,
+    /// Where it came.
+    pub(in crate::listener) listener: Arc<Listener>,
+    /// Its client.
+    pub(in crate::listener) source: SocketAddr,
+    /// When.
+    pub(in crate::listener) started: Instant,
+}
+
 /// A flow, as far as it has come.
 #[derive(Debug)]
 pub(in crate::listener) struct Story {
     metrics: Metrics,
+    recent: Arc<Recent>,
+    pub(in crate::listener) id: FlowId,
     pub(in crate::listener) listener: Arc<Listener>,
     source: SocketAddr,
     started: Instant,
+    /// What did not go well at once; nothing is kept of a flow that does.
+    odd: Odd,
     /// How often it was placed.
     attempts: u32,
     /// How often it was sent, and nobody knows what came of it.
@@ -128,21 +150,31 @@ pub(in crate::listener) struct Story {
     pub(in crate::listener) count: Count,
 }
 
+/// What is remembered of a flow that does not go well at once.
+#[derive(Debug, Default)]
+struct Odd {
+    /// Places at which it was tried in vain.
+    missed: Vec<Attempt>,
+    waited: Duration,
+    /// There was no place for it.
+    unplaced: bool,
+    considered: Vec<Considered>,
+}
+
 impl Story {
-    /// A flow of this source that has been here since then.
-    pub(in crate::listener) fn new(
-        metrics: &Metrics,
-        listener: Arc<Listener>,
-        source: SocketAddr,
-        started: Instant,
-    ) -> Self {
+    /// A flow that has come just now, or some time ago.
+    pub(in crate::listener) fn new(metrics: &Metrics, recent: &Arc<Recent>, arrival: Arrival) -> Self {
+        let Arrival { id, listener, source, started } = arrival;
         let count = Count::adding_to(metrics.totals(&listener.name));
         let (metrics, cause) = (metrics.clone(), Cause::default());
         Self {
             metrics,
+            recent: recent.clone(),
+            id,
             listener,
             source,
             started,
+            odd: Odd::default(),
             attempts: 0,
             deliveries: 0,
             place: None,
@@ -174,9 +206,28 @@ impl Story {
         place.seat.counts(&self.count);
     }
 
-    /// There is none for it.
-    pub(in crate::listener) fn no_place(&mut self, no: &NoPlace) {
+    /// There is none for it; this was weighed.
+    pub(in crate::listener) fn no_place(&mut self, no: &NoPlace, considered: Vec<Considered>) {
         self.cause.no_place(no);
+        (self.odd.unplaced, self.odd.considered) = (true, considered);
+    }
+
+    /// It has waited for a place, so long in all.
+    pub(in crate::listener) fn waited(&mut self, waited: Duration) {
+        self.odd.waited = waited;
+    }
+
+    /// The place that it was tried at does not take it.
+    pub(in crate::listener) fn missed(&mut self, reason: Reason) {
+        if self.odd.missed.len() < TRIES_MAX {
+            let code = reason.as_str();
+            self.odd.missed.push(Attempt {
+                failed_after_ms: Some(millis(self.started.elapsed())),
+                reason: Some(code.to_owned()),
+                detail: self.cause.words_of(code).map(Into::into),
+                ..self.place.as_ref().map(Told::attempt).unwrap_or_default()
+            });
+        }
     }
 
     /// That came to nothing.
@@ -206,8 +257,10 @@ impl Story {
             Kind::Request(_) => self.metrics.request_ended(&self.listener.name, status, taken),
         }
         let (place, detail) = (self.place.as_ref(), self.cause.words());
+        self.remember((taken, ended), word, request);
         info!(
             target: "access",
+            id = %self.id,
             listener = %self.listener.name,
             source = %self.source,
             method = request.map(|r| field::display(&r.method)),
@@ -234,5 +287,52 @@ impl Story {
             detail = detail.as_deref(),
             "{word}"
         );
+    }
+    /// Keeps it for whoever asks, if it did not go well at once.
+    fn remember(&self, (taken, ended): (Duration, &'static str), kind: &'static str, request: Option<&Request>) {
+        let because = self.because(taken, request);
+        if because.is_empty() {
+            return;
+        }
+        let Odd { missed, waited, unplaced, considered } = &self.odd;
+        let last = self.place.as_ref().filter(|_| !unplaced && self.attempts as usize > missed.len());
+        // Where it is now has taken it, or is where it failed for good.
+        let reason = self.cause.code().filter(|_| self.connect.is_none());
+        let last = last.map(|place| Attempt { reason: reason.map(str::to_owned), ..place.attempt() });
+        self.recent.add(Flow {
+            flow: self.id.to_string(),
+            because: because.into_iter().map(str::to_owned).collect(),
+            kind: kind.to_owned(),
+            ended_at: Utc(SystemTime::now()).to_string(),
+            listener: self.listener.name.to_string(),
+            source: self.source.to_string(),
+            method: request.map(|request| request.method.to_string()),
+            host: request.and_then(|request| request.host.clone()),
+            path: request.map(|request| request.path.clone()),
+            status: request.and_then(|request| request.status).map(|status| status.as_u16()),
+            attempts: missed.iter().cloned().chain(last).collect(),
+            waited_ms: (!waited.is_zero()).then(|| millis(*waited)),
+            connect_ms: self.connect.map(millis),
+            first_byte_ms: request.and_then(|request| request.first_byte).map(millis),
+            duration_ms: millis(taken),
+            ended: ended.to_owned(),
+            reason: self.cause.code().map(str::to_owned),
+            detail: self.cause.words().map(Into::into),
+            considered: considered.clone(),
+        });
+    }
+
+    /// Why it is kept; nothing: it went well at once, or no place was ever asked for.
+    fn because(&self, taken: Duration, request: Option<&Request>) -> Vec<&'static str> {
+        let answered = request.map_or(self.connect, |request| request.first_byte.or(Some(taken)));
+        let is_placed = self.attempts > 0;
+        let reasons = [
+            (self.odd.unplaced, "refused"),
+            (!self.odd.missed.is_empty(), "retried"),
+            (!self.odd.waited.is_zero(), "waited"),
+            (is_placed && answered.is_some_and(|answered| answered > SLOW), "slow"),
+            (is_placed && !self.odd.unplaced && self.cause.code().is_some(), "failed"),
+        ];
+        reasons.into_iter().filter_map(|(is_so, word)| is_so.then_some(word)).collect()
     }
 }

@@ -44,6 +44,8 @@ fn listeners() -> Listeners {
         flows: Arc::default(),
         cut: CancellationToken::new(),
         scarce: Scarce::default(),
+        recent: Arc::default(),
+        reveals_ids: false,
         vital: Vital::default(),
     };
     Listeners::new(Arc::new(shared), Arc::new(Http::new(1)))

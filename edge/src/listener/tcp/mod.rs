@@ -16,7 +16,7 @@ use super::{
     flow::{
         attempts::{self, Attempt, Miss, Missed},
         placing::{Place, Search},
-        story::{End, Kind, Story},
+        story::{Arrival, End, Kind, Story},
     },
     flows::Seat,
     shared::Shared,
@@ -27,7 +27,7 @@ use crate::{
         retry::{Delivered, Left},
     },
     metrics::RefusedFlow,
-    model::{FlowKey, Held, Leads, Listener},
+    model::{FlowId, FlowKey, Held, Leads, Listener},
     offramp::{Carrier, Failure, First, Offramp, Opened, Why},
 };
 
@@ -57,7 +57,9 @@ impl Flow {
     /// A flow that has just arrived; it is placed at once, so that it can run where its link is.
     pub(super) fn new(shared: Arc<Shared>, listener: Arc<Listener>, known: Known, held: Held) -> Self {
         let place = Search::new(&shared, &listener, key(known)).look();
-        let mut story = Story::new(&shared.metrics, listener, known.ends.source, Instant::now());
+        let (id, source) = (FlowId::draw(&mut rand::rng()), known.ends.source);
+        let arrival = Arrival { id, listener, source, started: Instant::now() };
+        let mut story = Story::new(&shared.metrics, &shared.recent, arrival);
         if let (Leads::Destination { .. }, Some(destination)) = (&story.listener.leads, known.destination) {
             story.is_for(destination);
         }

@@ -30,13 +30,13 @@ use crate::{
         flow::{
             attempts::{self, Attempt, Miss, Missed},
             placing::{Place, Search},
-            story::{End, Kind, Packets, Story},
+            story::{Arrival, End, Kind, Packets, Story},
         },
         shared::Shared,
         sources::Standing,
     },
     metrics::RefusedFlow,
-    model::{FlowKey, Held, Listener, OnUnhealthy},
+    model::{FlowId, FlowKey, Held, Listener, OnUnhealthy},
     offramp::{self, Early, Failure, Why},
 };
 
@@ -147,7 +147,9 @@ impl Session {
     /// A session that begins; it is placed at once, so that it can run where its link is.
     pub(super) fn new(with: Beginning) -> Self {
         let place = Search::new(&with.shared, &with.listener, FlowKey::of(with.peer.source)).look();
-        let story = Story::new(&with.shared.metrics, with.listener.clone(), with.peer.source, with.life.began);
+        let (id, listener) = (FlowId::draw(&mut rand::rng()), with.listener.clone());
+        let arrival = Arrival { id, listener, source: with.peer.source, started: with.life.began };
+        let story = Story::new(&with.shared.metrics, &with.shared.recent, arrival);
         let (silence, silent) = (Silence::default(), Tried::default());
         Self { with, place, silence, silent, story, moved: 0, packets: Packets::default() }
     }

@@ -8,7 +8,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{Method, Request, Response, StatusCode, Version, uri::Scheme};
+use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version, uri::Scheme};
 use http_body_util::{BodyExt, Limited};
 use hyper::body::{Body as _, Incoming};
 use protocol::error::Reason;
@@ -31,6 +31,7 @@ use crate::listener::http::message::{
     fields::{self, Peer},
     grpc,
     request::{self, Asked, Handshake},
+    trace::Trace,
 };
 use crate::listener::http::origin::{failed::Failed, upstream::Upstream};
 use crate::{
@@ -38,6 +39,7 @@ use crate::{
     listener::flow::{
         attempts,
         placing::{Place, Search},
+        story::Arrival,
     },
     model::{FlowKey, Upstream as Speaks},
     offramp::{Why, whole},
@@ -81,11 +83,30 @@ enum Sending {
     Gone,
 }
 
+/// What clients are told the id of their request by, if they are.
+const ID: HeaderName = HeaderName::from_static("x-underpass-id");
+
 /// Answers a request; never fails, since every fault is an answer too.
 pub(crate) async fn answer(
     connection: Arc<Connection>,
     request: Request<Received>,
     refused: Option<Fault>,
+) -> Response<Body> {
+    let trace = Trace::of(request.headers(), &mut rand::rng());
+    let reveals_ids = connection.shared.reveals_ids;
+    let mut response = answered(connection, request, refused, trace).await;
+    if reveals_ids {
+        let id = HeaderValue::try_from(trace.id.to_string());
+        response.headers_mut().insert(ID, id.expect("digits are visible characters"));
+    }
+    response
+}
+
+async fn answered(
+    connection: Arc<Connection>,
+    request: Request<Received>,
+    refused: Option<Fault>,
+    trace: Trace,
 ) -> Response<Body> {
     let under_way = connection.talk.under_way();
     let listener = connection.state.listener();
@@ -95,7 +116,9 @@ pub(crate) async fn answer(
     let shown = (method, request.version());
     let is_h1 = request.version() != Version::HTTP_2;
     let grpc = grpc::is_call(request.headers());
-    let mut record = Record::new(&connection.shared.metrics, listener, connection.source, shown);
+    let (source, started) = (connection.source, std::time::Instant::now());
+    let arrival = Arrival { id: trace.id, listener, source, started };
+    let mut record = Record::new(&connection.shared.metrics, &connection.shared.recent, arrival, shown);
     let outcome = match refused {
         Some(fault) => Err(fault),
         None => {
@@ -108,7 +131,7 @@ pub(crate) async fn answer(
             record.finished = true;
             return answer::last_hop();
         }
-        Ok(asked) => Box::pin(forward(&connection, request, &asked, record, under_way)).await,
+        Ok(asked) => Box::pin(forward(&connection, request, (&asked, trace), record, under_way)).await,
         Err(fault) => Err((fault, record)),
     };
     let response = match outcome {
@@ -136,7 +159,7 @@ fn unknown() -> Method {
 async fn forward(
     connection: &Arc<Connection>,
     mut request: Request<Received>,
-    asked: &Asked,
+    (asked, trace): (&Asked, Trace),
     mut record: Record,
     under_way: UnderWay,
 ) -> Result<Response<Body>, (Fault, Record)> {
@@ -153,6 +176,7 @@ async fn forward(
         Ok(head) => head,
         Err(fault) => return Err((fault, record)),
     };
+    trace.write(head.headers_mut(), &mut rand::rng());
     let edits = outgoing::by_rule(&mut head, &listener, asked);
     if asked.switch != Some(Handshake::Connect) {
         outgoing::frame(&mut head, &parts, body.is_end_stream());

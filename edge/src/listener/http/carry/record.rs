@@ -1,15 +1,17 @@
 //! One line and its counters for every request, told once, however it ended.
 
-use std::{net::SocketAddr, sync::Arc, time::Instant};
+use std::sync::Arc;
 
 use http::{Method, StatusCode, Version};
 use protocol::splice::Ended;
 
 use crate::listener::http::message::fault::Fault;
 use crate::{
-    listener::flow::story::{End, Kind, Request, Story},
+    listener::{
+        flow::story::{Arrival, End, Kind, Request, Story},
+        recent::Recent,
+    },
     metrics::{Metrics, RequestGuard},
-    model::Listener,
 };
 
 /// What is told of a request when it is over.
@@ -32,13 +34,13 @@ impl Record {
     /// A request that has just arrived.
     pub(crate) fn new(
         metrics: &Metrics,
-        listener: Arc<Listener>,
-        source: SocketAddr,
+        recent: &Arc<Recent>,
+        arrival: Arrival,
         (method, version): (Method, Version),
     ) -> Self {
         Self {
-            _in_flight: metrics.request(&listener.name),
-            story: Story::new(metrics, listener, source, Instant::now()),
+            _in_flight: metrics.request(&arrival.listener.name),
+            story: Story::new(metrics, recent, arrival),
             request: Request {
                 method,
                 version,
@@ -82,9 +84,10 @@ impl Drop for Record {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::Ordering;
+    use std::{sync::atomic::Ordering, time::Instant};
 
     use super::*;
+    use crate::model::FlowId;
 
     #[test]
     fn bytes_show_while_a_request_is_on_its_way() {
@@ -95,7 +98,9 @@ mod tests {
         let catalog = crate::config::parse(file, "edge.toml".as_ref()).expect("settings").catalog;
         let listener = catalog.listeners.first().expect("one").clone();
         let client = ([192, 0, 2, 1], 4711).into();
-        let record = Record::new(&metrics, listener.clone(), client, (Method::GET, Version::HTTP_11));
+        let id = FlowId::draw(&mut rand::rng());
+        let arrival = Arrival { id, listener: listener.clone(), source: client, started: Instant::now() };
+        let record = Record::new(&metrics, &Arc::default(), arrival, (Method::GET, Version::HTTP_11));
         record.story.count.add_sent(3);
         record.story.count.add_received(5);
         let totals = metrics.totals(&listener.name);

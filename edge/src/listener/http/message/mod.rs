@@ -13,4 +13,5 @@ pub(crate) mod head;
 pub(crate) mod path;
 pub(crate) mod protocols;
 pub(crate) mod request;
+pub(crate) mod trace;
 pub(crate) mod websocket;
