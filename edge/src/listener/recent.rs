@@ -8,11 +8,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use api::explain::Flow;
+use api::explain::{Attempt, Considered, Flow};
 use protocol::limiter::{Limiter, Rate};
 
 /// Flows that are remembered.
 const FLOWS_MAX: usize = 10_000;
+/// Bytes that they take in all, about: clients choose how long a path is, and origins what is met there.
+const BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Of them, those whose decision is remembered with all that it weighed.
 const WEIGHED_MAX: usize = 1_000;
 /// Decisions that are made once more to be told: where nobody can be placed, they are many and alike.
@@ -23,8 +25,14 @@ pub(super) const SLOW: Duration = Duration::from_secs(1);
 /// The last of them.
 #[derive(Debug)]
 pub struct Recent {
-    flows: Mutex<VecDeque<Flow>>,
+    flows: Mutex<Flows>,
     weighed: Limiter,
+}
+
+#[derive(Debug, Default)]
+struct Flows {
+    all: VecDeque<Flow>,
+    bytes: usize,
 }
 
 impl Default for Recent {
@@ -37,21 +45,25 @@ impl Recent {
     /// Remembers one.
     pub(super) fn add(&self, flow: Flow) {
         let mut flows = self.flows.lock().unwrap_or_else(PoisonError::into_inner);
-        if flows.len() >= FLOWS_MAX {
-            flows.pop_front();
-        }
-        flows.push_back(flow);
+        let Flows { all, bytes } = &mut *flows;
+        *bytes += size(&flow);
+        all.push_back(flow);
         // What was weighed is most of what there is to keep.
-        let old = flows.len().checked_sub(WEIGHED_MAX + 1).and_then(|at| flows.get_mut(at));
+        let old = all.len().checked_sub(WEIGHED_MAX + 1).and_then(|at| all.get_mut(at));
         if let Some(old) = old {
+            *bytes -= weighed(old);
             old.considered = Vec::new();
+        }
+        while all.len() > FLOWS_MAX || *bytes > BYTES_MAX {
+            let Some(oldest) = all.pop_front() else { return };
+            *bytes -= size(&oldest);
         }
     }
 
     /// Those of this id, the newest first: the requests of one trace have it together.
     pub(super) fn find(&self, id: &str) -> Vec<Flow> {
         let flows = self.flows.lock().unwrap_or_else(PoisonError::into_inner);
-        flows.iter().rev().filter(|flow| flow.flow == id).cloned().collect()
+        flows.all.iter().rev().filter(|flow| flow.flow == id).cloned().collect()
     }
 
     /// Whether a decision may be made once more now, to be told.
@@ -60,10 +72,26 @@ impl Recent {
     }
 }
 
+/// What a flow takes, about: texts by their length, all else by its type.
+fn size(flow: &Flow) -> usize {
+    let one = |text: &Option<String>| text.as_ref().map_or(0, String::len);
+    let texts = [&flow.method, &flow.host, &flow.path, &flow.reason, &flow.detail].map(one);
+    let attempt = |attempt: &Attempt| {
+        let names = attempt.pool.len() + attempt.origin.len() + one(&attempt.link) + one(&attempt.connector);
+        size_of::<Attempt>() + names + one(&attempt.reason) + one(&attempt.detail)
+    };
+    let attempts: usize = flow.attempts.iter().map(attempt).sum();
+    size_of::<Flow>() + texts.into_iter().sum::<usize>() + attempts + weighed(flow)
+}
+
+/// The part of it that was weighed.
+fn weighed(flow: &Flow) -> usize {
+    let one = |step: &Considered| size_of::<Considered>() + step.name.len();
+    flow.considered.iter().map(one).sum()
+}
+
 #[cfg(test)]
 mod tests {
-    use api::explain::Considered;
-
     use super::*;
 
     #[test]
@@ -77,6 +105,19 @@ mod tests {
         let weighed = |at: usize| recent.find(&at.to_string()).iter().map(|flow| flow.considered.len()).sum::<usize>();
         assert_eq!(recent.find("1").len(), 1);
         assert_eq!([1, FLOWS_MAX - WEIGHED_MAX, FLOWS_MAX - WEIGHED_MAX + 1, FLOWS_MAX].map(weighed), [0, 0, 1, 1]);
+    }
+
+    #[test]
+    fn long_paths_push_others_out_and_take_no_more_room() {
+        let recent = Recent::default();
+        let path = "x".repeat(30 * 1024);
+        for at in 0..FLOWS_MAX {
+            let considered = vec![Considered::default(); 32];
+            recent.add(Flow { flow: at.to_string(), path: Some(path.clone()), considered, ..Flow::default() });
+        }
+        let flows = recent.flows.lock().expect("nobody panicked");
+        assert!(flows.bytes <= BYTES_MAX && flows.all.len() < 600, "{} in {}", flows.all.len(), flows.bytes);
+        assert_eq!(flows.bytes, flows.all.iter().map(size).sum::<usize>());
     }
 
     #[test]
