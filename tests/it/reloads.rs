@@ -80,6 +80,30 @@ fn whatever_way_a_file_is_written_it_is_in_force_within_a_second() {
 }
 
 #[test]
+fn settings_that_came_through_a_pipe_are_not_read_again() {
+    let world = World::new();
+    let origin = habits::names_itself(world.free(), "one");
+    let mut file = world.edge("edge-1").watched().service(&Service::tcp("who").direct(origin.address()));
+    let (text, pipe) = (file.text(), world.path("piped"));
+    let made = std::process::Command::new("mkfifo").arg(&pipe).status().expect("it is there");
+    assert!(made.success());
+    let written = pipe.clone();
+    let writer = std::thread::spawn(move || fs::write(written, text));
+    file.path.clone_from(&pipe);
+    let edge = file.start_as_it_is();
+    writer.join().expect("no panic").expect("it was read");
+    // What is wished for later is served later: had the edge wished to read it, it would wait for a writer now.
+    let (code, reloaded) = {
+        let again = edge.file.text();
+        let writer = std::thread::spawn(move || fs::write(pipe, again));
+        let answer = reload(&edge, "");
+        writer.join().expect("no panic").expect("it was read");
+        answer
+    };
+    assert_eq!((code, &reloaded["catalog_version"]), (200, &2.into()), "{reloaded}");
+}
+
+#[test]
 fn where_only_a_signal_is_to_a_written_file_waits_for_it() {
     let world = World::new();
     let (one, two) = (habits::names_itself(world.free(), "one"), habits::names_itself(world.free(), "two"));

@@ -4,7 +4,7 @@ use std::{
     collections::BTreeMap,
     fs::{self, Metadata},
     os::unix::fs::MetadataExt,
-    path::PathBuf,
+    path::{Path, PathBuf},
 };
 
 use net::FileWatch;
@@ -32,14 +32,9 @@ pub(super) async fn watch(
         let watched = files.borrow_and_update().clone();
         let (store, is_first) = (settings.store.clone(), before.is_none());
         let look = move || {
+            let watched: Vec<PathBuf> = watched.into_iter().filter(|file| !is_pipe(file)).collect();
             watch.watch(&watched);
-            let seen: Seen = watched
-                .into_iter()
-                .map(|file| {
-                    let stamp = stamp(&file);
-                    (file, stamp)
-                })
-                .collect();
+            let seen: Seen = watched.into_iter().map(stamped).collect();
             // What cannot be read is told by whoever reads it next.
             let spec = if is_first && !seen.is_empty() { store.spec().ok() } else { None };
             (watch, seen, spec)
@@ -68,7 +63,17 @@ fn differ(before: &Seen, now: &Seen) -> bool {
     now.iter().any(|(file, stamp)| before.get(file).is_some_and(|before| before != stamp))
 }
 
-fn stamp(file: &PathBuf) -> Stamp {
+fn stamped(file: PathBuf) -> (PathBuf, Stamp) {
+    let stamp = stamp(&file);
+    (file, stamp)
+}
+
+/// What a shell hands over as `<(...)` can be read once, and is empty by now.
+fn is_pipe(file: &Path) -> bool {
+    fs::metadata(file).is_ok_and(|metadata| !metadata.is_file())
+}
+
+fn stamp(file: &Path) -> Stamp {
     let of = |file: Metadata| (file.dev(), file.ino(), file.size(), file.ctime(), file.ctime_nsec());
     fs::metadata(file).ok().map(of)
 }
