@@ -92,7 +92,9 @@ fn asks_over(open: &mut Option<http::Connection>, at: SocketAddr, noted: &mut No
         None => http::Connection::open(at, wait::SOON)?,
     };
     let answer = connection.exchange(b"GET /who HTTP/1.1\r\nhost: origins\r\n\r\n")?;
-    *open = Some(connection);
+    if !answer.is_last {
+        *open = Some(connection);
+    }
     if answer.code != 200 {
         return Err(Trouble::Wrong(format!("code {}", answer.code)));
     }

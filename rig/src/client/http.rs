@@ -21,6 +21,8 @@ pub struct Answer {
     pub code: u16,
     /// The body, as text.
     pub body: String,
+    /// Whether its connection carries no other.
+    pub is_last: bool,
 }
 
 /// A connection; dropping it closes it.
@@ -64,13 +66,14 @@ pub fn ask(at: SocketAddr, patience: Duration, (method, path, fields): (&str, &s
 fn read(stream: &mut impl BufRead) -> io::Result<Answer> {
     let first = line(stream)?;
     let code = first.split(' ').nth(1).and_then(|code| code.parse().ok()).ok_or_else(no_answer)?;
-    let mut length = None;
+    let (mut length, mut closes) = (None, false);
     for number in 0.. {
         let line = line(stream)?;
         let Some((name, value)) = line.split_once(':') else { break };
         if number > LINES_MAX || name.eq_ignore_ascii_case("transfer-encoding") {
             return Err(no_answer());
         }
+        closes |= name.eq_ignore_ascii_case("connection") && value.trim().eq_ignore_ascii_case("close");
         if name.eq_ignore_ascii_case("content-length") {
             length = Some(value.trim().parse::<u64>().map_err(|_| no_answer())?);
         }
@@ -83,7 +86,7 @@ fn read(stream: &mut impl BufRead) -> io::Result<Answer> {
     if length.is_some_and(|length| length != came as u64) {
         return Err(ErrorKind::UnexpectedEof.into());
     }
-    Ok(Answer { code, body: String::from_utf8_lossy(&body).into_owned() })
+    Ok(Answer { code, body: String::from_utf8_lossy(&body).into_owned(), is_last: closes || length.is_none() })
 }
 
 /// A line without its end.
@@ -105,15 +108,22 @@ mod tests {
     use super::*;
 
     fn read(text: &str) -> io::Result<(u16, String)> {
-        super::read(&mut text.as_bytes()).map(|Answer { code, body }| (code, body))
+        super::read(&mut text.as_bytes()).map(|Answer { code, body, .. }| (code, body))
     }
 
     #[test]
     fn an_answer_is_as_long_as_it_says_or_as_its_connection() -> io::Result<()> {
         let two = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nokHTTP/1.1 404 No\r\n\r\nto the end";
         let mut stream = two.as_bytes();
-        assert_eq!(super::read(&mut stream)?, Answer { code: 200, body: "ok".to_owned() });
-        assert_eq!(super::read(&mut stream)?, Answer { code: 404, body: "to the end".to_owned() });
+        assert_eq!(super::read(&mut stream)?, Answer { code: 200, body: "ok".to_owned(), is_last: false });
+        assert_eq!(super::read(&mut stream)?, Answer { code: 404, body: "to the end".to_owned(), is_last: true });
+        Ok(())
+    }
+
+    #[test]
+    fn an_answer_may_say_that_it_is_the_last() -> io::Result<()> {
+        let mut stream = &b"HTTP/1.1 200 OK\r\nConnection: Close\r\nContent-Length: 0\r\n\r\n"[..];
+        assert!(super::read(&mut stream)?.is_last);
         Ok(())
     }
 

@@ -49,7 +49,7 @@ fn ask(connection: &mut Option<Connection>, to: To, method: &str) -> Result<(), 
     judge(&connection.exchange(&[head.into_bytes(), vec![b'x'; body]].concat())?, id, to.site)
 }
 
-fn judge(Answer { code, body }: &Answer, id: u64, site: Site) -> Result<(), Trouble> {
+fn judge(Answer { code, body, .. }: &Answer, id: u64, site: Site) -> Result<(), Trouble> {
     if *code != 200 {
         return Err(Trouble::Failed(format!("{code} {}", body.lines().next().unwrap_or_default())));
     }

@@ -29,7 +29,7 @@ pub(super) fn visit(goal: &Goal, client: &Client) {
     client.record(&mut None, first(goal), |noted| match goal.service.speech {
         Speech::Http => {
             let mut connection = http::Connection::open(goal.at, PATIENCE).map_err(unconnected)?;
-            get(goal, (&mut connection, "close"), noted)
+            get(goal, (&mut connection, "close"), noted).map(drop)
         }
         Speech::Echo => {
             let mut stream = greeted(goal, noted)?;
@@ -45,7 +45,9 @@ pub(super) fn keep(goal: &Goal, client: &Client, (after, every): (Duration, Dura
     let (mut speaking, mut on) = (None, None);
     client.pace_from(after, every, || {
         let kind = if on.is_none() { first(goal) } else { further(goal) };
-        if client.record(&mut on, kind, |noted| exchange(goal, &mut speaking, noted)) != Outcome::Served {
+        let outcome = client.record(&mut on, kind, |noted| exchange(goal, &mut speaking, noted));
+        // An edge may say that an answer is the last of its connection.
+        if outcome != Outcome::Served || speaking.is_none() {
             (speaking, on) = (None, None);
         }
     });
@@ -107,7 +109,12 @@ fn exchange(goal: &Goal, speaking: &mut Option<Speaking>, noted: &mut Noted) -> 
         },
     };
     match opened {
-        Speaking::Http(connection) => get(goal, (connection, "keep-alive"), noted),
+        Speaking::Http(connection) => {
+            if get(goal, (connection, "keep-alive"), noted)? {
+                *speaking = None;
+            }
+            Ok(())
+        }
         Speaking::Echo(flow) => {
             noted.placed.clone_from(&flow.placed);
             flow.blocks += 1;
@@ -118,13 +125,15 @@ fn exchange(goal: &Goal, speaking: &mut Option<Speaking>, noted: &mut Noted) -> 
     }
 }
 
-fn get(goal: &Goal, (connection, then): (&mut http::Connection, &str), noted: &mut Noted) -> Result<(), Trouble> {
+/// Asks once; true if the answer is the last of its connection.
+fn get(goal: &Goal, (connection, then): (&mut http::Connection, &str), noted: &mut Noted) -> Result<bool, Trouble> {
     let request = format!("GET / HTTP/1.1\r\nHost: {}\r\nConnection: {then}\r\n\r\n", goal.at);
-    let http::Answer { code, body } = connection.exchange(request.as_bytes())?;
+    let http::Answer { code, body, is_last } = connection.exchange(request.as_bytes())?;
     if code != 200 {
         return Err(Trouble::Failed(format!("HTTP {code}")));
     }
-    place(goal, &body, noted)
+    place(goal, &body, noted)?;
+    Ok(is_last)
 }
 
 /// Asks a question, as often as it takes. It is like no other of any session, and long enough for the edge to let an answer to
