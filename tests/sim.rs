@@ -111,6 +111,7 @@ impl World {
             config,
             settings,
             network,
+            succession: None,
             pre_stop: Duration::ZERO,
             grace: SOON,
             stop: self.stop.clone(),

@@ -194,6 +194,10 @@ pub(crate) struct EdgeRun {
     /// Threads that carry flows; unless told otherwise one a core
     #[arg(long, env = "UNDERPASS_WORKERS", value_name = "NUMBER")]
     pub(crate) workers: Option<usize>,
+    /// Takes over from the edge that runs with the same `state_dir`, if one does: its sockets, its connectors, and whoever waits there. It
+    /// ends once its flows have
+    #[arg(long, env = "UNDERPASS_REPLACE")]
+    pub(crate) replace: bool,
     /// How long it goes on as before when it is told to end, but for saying that it is not ready: whoever balances in front
     /// of it has time to notice
     #[arg(long, env = "UNDERPASS_PRE_STOP", value_name = "DURATION", default_value = PRE_STOP,

@@ -16,6 +16,11 @@ pub(crate) fn reloading() {
     }
 }
 
+/// Another process has taken over from this one: it is the service from now on.
+pub(crate) fn succeeded_by(pid: u32) {
+    tell(&[NotifyState::MainPid(pid)]);
+}
+
 /// Open flows are being waited for.
 pub(crate) fn stopping() {
     tell(&[NotifyState::Stopping]);

@@ -2,45 +2,46 @@
 
 mod credentials;
 mod files;
+mod handover;
 mod reload;
+mod reloading;
+mod rooms;
 mod watching;
 
 use std::{
-    array, io,
-    net::SocketAddr,
+    io,
     sync::{Arc, atomic::AtomicU64},
     time::Duration,
 };
 
 use certs::{
     ca::{CaError, IssueError},
-    edge::EdgeCertificates,
     enrol::AuthorityError,
 };
 use config::LogFilter;
 use credentials::Credentials;
 pub use files::{Finding, Findings};
-use net::{Network, Unreachables, Vital, Workers, vital};
-use reload::Reloading;
+pub use handover::{HandoverError, Predecessor, Succession};
+use handover::{Succeeding, Takeover};
+use net::{Network, Vital, vital};
+use reloading::Reloading;
+use rooms::{Base, Rooms, build};
 use tokio::{
     sync::{mpsc, watch},
     time,
 };
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::{
-    admin::{self, Admin, TokenError},
-    balancer::Balancer,
+    admin::TokenError,
     config::Settings,
-    health::{Board, BoardHandles, BoardParts, view::HealthView},
-    listener::{Http, Listeners, ListenersError, Scarce, Shared, Sources},
+    listener::ListenersError,
     metrics::{Metrics, Process},
     model::Config,
-    offramp::Offramp,
-    store::{KeptDrains, KeptError, Reloads, Store, Wish},
+    store::{KeptError, Plan, Reloads, Wish},
     tls::TlsError,
-    tunnel::{self, LinksView, Registry, TunnelError, TunnelParts},
+    tunnel::TunnelError,
 };
 
 /// How long flows that are cut may take to be reset, and links, after them, to close.
@@ -55,6 +56,8 @@ pub struct Start {
     pub settings: Settings,
     /// The network.
     pub network: Arc<dyn Network>,
+    /// Whose sockets can be handed over, and may have been.
+    pub succession: Option<Succession>,
     /// How long it goes on as before when it is told to stop, but for saying that it is not ready.
     pub pre_stop: Duration,
     /// How long flows may take to end after that.
@@ -108,31 +111,12 @@ pub enum EdgeError {
     /// The admin endpoint cannot be opened, or no thread can be had.
     #[error(transparent)]
     Io(#[from] io::Error),
+    /// The process that serves so far goes on.
+    #[error(transparent)]
+    Handover(#[from] HandoverError),
     /// Something that must run has failed, and cannot be begun anew without the whole.
     #[error("{0} failed, which is a bug: the edge ends, so that it can be started anew")]
     Lost(&'static str),
-}
-
-/// The rooms of a running edge.
-struct Rooms {
-    reloading: Reloading,
-    store: Arc<Store>,
-    drains: Arc<KeptDrains>,
-    view: watch::Receiver<Arc<HealthView>>,
-    tunnel: DialledIn,
-    listeners: Arc<Listeners>,
-    metrics: Metrics,
-    cut: CancellationToken,
-}
-
-/// Where connectors dial in, and what has come of that.
-struct DialledIn {
-    registry: Arc<Registry>,
-    leave: CancellationToken,
-    stop: CancellationToken,
-    tasks: TaskTracker,
-    #[expect(dead_code, reason = "the thread ends when this is dropped")]
-    receiver: Workers,
 }
 
 /// Runs an edge until it is stopped and its flows have ended.
@@ -153,12 +137,13 @@ async fn serve(start: Start, vital: Vital) -> Result<(), EdgeError> {
         config,
         settings,
         network,
+        succession,
         pre_stop,
         grace,
         stop,
         cut,
         reloads,
-        mut wishes,
+        wishes,
         log_level,
         ready,
         lost_lines,
@@ -180,168 +165,80 @@ async fn serve(start: Start, vital: Vital) -> Result<(), EdgeError> {
         metrics,
         vital: vital.clone(),
         credentials,
+        generation: succession.as_ref().map(Succession::generation).unwrap_or_default(),
     };
-    let rooms = build(&config, base, &admin_stop)?;
-    rooms.put_in_force(&config).await?;
+    let (rooms, admin) = build(&config, base)?;
+    let before = succession.as_ref().and_then(|succession| succession.before.as_ref());
+    let begun = tokio::select! {
+        begun = rooms.begin(&config, before, || admin.answer(&admin_stop)) => begun,
+        () = stop.cancelled() => return Ok(()),
+    };
+    begun?;
     unready.send_replace(Vec::new());
     ready.cancel();
     info!(edge = %config.name, "edge is ready");
     rooms.reloading.watch(&rooms.store, &vital);
-    loop {
-        let wish = tokio::select! {
-            () = stop.cancelled() => break,
-            Some(wish) = wishes.recv() => wish,
-        };
-        // Whatever a reload waits for, it is not kept from ending.
-        tokio::select! {
-            () = stop.cancelled() => break,
-            outcome = rooms.reload(&config, wish.dry_run) => wish.answer(outcome),
+    let mut succeeding = succession.map(|succession| rooms.await_successor(&config, succession));
+    let takeover = rooms.serve(&config, wishes, &stop, &mut succeeding).await;
+    match takeover {
+        Some(takeover) => {
+            unready.send_replace(vec!["another process of this edge has taken over".to_owned()]);
+            admin_stop.cancel();
+            rooms.give_way(succeeding.take(), takeover);
+        }
+        None => {
+            unready.send_replace(vec!["the edge is shutting down".to_owned()]);
+            if succeeding.is_some() {
+                handover::leave(&config.state_dir);
+            }
+            rooms.wait_for_others(pre_stop).await;
         }
     }
-    // Who waits for a reload waits in vain.
-    drop(wishes);
-    unready.send_replace(vec!["the edge is shutting down".to_owned()]);
-    rooms.wait_for_others(pre_stop).await;
     rooms.end(grace).await;
     admin_stop.cancel();
     Ok(())
 }
 
-/// What the rooms are built on.
-struct Base {
-    reloading: Reloading,
-    network: Arc<dyn Network>,
-    grace: Duration,
-    cut: CancellationToken,
-    unready: watch::Receiver<Vec<String>>,
-    metrics: Metrics,
-    vital: Vital,
-    credentials: Credentials,
-}
-
-/// Opens the tunnel. Connectors may be at the door before listeners are bound.
-fn open_tunnel(config: &Config, base: &Base, store: &Store, workers: &Arc<Workers>) -> Result<DialledIn, EdgeError> {
-    let receiver = Workers::start("receive", 1)?;
-    let registry = Arc::new(Registry::new(store.subscribe(), base.vital.clone()));
-    let ([leave, stop], tasks) = (array::from_fn(|_| CancellationToken::new()), TaskTracker::new());
-    let parts = TunnelParts {
-        listen: config.tunnel.listen,
-        name: config.name.clone(),
-        authority: base.credentials.authority.clone(),
-        certificates: base.credentials.certificates.clone(),
-        keys: base.credentials.keys.clone(),
-        registry: registry.clone(),
-        unreachable: Unreachables::default(),
-        metrics: base.metrics.clone(),
-        receiver: receiver.handle(0).clone(),
-        workers: workers.clone(),
-        grace: base.grace,
-        stop: stop.clone(),
-        leave: leave.clone(),
-        vital: base.vital.clone(),
-    };
-    let address = tunnel::start(&*base.network, parts, &tasks)?;
-    info!(%address, "connectors may dial in");
-    Ok(DialledIn { registry, leave, stop, tasks, receiver })
-}
-
-fn build(config: &Config, base: Base, admin_stop: &CancellationToken) -> Result<Rooms, EdgeError> {
-    let workers = Arc::new(Workers::start("carry", config.workers)?);
-    let (drains, by_hand) = KeptDrains::open(&config.state_dir)?;
-    let (drains, store) = (Arc::new(drains), Arc::new(Store::granting(config.catalog.grants.clone(), by_hand)));
-    let tunnel = open_tunnel(config, &base, &store, &workers)?;
-    let registry = &tunnel.registry;
-    let Base { reloading, network, cut, unready, metrics, vital, credentials, .. } = base;
-    let Credentials { authority, certificates, token, sealer, .. } = credentials;
-    let admin_listener = network.listen(config.admin.listen)?;
-
-    let (offramp, http) = (Offramp::new(store.subscribe()), Arc::new(Http::new(workers.count())));
-    let (board, handles) = board((&store, registry), &offramp, (&network, &metrics, &vital));
-    let shared = Shared {
-        network,
-        workers,
-        offramp: offramp.clone(),
-        balancer: Balancer::new(sealer),
-        view: handles.view.clone(),
-        links: registry.subscribe(),
-        reports: handles.reports,
-        metrics: metrics.clone(),
-        sources: Sources::default(),
-        flows: Arc::default(),
-        cut: cut.clone(),
-        scarce: Scarce::default(),
-        recent: Arc::default(),
-        reveals_ids: config.admin.reveal_id,
-        vital: vital.clone(),
-    };
-    let listeners = Arc::new(Listeners::new(Arc::new(shared), http.clone()));
-    tokio::spawn(vital.clone().keep("the health board", board));
-    keep_house((&vital, &store), &listeners, (&http, registry.subscribe()), certificates);
-    let view = handles.view.clone();
-    let admin = Admin {
-        name: config.name.clone(),
-        config: config.admin.clone(),
-        token,
-        view: handles.view,
-        links: registry.subscribe(),
-        listeners: listeners.clone(),
-        registry: registry.clone(),
-        store: store.clone(),
-        drains: drains.clone(),
-        authority,
-        metrics: metrics.clone(),
-        reloads: reloading.reloads.clone(),
-        last_reload: reloading.last.subscribe(),
-        unready,
-        vital,
-    };
-    answer(admin_listener, admin, admin_stop);
-    Ok(Rooms { reloading, store, drains, view, tunnel, listeners, metrics, cut })
-}
-
-fn board(
-    (store, registry): (&Store, &Registry),
-    offramp: &Offramp,
-    (network, metrics, vital): (&Arc<dyn Network>, &Metrics, &Vital),
-) -> (Board, BoardHandles) {
-    Board::new(BoardParts {
-        snapshots: store.subscribe(),
-        links: registry.subscribe(),
-        offramp: offramp.clone(),
-        network: network.clone(),
-        metrics: metrics.clone(),
-        vital: vital.clone(),
-    })
-}
-
-/// Starts what comes round now and then.
-fn keep_house(
-    (vital, store): (&Vital, &Store),
-    listeners: &Arc<Listeners>,
-    (http, links): (&Arc<Http>, watch::Receiver<Arc<LinksView>>),
-    certificates: Arc<EdgeCertificates>,
-) {
-    let (listeners, http, snapshots) = (Arc::downgrade(listeners), Arc::downgrade(http), store.subscribe());
-    let watch = move || Listeners::watch_certificates(listeners.clone());
-    tokio::spawn(vital.clone().keep("the watch over certificate files", watch));
-    let sweep = move || Http::sweep(http.clone(), (snapshots.clone(), links.clone()));
-    tokio::spawn(vital.clone().keep("the sweep of idle connections", sweep));
-    tokio::spawn(
-        vital.clone().keep("the renewal of the edge's certificate", move || credentials::rotate(certificates.clone())),
-    );
-}
-
-/// Starts the admin endpoint.
-fn answer(listener: Box<dyn net::Listener>, admin: Admin, stop: &CancellationToken) {
-    let address: SocketAddr = listener.local_addr().unwrap_or(admin.config.listen);
-    info!(%address, "admin endpoint");
-    let (listener, stop) = (Arc::<dyn net::Listener>::from(listener), stop.clone());
-    let vital = admin.vital.clone();
-    let serve = move || admin::serve(listener.clone(), admin.clone(), stop.clone());
-    tokio::spawn(vital.keep("the admin endpoint", serve));
-}
-
 impl Rooms {
+    /// Opens the listeners. The admin endpoint answers before, unless that is another process's for now.
+    async fn begin(
+        &self,
+        config: &Config,
+        before: Option<&Predecessor>,
+        answer: impl FnOnce(),
+    ) -> Result<Plan, EdgeError> {
+        match before {
+            Some(before) => self.take_over(config, before).await.inspect(|_| answer()),
+            None => {
+                answer();
+                self.put_in_force(config).await
+            }
+        }
+    }
+
+    /// Serves until it is stopped, or another process can in its place. Who waits for a reload then waits in vain.
+    async fn serve(
+        &self,
+        config: &Config,
+        mut wishes: mpsc::Receiver<Wish>,
+        stop: &CancellationToken,
+        succeeding: &mut Option<Succeeding>,
+    ) -> Option<Takeover> {
+        loop {
+            let wish = tokio::select! {
+                () = stop.cancelled() => return None,
+                takeover = Succeeding::next(succeeding) => return Some(takeover),
+                Some(wish) = wishes.recv() => wish,
+            };
+            // Whatever a reload waits for, it is not kept from ending.
+            tokio::select! {
+                () = stop.cancelled() => return None,
+                takeover = Succeeding::next(succeeding) => return Some(takeover),
+                outcome = self.reload(config, wish.dry_run) => wish.answer(outcome),
+            }
+        }
+    }
+
     /// Gives whoever stands in front, and sends clients here, time to notice that this edge is not ready.
     async fn wait_for_others(&self, pre_stop: Duration) {
         if pre_stop.is_zero() {
@@ -358,7 +255,7 @@ impl Rooms {
         self.tunnel.leave.cancel();
         let why = tokio::select! {
             () = self.listeners.ended() => None,
-            () = self.cut.cancelled() => Some("told again to end"),
+            () = self.cut.cancelled() => Some("nothing is waited for"),
             () = time::sleep(grace) => Some("the grace period is over"),
         };
         if let Some(why) = why {

@@ -16,6 +16,11 @@ use quinn::{
 use socket2::SockRef;
 use tokio::{io::Interest, net::UdpSocket};
 
+use crate::handover::{
+    bound::Bound,
+    sharing::{Passed, Passing},
+};
+
 /// Buffers of one receiving call, each for a payload of any size or, where the kernel joins them, many small ones.
 const BATCH: usize = if BATCH_SIZE < 8 { BATCH_SIZE } else { 8 };
 /// Room for the largest payload.
@@ -68,7 +73,11 @@ impl Datagrams {
 
 /// A UDP socket that many clients send to. Clones share it.
 #[derive(Clone)]
-pub struct Front(Arc<dyn AsyncUdpSocket>);
+pub struct Front {
+    socket: Arc<dyn AsyncUdpSocket>,
+    /// Other processes that have it, too.
+    bound: Option<Arc<Bound>>,
+}
 
 /// A client, and the address of ours that it knows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -84,26 +93,53 @@ pub struct Batch {
     buffers: Vec<u8>,
     meta: [RecvMeta; BATCH],
     filled: usize,
+    passed: Passed,
 }
 
 impl Front {
     /// Wraps a socket.
     #[must_use]
     pub fn new(socket: Arc<dyn AsyncUdpSocket>) -> Self {
-        Self(socket)
+        Self { socket, bound: None }
+    }
+
+    /// The same, where it may be shared with other processes.
+    pub(crate) fn shared(self, bound: Arc<Bound>) -> Self {
+        Self { bound: Some(bound), ..self }
     }
 
     /// Waits for payloads, and takes as many as are there and fit the batch.
     ///
     /// # Errors
-    /// The kernel's.
+    /// The kernel's, and `UnexpectedEof` after [`Front::leave`].
     pub async fn receive(&self, batch: &mut Batch) -> io::Result<()> {
-        let Batch { buffers, meta, filled } = batch;
+        let Batch { buffers, meta, filled, passed } = batch;
         let mut chunks = buffers.chunks_exact_mut(BUFFER);
         let mut slices: [IoSliceMut<'_>; BATCH] =
             std::array::from_fn(|_| IoSliceMut::new(chunks.next().expect("a batch has a buffer for each")));
-        *filled = poll_fn(|cx| self.0.poll_recv(cx, &mut slices, meta)).await?;
+        (*filled, *passed) = poll_fn(|cx| match &self.bound {
+            Some(bound) => bound.sharing().poll_receive(&*self.socket, cx, (&mut slices, meta)),
+            None => self.socket.poll_recv(cx, &mut slices, meta).map_ok(|count| (count, Passed::Fresh)),
+        })
+        .await?;
         Ok(())
+    }
+
+    /// Passes a payload of the last batch, whose source has no session here, to a process that may have one. What that gives back
+    /// comes again with a later batch.
+    #[must_use]
+    pub fn pass_on(&self, batch: &Batch, peer: Peer, payload: &[u8]) -> Passing {
+        let Some(bound) = &self.bound else { return Passing::Alone };
+        let Peer { source: addr, local: dst_ip } = peer;
+        let meta = RecvMeta { addr, len: payload.len(), stride: payload.len(), ecn: None, dst_ip };
+        bound.sharing().pass_on((&meta, payload), batch.passed)
+    }
+
+    /// Says that no session is left here to the process that has taken over, and that what was passed here is given back from now on. False
+    /// if there is none. It may be said again, for where there is much to do it may go unheard.
+    #[must_use]
+    pub fn leave(&self) -> bool {
+        self.bound.as_ref().is_some_and(|bound| bound.sharing().leave())
     }
 
     /// Sends one payload to a client.
@@ -112,7 +148,7 @@ impl Front {
     /// `WouldBlock` if the kernel takes none now.
     pub fn try_send(&self, to: Peer, payload: &[u8]) -> io::Result<()> {
         let Peer { source: destination, local: src_ip } = to;
-        self.0.try_send(&Transmit { destination, ecn: None, contents: payload, segment_size: None, src_ip })
+        self.socket.try_send(&Transmit { destination, ecn: None, contents: payload, segment_size: None, src_ip })
     }
 
     /// The address that is really bound.
@@ -120,19 +156,19 @@ impl Front {
     /// # Errors
     /// The kernel's.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.0.local_addr()
+        self.socket.local_addr()
     }
 }
 
 impl fmt::Debug for Front {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Front({:?})", self.0)
+        write!(f, "Front({:?})", self.socket)
     }
 }
 
 impl Default for Batch {
     fn default() -> Self {
-        Self { buffers: vec![0; BATCH * BUFFER], meta: [RecvMeta::default(); BATCH], filled: 0 }
+        Self { buffers: vec![0; BATCH * BUFFER], meta: [RecvMeta::default(); BATCH], filled: 0, passed: Passed::Fresh }
     }
 }
 

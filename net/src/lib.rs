@@ -10,8 +10,8 @@ pub mod endpoint;
 pub mod exposition;
 mod file_watch;
 mod files;
+pub mod handover;
 mod info;
-mod inherited;
 pub mod memory;
 pub mod network;
 pub mod ping;
@@ -27,7 +27,7 @@ pub mod workers;
 
 pub use datagrams::{Batch, Datagrams, Front, Peer};
 pub use file_watch::FileWatch;
-pub use inherited::Inherited;
+pub use handover::Sockets;
 pub use network::{Listener, Network, Os};
 pub use ping::PingError;
 pub use race::Racer;

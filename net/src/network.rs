@@ -13,7 +13,7 @@ use nix::sys::socket::{setsockopt, sockopt::Ipv6DontFrag};
 use quinn::{AsyncUdpSocket, Runtime, TokioRuntime};
 use rustix::net::sockopt::{Ipv4PathMtuDiscovery, Ipv6PathMtuDiscovery, set_ip_mtu_discover, set_ipv6_mtu_discover};
 use socket2::{Domain, Protocol, Type};
-use tokio::net::{TcpSocket, UdpSocket};
+use tokio::net::{TcpListener, TcpSocket, UdpSocket};
 
 use crate::{
     Datagrams, Front, Socket, Unreachables, files,
@@ -22,7 +22,7 @@ use crate::{
 };
 
 /// Connections waiting to be accepted; the kernel caps it at `net.core.somaxconn`.
-pub(crate) const BACKLOG: u32 = 4096;
+pub(crate) const BACKLOG: u16 = 4096;
 /// Bytes of kernel buffer asked for each way on a UDP session's socket.
 const SESSION_BUFFER: usize = 1024 * 1024;
 /// Bytes of kernel buffer asked for each way on a socket that many send to; the kernel caps it at `net.core.{r,w}mem_max`.
@@ -88,13 +88,8 @@ pub struct Os;
 
 impl Network for Os {
     fn listen(&self, address: SocketAddr) -> io::Result<Box<dyn Listener>> {
-        let bind = || {
-            let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
-            socket.set_reuseaddr(true)?;
-            socket.bind(address)?;
-            socket.listen(BACKLOG)
-        };
-        Ok(Box::new(OsListener(bind().map_err(|e| naming("TCP", address, &e))?)))
+        let listen = || TcpListener::from_std(bound_tcp(address)?);
+        Ok(Box::new(OsListener(listen().map_err(|e| naming("TCP", address, &e))?)))
     }
 
     fn dial(&self, address: SocketAddr) -> Boxed<'_, io::Result<Socket>> {
@@ -143,13 +138,18 @@ pub(crate) fn front(socket: socket2::Socket) -> io::Result<Front> {
     Ok(front)
 }
 
-/// A socket that listens already.
-pub(crate) fn tcp_listener(socket: std::net::TcpListener) -> io::Result<Box<dyn Listener>> {
+/// A socket that listens.
+pub(crate) fn bound_tcp(address: SocketAddr) -> io::Result<std::net::TcpListener> {
+    let socket = socket2::Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_nonblocking(true)?;
-    Ok(Box::new(OsListener(tokio::net::TcpListener::from_std(socket)?)))
+    socket.set_reuse_address(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG.into())?;
+    Ok(socket.into())
 }
 
-fn bound_udp(address: SocketAddr) -> io::Result<socket2::Socket> {
+/// A socket that clients or connectors may send to.
+pub(crate) fn bound_udp(address: SocketAddr) -> io::Result<socket2::Socket> {
     let socket = socket2::Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
     if address.is_ipv6() {
         socket.set_only_v6(false)?;
@@ -162,7 +162,7 @@ fn bound_udp(address: SocketAddr) -> io::Result<socket2::Socket> {
 }
 
 #[derive(Debug)]
-struct OsListener(tokio::net::TcpListener);
+pub(crate) struct OsListener(pub(crate) TcpListener);
 
 impl Listener for OsListener {
     fn accept(&self) -> Boxed<'_, io::Result<(Socket, SocketAddr)>> {

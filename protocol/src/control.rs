@@ -29,6 +29,7 @@ const RENEWED: u16 = 6;
 const WINDOWS: u16 = 7;
 const CLAIMS: u16 = 8;
 const JUDGED: u16 = 9;
+const SUCCESSOR: u16 = 10;
 const ENROL: u16 = 16;
 const ENROLLED: u16 = 17;
 
@@ -186,6 +187,14 @@ pub struct Judged {
     pub refused: Vec<RefusedRoute>,
 }
 
+/// Another process of this edge is to take over: a link to it is wanted beside this one, which goes on until the edge says goodbye. Or
+/// it has failed, and no other link is wanted. Needs [`crate::version::VERSION_SUCCESSOR`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, SchemaRead, SchemaWrite)]
+pub struct Successor {
+    /// Whether there is one.
+    pub is_coming: bool,
+}
+
 /// Any control message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Message {
@@ -207,6 +216,8 @@ pub enum Message {
     Claims(Claims),
     /// What became of them.
     Judged(Judged),
+    /// Another process of this edge takes over.
+    Successor(Successor),
     /// Enrolment asked.
     Enrol(Enrol),
     /// Enrolment granted.
@@ -229,6 +240,7 @@ impl Message {
             Self::Windows(_) => "windows",
             Self::Claims(_) => "claims",
             Self::Judged(_) => "judged",
+            Self::Successor(_) => "successor",
             Self::Enrol(_) => "enrol",
             Self::Enrolled(_) => "enrolled",
             Self::Ignored(_) => "optional",
@@ -248,6 +260,7 @@ impl Message {
             Self::Windows(m) => codec::control_frame(WINDOWS, m),
             Self::Claims(m) => codec::control_frame(CLAIMS, m),
             Self::Judged(m) => codec::control_frame(JUDGED, m),
+            Self::Successor(m) => codec::control_frame(SUCCESSOR, m),
             Self::Enrol(m) => codec::control_frame(ENROL, m),
             Self::Enrolled(m) => codec::control_frame(ENROLLED, m),
             Self::Ignored(kind) => codec::control_frame(*kind, &()),
@@ -270,6 +283,7 @@ impl Message {
             WINDOWS => read(kind, body).map(Self::Windows),
             CLAIMS => read(kind, body).map(Self::Claims),
             JUDGED => read(kind, body).map(Self::Judged),
+            SUCCESSOR => read(kind, body).map(Self::Successor),
             ENROL => read(kind, body).map(Self::Enrol),
             ENROLLED => read(kind, body).map(Self::Enrolled),
             other if other & OPTIONAL != 0 => Ok(Self::Ignored(other)),

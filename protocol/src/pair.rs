@@ -34,7 +34,8 @@ impl Pair {
             let bound = Os.bind_quic((Ipv4Addr::LOCALHOST, 0).into(), &Unreachables::default());
             bound.expect("a port of loopback")
         };
-        let edge = quic::listen(Listening { socket: socket(), reset: &[7; 64], connection_id: 7, tls: server });
+        let edge =
+            quic::listen(Listening { socket: socket(), reset: &[7; 64], connection_id: 7, generation: 0, tls: server });
         let (edge, connector) = (edge.expect("an endpoint"), quic::outbound(socket()).expect("an endpoint"));
         let address = edge.local_address().expect("bound");
         let dialling = connector.dial(address, NAME, Credentials::new(client)).expect("a good address");

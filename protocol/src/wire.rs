@@ -95,6 +95,7 @@ impl ControlReader {
                 | Message::Windows(_)
                 | Message::Claims(_)
                 | Message::Judged(_)
+                | Message::Successor(_)
                 | Message::Enrol(_)
                 | Message::Enrolled(_)) => return Ok(known),
             }

@@ -49,6 +49,7 @@ pub struct EdgeFile {
     drill: Option<PathBuf>,
     watched: bool,
     pre_stop: Option<&'static str>,
+    grace: Option<&'static str>,
     handed: Vec<Arc<OwnedFd>>,
 }
 
@@ -71,6 +72,7 @@ impl EdgeFile {
             drill: None,
             watched: false,
             pre_stop: None,
+            grace: None,
             handed: Vec::new(),
         }
     }
@@ -201,6 +203,13 @@ impl EdgeFile {
         self
     }
 
+    /// Lets its flows take so long to end.
+    #[must_use]
+    pub fn grace(mut self, grace: &'static str) -> Self {
+        self.grace = Some(grace);
+        self
+    }
+
     /// Is given these sockets, as systemd gives them.
     ///
     /// # Panics
@@ -306,6 +315,9 @@ impl EdgeFile {
         }
         if let Some(long) = self.pre_stop {
             command.args(["--pre-stop", long]);
+        }
+        if let Some(grace) = self.grace {
+            command.args(["--grace-period", grace]);
         }
         if let Some(off) = &self.clock {
             process::set_clock(&mut command, off, &self.path.with_extension("clock"));
@@ -473,6 +485,22 @@ impl Edge {
     pub fn travel(&mut self, ahead: &str) {
         self.file.clock = Some(ahead.to_owned());
         self.crash_and_restart();
+    }
+
+    /// Starts another process of it that is to take over, and does not wait.
+    #[must_use]
+    pub fn launch_successor(&self) -> Process {
+        let mut command = self.file.command();
+        command.arg("--replace");
+        let log = self.file.log.with_extension(format!("after-{}.log", self.process.id()));
+        Process::start(&self.file.name, command, &log)
+    }
+
+    /// Starts another process of it, which takes over, and waits until it has. Gives the one before, which ends by itself.
+    pub fn replace(&mut self) -> Process {
+        let next = self.launch_successor();
+        next.wait_log(&["edge is ready"]);
+        std::mem::replace(&mut self.process, next)
     }
 
     /// Kills it with SIGKILL, starts it again and does not wait.

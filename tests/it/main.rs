@@ -32,6 +32,7 @@ mod parts;
 mod proxy;
 mod reloads;
 mod renewal;
+mod replacing;
 mod running;
 mod security_floods;
 mod security_identity;

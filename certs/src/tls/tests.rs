@@ -263,7 +263,8 @@ mod over_a_link {
                 let bound = Os.bind_quic((Ipv4Addr::LOCALHOST, 0).into(), &Unreachables::default());
                 bound.expect("a port of loopback")
             };
-            let edge = quic::listen(Listening { socket: socket(), reset: &[7; 64], connection_id: 7, tls });
+            let edge =
+                quic::listen(Listening { socket: socket(), reset: &[7; 64], connection_id: 7, generation: 0, tls });
             Self { edge: edge.expect("bound"), connector: quic::outbound(socket()).expect("bound") }
         }
 

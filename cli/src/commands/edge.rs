@@ -4,11 +4,11 @@ use std::{convert::Infallible, path::Path, sync::Arc, time::Duration};
 
 use edge::{
     config::{Settings, WORKERS_MAX},
-    edge::{EdgeError, Start},
+    edge::{EdgeError, Predecessor, Start, Succession},
     model::Config,
     store::Reloads,
 };
-use net::Inherited;
+use net::Sockets;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -26,11 +26,11 @@ pub(super) fn run(common: &Common, flags: &EdgeRun) -> Result<(), Failure> {
     let config = settings.current()?;
     limits::raise_open_files();
     limits::warn_if_few_open_files();
-    let network = Inherited::of_process().map_err(Failure::failed)?;
+    let sockets = Arc::new(Sockets::of_process().map_err(Failure::failed)?);
     let runtime = lifecycle::runtime()?;
     let ended = runtime.block_on(serve(
         (config, settings),
-        Arc::new(network),
+        (sockets, flags.replace),
         (flags.pre_stop, flags.grace.grace_period),
         &common.log,
     ));
@@ -41,11 +41,19 @@ pub(super) fn run(common: &Common, flags: &EdgeRun) -> Result<(), Failure> {
 
 async fn serve(
     (config, settings): (Config, Settings),
-    network: Arc<Inherited>,
+    (sockets, replace): (Arc<Sockets>, bool),
     (pre_stop, grace): (Duration, Duration),
     log: &LogFlags,
 ) -> Result<(), Failure> {
     let signals = Signals::take()?;
+    let before = match replace {
+        true => Predecessor::meet(sockets.clone(), &config.state_dir).await.map_err(Failure::failed)?,
+        false => None,
+    };
+    if replace && before.is_none() {
+        info!("no edge runs with this state_dir: there is nothing to take over");
+    }
+    let (successor, succeeded) = watch::channel(None);
     let (end, ready) = (End::default(), CancellationToken::new());
     let (reloads, wishes) = Reloads::new();
     let (log_level, level) = watch::channel(None);
@@ -53,7 +61,8 @@ async fn serve(
     let start = Start {
         config,
         settings,
-        network: network.clone(),
+        network: sockets.clone(),
+        succession: Some(Succession { sockets: sockets.clone(), before, successor }),
         pre_stop,
         grace,
         stop,
@@ -67,7 +76,8 @@ async fn serve(
     let running = async {
         tokio::select! {
             ended = Box::pin(edge::edge::run(start)) => ended.map_err(failure),
-            never = tell_when(ready, &network) => match never {},
+            never = tell_when(ready, &sockets) => match never {},
+            never = tell_of(succeeded) => match never {},
             never = logging::follow(log, level) => match never {},
         }
     };
@@ -80,18 +90,28 @@ async fn serve(
     ended
 }
 
-async fn tell_when(ready: CancellationToken, network: &Inherited) -> Infallible {
+async fn tell_when(ready: CancellationToken, sockets: &Sockets) -> Infallible {
     ready.cancelled().await;
-    if network.count() > 0 {
-        info!(sockets = network.count(), "sockets were handed down by whoever has started this");
+    if sockets.count() > 0 {
+        info!(sockets = sockets.count(), "sockets were handed down by whoever has started this");
     }
-    for socket in network.unused() {
+    for socket in sockets.unused() {
         warn!(
             socket,
             "this socket was handed down, and nothing in the settings has its address: clients wait there in vain"
         );
     }
     notify::ready();
+    std::future::pending().await
+}
+
+/// Has the service manager go by the process that has taken over.
+async fn tell_of(mut succeeded: watch::Receiver<Option<u32>>) -> Infallible {
+    while let Ok(()) = succeeded.changed().await {
+        if let Some(pid) = *succeeded.borrow_and_update() {
+            notify::succeeded_by(pid);
+        }
+    }
     std::future::pending().await
 }
 
@@ -120,6 +140,7 @@ fn failure(error: EdgeError) -> Failure {
         | EdgeError::Tls(_)
         | EdgeError::Listeners(_)
         | EdgeError::Io(_)
+        | EdgeError::Handover(_)
         | EdgeError::Lost(_) => Failure::failed(error),
     }
 }

@@ -265,6 +265,7 @@ impl Dialler {
             | Message::Windows(_)
             | Message::Claims(_)
             | Message::Judged(_)
+            | Message::Successor(_)
             | Message::Enrol(_)
             | Message::Enrolled(_)
             | Message::Ignored(_)) => Err(WireError::OutOfOrder(other.name()).into()),
@@ -339,6 +340,7 @@ pub async fn enrol(
         | Message::Windows(_)
         | Message::Claims(_)
         | Message::Judged(_)
+        | Message::Successor(_)
         | Message::Enrol(_)
         | Message::Ignored(_)) => Err(WireError::OutOfOrder(other.name()).into()),
     }

@@ -3,6 +3,7 @@
 mod allowance;
 mod backoff;
 mod book;
+mod connect;
 mod dial;
 mod registered;
 mod renewal;

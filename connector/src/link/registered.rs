@@ -13,7 +13,7 @@ use net::{
     vital::{self, Panicked},
 };
 use protocol::{
-    control::{Claims, Goodbye, Hello, Judged, Message, Refusal, Welcome},
+    control::{Claims, Goodbye, Hello, Judged, Message, Refusal, Successor, Welcome},
     error::CloseCode,
     limits::{LOOK_EVERY, REGISTER_WAIT},
     link::{Connection, Lost, RecvStream, SendStream, Side},
@@ -44,7 +44,6 @@ pub(super) struct Registered {
     connection: Connection,
     send: SendStream,
     control: ControlReader,
-    edge_leaves: bool,
 }
 
 /// Why a connection did not become a link.
@@ -84,6 +83,17 @@ pub(super) enum Wish {
     Leave(Duration),
 }
 
+/// How long the edge's process that a link leads to will be there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stay {
+    /// As far as it says, for ever.
+    Open,
+    /// Until another has taken over.
+    Succeeded,
+    /// It is leaving.
+    Leaving,
+}
+
 /// What a running link is given.
 pub(super) struct Serving {
     pub(super) service: Arc<Service>,
@@ -93,6 +103,8 @@ pub(super) struct Serving {
     pub(super) claims: watch::Receiver<Arc<Claims>>,
     /// What the edge says of claims that it was told since it has welcomed the link.
     pub(super) judged: watch::Sender<Option<Arc<Judged>>>,
+    /// What the edge's process says of itself.
+    pub(super) stay: watch::Sender<Stay>,
     pub(super) wish: watch::Receiver<Wish>,
     pub(super) flows: TaskTracker,
     /// What the edge's host says.
@@ -122,15 +134,14 @@ pub(super) async fn register(
             | Message::Windows(_)
             | Message::Claims(_)
             | Message::Judged(_)
+            | Message::Successor(_)
             | Message::Enrol(_)
             | Message::Enrolled(_)
             | Message::Ignored(_)) => Err(WireError::OutOfOrder(other.name()).into()),
         }
     };
     match time::timeout(REGISTER_WAIT, exchange).await.unwrap_or(Err(RegisterError::TimedOut)) {
-        Ok((send, control, welcome)) => {
-            Ok(Registered { welcome, claimed, asked: None, connection, send, control, edge_leaves: false })
-        }
+        Ok((send, control, welcome)) => Ok(Registered { welcome, claimed, asked: None, connection, send, control }),
         Err(error @ RegisterError::Wire(WireError::Lost(_))) => Err(error),
         Err(error) => {
             connection.close(CloseCode::Done, "registration given up");
@@ -232,10 +243,16 @@ impl Registered {
                 self.claimed = self.asked.take().expect("asked just now").claims;
                 serving.judged.send_replace(Some(Arc::new(judged)));
             }
-            Ok(Message::Goodbye(_)) if self.edge_leaves => {}
+            // Once is enough: each would be a line of the log.
+            Ok(Message::Goodbye(_)) if *serving.stay.borrow() == Stay::Leaving => {}
             Ok(Message::Goodbye(goodbye)) => {
-                self.edge_leaves = true;
+                serving.stay.send_replace(Stay::Leaving);
                 info!(grace_ms = goodbye.grace_ms, "the edge is leaving: it places nothing new on this link");
+            }
+            Ok(Message::Successor(_)) if *serving.stay.borrow() == Stay::Leaving => {}
+            Ok(Message::Successor(Successor { is_coming })) => {
+                let stay = if is_coming { Stay::Succeeded } else { Stay::Open };
+                serving.stay.send_if_modified(|before| std::mem::replace(before, stay) != stay);
             }
             Ok(Message::Ignored(kind)) => debug!(kind, "control message of an unknown, optional kind"),
             Ok(other) => return Err(self.broken(WireError::OutOfOrder(other.name()))),

@@ -2,18 +2,15 @@
 
 use std::{
     collections::BTreeMap,
-    fmt,
     future::pending,
     pin::Pin,
     sync::Arc,
     time::{Duration, Instant, SystemTime},
 };
 
-use certs::tls;
-use futures_util::{StreamExt, stream::FuturesUnordered};
 use net::drill;
 use protocol::{
-    control::{Claims, Hello, Judged},
+    control::{Claims, Judged, Welcome},
     id::Target,
     link::Connection,
     liveness::LinkState,
@@ -21,28 +18,21 @@ use protocol::{
 use tokio::{
     sync::watch,
     task::{self, JoinError, JoinSet},
-    time,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use tracing::{Instrument, debug, info, info_span, warn};
+use tracing::{Instrument, info, info_span, warn};
 
 use super::{
     backoff::Backoff,
     dial::Dialler,
-    registered::{RegisterError, Registered, Serving, Wish, register},
+    registered::{Registered, Serving, Stay, Wish},
     renewal::{LinkRenewal, Renewal},
     slot::{Come, Serial, Slot, Turn, Wanted},
     status::{About, LinkStatus, Links},
-    words::{explain, gist, tell_refused},
+    words::{explain, tell_refused},
 };
 use crate::serve::Service;
 
-/// A dial without an answer gets company after this, or after the back-off's cap if that is longer: the first packets may
-/// have been lost. Not so while another link to the edge is up: then the edge is there and busy, and more dials make it
-/// busier.
-const HEDGE_AFTER: Duration = Duration::from_secs(1);
-/// Dials of one slot under way at once.
-const DIALS_MAX: usize = 4;
 /// How long a link that a stand-in has replaced may finish its flows.
 const REPLACED_GRACE: Duration = Duration::from_secs(3600);
 
@@ -83,22 +73,16 @@ struct Running {
     task: task::Id,
     state: watch::Receiver<LinkState>,
     judged: watch::Receiver<Option<Arc<Judged>>>,
+    stay: watch::Receiver<Stay>,
     wish: watch::Sender<Wish>,
+    /// What it registered as.
+    number: u16,
+    /// The link that the slot had before, if that leads to the edge's process before.
+    before: Option<Serial>,
+    welcome: Welcome,
+    connection: Connection,
     /// What it registered with, if its edge can be told of nothing else.
     fixed: Option<Arc<Claims>>,
-}
-
-/// Why a dial has not become a link.
-struct Missed {
-    why: String,
-    /// It will not before somebody has acted.
-    lasts: bool,
-}
-
-impl Missed {
-    fn now(error: &dyn fmt::Display) -> Self {
-        Self { why: error.to_string(), lasts: false }
-    }
 }
 
 /// A link on its way.
@@ -119,6 +103,7 @@ enum Event {
     Ended(Result<Gone, JoinError>),
     State(Serial, LinkState),
     Judged(Arc<Judged>),
+    Stay(Serial, Stay),
     Claims,
     Registered((u16, Backoff), Box<Registered>),
 }
@@ -155,6 +140,7 @@ impl Keeper<'_> {
                 Event::Ended(ended) => self.ended(ended),
                 Event::State(serial, state) => self.observed(serial, state),
                 Event::Judged(judged) => with.judged(&judged),
+                Event::Stay(serial, stay) => self.succeeded(serial, stay),
                 Event::Claims => self.compare(),
                 Event::Registered(registered, link) => {
                     connecting = None;
@@ -188,9 +174,36 @@ impl Keeper<'_> {
                 (*serial, Some("its task failed".to_owned()))
             }
         };
-        self.running.remove(&serial);
-        if self.slot.ended(serial, Instant::now(), rand::random()) {
+        let ended = self.running.remove(&serial);
+        if self.slot.ended(serial, Instant::now(), rand::random()) && !self.resume(ended) {
             self.with.status.set(&self.with.edge, self.with.slot, LinkStatus::Dialling(why));
+        }
+    }
+
+    /// The edge's process that was to take over has failed, and the one before goes on: so does the link to it.
+    fn resume(&mut self, ended: Option<Running>) -> bool {
+        let Some(serial) = ended.and_then(|ended| ended.before) else { return false };
+        let Some(before) = self.running.get(&serial).filter(|before| *before.stay.borrow() != Stay::Leaving) else {
+            return false;
+        };
+        info!("the edge's process before goes on: so does the link to it");
+        self.slot.resume(serial, before.number, Instant::now());
+        self.with.welcomed(&before.welcome, &before.connection);
+        true
+    }
+
+    /// The edge's process has a successor, or not after all, or leaves.
+    fn succeeded(&mut self, serial: Serial, stay: Stay) {
+        match stay {
+            Stay::Succeeded if self.slot.outdated(serial) => {
+                info!("another process of the edge takes over: dialling it beside this link");
+            }
+            Stay::Open if self.slot.up_to_date(serial) => {
+                info!("the other process of the edge has failed: no link is wanted beside this one");
+                // It may be so for another reason.
+                self.compare();
+            }
+            Stay::Succeeded | Stay::Open | Stay::Leaving => {}
         }
     }
 
@@ -224,11 +237,17 @@ impl Keeper<'_> {
 
     fn come(&mut self, registered: (u16, Backoff), link: Registered) {
         let Come { serial, replaced } = self.slot.come(registered, Instant::now(), rand::random());
-        if let Some(replaced) = replaced.and_then(|replaced| self.running.get(&replaced)) {
-            let _ = replaced.wish.send(Wish::Leave(REPLACED_GRACE));
+        let mut before = None;
+        if let Some((of, replaced)) = replaced.and_then(|of| Some((of, self.running.get(&of)?))) {
+            match *replaced.stay.borrow() {
+                Stay::Open => drop(replaced.wish.send(Wish::Leave(REPLACED_GRACE))),
+                // The process that it leads to says when.
+                Stay::Succeeded | Stay::Leaving => before = Some(of),
+            }
         }
         let (state, states) = watch::channel(LinkState::Up);
         let (judged, judgements) = watch::channel(None);
+        let (stay, stays) = watch::channel(Stay::Open);
         let (wish, wishes) = watch::channel(Wish::Serve);
         let fixed = (!link.may_claim()).then(|| link.claimed.clone());
         let serving = Serving {
@@ -237,11 +256,13 @@ impl Keeper<'_> {
             state,
             claims: self.with.claims.clone(),
             judged,
+            stay,
             wish: wishes,
             flows: TaskTracker::new(),
             unreachable: self.with.dialler.watch(link.remote()),
         };
-        self.with.welcomed(&link);
+        self.with.welcomed(&link.welcome, link.connection());
+        let (welcome, connection) = (link.welcome.clone(), link.connection().clone());
         let run = async move {
             let why = explain(&link.run(serving).await);
             match &why {
@@ -251,15 +272,17 @@ impl Keeper<'_> {
             (serial, why)
         };
         let task = self.links.spawn(run.in_current_span()).id();
-        self.running.insert(serial, Running { task, state: states, judged: judgements, wish, fixed });
+        let number = registered.0;
+        let (state, judged, stay) = (states, judgements, stays);
+        let running = Running { task, state, judged, stay, wish, number, before, welcome, connection, fixed };
+        self.running.insert(serial, running);
         // They may have changed while it registered.
         self.compare();
     }
 }
 
 impl Supervisor {
-    fn welcomed(&self, link: &Registered) {
-        let welcome = &link.welcome;
+    fn welcomed(&self, welcome: &Welcome, connection: &Connection) {
         info!(edge_name = welcome.edge, routes = welcome.accepted.len(), "link registered");
         tell_refused(&welcome.refused);
         let registered = LinkStatus::Registered {
@@ -268,7 +291,7 @@ impl Supervisor {
             refused: welcome.refused.clone(),
             about: Box::new(About {
                 accepted: welcome.accepted.clone(),
-                connection: link.connection().clone(),
+                connection: connection.clone(),
                 since: SystemTime::now(),
             }),
         };
@@ -281,71 +304,6 @@ impl Supervisor {
         tell_refused(&judged.refused);
         self.status.set_claims(&self.edge, self.slot, judged);
     }
-
-    /// Dials until there is a registered link; and where the waits between dials that failed have got to.
-    async fn connect(&self, Wanted { number, not_before, flapping }: Wanted) -> (Registered, Backoff) {
-        let mut backoff = flapping.unwrap_or_else(|| Backoff::new(Instant::now()));
-        let mut dials = FuturesUnordered::new();
-        let mut next = time::Instant::from_std(not_before);
-        let mut said = String::new();
-        loop {
-            let Missed { why: failure, lasts } = tokio::select! {
-                Some(dialled) = dials.next() => match dialled {
-                    Ok(connection) => match self.register(connection, number).await {
-                        Ok(link) => return (link, backoff),
-                        Err(error) => error,
-                    },
-                    Err(error) => error,
-                },
-                () = time::sleep_until(next), if dials.len() < DIALS_MAX => {
-                    if dials.is_empty() || !self.status.is_up(&self.edge) {
-                        dials.push(self.dial());
-                    }
-                    next = time::Instant::now() + HEDGE_AFTER.max(backoff.cap(Instant::now()));
-                    continue;
-                }
-            };
-            let (now, dice) = (Instant::now(), rand::random());
-            let wait = if lasts { backoff.next_refused(now, dice) } else { backoff.next(now, dice) };
-            next = time::Instant::now() + wait;
-            self.status.set_failure(&self.edge, self.slot, &failure);
-            if gist(&failure) == said {
-                debug!(why = failure, "no link yet");
-            } else {
-                warn!(why = failure, "no link yet: trying again");
-                said = gist(&failure);
-            }
-        }
-    }
-
-    async fn dial(&self) -> Result<Connection, Missed> {
-        self.renewal.ensure_valid(&self.dialler, &self.edge).await.map_err(|e| Missed::now(&e))?;
-        let crypto = tls::link_client(&self.renewal.identity()).map_err(|e| Missed::now(&e))?;
-        self.dialler.dial(&self.edge, crypto).await.map_err(|e| Missed::now(&e))
-    }
-
-    async fn register(&self, connection: Connection, number: u16) -> Result<Registered, Missed> {
-        let claims = self.claims.borrow().clone();
-        let hello = Hello {
-            version_min: 0,
-            version_max: 0,
-            software: env!("CARGO_PKG_VERSION").to_owned(),
-            run: self.run,
-            slot: number,
-            links: 0,
-            routes: Vec::new(),
-        };
-        register(connection, hello, claims).await.map_err(|error| {
-            let why = error.to_string();
-            match error {
-                RegisterError::Refused(refusal) => {
-                    self.renewal.heard(&refusal);
-                    Missed { why, lasts: refusal.code().is_lasting() }
-                }
-                RegisterError::Wire(_) | RegisterError::TimedOut => Missed { why, lasts: false },
-            }
-        })
-    }
 }
 
 /// Waits until all links have ended.
@@ -355,7 +313,7 @@ async fn ended(links: &mut JoinSet<Gone>) {
 
 /// The next news of a running link. A link that has ended is told by its end, not here.
 async fn changed(current: Option<(Serial, &mut Running)>) -> Event {
-    let Some((serial, Running { state, judged, .. })) = current else { return pending().await };
+    let Some((serial, Running { state, judged, stay, .. })) = current else { return pending().await };
     loop {
         tokio::select! {
             Ok(()) = state.changed() => return Event::State(serial, *state.borrow_and_update()),
@@ -364,6 +322,7 @@ async fn changed(current: Option<(Serial, &mut Running)>) -> Event {
                     return Event::Judged(judged);
                 }
             }
+            Ok(()) = stay.changed() => return Event::Stay(serial, *stay.borrow_and_update()),
             else => return pending().await,
         }
     }

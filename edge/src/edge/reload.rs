@@ -2,61 +2,19 @@
 
 use std::{
     panic::resume_unwind,
-    path::PathBuf,
     sync::Arc,
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use config::{LogFilter, Mistake, Mistakes, Spec};
-use net::Vital;
-use tokio::{sync::watch, task::spawn_blocking};
+use config::{Mistake, Mistakes};
+use tokio::task::spawn_blocking;
 use tracing::{error, info, warn};
 
-use super::{EdgeError, Findings, Rooms, watching};
+use super::{EdgeError, Findings, rooms::Rooms};
 use crate::{
-    config::Settings,
-    model::{Config, ReloadOn},
-    store::{Outcome, Plan, Reloads, Snapshot, Store},
+    model::{Config, Drains},
+    store::{Outcome, Plan, Snapshot},
 };
-
-/// What reloads go by, and who is told of them.
-pub(super) struct Reloading {
-    settings: Settings,
-    pub(super) reloads: Reloads,
-    /// How the last one went.
-    pub(super) last: watch::Sender<Option<Arc<Outcome>>>,
-    /// Files that are read again when they have changed.
-    watched: watch::Sender<Vec<PathBuf>>,
-    log_level: watch::Sender<Option<LogFilter>>,
-}
-
-impl Reloading {
-    pub(super) fn new(settings: Settings, reloads: Reloads, log_level: watch::Sender<Option<LogFilter>>) -> Self {
-        Self { settings, reloads, last: watch::Sender::default(), watched: watch::Sender::default(), log_level }
-    }
-
-    /// Asks for a reload whenever the settings have changed in their files.
-    pub(super) fn watch(&self, store: &Store, vital: &Vital) {
-        let (snapshots, settings) = (store.subscribe(), self.settings.clone());
-        let (files, reloads) = (self.watched.subscribe(), self.reloads.clone());
-        let watch = move || {
-            let snapshots = snapshots.clone();
-            let is_in_force = move |spec: &Spec| *snapshots.borrow().catalog.spec == *spec;
-            watching::watch((settings.clone(), is_in_force), files.clone(), reloads.clone())
-        };
-        tokio::spawn(vital.clone().keep("the watch over settings", watch));
-    }
-
-    /// Goes by other settings from now on.
-    fn follow(&self, config: &Config, snapshot: &Snapshot) {
-        let named = snapshot.files().chain(self.settings.store.files());
-        self.watched.send_replace(match config.reload {
-            ReloadOn::Change => named.cloned().collect(),
-            ReloadOn::Signal => Vec::new(),
-        });
-        self.log_level.send_replace(config.log_level.clone());
-    }
-}
 
 impl Rooms {
     /// Puts a catalog in force, first all that can fail, files and addresses, then what cannot; and says what has changed.
@@ -69,19 +27,24 @@ impl Rooms {
         // Flows of new listeners wait for the first view that knows their pools.
         self.listeners.commit(prepared);
         self.store.commit(snapshot.clone());
-        let catalog = &snapshot.catalog;
         self.tunnel.registry.follow();
-        self.metrics.know(catalog);
-        self.drains.follow(&drains, &snapshot.drains).await;
-        self.metrics.in_force(seconds(SystemTime::now()));
-        let (added, removed, changed) = (plan.added(), plan.removed(), plan.changed());
-        info!(version = catalog.version, %added, %removed, %changed, "catalog in force");
-        self.reloading.follow(config, &snapshot);
+        self.told(config, (&plan, &snapshot), &drains).await;
         Ok(plan)
     }
 
+    /// Has everybody else go by the snapshot in force.
+    pub(super) async fn told(&self, config: &Config, (plan, snapshot): (&Plan, &Snapshot), drains: &Drains) {
+        let catalog = &snapshot.catalog;
+        self.metrics.know(catalog);
+        self.drains.follow(drains, &snapshot.drains).await;
+        self.metrics.in_force(seconds(SystemTime::now()));
+        let (added, removed, changed) = (plan.added(), plan.removed(), plan.changed());
+        info!(version = catalog.version, %added, %removed, %changed, "catalog in force");
+        self.reloading.follow(config, snapshot);
+    }
+
     /// What a catalog changes, and all of its files, read where that holds nobody up.
-    async fn read(&self, config: &Config) -> (Plan, Result<Snapshot, EdgeError>) {
+    pub(super) async fn read(&self, config: &Config) -> (Plan, Result<Snapshot, EdgeError>) {
         let (catalog, before) = (config.catalog.clone(), self.store.current());
         let read = move || (before.plan(&catalog), Snapshot::read(catalog, &before).map_err(EdgeError::from));
         spawn_blocking(read).await.unwrap_or_else(|failed| resume_unwind(failed.into_panic()))

@@ -37,7 +37,7 @@ pub(super) fn bind(network: &dyn Network, parts: &TunnelParts, tls: Arc<ServerCo
         warn!("the kernel offers no UDP segmentation offload: tunnels will cost several times the processor time");
     }
     let (reset, connection_id) = (&keys.reset.expose()[..], *keys.connection_id.expose());
-    quic::listen(Listening { socket, reset, connection_id, tls })
+    quic::listen(Listening { socket, reset, connection_id, generation: parts.generation, tls })
 }
 
 /// Accepts until stopped.

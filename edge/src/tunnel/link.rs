@@ -44,6 +44,8 @@ pub struct Link {
     pub slot: u16,
     /// The connector's product version.
     pub software: String,
+    /// The version of control messages that both speak.
+    pub version: u16,
     /// When it registered.
     pub since: SystemTime,
     /// Load and suspicion, for the balancer.
@@ -106,6 +108,7 @@ impl Link {
             run,
             slot,
             software,
+            version,
             since: SystemTime::now(),
             load: Arc::default(),
             windows: Arc::new(Windows::new(connection.clone(), version, tally)),

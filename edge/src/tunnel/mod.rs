@@ -19,7 +19,7 @@ use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use certs::{edge::EdgeCertificates, endpoint::EndpointKeys, enrol::Authority, tls};
 use net::{Network, Unreachables, Vital, Workers};
-use tokio::runtime::Handle;
+use tokio::{runtime::Handle, sync::watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::metrics::Metrics;
@@ -54,6 +54,10 @@ pub struct TunnelParts {
     pub stop: CancellationToken,
     /// Announces to connectors that the edge leaves.
     pub leave: CancellationToken,
+    /// Which of the processes that have had the socket this one is.
+    pub generation: u8,
+    /// Whether connectors are to dial another process of this edge, which takes over.
+    pub succeeded: watch::Receiver<bool>,
     /// How its tasks fare.
     pub vital: Vital,
 }

@@ -29,7 +29,8 @@ pub(super) async fn connections() -> ([Connection; 2], (Endpoint, Outbound)) {
         let bound = Os.bind_quic((Ipv4Addr::LOCALHOST, 0).into(), &Unreachables::default());
         bound.expect("a port of loopback")
     };
-    let edge = quic::listen(Listening { socket: socket(), reset: &[7; 64], connection_id: 7, tls }).expect("bound");
+    let edge = quic::listen(Listening { socket: socket(), reset: &[7; 64], connection_id: 7, generation: 0, tls })
+        .expect("bound");
     let connector = quic::outbound(socket()).expect("bound");
     let (at, credentials) =
         (edge.local_address().expect("bound"), Credentials::new(tls::enrol_client(ca.fingerprint())));

@@ -71,7 +71,7 @@ impl MemoryNetwork {
 
 impl Network for MemoryHost {
     fn listen(&self, address: SocketAddr) -> io::Result<Box<dyn Listener>> {
-        let queue = Arc::new(Queue::new(BACKLOG as usize));
+        let queue = Arc::new(Queue::new(BACKLOG.into()));
         let bound = self.0.check_local(address).and_then(|()| lock(&self.0.tcp).bind(address, queue.clone()));
         let bound = bound.map_err(|e| naming("TCP", address, &e))?;
         Ok(Box::new(MemoryListener::new(self.0.clone(), bound, queue)))

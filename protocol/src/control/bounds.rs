@@ -2,8 +2,8 @@
 //! are merely wrong are refused in words by those who read them.
 
 use super::{
-    Claims, Enrol, Enrolled, Goodbye, Hello, Judged, Refusal, RefusedRoute, Renew, Renewed, RouteClaim, Welcome,
-    Windows,
+    Claims, Enrol, Enrolled, Goodbye, Hello, Judged, Refusal, RefusedRoute, Renew, Renewed, RouteClaim, Successor,
+    Welcome, Windows,
 };
 use crate::{
     limits::{CLAIM_TEXT_MAX, CONTROL_BODY_MAX, DER_MAX, LINKS_MAX, ROUTES_MAX, TEXT_MAX, WINDOWS_MAX},
@@ -81,6 +81,12 @@ impl Bounded for Judged {
 impl Bounded for Refusal {
     fn broken(&self) -> Option<&'static str> {
         first([(is_text(&self.text), TEXT)])
+    }
+}
+
+impl Bounded for Successor {
+    fn broken(&self) -> Option<&'static str> {
+        None
     }
 }
 

@@ -97,6 +97,7 @@ fn golden_frames() -> Vec<(&'static str, Message, &'static str)> {
              0100000000000000 0400000000000000 70726f64 0900000000000000 302e302e302e302f30 \
              1100000000000000 6f75747369646520746865206772616e74",
         ),
+        ("successor", Message::Successor(Successor { is_coming: true }), "000a 00000001 01"),
         (
             "enrol",
             Message::Enrol(enrol()),
@@ -176,6 +177,7 @@ fn messages() -> impl Strategy<Value = Message> {
         welcome,
         refusal,
         any::<u32>().prop_map(|grace_ms| Message::Goodbye(Goodbye { grace_ms })),
+        any::<bool>().prop_map(|is_coming| Message::Successor(Successor { is_coming })),
         der().prop_map(|csr| Message::Renew(Renew { csr })),
         der().prop_map(|certificate| Message::Renewed(Renewed { certificate })),
         enrol,
@@ -291,9 +293,10 @@ fn an_oversized_frame_is_known_by_its_head() {
 
 #[test]
 fn unknown_kinds_are_errors_unless_they_may_be_ignored() {
-    for kind in [0, 10, 15, 18, 0x7fff] {
+    for kind in [0, 11, 15, 18, 0x7fff] {
         assert_eq!(Message::decode(kind, b"anything"), Err(DecodeError::UnknownKind(kind)));
     }
+    assert!(matches!(Message::decode(SUCCESSOR, b"anything"), Err(DecodeError::Malformed { .. })));
     for kind in [0x8000, 0x8001, 0xffff] {
         assert_eq!(Message::decode(kind, b"anything"), Ok(Message::Ignored(kind)));
     }

@@ -6,12 +6,13 @@ mod silence;
 mod table;
 
 use std::{
+    io,
     net::SocketAddr,
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use net::{Batch, Front, Peer};
+use net::{Batch, Front, Peer, handover::Passing};
 use protocol::{
     datagram::{Arena, Packet},
     limits::SESSION_QUEUE_MAX,
@@ -67,13 +68,15 @@ pub(super) async fn receive(
     looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut closing = false;
     let mut failing = false;
-    while !(closing && door.table.is_empty()) {
+    // The process that has taken over, if one has, gives no more once it hears that nothing is left here.
+    while !(closing && door.table.is_empty()) || door.front.leave() {
         tokio::select! {
             received = door.front.receive(&mut batch) => match received {
                 Ok(()) => {
                     failing = false;
                     door.take_in(&batch, closing);
                 }
+                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return,
                 Err(error) => {
                     if !failing {
                         warn!(listener = %door.state.listener().name, %error, "cannot receive: pausing");
@@ -83,7 +86,7 @@ pub(super) async fn receive(
                 }
             },
             Some((source, number)) = ended.recv() => door.forget(source, number),
-            _ = looks.tick(), if !door.table.is_empty() => door.expire(closing),
+            _ = looks.tick(), if closing || !door.table.is_empty() => door.expire(closing),
             () = door.state.closed(), if !closing => closing = true,
             () = door.state.dropped() => return,
             () = cut.cancelled() => return,
@@ -112,6 +115,14 @@ impl Door {
         for (peer, payload) in batch.payloads() {
             let packet = self.arena.copy(payload);
             let Some(packet) = self.hand(&peer, packet, now) else { continue };
+            match self.front.pass_on(batch, peer, payload) {
+                Passing::Alone => {}
+                Passing::Passed => continue,
+                Passing::Lost => {
+                    self.shared.metrics.drops().count(Dropped::QueueFull);
+                    continue;
+                }
+            }
             // One that is drained keeps its socket, by which its sessions live.
             if !closing && !self.state.is_drained() {
                 self.begin(peer, packet, now);

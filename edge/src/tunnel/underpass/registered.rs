@@ -10,11 +10,12 @@ use std::{
 use certs::{rotation::Standing, verify::Peer};
 use net::drill;
 use protocol::{
-    control::{Claims, Goodbye, Judged, Message},
+    control::{Claims, Goodbye, Judged, Message, Successor},
     error::CloseCode,
     link::{Lost, Side},
     liveness::{Death, LinkState, Liveness, Look},
     sparing::Sparing,
+    version::VERSION_SUCCESSOR,
     wire::{self, WireError},
 };
 use tokio::time;
@@ -44,6 +45,7 @@ enum Event {
     Claims(Claims),
     Look,
     Nudge,
+    Succeeded,
     Leave,
     Closed(Lost),
 }
@@ -72,6 +74,11 @@ impl Registered<'_> {
         let mut liveness = Liveness::new(Side::Edge, Look::at(&connection, Instant::now(), unreachable.count(), 0));
         let mut look = pin!(time::sleep(liveness.wait()));
         let (mut leaving, mut nudged) = (false, false);
+        let mut succeeded = self.parts.succeeded.clone();
+        if *succeeded.borrow() {
+            // It may have been asked for before it was there.
+            succeeded.mark_changed();
+        }
         loop {
             let event = tokio::select! {
                 message = self.control.reader.next() => Event::Message(message),
@@ -79,6 +86,7 @@ impl Registered<'_> {
                 claims = self.claims.due() => Event::Claims(claims),
                 () = &mut look => Event::Look,
                 () = self.link.nudged(), if !nudged => Event::Nudge,
+                Ok(()) = succeeded.changed() => Event::Succeeded,
                 () = self.parts.leave.cancelled(), if !leaving => Event::Leave,
                 lost = connection.closed() => Event::Closed(lost),
             };
@@ -104,6 +112,10 @@ impl Registered<'_> {
                     connection.nudge();
                     Ok(())
                 }
+                Event::Succeeded => {
+                    let is_succeeded = *succeeded.borrow_and_update();
+                    self.succeeded(is_succeeded).await
+                }
                 Event::Leave => {
                     leaving = true;
                     let grace_ms = u32::try_from(self.parts.grace.as_millis()).unwrap_or(u32::MAX);
@@ -115,6 +127,14 @@ impl Registered<'_> {
                 return why;
             }
         }
+    }
+
+    /// Asks for a link to the process that is to take over, or says that there is none after all, if the connector knows of such.
+    async fn succeeded(&mut self, is_coming: bool) -> Result<(), String> {
+        if self.link.version < VERSION_SUCCESSOR {
+            return Ok(());
+        }
+        self.say(&Message::Successor(Successor { is_coming })).await
     }
 
     async fn hear(&mut self, message: Result<Message, WireError>) -> Result<(), String> {

@@ -7,9 +7,11 @@ use aws_lc_rs::hmac;
 use quinn::{
     AsyncUdpSocket, ClientConfig, ConnectError, Connecting, EndpointConfig, ServerConfig, TokioRuntime, VarInt,
 };
-use quinn_proto::HashedConnectionIdGenerator;
 
-use super::settings::{allow_large_packets, client_crypto, link_transport, server_crypto};
+use super::{
+    generation::Generation,
+    settings::{allow_large_packets, client_crypto, link_transport, server_crypto},
+};
 use crate::{
     error::CloseCode,
     link::{self, EndpointOver, Lost, OutboundOver, Side},
@@ -21,8 +23,10 @@ pub struct Listening<'a> {
     pub socket: Arc<dyn AsyncUdpSocket>,
     /// Makes the tokens of stateless resets.
     pub reset: &'a [u8],
-    /// Marks connection IDs as this endpoint's.
+    /// Marks connection IDs as this edge's.
     pub connection_id: u64,
+    /// And as those of this process, of all that have this socket.
+    pub generation: u8,
     /// What it shows, and whom it lets in.
     pub tls: Arc<rustls::ServerConfig>,
 }
@@ -40,9 +44,11 @@ impl fmt::Debug for Listening<'_> {
 ///
 /// # Panics
 /// If the TLS settings lack AES-128-GCM, which QUIC's first packets are sealed with.
-pub fn listen(Listening { socket, reset, connection_id, tls }: Listening<'_>) -> io::Result<link::Endpoint> {
+pub fn listen(
+    Listening { socket, reset, connection_id, generation, tls }: Listening<'_>,
+) -> io::Result<link::Endpoint> {
     let mut config = EndpointConfig::new(Arc::new(hmac::Key::new(hmac::HMAC_SHA256, reset)));
-    config.cid_generator(move || Box::new(HashedConnectionIdGenerator::from_key(connection_id)));
+    config.cid_generator(move || Box::new(Generation::new(generation, connection_id)));
     allow_large_packets(&mut config);
     let mut server = ServerConfig::with_crypto(server_crypto(tls));
     server.transport_config(link_transport(Side::Edge));

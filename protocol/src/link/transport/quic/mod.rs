@@ -5,6 +5,7 @@
 mod acks;
 mod connection;
 mod endpoint;
+mod generation;
 mod lost;
 mod settings;
 mod stream;
@@ -17,5 +18,6 @@ pub(in crate::link) use self::{
 };
 pub use self::{
     endpoint::{Listening, listen, outbound},
+    generation::generation_of,
     settings::{client_crypto, link_transport, server_crypto},
 };

@@ -1,0 +1,106 @@
+//! Dials of one slot, until one of them has become a link.
+
+use std::{
+    fmt,
+    time::{Duration, Instant},
+};
+
+use certs::tls;
+use futures_util::{StreamExt, stream::FuturesUnordered};
+use protocol::{control::Hello, link::Connection};
+use tokio::time;
+use tracing::{debug, warn};
+
+use super::{
+    backoff::Backoff,
+    registered::{RegisterError, Registered, register},
+    slot::Wanted,
+    supervisor::Supervisor,
+    words::gist,
+};
+
+/// A dial without an answer gets company after this, or after the back-off's cap if that is longer: the first packets may
+/// have been lost. Not so while another link to the edge is up: then the edge is there and busy, and more dials make it
+/// busier.
+const HEDGE_AFTER: Duration = Duration::from_secs(1);
+/// Dials of one slot under way at once.
+const DIALS_MAX: usize = 4;
+/// Why a dial has not become a link.
+struct Missed {
+    why: String,
+    /// It will not before somebody has acted.
+    lasts: bool,
+}
+
+impl Missed {
+    fn now(error: &dyn fmt::Display) -> Self {
+        Self { why: error.to_string(), lasts: false }
+    }
+}
+
+impl Supervisor {
+    /// Dials until there is a registered link; and where the waits between dials that failed have got to.
+    pub(super) async fn connect(&self, Wanted { number, not_before, flapping }: Wanted) -> (Registered, Backoff) {
+        let mut backoff = flapping.unwrap_or_else(|| Backoff::new(Instant::now()));
+        let mut dials = FuturesUnordered::new();
+        let mut next = time::Instant::from_std(not_before);
+        let mut said = String::new();
+        loop {
+            let Missed { why: failure, lasts } = tokio::select! {
+                Some(dialled) = dials.next() => match dialled {
+                    Ok(connection) => match self.register(connection, number).await {
+                        Ok(link) => return (link, backoff),
+                        Err(error) => error,
+                    },
+                    Err(error) => error,
+                },
+                () = time::sleep_until(next), if dials.len() < DIALS_MAX => {
+                    if dials.is_empty() || !self.status.is_up(&self.edge) {
+                        dials.push(self.dial());
+                    }
+                    next = time::Instant::now() + HEDGE_AFTER.max(backoff.cap(Instant::now()));
+                    continue;
+                }
+            };
+            let (now, dice) = (Instant::now(), rand::random());
+            let wait = if lasts { backoff.next_refused(now, dice) } else { backoff.next(now, dice) };
+            next = time::Instant::now() + wait;
+            self.status.set_failure(&self.edge, self.slot, &failure);
+            if gist(&failure) == said {
+                debug!(why = failure, "no link yet");
+            } else {
+                warn!(why = failure, "no link yet: trying again");
+                said = gist(&failure);
+            }
+        }
+    }
+
+    async fn dial(&self) -> Result<Connection, Missed> {
+        self.renewal.ensure_valid(&self.dialler, &self.edge).await.map_err(|e| Missed::now(&e))?;
+        let crypto = tls::link_client(&self.renewal.identity()).map_err(|e| Missed::now(&e))?;
+        self.dialler.dial(&self.edge, crypto).await.map_err(|e| Missed::now(&e))
+    }
+
+    async fn register(&self, connection: Connection, number: u16) -> Result<Registered, Missed> {
+        let claims = self.claims.borrow().clone();
+        let hello = Hello {
+            version_min: 0,
+            version_max: 0,
+            software: env!("CARGO_PKG_VERSION").to_owned(),
+            run: self.run,
+            slot: number,
+            links: 0,
+            routes: Vec::new(),
+        };
+        register(connection, hello, claims).await.map_err(|error| {
+            let why = error.to_string();
+            match error {
+                RegisterError::Refused(refusal) => {
+                    self.renewal.heard(&refusal);
+                    Missed { why, lasts: refusal.code().is_lasting() }
+                }
+                RegisterError::Wire(_) | RegisterError::TimedOut => Missed { why, lasts: false },
+            }
+        })
+    }
+}

@@ -1,0 +1,166 @@
+//! The new process: takes the sockets, waits until it could serve, and says so.
+
+use std::{collections::BTreeMap, io, os::fd::OwnedFd, path::Path, sync::Arc, time::Duration};
+
+use net::{
+    Sockets,
+    handover::{Channel, Handed},
+};
+use protocol::link::transport::quic;
+use tokio::{sync::watch, time};
+use tracing::{info, warn};
+
+use super::{
+    HandoverError, door,
+    words::{Described, FORM, Replica, Word},
+};
+use crate::{
+    health::view::{Health, HealthView},
+    tunnel::LinksView,
+};
+
+/// How long connectors may take to dial, and probes to say how origins are.
+pub(super) const SETTLE_WAIT: Duration = Duration::from_secs(10);
+
+/// The process that serves so far.
+#[derive(Debug)]
+pub struct Predecessor {
+    channel: Channel,
+    sockets: Arc<Sockets>,
+    /// Of this process, which takes over.
+    generation: u8,
+}
+
+impl Predecessor {
+    /// The process that serves with this `state_dir`, whose sockets are in `sockets` from now on; none if there is none. Needs a runtime.
+    ///
+    /// # Errors
+    /// [`HandoverError`]: there is one, and it cannot be taken over from.
+    pub async fn meet(sockets: Arc<Sockets>, state_dir: &Path) -> Result<Option<Self>, HandoverError> {
+        let channel = match Channel::connect(&door(state_dir)) {
+            Ok(channel) => channel,
+            Err(error) if is_nobody(&error) => return Ok(None),
+            Err(error) => return Err(error.into()),
+        };
+        Word::Hello { form: FORM }.say(&channel, &[]).await?;
+        loop {
+            let Some((Word::Sockets { generation, sockets: described, is_last }, files)) = expected(&channel).await?
+            else {
+                return Err(HandoverError::Unexpected);
+            };
+            let mut files = files.into_iter();
+            for Described { kind, stays, generations } in described {
+                let socket = files.next().ok_or(HandoverError::Unexpected)?;
+                let relays = generations.into_iter().zip(files.by_ref()).collect();
+                sockets.take_over(Handed { kind: kind.into(), stays, socket, relays })?;
+            }
+            if is_last {
+                let generation = generation.wrapping_add(1);
+                sockets.divide_by(generation, quic::generation_of);
+                return Ok(Some(Self { channel, sockets, generation }));
+            }
+        }
+    }
+
+    pub(super) fn generation(&self) -> u8 {
+        self.generation
+    }
+
+    /// This process reads the tunnel's socket from now on. Connectors are asked to dial it: which are, is known then.
+    pub(super) async fn reading(&self) -> Result<Expected, HandoverError> {
+        if !self.tell(Word::Reading).await {
+            return Ok(Expected::default());
+        }
+        match expected(&self.channel).await? {
+            Some((Word::Asked { replicas }, _)) => Ok(Expected(replicas)),
+            Some(_) => Err(HandoverError::Unexpected),
+            None => Ok(Expected::default()),
+        }
+    }
+
+    /// This process can serve. When this returns, the one before accepts nothing more.
+    pub(super) async fn ready(&self) -> Result<(), HandoverError> {
+        if !self.tell(Word::Ready).await {
+            return Ok(());
+        }
+        match expected(&self.channel).await? {
+            Some((Word::Yours, _)) => info!("the process before accepts nothing more, and ends with its flows"),
+            Some(_) => return Err(HandoverError::Unexpected),
+            None => warn!("the process before has ended by itself"),
+        }
+        Ok(())
+    }
+
+    /// Lets go of sockets that the process before had, and that nobody wants here.
+    pub(super) fn settle(&self) {
+        self.sockets.settle();
+    }
+
+    /// Says something; false if there is nobody any more.
+    async fn tell(&self, word: Word) -> bool {
+        word.say(&self.channel, &[]).await.is_ok()
+    }
+}
+
+fn is_nobody(error: &io::Error) -> bool {
+    [io::ErrorKind::NotFound, io::ErrorKind::ConnectionRefused].contains(&error.kind())
+}
+
+async fn expected(channel: &Channel) -> Result<Option<(Word, Vec<OwnedFd>)>, HandoverError> {
+    match Word::hear(channel).await? {
+        Some((Word::Refused { why }, _)) => Err(HandoverError::Refused(why)),
+        heard => Ok(heard),
+    }
+}
+
+/// Who is to dial.
+#[derive(Debug, Default)]
+pub(super) struct Expected(Vec<Replica>);
+
+impl Expected {
+    /// Waits until they have, and until it is known how origins are over their links. It is not waited for long: who does not come has been
+    /// lost to the process before, too, or is too old to be asked.
+    pub(super) async fn settled(
+        &self,
+        mut links: watch::Receiver<Arc<LinksView>>,
+        mut view: watch::Receiver<Arc<HealthView>>,
+    ) -> Result<(), HandoverError> {
+        let until = time::Instant::now() + SETTLE_WAIT;
+        let all_there = links.wait_for(|links| self.missing(links).next().is_none());
+        let are_late = time::timeout_at(until, all_there).await.is_err();
+        if are_late {
+            let links = links.borrow().clone();
+            if !self.0.is_empty() && links.links.is_empty() {
+                return Err(HandoverError::Alone(self.0.len()));
+            }
+            for Replica { connector, replica, links } in self.missing(&links) {
+                warn!(connector, replica, links, "it has links to the process before, and fewer here");
+            }
+        }
+        if time::timeout_at(until, view.wait_for(|view| is_judged(view))).await.is_err() {
+            warn!("not all origins have been probed yet");
+        }
+        Ok(())
+    }
+
+    fn missing(&self, view: &LinksView) -> impl Iterator<Item = &Replica> {
+        let mut there: BTreeMap<(&str, &str), usize> = BTreeMap::new();
+        let mut found = Vec::new();
+        for link in view.links.values() {
+            *there.entry((link.connector.as_str(), link.replica.as_str())).or_default() += 1;
+        }
+        for replica in &self.0 {
+            let has = there.get(&(replica.connector.as_str(), replica.replica.as_str())).copied().unwrap_or_default();
+            if has < replica.links {
+                found.push(replica);
+            }
+        }
+        found.into_iter()
+    }
+}
+
+/// Whether it is known of every path that is probed how it is.
+fn is_judged(view: &HealthView) -> bool {
+    let monitored = view.pools.iter().filter(|pool| pool.pool.monitor.is_some());
+    monitored.flat_map(|pool| &pool.origins).flat_map(|origin| &origin.paths).all(|path| path.health != Health::Unknown)
+}
