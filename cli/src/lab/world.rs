@@ -14,7 +14,7 @@ use rig::{
     ports::{self, Ports},
 };
 use tempfile::TempDir;
-use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 
 use super::{
     LabError, certificate, files,
@@ -32,6 +32,10 @@ const TOKEN_WITHIN: Duration = Duration::from_secs(10);
 const PATIENCE_STEP: Duration = Duration::from_millis(500);
 /// What the standard library prints when a thread panics.
 const PANIC: &str = "panicked at";
+/// What an edge logs once it serves.
+const READY: &str = "edge is ready";
+/// What a process is called that takes over from an edge.
+const SUCCESSOR: &str = "successor";
 /// A command that is asked of a running edge ends within this.
 const OPERATED_WITHIN: Duration = Duration::from_secs(10);
 const LOOK_EVERY: Duration = Duration::from_millis(50);
@@ -64,6 +68,8 @@ pub(super) struct World {
     pub(super) connectors: Vec<Process>,
     /// In the order of [`SERVERS`].
     pub(super) origins: Vec<Origin>,
+    /// Edges that were replaced, and end with their flows.
+    former: Vec<Process>,
     guard: Guard,
     dir: Dir,
 }
@@ -130,7 +136,7 @@ impl World {
         let connector = |name| program(name, &["connector", "-c", &files::file_name(name)]).start();
         let edges = plan.edges.iter().map(|own| edge(own.name)).collect::<Result<_, _>>()?;
         let connectors = REPLICAS.iter().map(|replica| connector(replica.name)).collect::<Result<_, _>>()?;
-        Ok(Self { plan, edges, connectors, origins, guard, dir })
+        Ok(Self { plan, edges, connectors, origins, former: Vec::new(), guard, dir })
     }
 
     /// Where its files are.
@@ -147,6 +153,29 @@ impl World {
         let args = [what].iter().chain(args).copied().chain(["-c", &file]).map(Into::into).collect();
         let program = Program { name: what, args, dir: self.dir().to_owned(), group: self.guard.group() };
         process::run(&program, OPERATED_WITHIN).await
+    }
+
+    /// Has another process of an edge take over from the one that runs.
+    ///
+    /// # Errors
+    /// If it ends instead, or that takes too long.
+    pub(super) async fn replace(&mut self, edge: usize) -> Result<(), LabError> {
+        let file = files::file_name(self.plan.edges[edge].name);
+        let args = ["edge", "--replace", "-c", &file].map(Into::into).into();
+        let program = Program { name: SUCCESSOR, args, dir: self.dir().to_owned(), group: self.guard.group() };
+        let mut next = program.start()?;
+        let deadline = Instant::now() + OPERATED_WITHIN;
+        while !program.has_logged(READY) {
+            if let Some(status) = next.ended().map_err(|source| LabError::Spawn { name: SUCCESSOR, source })? {
+                return Err(LabError::ended(&program, status));
+            }
+            if Instant::now() >= deadline {
+                return Err(LabError::Slow { what: vec!["it has not taken over".to_owned()], tail: program.tail() });
+            }
+            sleep(LOOK_EVERY).await;
+        }
+        self.former.push(std::mem::replace(&mut self.edges[edge], next));
+        Ok(())
     }
 
     /// Writes an edge's file anew, as it is after a change.
@@ -254,10 +283,10 @@ impl World {
 
     /// Ends every process, politely at first, and removes the files.
     pub(super) async fn stop(mut self) {
-        for process in self.processes() {
+        for process in self.edges.iter().chain(&self.connectors).chain(&self.former) {
             process.terminate();
         }
-        for process in self.processes() {
+        for process in self.edges.iter_mut().chain(&mut self.connectors).chain(&mut self.former) {
             process.ends().await;
         }
         self.guard.dismiss().await;

@@ -46,6 +46,8 @@ const SETTLED: Duration = Duration::from_millis(1500);
 const CONNECTOR: usize = 0;
 const ORIGIN: usize = 0;
 const EDGE: usize = 0;
+/// Which edge is replaced.
+const REPLACED: usize = 1;
 
 /// A drill on its way.
 struct Drill<'a> {
@@ -109,6 +111,7 @@ impl Drill<'_> {
         self.steady().await?;
         self.reload().await?;
         self.drain().await?;
+        self.replace().await?;
         self.connector().await?;
         self.origin().await?;
         self.edge().await
@@ -146,6 +149,17 @@ impl Drill<'_> {
             sleep(SETTLED).await;
         }
         let (back_ms, amiss) = self.healed(Instant::now()).await;
+        self.conclude(subject, back_ms, amiss)
+    }
+
+    async fn replace(&mut self) -> Result<(), LabError> {
+        let name = self.world.plan.edges[REPLACED].name;
+        let done = format!("another process of {name} takes over from the one that runs");
+        let subject = self.announce(done, "nobody notices, nor do long flows that are open there", false)?;
+        let began = Instant::now();
+        self.world.replace(REPLACED).await?;
+        let (back_ms, amiss) = self.healed(began).await;
+        sleep(SETTLED).await;
         self.conclude(subject, back_ms, amiss)
     }
 
