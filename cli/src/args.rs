@@ -218,7 +218,7 @@ pub(crate) struct EdgeOverrides {
 /// How a service ends.
 #[derive(Debug, Clone, Copy, Args)]
 pub(crate) struct Grace {
-    /// How long open flows may take to finish when it is told to end
+    /// How long open flows may take to finish when it is told to end; told a second time, it ends at once
     #[arg(long, env = "UNDERPASS_GRACE_PERIOD", value_name = "DURATION", default_value = GRACE_PERIOD,
         value_parser = config::duration)]
     pub(crate) grace_period: Duration,

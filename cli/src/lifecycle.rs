@@ -16,9 +16,7 @@ use crate::{failure::Failure, logging, notify};
 
 /// What is still there so long after the grace period hangs, and is left behind.
 const OVERTIME: Duration = Duration::from_secs(5);
-/// How long it may take to cut what still flows, links and all.
-const CUT_WAIT: Duration = Duration::from_secs(3);
-/// Exit code of a process that ends without waiting for anything.
+/// Exit code of a process that was told again to end, and waits for nothing: it did not end cleanly.
 const ENDED_AT_ONCE: i32 = 1;
 
 /// A runtime on the current thread.
@@ -34,13 +32,10 @@ pub(crate) struct Signals {
     hangup: Signal,
 }
 
-/// What tells something that runs to end.
+/// What tells something that runs to end: to take nothing new, and to let finish what flows.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct End {
-    /// Takes nothing new; what flows may finish.
     pub(crate) stop: CancellationToken,
-    /// Cuts what still flows.
-    pub(crate) cut: CancellationToken,
 }
 
 /// What a signal asks for.
@@ -70,7 +65,7 @@ impl Signals {
         }
     }
 
-    /// Obeys signals: the first to end stops, the second cuts, the third ends the process; each hangup calls `reload`.
+    /// Obeys signals: the first to end stops, the second ends the process at once; each hangup calls `reload`.
     async fn obey(mut self, end: &End, reload: impl AsyncFn()) -> Infallible {
         loop {
             match self.next().await {
@@ -105,16 +100,14 @@ impl Signals {
 impl End {
     /// Obeys the next signal to end.
     fn next(&self, signal: &'static str) {
-        if self.cut.is_cancelled() {
-            warn!(signal, "told once more to end: nothing is waited for");
+        if self.stop.is_cancelled() {
+            // Nothing is closed in order: whoever says it twice does not want to wait for what may be stuck. The kernel resets
+            // flows that would look whole, as their sockets are kept ready for that, and the other ends of links notice as they do of a crash.
+            warn!(signal, "told again to end: nothing is waited for");
             logging::flush();
             std::process::exit(ENDED_AT_ONCE);
         }
-        if self.stop.is_cancelled() {
-            warn!(signal, "told again to end: open flows are cut");
-            return self.cut.cancel();
-        }
-        info!(signal, "told to end: open flows may finish; the same signal again cuts them");
+        info!(signal, "told to end: open flows may finish; a second signal ends it at once");
         notify::stopping();
         self.stop.cancel();
     }
@@ -122,18 +115,9 @@ impl End {
     /// Completes when what runs should long have ended.
     async fn overdue(&self, grace: Duration) -> Failure {
         self.stop.cancelled().await;
-        tokio::select! {
-            () = sleep(grace.saturating_add(OVERTIME)) => {
-                Failure::Failed(format!("did not end within {} of being told to", config::spell(grace)))
-            }
-            () = async { self.cut.cancelled().await; sleep(CUT_WAIT).await } => told_again(),
-        }
+        sleep(grace.saturating_add(OVERTIME)).await;
+        Failure::Failed(format!("did not end within {} of being told to", config::spell(grace)))
     }
-}
-
-/// Whoever cannot wait for flows to end is told that they have not.
-fn told_again() -> Failure {
-    Failure::Failed("told again to end before all flows had ended".to_owned())
 }
 
 /// Runs something until it ends by itself or by a signal, at the latest `grace` (and a little) after that.
@@ -144,12 +128,11 @@ pub(crate) async fn attend<T>(
     grace: Duration,
     reload: impl AsyncFn(),
 ) -> Result<T, Failure> {
-    let ended = tokio::select! {
+    tokio::select! {
         // What runs starts before the first signal is looked at.
         biased;
         ended = running => ended,
         never = signals.obey(&end, reload) => match never {},
         failure = end.overdue(grace) => Err(failure),
-    };
-    if end.cut.is_cancelled() { ended.and(Err(told_again())) } else { ended }
+    }
 }

@@ -18,6 +18,7 @@ use connector::{
 };
 use net::network::Os;
 use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
 use tracing::{debug, info};
 
 use crate::{
@@ -47,9 +48,11 @@ pub(super) fn run(common: &Common, flags: ConnectorRun) -> Result<(), Failure> {
     let ended = runtime.block_on(async {
         let signals = Signals::take()?;
         let end = End::default();
-        let End { stop, cut } = end.clone();
         let lost_lines = logging::lost();
         let (reload, reloads) = mpsc::channel(RELOADS_MAX);
+        let stop = end.stop.clone();
+        // Told again to end, the process is gone: nobody is left who could cut.
+        let cut = CancellationToken::new();
         let start = Start { config, settings, reloads, token, network: Arc::new(Os), grace, stop, cut, lost_lines };
         let running = async { Box::pin(connector::connector::run(start)).await.map_err(failure) };
         let reload = async || {

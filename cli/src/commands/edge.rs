@@ -57,7 +57,6 @@ async fn serve(
     let (end, ready) = (End::default(), CancellationToken::new());
     let (reloads, wishes) = Reloads::new();
     let (log_level, level) = watch::channel(None);
-    let End { stop, cut } = end.clone();
     let start = Start {
         config,
         settings,
@@ -65,8 +64,9 @@ async fn serve(
         succession: Some(Succession { sockets: sockets.clone(), before, successor }),
         pre_stop,
         grace,
-        stop,
-        cut,
+        stop: end.stop.clone(),
+        // Told again to end, the process is gone: nobody is left who could cut.
+        cut: CancellationToken::new(),
         reloads: reloads.clone(),
         wishes,
         log_level,

@@ -214,7 +214,22 @@ fn a_second_signal_ends_an_edge_at_once() {
     edge.signal(Signal::INT);
     let (code, log) = edge.end();
     assert_eq!(code, Some(FAILED), "{log}");
-    assert!(log.contains("told again to end"), "{log}");
+    let last = log.lines().last().unwrap_or_default();
+    assert!(last.contains("told again to end: nothing is waited for"), "it does nothing more: {log}");
+    are_reset([client, server]);
+}
+
+#[test]
+fn a_second_signal_ends_an_edge_that_waits_for_others_at_once() {
+    let dir = Dir::new();
+    let (mut edge, client, server) = edge_with_a_flow(&dir, "--pre-stop 10m");
+    edge.signal(Signal::INT);
+    assert_eq!(edge.hear(), "STOPPING=1\n");
+    edge.logged("not ready from now on");
+    edge.signal(Signal::INT);
+    let (code, log) = edge.end();
+    assert_eq!(code, Some(FAILED), "{log}");
+    assert_eq!(log.lines().count(), 1, "it does nothing more: {log}");
     are_reset([client, server]);
 }
 
