@@ -1,6 +1,7 @@
 //! The binary `underpass`: reads the command line, starts the log, runs one command, and says how it ended.
 
 mod admin;
+mod again;
 mod args;
 mod commands;
 mod edge_file;

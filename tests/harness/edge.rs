@@ -492,7 +492,8 @@ impl Edge {
     pub fn launch_successor(&self) -> Process {
         let mut command = self.file.command();
         command.arg("--replace");
-        let log = self.file.log.with_extension(format!("after-{}.log", self.process.id()));
+        let logs = (1..).map(|number| self.file.log.with_extension(format!("{number}.log")));
+        let log = { logs }.find(|log| !log.exists()).expect("numbers do not end");
         Process::start(&self.file.name, command, &log)
     }
 

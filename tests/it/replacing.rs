@@ -140,12 +140,22 @@ fn a_process_that_fails_to_take_over_harms_nothing() {
     let mut refused = stand.edge.launch_successor();
     assert!(!refused.wait(wait::SOON).success());
     fs::write(&stand.edge.file.path, &right).expect("writable");
-    // It is killed halfway, once connectors have dialled it.
+    // It is killed halfway, once connectors have dialled it: it waits for the first result of a probe that takes its time.
+    let silent = std::net::TcpListener::bind(world.free()).expect("free");
+    let slow = format!(
+        "{right}\n[[monitor]]\nname = \"slow\"\ntype = \"http\"\ntimeout = \"8s\"\ninterval = \"30s\"\n\
+         [[pool]]\nname = \"slow\"\nmonitor = \"slow\"\n[[pool.origin]]\nname = \"slow-1\"\naddress = \"{}\"\n",
+        silent.local_addr().expect("bound")
+    );
+    fs::write(&stand.edge.file.path, slow).expect("writable");
     for stage in ["connectors may dial in", "link registered"] {
         let mut killed = stand.edge.launch_successor();
         killed.wait_log(&[stage]);
+        let pid = killed.id();
         killed.kill();
+        stand.edge.process.wait_log(&["the other process has not taken over", &format!("pid={pid}")]);
     }
+    fs::write(&stand.edge.file.path, &right).expect("writable");
     clients.connects.wait_for(100);
     assert!(stand.edge.process.is_running());
     wait::soon_true("all links to be there", || links(&stand.edge) == 2);
@@ -218,4 +228,20 @@ fn a_signal_ends_a_process_that_is_about_to_take_over() {
     assert!(ended.success(), "{ended:?}");
     assert_eq!(client::listen_to(stand.edge.listener("who")).expect("it serves"), "who");
     assert!(stand.edge.process.is_running());
+}
+
+#[test]
+fn a_signal_starts_the_program_again_to_take_over() {
+    let world = World::new();
+    let mut stand = Stand::new(&world, &world.vnet("prod"), "30s");
+    let clients = Clients::of(&stand.edge);
+    stand.edge.process.signal(Signal::USR2);
+    stand.edge.process.wait_log(&["another process of this edge has taken over"]);
+    clients.connects.wait_for(50);
+    clients.hold();
+    // It ends with its flows; what it has started goes on, as a process of its own.
+    let ended = stand.edge.process.wait(wait::SOON);
+    assert!(ended.success(), "{ended:?}");
+    assert_eq!(client::listen_to(stand.edge.listener("who")).expect("it serves"), "who");
+    assert_eq!(links(&stand.edge), 2);
 }

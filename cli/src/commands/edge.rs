@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::{
+    again,
     args::{Common, EdgeRun, LogFlags},
     edge_file,
     failure::Failure,
@@ -78,6 +79,7 @@ async fn serve(
             ended = Box::pin(edge::edge::run(start)) => ended.map_err(failure),
             never = tell_when(ready, &sockets) => match never {},
             never = tell_of(succeeded) => match never {},
+            failed = again::at_signals() => failed.map(|never| match never {}),
             never = logging::follow(log, level) => match never {},
         }
     };
