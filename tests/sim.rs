@@ -151,6 +151,7 @@ impl World {
             reloads: mpsc::channel(1).1,
             token: Some(self.token(name)),
             network: Arc::new(host),
+            succession: None,
             grace: SOON,
             stop: self.stop.clone(),
             cut: CancellationToken::new(),

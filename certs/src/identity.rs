@@ -7,7 +7,9 @@ use std::{
     collections::BTreeMap,
     fmt,
     fs::File,
+    io,
     net::IpAddr,
+    os::fd::OwnedFd,
     path::{Path, PathBuf},
 };
 
@@ -55,7 +57,7 @@ pub struct KeyRequest {
 pub struct ConnectorState {
     dir: PathBuf,
     replica: Name,
-    _lock: File,
+    lock: File,
 }
 
 /// Why a connector's state cannot be used.
@@ -92,6 +94,27 @@ impl ConnectorState {
         files::make_private_dir(state_dir)?;
         let lock = files::try_lock(&state_dir.join("lock"))?;
         let lock = lock.ok_or_else(|| StateError::InUse(state_dir.to_owned()))?;
+        Self::held(state_dir, lock)
+    }
+
+    /// The same for a process that takes over from the one which has it: `lock` is that one's [`ConnectorState::lock`]. It is free again
+    /// when both have ended.
+    ///
+    /// # Errors
+    /// [`StateError`] if its files cannot be read or written.
+    pub fn taken_over(state_dir: &Path, lock: OwnedFd) -> Result<Self, StateError> {
+        Self::held(state_dir, lock.into())
+    }
+
+    /// What holds the directory, for a process that takes over.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn lock(&self) -> io::Result<OwnedFd> {
+        self.lock.try_clone().map(OwnedFd::from)
+    }
+
+    fn held(state_dir: &Path, lock: File) -> Result<Self, StateError> {
         let path = state_dir.join("replica");
         let replica = match files::read_if_there(&path, FILE_MAX)? {
             Some(bytes) => str::from_utf8(&bytes).ok().and_then(|text| text.trim().parse().ok()).ok_or_else(|| {
@@ -103,7 +126,7 @@ impl ConnectorState {
                 name.parse().expect("hex digits after \"r-\" are a name")
             }
         };
-        Ok(Self { dir: state_dir.to_owned(), replica, _lock: lock })
+        Ok(Self { dir: state_dir.to_owned(), replica, lock })
     }
 
     /// Whether the identity was had for this very token. A token that was not redeemed yet is worth trying even if there is an

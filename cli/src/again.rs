@@ -40,7 +40,9 @@ pub(crate) async fn at_signals() -> Result<Infallible, Failure> {
 fn start() -> io::Result<Child> {
     let mut command = Command::new(program(env::current_exe()?));
     command.args(arguments(env::args_os().skip(1).collect()));
-    OWN.iter().for_each(|name| drop(command.env_remove(name)));
+    for name in OWN {
+        command.env_remove(name);
+    }
     command.spawn()
 }
 

@@ -267,6 +267,10 @@ pub(crate) struct ConnectorRun {
     /// Threads that carry flows; unless told otherwise one a core
     #[arg(long, env = "UNDERPASS_WORKERS", value_name = "NUMBER")]
     pub(crate) workers: Option<usize>,
+    /// Takes over from the connector that runs with the same `state_dir`, if one does: it leaves once edges have welcomed this one, and ends
+    /// once its flows have
+    #[arg(long, env = "UNDERPASS_REPLACE")]
+    pub(crate) replace: bool,
     #[command(flatten)]
     pub(crate) grace: Grace,
 }

@@ -1,6 +1,9 @@
 //! What systemd is told, where it asked to be (`NOTIFY_SOCKET`); elsewhere nothing happens.
 
+use std::convert::Infallible;
+
 use sd_notify::NotifyState;
+use tokio::sync::watch;
 use tracing::warn;
 
 /// Started: listeners are bound, or links are being dialled.
@@ -16,9 +19,14 @@ pub(crate) fn reloading() {
     }
 }
 
-/// Another process has taken over from this one: it is the service from now on.
-pub(crate) fn succeeded_by(pid: u32) {
-    tell(&[NotifyState::MainPid(pid)]);
+/// Has the service manager go by the process that takes over from this one.
+pub(crate) async fn of_successor(mut successor: watch::Receiver<Option<u32>>) -> Infallible {
+    while let Ok(()) = successor.changed().await {
+        if let Some(pid) = *successor.borrow_and_update() {
+            tell(&[NotifyState::MainPid(pid)]);
+        }
+    }
+    std::future::pending().await
 }
 
 /// Open flows are being waited for.

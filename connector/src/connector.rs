@@ -1,12 +1,15 @@
 //! Composition root: builds the rooms in order and owns their lives.
 
+mod handover;
 mod joining;
 mod keepers;
 mod reload;
 
 use std::{
+    convert::Infallible,
     io,
     net::{IpAddr, SocketAddr, UdpSocket},
+    path::PathBuf,
     sync::{Arc, OnceLock, atomic::AtomicU64},
     time::Duration,
 };
@@ -17,11 +20,13 @@ use certs::{
 };
 use net::{Network, Unreachables, Vital, Workers, vital};
 use protocol::{control::Refusal, id::Target, sparing::Sparing};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{info, warn};
 
+pub use self::handover::{HandoverError, Predecessor, Succession};
 use self::{
+    handover::{Attending, Own},
     joining::identify,
     keepers::{Base, Keepers},
     reload::{Reloader, put_off},
@@ -48,6 +53,8 @@ pub struct Start {
     pub token: Option<JoinToken>,
     /// The network.
     pub network: Arc<dyn Network>,
+    /// The admin endpoint's socket can be handed over, and may have been.
+    pub succession: Option<Succession>,
     /// How long flows may take to end when it is told to stop.
     pub grace: Duration,
     /// Stops it.
@@ -76,6 +83,9 @@ pub enum ConnectorError {
     /// Key or certificate cannot be used.
     #[error("{0}")]
     Identity(String),
+    /// The process that serves so far goes on.
+    #[error(transparent)]
+    Handover(#[from] HandoverError),
     /// Something that must run has failed, and cannot be begun anew without the whole.
     #[error("{0} failed, which is a bug: the connector ends, so that it can be started anew")]
     Lost(&'static str),
@@ -95,49 +105,31 @@ pub async fn run(start: Start) -> Result<(), ConnectorError> {
 }
 
 async fn serve(start: Start, vital: Vital) -> Result<(), ConnectorError> {
-    let Start { config, settings, reloads: mut asked, token, network, grace, stop, cut, lost_lines } = start;
-    let state = Arc::new(ConnectorState::open(&config.state_dir)?);
-    let of_token = edges_of(token.as_ref(), &state)?;
-    let config = resolved(config, &of_token).map_err(ConnectorError::Settings)?;
-    let admin_listener = network.listen(config.admin_listen)?;
-    // Where it really is: the port may have been left to the system.
-    let listening = admin_listener.local_addr()?;
-    let workers = Arc::new(Workers::start("carry", config.workers)?);
-    let resolver = Resolver::system();
-    let metrics = Metrics::of(Process { vital: vital.clone(), lost_lines });
-    let (status, known, reloads) =
-        (Arc::new(Links::default()), Arc::new(OnceLock::new()), Arc::new(Reloads::default()));
-    let view = admin::View {
-        links: status.clone(),
-        renewal: known.clone(),
-        metrics: metrics.clone(),
-        reloads: reloads.clone(),
-        vital: vital.clone(),
-        stop: stop.clone(),
-    };
+    let begun = Begun::new(&start, &vital)?;
+    let Start { settings, reloads: mut asked, token, network, grace, stop, cut, .. } = start;
+    let Begun { config, of_token, listening, resolver, known, metrics, reloads, .. } = &begun;
     // It answers until all else has ended, and is waited for by nobody.
-    let admin_stop = CancellationToken::new();
-    let _admin = admin_stop.clone().drop_guard();
-    answer(admin_listener, view, admin_stop);
-
-    let book = Arc::new(AddressBook::open(state.clone(), &resolver));
+    let _admin = begun.succeeding.admin_stop.clone().drop_guard();
+    let Succeeding { state, links, before, .. } = &begun.succeeding;
+    let workers = Arc::new(Workers::start("carry", config.workers)?);
+    let book = Arc::new(AddressBook::open(state.clone(), resolver));
     let heard = Unreachables::default();
     let dialler = Dialler::new(&*network, resolver.clone(), book.clone(), heard.clone())?;
     let (identity, is_due) = tokio::select! {
-        (identity, is_due) = put_off(&mut asked, identify(&state, &config, token, (&dialler, &status))) => (identity?, is_due),
+        (identity, is_due) = put_off(&mut asked, identify(state, config, token, (&dialler, links))) => (identity?, is_due),
         () = stop.cancelled() => return Ok(()),
     };
     info!(connector = %identity.peer().connector, replica = %state.replica(), "connector starts");
     config.doubts().iter().for_each(|doubt| warn!("{}", doubt.text));
     let service = Arc::new(Service {
-        rulings: Rulings::new(ruling(&config, (listening, grace))),
+        rulings: Rulings::new(ruling(config, (*listening, grace))),
         network: network.clone(),
-        resolver,
+        resolver: resolver.clone(),
         racer: Racer::default(),
-        metrics,
+        metrics: metrics.clone(),
         denials: Sparing::default(),
     });
-    let renewal = Arc::new(Renewal::new(state, identity));
+    let renewal = Arc::new(Renewal::new(state.clone(), identity));
     // It is told once.
     let _ = known.set(renewal.clone());
     let tasks = TaskTracker::new();
@@ -146,22 +138,125 @@ async fn serve(start: Start, vital: Vital) -> Result<(), ConnectorError> {
         book,
         heard,
         grace,
+        held: begun.succeeding.hold.subscribe(),
         stop: stop.clone(),
         cut,
         vital: vital.clone(),
-        status,
+        status: links.clone(),
         service,
         renewal,
         workers: workers.clone(),
         tasks: tasks.clone(),
     };
-    let keepers = Keepers::start(base, &config)?;
-    let (seen, in_force) = (Ok(config.clone()), config);
+    let turns = before.as_ref().map(|before| before.turns()).unwrap_or_default();
+    let keepers = Keepers::start(base, config, (begun.succeeding.run, turns))?;
+    let (of_token, listening, reloads) = (of_token.clone(), *listening, reloads.clone());
+    let (seen, in_force) = (Ok(config.clone()), config.clone());
     let reloader = Reloader { settings, asked, of_token, listening, reloads, stop, keepers, is_due, in_force, seen };
-    vital.keep("the reloads", reloader).await;
+    tokio::select! {
+        () = vital.keep("the reloads", reloader) => {}
+        failed = begun.succeeding.run(begun.admin) => return failed.map(|never| match never {}),
+    }
     tasks.close();
     tasks.wait().await;
     Ok(())
+}
+
+/// A connector whose state is held, and whose admin endpoint is there, before it is known who it is.
+struct Begun {
+    config: Config,
+    /// The edges of the join token.
+    of_token: Vec<Target>,
+    /// Where the admin endpoint is.
+    listening: SocketAddr,
+    resolver: Resolver,
+    known: Arc<OnceLock<Arc<Renewal>>>,
+    metrics: Metrics,
+    reloads: Arc<Reloads>,
+    /// The admin endpoint, where another process answers so far.
+    admin: Option<(Box<dyn net::Listener>, admin::View)>,
+    succeeding: Succeeding,
+}
+
+impl Begun {
+    fn new(start: &Start, vital: &Vital) -> Result<Self, ConnectorError> {
+        let Start { config, token, network, succession, stop, lost_lines, .. } = start;
+        let before = succession.as_ref().and_then(Succession::before);
+        let state = Arc::new(match &before {
+            Some(before) => before.state(&config.state_dir)?,
+            None => ConnectorState::open(&config.state_dir)?,
+        });
+        let of_token = edges_of(token.as_ref(), &state)?;
+        let config = resolved(config.clone(), &of_token).map_err(ConnectorError::Settings)?;
+        let listener = match succession {
+            Some(succession) => succession.sockets.listen(config.admin_listen)?,
+            None => network.listen(config.admin_listen)?,
+        };
+        // Where it really is: the port may have been left to the system.
+        let listening = listener.local_addr()?;
+        let metrics = Metrics::of(Process { vital: vital.clone(), lost_lines: lost_lines.clone() });
+        let (links, known, reloads) = (Arc::new(Links::default()), Arc::default(), Arc::new(Reloads::default()));
+        let view = admin::View {
+            links: links.clone(),
+            renewal: Arc::clone(&known),
+            metrics: metrics.clone(),
+            reloads: reloads.clone(),
+            vital: vital.clone(),
+            stop: stop.clone(),
+        };
+        let admin_stop = CancellationToken::new();
+        let admin = match &before {
+            Some(_) => Some((listener, view)),
+            None => {
+                answer(listener, view, admin_stop.clone());
+                None
+            }
+        };
+        let run = before.as_ref().map_or_else(rand::random, |before| before.run());
+        let succeeding = Succeeding {
+            own: succession.as_ref().map(Succession::own),
+            before,
+            state,
+            run,
+            links,
+            hold: watch::Sender::new(false),
+            admin_stop,
+            stop: stop.clone(),
+            state_dir: config.state_dir.clone(),
+        };
+        let resolver = Resolver::system();
+        Ok(Self { config, of_token, listening, resolver, known, metrics, reloads, admin, succeeding })
+    }
+}
+
+/// What takes over, and lets others.
+struct Succeeding {
+    own: Option<Own>,
+    before: Option<Arc<Predecessor>>,
+    state: Arc<ConnectorState>,
+    run: u64,
+    links: Arc<Links>,
+    hold: watch::Sender<bool>,
+    admin_stop: CancellationToken,
+    stop: CancellationToken,
+    state_dir: PathBuf,
+}
+
+impl Succeeding {
+    /// Takes over from the process before, if there is one, has the admin endpoint answer then, and lets successors knock.
+    async fn run(self, admin: Option<(Box<dyn net::Listener>, admin::View)>) -> Result<Infallible, ConnectorError> {
+        let Self { own, before, state, run, links, hold, admin_stop, stop, state_dir } = self;
+        if let (Some(before), Some((listener, view))) = (&before, admin) {
+            before.take_over(&links).await?;
+            answer(listener, view, admin_stop.clone());
+        }
+        if let Some(own) = own {
+            let attending = Attending { own, state, run, links, held: hold, before, admin_stop, stop };
+            // It goes on while this process ends.
+            tokio::spawn(attending.attend(state_dir));
+        }
+        std::future::pending().await
+    }
 }
 
 /// The edges of the join token, which may have been redeemed long ago.

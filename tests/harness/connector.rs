@@ -403,6 +403,23 @@ impl Connector {
         self.process.signal(Signal::HUP);
     }
 
+    /// Starts another process of it that is to take over, and does not wait.
+    #[must_use]
+    pub fn launch_successor(&self) -> Process {
+        let mut command = self.file.command();
+        command.arg("--replace");
+        let logs = (1..).map(|number| self.file.log.with_extension(format!("{number}.log")));
+        let log = { logs }.find(|log| !log.exists()).expect("numbers do not end");
+        Process::start(&self.file.name, command, &log)
+    }
+
+    /// Starts another process of it, which takes over, and waits until it has. Gives the one before, which ends by itself.
+    pub fn replace(&mut self) -> Process {
+        let next = self.launch_successor();
+        next.wait_log(&["the process before leaves"]);
+        std::mem::replace(&mut self.process, next)
+    }
+
     /// Starts it again from the same file, after it has ended.
     pub fn restart(&mut self) {
         self.process = self.file.spawn();

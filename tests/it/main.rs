@@ -33,6 +33,7 @@ mod proxy;
 mod reloads;
 mod renewal;
 mod replacing;
+mod replacing_connectors;
 mod running;
 mod security_floods;
 mod security_identity;

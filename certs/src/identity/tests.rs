@@ -122,7 +122,7 @@ fn a_full_disk_keeps_the_old_identity() {
     let request = member.state.renewal().expect("key");
     let answer = renewed(&fleet, &member.identity, &request);
     let full = files::full_disk::during(|| member.state.finish_renewal(&request, &member.identity, &answer));
-    assert!(matches!(full, Err(StateError::File(e)) if e.kind() == std::io::ErrorKind::StorageFull));
+    assert!(matches!(full, Err(StateError::File(e)) if e.kind() == io::ErrorKind::StorageFull));
     assert_eq!(member.state.identity().expect("read").expect("there").peer(), member.identity.peer());
     let dir = temporary();
     let error = files::full_disk::during(|| ConnectorState::open(dir.path())).expect_err("full").to_string();

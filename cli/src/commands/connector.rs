@@ -14,14 +14,15 @@ use certs::{
 };
 use connector::{
     config::{Config, RawFlags, Settings, Wrong},
-    connector::{ConnectorError, Start},
+    connector::{ConnectorError, Predecessor, Start, Succession},
 };
-use net::network::Os;
-use tokio::sync::{mpsc, oneshot};
+use net::{Sockets, network::Os};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info};
 
 use crate::{
+    again,
     args::{Common, ConnectorRun},
     failure::Failure,
     lifecycle::{self, End, Signals},
@@ -34,14 +35,10 @@ const RELOADS_MAX: usize = 1;
 const STANDARD_INPUT: &str = "-";
 
 pub(super) fn run(common: &Common, flags: ConnectorRun) -> Result<(), Failure> {
-    let grace = flags.grace.grace_period;
+    let (grace, replace) = (flags.grace.grace_period, flags.replace);
     let given = flags.token.clone().filter(|token| !token.expose().trim().is_empty());
     let settings = settings(common.config.as_deref(), flags);
     let config = settings.current().map_err(wrong)?;
-    let token = match given {
-        Some(text) => Some(text.expose().parse().map_err(|e| Failure::Settings(format!("--token: {e}")))?),
-        None => token_in_file(&config)?,
-    };
     limits::raise_open_files();
     limits::warn_if_few_open_files();
     let runtime = lifecycle::runtime()?;
@@ -53,8 +50,31 @@ pub(super) fn run(common: &Common, flags: ConnectorRun) -> Result<(), Failure> {
         let stop = end.stop.clone();
         // Told again to end, the process is gone: nobody is left who could cut.
         let cut = CancellationToken::new();
-        let start = Start { config, settings, reloads, token, network: Arc::new(Os), grace, stop, cut, lost_lines };
-        let running = async { Box::pin(connector::connector::run(start)).await.map_err(failure) };
+        let sockets = Arc::new(Sockets::default());
+        let before = match replace {
+            true => Predecessor::meet(&sockets, &config.state_dir).await.map_err(Failure::failed)?.map(Arc::new),
+            false => None,
+        };
+        if replace && before.is_none() {
+            info!("no connector runs with this state_dir: there is nothing to take over");
+        }
+        let token = match (given, &before) {
+            (Some(text), _) => Some(text.expose().parse().map_err(|e| Failure::Settings(format!("--token: {e}")))?),
+            // Its state is held by the process that has enrolled.
+            (None, Some(_)) => None,
+            (None, None) => token_in_file(&config)?,
+        };
+        let (successor, succeeded) = watch::channel(None);
+        let succession = Some(Succession { sockets, before, successor });
+        let network = Arc::new(Os);
+        let start = Start { config, settings, reloads, token, network, succession, grace, stop, cut, lost_lines };
+        let running = async {
+            tokio::select! {
+                ended = Box::pin(connector::connector::run(start)) => ended.map_err(failure),
+                never = notify::of_successor(succeeded) => match never {},
+                failed = again::at_signals() => failed.map(|never| match never {}),
+            }
+        };
         let reload = async || {
             let (asked, done) = oneshot::channel();
             // The connector itself is ending if it takes no more, or does not answer.
@@ -137,8 +157,10 @@ fn failure(error: ConnectorError) -> Failure {
     match &error {
         ConnectorError::TokenRefused(_) => Failure::Refused(error.to_string()),
         ConnectorError::Settings(_) => Failure::Settings(error.to_string()),
-        ConnectorError::State(_) | ConnectorError::Io(_) | ConnectorError::Identity(_) | ConnectorError::Lost(_) => {
-            Failure::failed(error)
-        }
+        ConnectorError::State(_)
+        | ConnectorError::Io(_)
+        | ConnectorError::Identity(_)
+        | ConnectorError::Handover(_)
+        | ConnectorError::Lost(_) => Failure::failed(error),
     }
 }

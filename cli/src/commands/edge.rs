@@ -78,7 +78,7 @@ async fn serve(
         tokio::select! {
             ended = Box::pin(edge::edge::run(start)) => ended.map_err(failure),
             never = tell_when(ready, &sockets) => match never {},
-            never = tell_of(succeeded) => match never {},
+            never = notify::of_successor(succeeded) => match never {},
             failed = again::at_signals() => failed.map(|never| match never {}),
             never = logging::follow(log, level) => match never {},
         }
@@ -104,16 +104,6 @@ async fn tell_when(ready: CancellationToken, sockets: &Sockets) -> Infallible {
         );
     }
     notify::ready();
-    std::future::pending().await
-}
-
-/// Has the service manager go by the process that has taken over.
-async fn tell_of(mut succeeded: watch::Receiver<Option<u32>>) -> Infallible {
-    while let Ok(()) = succeeded.changed().await {
-        if let Some(pid) = *succeeded.borrow_and_update() {
-            notify::succeeded_by(pid);
-        }
-    }
     std::future::pending().await
 }
 

@@ -28,6 +28,8 @@ pub(super) struct Base {
     pub(super) book: Arc<AddressBook>,
     pub(super) heard: Unreachables,
     pub(super) grace: Duration,
+    /// Nothing is dialled while this is so.
+    pub(super) held: watch::Receiver<bool>,
     pub(super) stop: CancellationToken,
     pub(super) cut: CancellationToken,
     pub(super) vital: Vital,
@@ -51,6 +53,8 @@ pub(super) struct Keepers {
     leaving: Vec<(Place, Kept)>,
     /// So many were started: they take turns on the workers.
     started: usize,
+    /// Where a process that this one takes over from has one of a slot's numbers.
+    turns: BTreeMap<Place, Turn>,
 }
 
 /// One keeper.
@@ -68,11 +72,11 @@ pub(super) struct Prepared {
 }
 
 impl Keepers {
-    /// Starts those of these settings.
-    pub(super) fn start(base: Base, config: &Config) -> io::Result<Self> {
-        let (run, claims) = (rand::random(), watch::Sender::new(Arc::new(claims(config))));
+    /// Starts those of these settings. Their links say that they are of this run.
+    pub(super) fn start(base: Base, config: &Config, (run, turns): (u64, BTreeMap<Place, Turn>)) -> io::Result<Self> {
+        let claims = watch::Sender::new(Arc::new(claims(config)));
         let (kept, leaving) = (BTreeMap::new(), Vec::new());
-        let mut keepers = Self { base, run, claims, kept, leaving, started: 0 };
+        let mut keepers = Self { base, run, claims, kept, leaving, started: 0, turns };
         let prepared = keepers.prepare(config)?;
         keepers.commit(prepared);
         Ok(keepers)
@@ -115,14 +119,16 @@ impl Keepers {
         }
     }
 
-    fn keep(&self, (edge, slot): &Place, number: usize, dialler: Dialler) -> Kept {
-        let Base { service, renewal, status, stop, grace, cut, vital, workers, tasks, .. } = &self.base;
+    fn keep(&mut self, (edge, slot): &Place, number: usize, dialler: Dialler) -> Kept {
+        let given = self.turns.remove(&(edge.clone(), *slot));
+        let Base { service, renewal, status, held, stop, grace, cut, vital, workers, tasks, .. } = &self.base;
         let leave = stop.child_token();
         // Links that leave have a number, and would be superseded by a newcomer with the same.
         let mut before = self.leaving.iter().rev().filter(|((to, of), _)| (to, of) == (edge, slot));
         let turn = match before.next().map(|(_, kept)| kept.turn) {
             Some(Turn::First) => Turn::Second,
-            Some(Turn::Second) | None => Turn::First,
+            Some(Turn::Second) => Turn::First,
+            None => given.unwrap_or_default(),
         };
         status.keep(edge, *slot);
         let supervisor = Supervisor {
@@ -135,6 +141,7 @@ impl Keepers {
             renewal: renewal.clone(),
             service: service.clone(),
             status: status.clone(),
+            held: held.clone(),
             stop: leave.clone(),
             grace: *grace,
             cut: cut.clone(),

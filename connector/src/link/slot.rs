@@ -67,6 +67,14 @@ pub enum Turn {
     Second,
 }
 
+impl Turn {
+    /// The one that a link with this number leaves free.
+    #[must_use]
+    pub fn beside(number: u16) -> Self {
+        if number.is_multiple_of(2) { Self::Second } else { Self::First }
+    }
+}
+
 impl Slot {
     /// A slot without a link. Its numbers are its own however many slots there are to its edge, now and later.
     pub(super) fn new(slot: u16, turn: Turn, now: Instant) -> Self {

@@ -2,7 +2,11 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Mutex, PoisonError},
+    pin::pin,
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::SystemTime,
 };
 
@@ -12,6 +16,7 @@ use protocol::{
     link::Connection,
     liveness::LinkState,
 };
+use tokio::sync::Notify;
 
 /// One link slot of one edge.
 #[derive(Debug, Clone)]
@@ -40,6 +45,8 @@ pub struct About {
     pub connection: Connection,
     /// Since when.
     pub since: SystemTime,
+    /// What it has registered as, of the slot's two numbers.
+    pub number: u16,
 }
 
 /// The links to one edge.
@@ -65,6 +72,10 @@ pub struct Links {
     /// Whether each is up, and since when that is so.
     turned: Mutex<BTreeMap<(Target, u16), (bool, SystemTime)>>,
     joining: Mutex<BTreeMap<Target, Option<String>>>,
+    /// Links that were replaced and told to leave, and have not ended.
+    leaving: AtomicUsize,
+    /// Told when a slot is up, or is not any more.
+    news: Notify,
 }
 
 impl Links {
@@ -141,6 +152,54 @@ impl Links {
         if is_so.0 != up {
             *is_so = (up, SystemTime::now());
         }
+        drop(turned);
+        self.news.notify_waiters();
+    }
+
+    /// Waits until this is so, looking again whenever a slot is up or is not any more.
+    pub async fn until(&self, is_so: impl Fn() -> bool) {
+        loop {
+            let mut news = pin!(self.news.notified());
+            // What comes after the look is not missed.
+            news.as_mut().enable();
+            if is_so() {
+                return;
+            }
+            news.await;
+        }
+    }
+
+    /// False while a slot is kept, and is not up.
+    #[must_use]
+    pub fn is_up_or_unknown(&self, edge: &Target, slot: u16) -> bool {
+        self.lock().get(&(edge.clone(), slot)).is_none_or(is_up)
+    }
+
+    /// The number of each slot's link.
+    #[must_use]
+    pub fn numbers(&self) -> Vec<(Target, u16, u16)> {
+        let slots = self.lock();
+        let number = |((edge, slot), status): (&(Target, u16), &LinkStatus)| match status {
+            LinkStatus::Registered { about, .. } => Some((edge.clone(), *slot, about.number)),
+            LinkStatus::Dialling(_) => None,
+        };
+        slots.iter().filter_map(number).collect()
+    }
+
+    /// A link was replaced and told to leave.
+    pub fn leaves(&self) {
+        self.leaving.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Such a link has ended.
+    pub fn left(&self) {
+        self.leaving.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// How many links leave, replaced by others.
+    #[must_use]
+    pub fn leaving(&self) -> usize {
+        self.leaving.load(Ordering::Relaxed)
     }
 
     /// Every slot, by edge and number.

@@ -57,6 +57,8 @@ pub struct Supervisor {
     pub service: Arc<Service>,
     /// Where the slot's status is kept.
     pub status: Arc<Links>,
+    /// Nothing is dialled while this is so: another process takes over.
+    pub held: watch::Receiver<bool>,
     /// Stops dialling and makes links leave.
     pub stop: CancellationToken,
     /// How long flows may take to end then.
@@ -77,6 +79,8 @@ struct Running {
     wish: watch::Sender<Wish>,
     /// What it registered as.
     number: u16,
+    /// It was replaced, and told to leave.
+    is_replaced: bool,
     /// The link that the slot had before, if that leads to the edge's process before.
     before: Option<Serial>,
     welcome: Welcome,
@@ -119,11 +123,11 @@ pub async fn supervise(supervisor: Supervisor) {
 impl Keeper<'_> {
     async fn keep(mut self) {
         let with = self.with;
-        let mut claims = with.claims.clone();
+        let (mut claims, mut held) = (with.claims.clone(), with.held.clone());
         let mut connecting: Option<Connecting<'_>> = None;
         loop {
             drill::point("slot");
-            let wanted = self.slot.wanted();
+            let wanted = self.slot.wanted().filter(|_| !*held.borrow_and_update());
             if connecting.as_ref().map(|on_its_way| on_its_way.number) != wanted.map(|wanted| wanted.number) {
                 let dial = |wanted: Wanted| Connecting { number: wanted.number, link: Box::pin(with.connect(wanted)) };
                 connecting = wanted.map(dial);
@@ -133,6 +137,7 @@ impl Keeper<'_> {
                 Some(ended) = self.links.join_next() => Event::Ended(ended),
                 event = changed(current) => event,
                 Ok(()) = claims.changed() => Event::Claims,
+                Ok(()) = held.changed() => continue,
                 (registered, link) = registered(&mut connecting) => Event::Registered(registered, Box::new(link)),
                 () = with.stop.cancelled() => break,
             };
@@ -175,6 +180,9 @@ impl Keeper<'_> {
             }
         };
         let ended = self.running.remove(&serial);
+        if ended.as_ref().is_some_and(|ended| ended.is_replaced) {
+            self.with.status.left();
+        }
         if self.slot.ended(serial, Instant::now(), rand::random()) && !self.resume(ended) {
             self.with.status.set(&self.with.edge, self.with.slot, LinkStatus::Dialling(why));
         }
@@ -188,7 +196,7 @@ impl Keeper<'_> {
         };
         info!("the edge's process before goes on: so does the link to it");
         self.slot.resume(serial, before.number, Instant::now());
-        self.with.welcomed(&before.welcome, &before.connection);
+        self.with.welcomed(&before.welcome, &before.connection, before.number);
         true
     }
 
@@ -235,16 +243,22 @@ impl Keeper<'_> {
         }
     }
 
+    /// A link has another beside it now. Gives it if it is to go on for as long as its edge's process says.
+    fn replace(&mut self, serial: Serial) -> Option<Serial> {
+        let replaced = self.running.get_mut(&serial)?;
+        match *replaced.stay.borrow() {
+            Stay::Open => {}
+            Stay::Succeeded | Stay::Leaving => return Some(serial),
+        }
+        let _ = replaced.wish.send(Wish::Leave(REPLACED_GRACE));
+        replaced.is_replaced = true;
+        self.with.status.leaves();
+        None
+    }
+
     fn come(&mut self, registered: (u16, Backoff), link: Registered) {
         let Come { serial, replaced } = self.slot.come(registered, Instant::now(), rand::random());
-        let mut before = None;
-        if let Some((of, replaced)) = replaced.and_then(|of| Some((of, self.running.get(&of)?))) {
-            match *replaced.stay.borrow() {
-                Stay::Open => drop(replaced.wish.send(Wish::Leave(REPLACED_GRACE))),
-                // The process that it leads to says when.
-                Stay::Succeeded | Stay::Leaving => before = Some(of),
-            }
-        }
+        let before = replaced.and_then(|replaced| self.replace(replaced));
         let (state, states) = watch::channel(LinkState::Up);
         let (judged, judgements) = watch::channel(None);
         let (stay, stays) = watch::channel(Stay::Open);
@@ -261,7 +275,7 @@ impl Keeper<'_> {
             flows: TaskTracker::new(),
             unreachable: self.with.dialler.watch(link.remote()),
         };
-        self.with.welcomed(&link.welcome, link.connection());
+        self.with.welcomed(&link.welcome, link.connection(), registered.0);
         let (welcome, connection) = (link.welcome.clone(), link.connection().clone());
         let run = async move {
             let why = explain(&link.run(serving).await);
@@ -274,7 +288,8 @@ impl Keeper<'_> {
         let task = self.links.spawn(run.in_current_span()).id();
         let number = registered.0;
         let (state, judged, stay) = (states, judgements, stays);
-        let running = Running { task, state, judged, stay, wish, number, before, welcome, connection, fixed };
+        let running =
+            Running { task, state, judged, stay, wish, number, is_replaced: false, before, welcome, connection, fixed };
         self.running.insert(serial, running);
         // They may have changed while it registered.
         self.compare();
@@ -282,7 +297,7 @@ impl Keeper<'_> {
 }
 
 impl Supervisor {
-    fn welcomed(&self, welcome: &Welcome, connection: &Connection) {
+    fn welcomed(&self, welcome: &Welcome, connection: &Connection, number: u16) {
         info!(edge_name = welcome.edge, routes = welcome.accepted.len(), "link registered");
         tell_refused(&welcome.refused);
         let registered = LinkStatus::Registered {
@@ -293,6 +308,7 @@ impl Supervisor {
                 accepted: welcome.accepted.clone(),
                 connection: connection.clone(),
                 since: SystemTime::now(),
+                number,
             }),
         };
         self.status.set(&self.edge, self.slot, registered);
