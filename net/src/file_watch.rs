@@ -21,9 +21,10 @@ use tracing::warn;
 const LOOK_EVERY: Duration = Duration::from_secs(30);
 /// And where a folder is not watched: it is not there, or the kernel has no watch left.
 const LOOK_OFTEN: Duration = Duration::from_secs(2);
-/// What is written in several steps is looked at after this much silence, and after so long in any case.
+/// What is written in several steps is looked at after this much silence, and after so long in any case: a change is in force within a
+/// second, also beside a file that is written all the time.
 const SILENCE: Duration = Duration::from_millis(100);
-const SILENCE_WAIT: Duration = Duration::from_secs(2);
+const SILENCE_WAIT: Duration = Duration::from_millis(500);
 
 /// A watch over files.
 #[derive(Debug, Default)]
@@ -114,6 +115,24 @@ mod tests {
     /// Word, and not the clock's turn.
     async fn heard(watch: &FileWatch) {
         time::timeout(LOOK_OFTEN, watch.changed()).await.expect("word comes");
+    }
+
+    #[tokio::test]
+    async fn a_folder_that_is_never_silent_hides_no_change() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let (file, noise) = (dir.path().join("a"), dir.path().join("noise"));
+        fs::write(&file, "1").expect("written");
+        let mut watch = FileWatch::default();
+        watch.watch(std::slice::from_ref(&file));
+        fs::write(&file, "2").expect("written");
+        let mut told = std::pin::pin!(time::timeout(Duration::from_secs(1), watch.changed()));
+        let mut writes = time::interval(SILENCE / 5);
+        loop {
+            tokio::select! {
+                told = &mut told => return told.expect("within a second"),
+                _ = writes.tick() => fs::write(&noise, "noise").expect("written"),
+            }
+        }
     }
 
     #[tokio::test]
