@@ -80,4 +80,7 @@ pub struct Link {
     pub state_since: Option<String>,
     /// Why it is not up, in words.
     pub reason: Option<String>,
+    /// The code of that, which `docs/errors.md` has more about.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub code: Option<String>,
 }

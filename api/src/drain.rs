@@ -71,6 +71,9 @@ pub struct Done {
     /// What is wrong all the same; absent if nothing is.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
+    /// Of what kind that is, as [`Code`](crate::code::Code) has it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub code: Option<String>,
 }
 
 /// What is left of something.

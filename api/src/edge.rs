@@ -107,6 +107,9 @@ pub struct Origin {
     pub since: Option<String>,
     /// Why not healthy.
     pub reason: Option<String>,
+    /// The code of that reason, which `docs/errors.md` has more about.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub code: Option<String>,
     /// How far it got: `route`, `tunnel`, `permit`, `resolve`, `connect`, `tls` or `answer` is what failed.
     pub stage: Option<String>,
     /// What was met, in words.
@@ -140,6 +143,9 @@ pub struct Path {
     pub interval_ms: Option<f64>,
     /// Why not healthy.
     pub reason: Option<String>,
+    /// The code of that reason.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub code: Option<String>,
     /// What failed, as of an origin.
     pub stage: Option<String>,
     /// What was met, in words.

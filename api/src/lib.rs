@@ -4,6 +4,7 @@
 //! Field names are an interface. Reading is lenient, since the two may be of different versions: what an older one does not say
 //! is absent or empty, what a newer one says beyond this is passed over, and a word nobody knew yet is kept as it came.
 
+pub mod code;
 pub mod connector;
 pub mod drain;
 pub mod edge;
@@ -14,6 +15,8 @@ pub mod words;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+
+use code::Code;
 
 /// Where an edge or a connector tells everything.
 pub const STATUS: &str = "/api/v1/status";
@@ -61,6 +64,9 @@ pub struct Revoked {
     /// What is wrong all the same; absent if nothing is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
+    /// Of what kind that is, as [`Code`] has it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub code: Option<String>,
 }
 
 /// Why something asked for was not done.
@@ -68,6 +74,20 @@ pub struct Revoked {
 pub struct Problem {
     /// In words, for the one who asked.
     pub error: String,
+    /// Of what kind it is, as [`Code`] has it; an older version does not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub code: Option<String>,
+    /// What to do about it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub help: Option<String>,
+}
+
+impl Problem {
+    /// A problem of this kind, with what to do about it.
+    #[must_use]
+    pub fn new(code: Code, error: String) -> Self {
+        Self { error, code: Some(code.to_string()), help: Some(code.remedy().to_owned()) }
+    }
 }
 
 /// A duration as it is told: milliseconds, with three decimals.

@@ -39,7 +39,7 @@ fn what_is_absent_is_told_as_null_or_not_at_all() {
     let stages = edge::Stages { tls: Some(1.5), ..edge::Stages::default() };
     assert_eq!(to_value(stages).expect("JSON"), json!({ "tls": 1.5 }));
     assert_eq!(stages.known().collect::<Vec<_>>(), [("tls", 1.5)]);
-    let revoked = Revoked { connector: "dc1".to_owned(), links_closed: 2, error: None };
+    let revoked = Revoked { connector: "dc1".to_owned(), links_closed: 2, error: None, code: None };
     assert_eq!(to_value(&revoked).expect("JSON"), json!({ "connector": "dc1", "links_closed": 2 }));
     assert!(from_value::<Revoked>(json!({ "error": "no" })).is_err(), "who closed nothing did not revoke");
     assert!(from_value::<Health>(json!(null)).is_err());

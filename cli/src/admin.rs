@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use api::Problem;
+use api::{Problem, code::Code};
 use bytes::Bytes;
 use certs::secret::Secret;
 use http::{Method, Request, StatusCode, Uri, header};
@@ -105,8 +105,8 @@ impl AdminEndpoint {
         let (status, body) = self.answer(Method::GET, "/readyz").await?;
         match status {
             StatusCode::OK => Ok(lacks(&body)),
-            StatusCode::SERVICE_UNAVAILABLE => Err(Failure::Failed(reasons(&body))),
-            other => Err(self.unexpected(other, &said(&body))),
+            StatusCode::SERVICE_UNAVAILABLE => Err(Failure::Failed(reasons(&body)).coded(Code::NotReady)),
+            other => Err(self.unexpected(other, &body)),
         }
     }
 
@@ -139,7 +139,9 @@ impl AdminEndpoint {
     async fn change(&self, method: Method, path: &str, is_answer: fn(&StatusCode) -> bool) -> Result<Bytes, Failure> {
         match &self.token {
             Token::Known { .. } => self.ask(method, path, is_answer).await,
-            Token::Unreadable { .. } | Token::Unnamed => Err(Failure::Refused(self.token.lacking())),
+            Token::Unreadable { .. } | Token::Unnamed => {
+                Err(Failure::Refused(self.token.lacking()).coded(Code::AdminToken))
+            }
         }
     }
 
@@ -148,22 +150,25 @@ impl AdminEndpoint {
         if is_answer(&status) {
             return Ok(body);
         }
-        let why = said(&body);
-        if status == StatusCode::UNAUTHORIZED || status == StatusCode::FORBIDDEN {
-            let lacking = if status == StatusCode::UNAUTHORIZED { self.token.lacking() } else { why };
-            return Err(Failure::Refused(format!("the {} at http://{} refused: {lacking}", self.who, self.authority)));
-        }
-        Err(self.unexpected(status, &why))
+        let (lacking, code) = match status {
+            StatusCode::UNAUTHORIZED => (self.token.lacking(), Code::AdminToken),
+            StatusCode::FORBIDDEN => (said(&body), Code::HostRefused),
+            other => return Err(self.unexpected(other, &body)),
+        };
+        let (who, at) = (self.who, &self.authority);
+        Err(Failure::Refused(format!("the {who} at http://{at} refused: {lacking}")).coded(code))
     }
 
-    fn unexpected(&self, status: StatusCode, why: &str) -> Failure {
-        Failure::Failed(format!("the {} at http://{} answered {}: {why}", self.who, self.authority, status.as_u16()))
+    fn unexpected(&self, status: StatusCode, body: &[u8]) -> Failure {
+        let (who, at, status) = (self.who, &self.authority, status.as_u16());
+        Failure::Failed(format!("the {who} at http://{at} answered {status}: {}", said(body))).coded(code(body))
     }
 
     async fn answer(&self, method: Method, path: &str) -> Result<(StatusCode, Bytes), Failure> {
         let late = |_| {
             let (who, at) = (self.who, &self.authority);
-            Failure::Failed(format!("the {who} at http://{at} did not answer within {}", config::spell(self.wait)))
+            let text = format!("the {who} at http://{at} did not answer within {}", config::spell(self.wait));
+            Failure::Failed(text).coded(Code::NoAnswerInTime)
         };
         timeout(self.wait, self.exchange(method, path)).await.map_err(late)?
     }
@@ -172,9 +177,11 @@ impl AdminEndpoint {
         let (who, at) = (self.who, &self.authority);
         let unreachable = |e: std::io::Error| {
             let right = "is it running? name another by --admin URL or -c FILE";
-            Failure::Failed(format!("no {who} answers at http://{at} ({e}): {right}"))
+            Failure::Failed(format!("no {who} answers at http://{at} ({e}): {right}")).coded(Code::NobodyAnswers)
         };
-        let broken = |e: &dyn std::fmt::Display| Failure::Failed(format!("no {who} speaks at http://{at}: {e}"));
+        let broken = |e: &dyn std::fmt::Display| {
+            Failure::Failed(format!("no {who} speaks at http://{at}: {e}")).coded(Code::StrangeAnswer)
+        };
         let stream = TcpStream::connect(at).await.map_err(unreachable)?;
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(|e| broken(&e))?;
         let request = self.request(method, path)?;
@@ -197,9 +204,10 @@ impl AdminEndpoint {
         if let Token::Known { token, .. } = &self.token {
             request = request.header(header::AUTHORIZATION, format!("Bearer {}", token.expose()));
         }
-        request
-            .body(Empty::new())
-            .map_err(|_| Failure::Settings("the admin token has characters no token has".to_owned()))
+        request.body(Empty::new()).map_err(|_| {
+            let text = "the admin token has characters no token has".to_owned();
+            Failure::Settings(text).coded(Code::AdminToken)
+        })
     }
 }
 
@@ -291,6 +299,12 @@ fn lacks(body: &[u8]) -> String {
     let text: String = String::from_utf8_lossy(body).chars().take(LACKS_MAX).collect();
     let lines = text.lines().skip(1).map(|line| line.replace(char::is_control, " ") + "\n");
     lines.collect()
+}
+
+/// Under which code an edge says that its refusal is looked up. One of an older version says none.
+fn code(body: &[u8]) -> Code {
+    let problem = serde_json::from_slice::<Problem>(body).ok();
+    problem.and_then(|problem| Code::of(&problem.code?)).unwrap_or(Code::StrangeAnswer)
 }
 
 /// What an edge said, fit for one line: the text of a JSON `error`, or the text itself.

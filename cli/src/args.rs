@@ -181,6 +181,25 @@ impl Command {
             Self::Lab(_) => false,
         }
     }
+
+    /// Whether a program reads what it says.
+    pub(crate) fn answers_in_json(&self) -> bool {
+        match self {
+            Self::Status(flags) => flags.json,
+            Self::Explain(flags) => flags.json,
+            Self::Reload(flags) => flags.json,
+            Self::Drain(flags) => flags.json,
+            Self::Undrain(flags) => flags.json,
+            Self::Edge(_)
+            | Self::Connector(_)
+            | Self::Token(_)
+            | Self::Check { .. }
+            | Self::Ready { .. }
+            | Self::Completion { .. } => false,
+            #[cfg(feature = "lab")]
+            Self::Lab(_) => false,
+        }
+    }
 }
 
 /// Flags of `edge`.

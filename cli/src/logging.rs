@@ -108,10 +108,15 @@ pub(crate) fn lost() -> Arc<AtomicU64> {
 
 /// Says why what ran has failed: as lines of its log, so that a log of JSON stays one to its last line.
 pub(crate) fn complain(failure: &Failure, format: LogFormat) {
-    for line in failure.lines() {
-        match (format, LINES.get()) {
-            (LogFormat::Text, Some(lines)) => lines.add(format!("{line}\n").as_bytes()),
-            (LogFormat::Text, None) | (LogFormat::Json, _) => error!("{}", line.trim_start_matches("error: ")),
+    let (code, help) = (failure.code(), failure.code().remedy());
+    match (format, LINES.get()) {
+        (LogFormat::Text, Some(lines)) => {
+            failure.lines().iter().for_each(|line| lines.add(format!("{line}\n").as_bytes()));
+        }
+        (LogFormat::Text, None) | (LogFormat::Json, _) => {
+            for line in failure.wrong() {
+                error!(%code, help, "{}", line.trim_start_matches("error: "));
+            }
         }
     }
 }

@@ -31,6 +31,7 @@ fn main() -> ExitCode {
     // What runs on tells what it does; what answers only answers.
     let runs_on = cli.command.runs_on();
     let log = cli.common.log.clone();
+    let in_json = cli.command.answers_in_json();
     let started = if runs_on { logging::start_running(&log) } else { logging::start(&log) };
     if let Err(failure) = started {
         output::complain(&failure);
@@ -42,6 +43,8 @@ fn main() -> ExitCode {
         Err(failure) => {
             if runs_on {
                 logging::complain(failure, log.format);
+            } else if in_json {
+                output::complain_in_json(failure);
             } else {
                 output::complain(failure);
             }

@@ -2,6 +2,8 @@
 
 use std::io::{self, ErrorKind, IsTerminal, Write};
 
+use api::code::Code;
+
 use crate::failure::Failure;
 
 /// Prints to standard output. A reader that went away early (`| head`) has what it wanted.
@@ -31,7 +33,7 @@ fn write(text: &str) -> io::Result<()> {
 
 /// What a command says whose text cannot be printed.
 pub(crate) fn cannot_print(error: &io::Error) -> Failure {
-    Failure::Failed(format!("cannot print: {error}"))
+    Failure::Failed(format!("cannot print: {error}")).coded(Code::NotWritten)
 }
 
 /// Whether people look at standard output.
@@ -43,6 +45,17 @@ pub(crate) fn is_terminal() -> bool {
 pub(crate) fn terminal_size() -> Option<(usize, usize)> {
     let size = rustix::termios::tcgetwinsize(io::stdout()).ok()?;
     (size.ws_col > 0 && size.ws_row > 0).then(|| (size.ws_col.into(), size.ws_row.into()))
+}
+
+/// Prints why a command failed whose answers are for programs: one object, where the answer does not go.
+pub(crate) fn complain_in_json(failure: &Failure) {
+    match serde_json::to_string(&failure.problem()) {
+        Ok(line) => {
+            // As below.
+            let _ = writeln!(io::stderr().lock(), "{line}");
+        }
+        Err(_) => complain(failure),
+    }
 }
 
 /// Prints why a command failed.

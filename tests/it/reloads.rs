@@ -160,12 +160,12 @@ fn a_reload_says_what_differs_and_is_over_when_it_is_in_force() {
     assert!(told["mistakes"][0].as_str().is_some_and(|mistake| mistake.contains("`wait`")), "{told}");
     assert!(edge.metrics().contains("underpass_reload_failed_total 1\n"));
     let shown = edge.command(&["status"]).ok().out;
-    assert!(shown.contains("refused: ") && shown.contains("`wait`"), "{shown}");
+    assert!(shown.contains("refused (UP-108): ") && shown.contains("`wait`"), "{shown}");
 
     // What needs a restart is told, and does not keep the rest from being applied.
     fs::write(&edge.file.path, next.replace("[tunnel]", "workers = 3\n[tunnel]")).expect("writable");
     let done = edge.command(&["reload"]).ok().out;
-    assert!(done.contains("workers: differs, and changes only with a restart\n"), "{done}");
+    assert!(done.contains("workers: differs, and changes only with a restart (UP-109)\n"), "{done}");
     // Without the token nobody reloads.
     let answer = http::ask(edge.file.admin, "POST", "/api/v1/reload", "").expect("it answers");
     assert_eq!(answer.code, 401);

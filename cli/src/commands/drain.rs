@@ -2,7 +2,10 @@
 
 use std::{env, time::Duration};
 
-use api::drain::{Asked, DRAINS, Done, Drain, Progress};
+use api::{
+    code::Code,
+    drain::{Asked, DRAINS, Done, Drain, Progress},
+};
 use serde_json::from_slice;
 use tokio::time::{Instant, sleep};
 
@@ -65,13 +68,14 @@ async fn until_empty(
                 match progress {
                     Progress { flows: 0, .. } => return Ok(()),
                     Progress { drain: None, removed: false, .. } => {
-                        return Err(Failure::Failed(format!("{} is drained no longer", spelt(subject))));
+                        let text = format!("{} is drained no longer", spelt(subject));
+                        return Err(Failure::Failed(text).coded(Code::StillDraining));
                     }
                     Progress { flows, .. } => left = Some(flows),
                 }
                 told = false;
             }
-            Err(failure @ (Failure::Refused(_) | Failure::Settings(_))) => return Err(failure),
+            Err(failure) if failure.lasts() => return Err(failure),
             // An edge that is started again goes on draining.
             Err(failure) => {
                 if !std::mem::replace(&mut told, true) {
@@ -84,10 +88,8 @@ async fn until_empty(
         if rest.is_zero() {
             let flows = left.map_or_else(|| "nobody knows how many flows".to_owned(), count);
             let after = config::spell(timeout);
-            return Err(Failure::Failed(format!(
-                "{} still has {flows} after {after}; it stays drained",
-                spelt(subject)
-            )));
+            let text = format!("{} still has {flows} after {after}; it stays drained", spelt(subject));
+            return Err(Failure::Failed(text).coded(Code::StillDraining));
         }
         sample = LOOK_EVERY.min(rest);
     }
@@ -121,7 +123,7 @@ fn user() -> Option<String> {
 }
 
 fn not_understood(error: serde_json::Error) -> Failure {
-    Failure::Failed(format!("the answer cannot be understood: {error}"))
+    Failure::Failed(format!("the answer cannot be understood: {error}")).coded(Code::StrangeAnswer)
 }
 
 fn line(text: &str) -> Result<(), Failure> {

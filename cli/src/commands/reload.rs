@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use api::reload::{Change, RELOAD, Reload};
+use api::{
+    code::Code,
+    reload::{Change, RELOAD, Reload},
+};
 
 use crate::{
     admin::AdminEndpoint,
@@ -18,8 +21,9 @@ pub(super) fn run(common: &Common, flags: &ReloadArgs) -> Result<(), Failure> {
     let query = if flags.dry_run { "?dry_run=true" } else { "" };
     let endpoint = AdminEndpoint::find(common, &flags.admin)?.patient(WAIT);
     let answer = lifecycle::runtime()?.block_on(endpoint.post_checked(&format!("{RELOAD}{query}")))?;
-    let reload: Reload = serde_json::from_slice(&answer)
-        .map_err(|error| Failure::Failed(format!("what came of it cannot be understood: {error}")))?;
+    let reload: Reload = serde_json::from_slice(&answer).map_err(|error| {
+        Failure::Failed(format!("what came of it cannot be understood: {error}")).coded(Code::StrangeAnswer)
+    })?;
     if flags.json {
         output::print(&format!("{}\n", String::from_utf8_lossy(&answer).trim_end()))?;
     }
@@ -35,7 +39,7 @@ fn text(reload: &Reload) -> String {
     let (same, other): (Vec<_>, Vec<_>) = reload.changes.iter().partition(is_same);
     let mut text: String = other.into_iter().chain(same).map(line).collect();
     for key in &reload.restart {
-        text += &format!("{key}: differs, and changes only with a restart\n");
+        text += &format!("{key}: differs, and changes only with a restart ({})\n", Code::NeedsRestart);
     }
     text += &match (reload.dry_run, reload.catalog_version) {
         (true, version) => format!("nothing was changed: catalog {version} stays in force\n"),
@@ -85,7 +89,7 @@ mod tests {
              pool www: origin web-3 added; weight of web-1 1 → 0.5\n\
              monitor www: removed\n\
              listener www: unchanged\n\
-             admin: differs, and changes only with a restart\n\
+             admin: differs, and changes only with a restart (UP-109)\n\
              in force: catalog 7\n"
         );
         let dry = Reload { dry_run: true, catalog_version: 6, ..Reload::default() };

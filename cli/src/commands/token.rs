@@ -8,6 +8,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use api::code::Code;
 use certs::{
     ca::Ca,
     token::{JoinToken, TEXT_MAX, TokenId},
@@ -45,7 +46,8 @@ pub(super) fn create(common: &Common, flags: &TokenCreate) -> Result<(), Failure
     let text = write(&mut mint, outs, grant).map_err(|failure| mint.withdraw(failure))?;
     output::print(&text).map_err(|failure| {
         let files: Vec<_> = flags.out.iter().map(|path| path.display().to_string()).collect();
-        Failure::Failed(format!("{failure}; the join token is in its file: {}", files.join(", ")))
+        let text = format!("{failure}; the join token is in its file: {}", files.join(", "));
+        Failure::Failed(text).coded(failure.code())
     })
 }
 
@@ -99,7 +101,7 @@ fn grant<'a>(config: &'a Config, name: &Name, file: Option<&Path>) -> Result<&'a
         let hint = config::hint(name.as_str(), known.collect::<Vec<_>>());
         let file = file.unwrap_or(Path::new("the edge's file")).display();
         let right = format!("add a [[connector]] with name = \"{name}\" and its routes, then create the token");
-        Failure::Settings(format!("{file} grants nothing to connector \"{name}\"{hint}; {right}"))
+        Failure::Settings(format!("{file} grants nothing to connector \"{name}\"{hint}; {right}")).coded(Code::NoGrant)
     })
 }
 
@@ -148,7 +150,7 @@ impl<'a> Mint<'a> {
                 Err(error) => format!("the join token that was made is good until it expires: {error}"),
             });
         }
-        if self.not_handed_over.is_empty() { failure } else { Failure::Failed(lines.join("\n")) }
+        if self.not_handed_over.is_empty() { failure } else { Failure::Failed(lines.join("\n")).coded(failure.code()) }
     }
 }
 
@@ -202,7 +204,7 @@ impl Out {
     }
 
     fn open(path: &Path) -> Result<Self, Failure> {
-        let fail = |why: String| Failure::Failed(format!("cannot write {}: {why}", path.display()));
+        let fail = |why: String| unwritten(path, &why);
         if path == Path::new(STANDARD_OUTPUT) {
             return Err(Failure::Usage("--out - prints one token and goes with no other --out".to_owned()));
         }
@@ -230,13 +232,17 @@ impl Out {
         let Self { file, path, place: _ } = self;
         match file.persist(&path) {
             Ok(_) => Ok(path),
-            Err(e) => Err(Failure::Failed(format!("cannot write {}: {}", path.display(), cause(&e.error)))),
+            Err(e) => Err(unwritten(&path, &cause(&e.error))),
         }
     }
 
     fn fail(&self, error: &io::Error) -> Failure {
-        Failure::Failed(format!("cannot write {}: {}", self.path.display(), cause(error)))
+        unwritten(&self.path, &cause(error))
     }
+}
+
+fn unwritten(path: &Path, why: &str) -> Failure {
+    Failure::Failed(format!("cannot write {}: {why}", path.display())).coded(Code::NotWritten)
 }
 
 /// True of a file with another content than a token's, which nobody wants to lose. A link is replaced, and loses nothing.

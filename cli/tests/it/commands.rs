@@ -63,7 +63,9 @@ fn check_tells_whose_file_it_is_and_every_mistake_in_it() {
     fs::write(dir.path("wrong.toml"), wrong).expect("writable");
     let told = dir.run("check wrong.toml");
     told.failed(SETTINGS, &["wrong.toml:4:2: ", "`tunnel`", "wrong.toml:10:", "10.0.0.0/16"]);
-    assert!(told.err.lines().all(|line| line.starts_with("wrong.toml:")), "{told:?}");
+    let (places, last) = told.err.trim_end().rsplit_once('\n').expect("two lines");
+    assert!(places.lines().all(|line| line.starts_with("wrong.toml:")), "{told:?}");
+    assert!(last.starts_with("help: UP-102: "), "{told:?}");
     let started = dir.run("edge -c wrong.toml");
     assert_eq!((started.code, started.err), (SETTINGS, told.err));
 
@@ -281,4 +283,23 @@ fn what_answers_nonsense_is_told_apart_from_what_does_not_answer() {
     dir.run(&format!("status --admin {at}")).failed(FAILED, &["cannot be understood"]);
     dir.run(&format!("status --admin {at}")).failed(FAILED, &[&at.to_string(), "500"]);
     asked.join().expect("two questions");
+}
+
+#[test]
+fn an_error_has_a_code_and_for_programs_it_is_an_object() {
+    let dir = Dir::new();
+    let refusal = r#"{"error":"it stays","code":"UP-406","help":"later"}"#;
+    let (at, asked) =
+        edge_that_answers(vec![(409, refusal), (409, refusal), (500, r#"{"error":"x","code":"UP-999"}"#)]);
+    let told = dir.run(&format!("status --admin http://{at}"));
+    told.failed(FAILED, &["answered 409: it stays\nhelp: UP-406: "]);
+    let told = dir.run(&format!("status --json --admin http://{at}"));
+    told.failed(FAILED, &["answered 409: it stays"]);
+    let problem: serde_json::Value = serde_json::from_str(&told.err).expect("one object");
+    assert_eq!((&problem["code"], told.out.as_str()), (&serde_json::json!("UP-406"), ""), "{told:?}");
+    assert!(problem["help"].as_str().is_some_and(|help| !help.is_empty()), "{told:?}");
+    // A code of a later version is none of ours.
+    dir.run(&format!("status --admin http://{at}")).failed(FAILED, &["answered 500: x\nhelp: UP-408: "]);
+    let _ = asked.join().expect("three questions");
+    dir.run("status --admin http://127.0.0.1:1").failed(FAILED, &["\nhelp: UP-401: "]);
 }

@@ -53,7 +53,8 @@ fn reload(Outcome { at, mistakes, restart }: &Outcome) -> Reload {
 fn add(shown: &mut Edge, slot: u16, status: &LinkStatus) {
     match status {
         LinkStatus::Dialling(why) => {
-            shown.links.push(Link { slot, state: words::LinkState::Dialling, reason: why.clone(), ..Link::default() });
+            let (reason, code) = why.as_ref().map(|why| (why.text.clone(), why.code.to_string())).unzip();
+            shown.links.push(Link { slot, state: words::LinkState::Dialling, reason, code, ..Link::default() });
         }
         LinkStatus::Registered { edge, state, refused, about } => {
             shown.edge = Some(edge.clone());
@@ -84,6 +85,7 @@ fn registered(slot: u16, state: LinkState, about: &About) -> Link {
         since: Some(Utc(about.since).to_string()),
         state_since: None,
         reason: None,
+        code: None,
     }
 }
 

@@ -5,6 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use api::code::Code;
 use certs::tls;
 use futures_util::{StreamExt, stream::FuturesUnordered};
 use protocol::{control::Hello, link::Connection};
@@ -16,6 +17,7 @@ use super::{
     registered::{RegisterError, Registered, register},
     slot::Wanted,
     supervisor::Supervisor,
+    trouble::{Trouble, of_refusal},
     words::gist,
 };
 
@@ -27,14 +29,14 @@ const HEDGE_AFTER: Duration = Duration::from_secs(1);
 const DIALS_MAX: usize = 4;
 /// Why a dial has not become a link.
 struct Missed {
-    why: String,
+    why: Trouble,
     /// It will not before somebody has acted.
     lasts: bool,
 }
 
 impl Missed {
-    fn now(error: &dyn fmt::Display) -> Self {
-        Self { why: error.to_string(), lasts: false }
+    fn now(code: Code, error: &dyn fmt::Display) -> Self {
+        Self { why: Trouble { code, text: error.to_string() }, lasts: false }
     }
 }
 
@@ -65,20 +67,21 @@ impl Supervisor {
             let (now, dice) = (Instant::now(), rand::random());
             let wait = if lasts { backoff.next_refused(now, dice) } else { backoff.next(now, dice) };
             next = time::Instant::now() + wait;
-            self.status.set_failure(&self.edge, self.slot, &failure);
-            if gist(&failure) == said {
-                debug!(why = failure, "no link yet");
+            let Trouble { code, text } = &failure;
+            if gist(text) == said {
+                debug!(why = text, %code, "no link yet");
             } else {
-                warn!(why = failure, "no link yet: trying again");
-                said = gist(&failure);
+                warn!(why = text, %code, "no link yet: trying again");
+                said = gist(text);
             }
+            self.status.set_failure(&self.edge, self.slot, failure);
         }
     }
 
     async fn dial(&self) -> Result<Connection, Missed> {
-        self.renewal.ensure_valid(&self.dialler, &self.edge).await.map_err(|e| Missed::now(&e))?;
-        let crypto = tls::link_client(&self.renewal.identity()).map_err(|e| Missed::now(&e))?;
-        self.dialler.dial(&self.edge, crypto).await.map_err(|e| Missed::now(&e))
+        self.renewal.ensure_valid(&self.dialler, &self.edge).await.map_err(|e| Missed::now(e.code(), &e))?;
+        let crypto = tls::link_client(&self.renewal.identity()).map_err(|e| Missed::now(Code::HandshakeFailed, &e))?;
+        self.dialler.dial(&self.edge, crypto).await.map_err(|e| Missed::now(e.code(), &e))
     }
 
     async fn register(&self, connection: Connection, number: u16) -> Result<Registered, Missed> {
@@ -92,15 +95,13 @@ impl Supervisor {
             links: 0,
             routes: Vec::new(),
         };
-        register(connection, hello, claims).await.map_err(|error| {
-            let why = error.to_string();
-            match error {
-                RegisterError::Refused(refusal) => {
-                    self.renewal.heard(&refusal);
-                    Missed { why, lasts: refusal.code().is_lasting() }
-                }
-                RegisterError::Wire(_) | RegisterError::TimedOut => Missed { why, lasts: false },
+        register(connection, hello, claims).await.map_err(|error| match &error {
+            RegisterError::Refused(refusal) => {
+                self.renewal.heard(refusal);
+                let why = Trouble { code: of_refusal(refusal), text: error.to_string() };
+                Missed { why, lasts: refusal.code().is_lasting() }
             }
+            RegisterError::Wire(_) | RegisterError::TimedOut => Missed::now(Code::HandshakeFailed, &error),
         })
     }
 }

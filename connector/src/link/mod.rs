@@ -10,6 +10,7 @@ mod renewal;
 mod slot;
 pub(crate) mod status;
 mod supervisor;
+mod trouble;
 mod words;
 
 pub use backoff::Backoff;
@@ -19,3 +20,4 @@ pub use renewal::{Renewal, tell_clock};
 pub use slot::Turn;
 pub use status::{About, EdgeLinks, LinkStatus, Links};
 pub use supervisor::{Supervisor, supervise};
+pub use trouble::Trouble;

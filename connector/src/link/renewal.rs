@@ -10,6 +10,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use api::code::Code;
 use arc_swap::ArcSwap;
 use certs::{
     identity::{ConnectorState, Identity, KeyRequest},
@@ -107,10 +108,10 @@ pub fn tell_clock(identity: &Identity) {
     match Clock::against(identity.peer().lifetime.issued_at, SystemTime::now()) {
         Clock::Agrees => {}
         Clock::Behind(by) => {
-            warn!(by_s = by.as_secs(), "this machine's clock is behind the edge's: set one of them right")
+            warn!(by_s = by.as_secs(), code = %Code::ClockWrong, "this machine's clock is behind the edge's: set one of them right")
         }
         Clock::Ahead(by) => {
-            warn!(by_s = by.as_secs(), "this machine's clock is ahead of the edge's: set one of them right")
+            warn!(by_s = by.as_secs(), code = %Code::ClockWrong, "this machine's clock is ahead of the edge's: set one of them right")
         }
     }
 }
@@ -176,7 +177,7 @@ impl LinkRenewal {
     fn failed(&mut self, why: &str) {
         self.failures += 1;
         let wait = rotation::retry_after(self.failures, rand::random());
-        warn!(why, again_in_s = wait.as_secs(), "the certificate could not be renewed");
+        warn!(why, code = %Code::NotRenewed, again_in_s = wait.as_secs(), "the certificate could not be renewed");
         self.due_at = SystemTime::now() + wait;
     }
 }

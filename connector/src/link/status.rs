@@ -18,11 +18,13 @@ use protocol::{
 };
 use tokio::sync::Notify;
 
+use super::Trouble;
+
 /// One link slot of one edge.
 #[derive(Debug, Clone)]
 pub enum LinkStatus {
     /// Being dialled; why the last try failed.
-    Dialling(Option<String>),
+    Dialling(Option<Trouble>),
     /// Registered.
     Registered {
         /// The edge's name.
@@ -125,9 +127,9 @@ impl Links {
     }
 
     /// Records why a dial failed; a slot whose link is being replaced has a link all the same.
-    pub fn set_failure(&self, edge: &Target, slot: u16, why: &str) {
+    pub fn set_failure(&self, edge: &Target, slot: u16, why: Trouble) {
         if let Some(LinkStatus::Dialling(last)) = self.lock().get_mut(&(edge.clone(), slot)) {
-            *last = Some(why.to_owned());
+            *last = Some(why);
         }
     }
 
@@ -226,7 +228,9 @@ impl Links {
             at.wanted += 1;
             at.up += usize::from(is_up(status));
             match status {
-                LinkStatus::Dialling(why) => at.why = at.why.take().or_else(|| why.clone()),
+                LinkStatus::Dialling(why) => {
+                    at.why = at.why.take().or_else(|| why.as_ref().map(|why| why.text.clone()))
+                }
                 LinkStatus::Registered { .. } => {}
             }
         }
@@ -261,7 +265,13 @@ fn is_up(status: &LinkStatus) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use api::code::Code;
+
     use super::*;
+
+    fn trouble(text: &str) -> Trouble {
+        Trouble { code: Code::EdgeSilent, text: text.to_owned() }
+    }
 
     #[test]
     fn an_edge_without_links_is_seen_beside_others() {
@@ -270,11 +280,11 @@ mod tests {
             links.keep(&near, slot);
             links.keep(&far, slot);
         }
-        links.set(&far, 1, LinkStatus::Dialling(Some("no answer".to_owned())));
+        links.set(&far, 1, LinkStatus::Dialling(Some(trouble("no answer"))));
         let none = |edge, why: Option<&str>| EdgeLinks { edge, up: 0, wanted: 2, why: why.map(str::to_owned) };
         assert_eq!(links.by_edge(), [none(near.clone(), Some(WAITING)), none(far, Some("no answer"))]);
         assert!(!links.is_up(&near) && !links.is_ready());
-        links.set_failure(&near, 0, "nor here");
+        links.set_failure(&near, 0, trouble("nor here"));
         assert_eq!(links.by_edge()[0].why.as_deref(), Some("nor here"));
     }
 
@@ -283,8 +293,8 @@ mod tests {
         let (links, near) = (Links::default(), target("10.0.0.1:7843"));
         links.keep(&near, 0);
         links.forget(&near, 0);
-        links.set(&near, 0, LinkStatus::Dialling(Some("late".to_owned())));
-        links.set_failure(&near, 0, "later");
+        links.set(&near, 0, LinkStatus::Dialling(Some(trouble("late"))));
+        links.set_failure(&near, 0, trouble("later"));
         assert_eq!(links.by_edge(), []);
     }
 

@@ -8,6 +8,7 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
+use api::code::Code;
 use net::drill;
 use protocol::{
     control::{Claims, Judged, Welcome},
@@ -29,7 +30,8 @@ use super::{
     renewal::{LinkRenewal, Renewal},
     slot::{Come, Serial, Slot, Turn, Wanted},
     status::{About, LinkStatus, Links},
-    words::{explain, tell_refused},
+    trouble::Trouble,
+    words::{explain, lost, tell_refused},
 };
 use crate::serve::Service;
 
@@ -68,7 +70,7 @@ pub struct Supervisor {
 }
 
 /// Which link ended, and why, if not by our own wish.
-type Gone = (Serial, Option<String>);
+type Gone = (Serial, Option<Trouble>);
 
 /// A link that is being served by a task of its own.
 struct Running {
@@ -176,7 +178,7 @@ impl Keeper<'_> {
                 let of_it = self.running.iter().find(|(_, running)| running.task == error.id());
                 let Some((serial, _)) = of_it else { return };
                 warn!(%error, "the task of a link failed");
-                (*serial, Some("its task failed".to_owned()))
+                (*serial, Some(lost("its task failed".to_owned())))
             }
         };
         let ended = self.running.remove(&serial);
@@ -280,10 +282,10 @@ impl Keeper<'_> {
         let run = async move {
             let why = explain(&link.run(serving).await);
             match &why {
-                Some(why) => warn!(why, "link lost"),
+                Some(why) => warn!(why, code = %Code::LinkLost, "link lost"),
                 None => info!("link drained"),
             }
-            (serial, why)
+            (serial, why.map(lost))
         };
         let task = self.links.spawn(run.in_current_span()).id();
         let number = registered.0;

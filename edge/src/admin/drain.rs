@@ -9,7 +9,10 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use api::drain::{Asked, Done, Drain as Told, Drained, Drains as All, Progress};
+use api::{
+    code::Code,
+    drain::{Asked, Done, Drain as Told, Drained, Drains as All, Progress},
+};
 use axum::{
     Json,
     body::Bytes,
@@ -47,7 +50,7 @@ pub(super) async fn list(State(admin): State<Admin>, Query(asked): Query<Asked>)
     if !asked.kind.is_empty() || !asked.name.is_empty() {
         return match Subject::read(&asked.kind, &asked.name) {
             Ok(subject) => progress(&admin, &subject, asked.sample_ms).await,
-            Err(why) => problem(StatusCode::BAD_REQUEST, &why),
+            Err(why) => problem(StatusCode::BAD_REQUEST, Code::BadQuestion, &why),
         };
     }
     let drains = admin.store.current().drains.clone();
@@ -64,7 +67,9 @@ pub(super) async fn drain(State(admin): State<Admin>, Query(asked): Query<Asked>
     let asked = if body.is_empty() { Ok(asked) } else { serde_json::from_slice(&body) };
     match asked {
         Ok(Asked { kind, name, who, .. }) => wish(admin, (&kind, &name), Wish::Drain { who: fitting(who) }).await,
-        Err(error) => problem(StatusCode::BAD_REQUEST, &format!("this is not what can be drained: {error}")),
+        Err(error) => {
+            problem(StatusCode::BAD_REQUEST, Code::BadQuestion, &format!("this is not what can be drained: {error}"))
+        }
     }
 }
 
@@ -92,11 +97,11 @@ fn fitting(who: Option<String>) -> Option<String> {
 async fn wish(admin: Admin, (kind, name): (&str, &str), wish: Wish) -> Response {
     let subject = match Subject::read(kind, name) {
         Ok(subject) => subject,
-        Err(why) => return problem(StatusCode::BAD_REQUEST, &why),
+        Err(why) => return problem(StatusCode::BAD_REQUEST, Code::BadQuestion, &why),
     };
     // Whoever asks may go away in the middle of it.
     let done = tokio::spawn(async move { grant(&admin, subject, wish).await }).await;
-    done.unwrap_or_else(|error| problem(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()))
+    done.unwrap_or_else(|error| problem(StatusCode::INTERNAL_SERVER_ERROR, Code::Broken, &error.to_string()))
 }
 
 async fn grant(admin: &Admin, subject: Subject, wish: Wish) -> Response {
@@ -106,16 +111,16 @@ async fn grant(admin: &Admin, subject: Subject, wish: Wish) -> Response {
         Known::There => wanted(&before.drains, &subject, wish),
         // It takes nothing new as it is.
         Known::Removed => Ok(None),
-        Known::Unknown(why) => Err((StatusCode::NOT_FOUND, why)),
+        Known::Unknown(why) => Err((StatusCode::NOT_FOUND, Code::NotThere, why)),
     };
     let next = match next {
         Ok(next) => next,
-        Err((status, why)) => return problem(status, &why),
+        Err((status, code, why)) => return problem(status, code, &why),
     };
     let changed = next.is_some();
     let drains = next.unwrap_or_else(|| Drains::clone(&before.drains));
     if changed && let Err(why) = put_in_force(admin, before.draining(drains.clone())).await {
-        return problem(StatusCode::CONFLICT, &why);
+        return problem(StatusCode::CONFLICT, Code::Contradicted, &why);
     }
     let drain = of(&drains, &subject);
     let who = drain.as_ref().and_then(|drain| drain.who.as_deref());
@@ -127,23 +132,30 @@ async fn grant(admin: &Admin, subject: Subject, wish: Wish) -> Response {
     let recorded = if changed || admin.drains.is_behind() { admin.drains.record(&drains).await } else { Ok(()) };
     let (kind, name) = (subject.kind().to_owned(), subject.name());
     let removed = !subject.is_in(&before.catalog);
-    let done = Done { kind, name, changed, drain, removed, error: None };
+    let done = Done { kind, name, changed, drain, removed, error: None, code: None };
     let Err(why) = recorded else { return Json(done).into_response() };
-    error!(what = %subject, why, "that is in force, but not recorded");
+    let code = Code::NotRecorded;
+    error!(what = %subject, %code, why, "that is in force, but not recorded");
     let text = format!(
         "{subject}: that is in force, but could not be recorded, so a restart of this edge would undo it: {why}; mend that, \
          then ask again"
     );
-    (StatusCode::INTERNAL_SERVER_ERROR, Json(Done { error: Some(text), ..done })).into_response()
+    (StatusCode::INTERNAL_SERVER_ERROR, Json(Done { error: Some(text), code: Some(code.to_string()), ..done }))
+        .into_response()
 }
 
+/// What speaks against a wish.
+type Speaks = (StatusCode, Code, String);
+
 /// The drains after that, if they are others; or what speaks against it.
-fn wanted(drains: &Drains, subject: &Subject, wish: Wish) -> Result<Option<Drains>, (StatusCode, String)> {
+fn wanted(drains: &Drains, subject: &Subject, wish: Wish) -> Result<Option<Drains>, Speaks> {
     match (wish, drains.find(subject)) {
         (Wish::Drain { .. }, Some(_)) | (Wish::Undrain, None) => Ok(None),
-        (Wish::Drain { .. }, None) if drains.by_hand().len() >= DRAINS_MAX => {
-            Err((StatusCode::CONFLICT, format!("{DRAINS_MAX} things are drained by hand already, no more are allowed")))
-        }
+        (Wish::Drain { .. }, None) if drains.by_hand().len() >= DRAINS_MAX => Err((
+            StatusCode::CONFLICT,
+            Code::Contradicted,
+            format!("{DRAINS_MAX} things are drained by hand already, no more are allowed"),
+        )),
         (Wish::Drain { who }, None) => {
             let drain = Drain { who, since: SystemTime::now(), begun: Instant::now() };
             Ok(Some(drains.with(subject.clone(), drain)))
@@ -151,7 +163,11 @@ fn wanted(drains: &Drains, subject: &Subject, wish: Wish) -> Result<Option<Drain
         (Wish::Undrain, Some((DrainedBy::Api, _))) => Ok(Some(drains.without(subject))),
         (Wish::Undrain, Some((DrainedBy::File, _))) => {
             let right = "take that out of the file and let the edge read it again";
-            Err((StatusCode::CONFLICT, format!("{subject} is drained by the settings (drain = true): {right}")))
+            Err((
+                StatusCode::CONFLICT,
+                Code::Contradicted,
+                format!("{subject} is drained by the settings (drain = true): {right}"),
+            ))
         }
     }
 }
@@ -170,7 +186,7 @@ async fn progress(admin: &Admin, subject: &Subject, sample_ms: Option<u64>) -> R
     let snapshot = admin.store.current();
     // Who watches something that is gone meanwhile learns that it is empty.
     if let (None, Known::Unknown(why)) = (sample_ms, known(admin, &snapshot, subject)) {
-        return problem(StatusCode::NOT_FOUND, &why);
+        return problem(StatusCode::NOT_FOUND, Code::NotThere, &why);
     }
     let mut left = admin.listeners.left(subject);
     let mut rate = None;
@@ -270,7 +286,7 @@ mod tests {
              [[pool.origin]]\nname = \"a\"\naddress = \"127.0.0.1:80\"\n";
         let catalog = crate::config::parse(file, "e.toml".as_ref()).expect("settings").catalog;
         let said = Drains::default().under(&catalog, (SystemTime::now(), Instant::now()));
-        let (status, why) = wanted(&said, &subject(), Wish::Undrain).expect_err("only there");
+        let (status, _, why) = wanted(&said, &subject(), Wish::Undrain).expect_err("only there");
         assert!(status == StatusCode::CONFLICT && why.contains("drained by the settings (drain = true)"), "{why}");
         assert_eq!(wanted(&said, &subject(), drain()), Ok(None));
     }
@@ -281,7 +297,7 @@ mod tests {
         let one =
             |number| (Subject::read("pool", &format!("p{number}")).expect("right"), Drain { who: None, since, begun });
         let many = Drains::kept((0..DRAINS_MAX).map(one).collect());
-        assert!(wanted(&many, &subject(), drain()).is_err_and(|(_, why)| why.contains("no more are allowed")));
+        assert!(wanted(&many, &subject(), drain()).is_err_and(|(_, _, why)| why.contains("no more are allowed")));
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use api::code::Code;
 use axum::{
     extract::{Request, State},
     http::{HeaderMap, Method, StatusCode, Version, header},
@@ -18,6 +19,7 @@ pub(super) async fn guard(State(admin): State<Admin>, request: Request, next: Ne
     if !host_is_ours(&request, &admin.config) {
         return problem(
             StatusCode::FORBIDDEN,
+            Code::HostRefused,
             "the Host header names another host: use an address, localhost or admin.hosts",
         );
     }
@@ -26,7 +28,11 @@ pub(super) async fn guard(State(admin): State<Admin>, request: Request, next: Ne
     let is_probe = matches!(request.uri().path(), "/livez" | "/readyz");
     let needs_token = !is_read || (admin.config.authenticate_reads && !is_probe);
     if needs_token && !bearer(headers).is_some_and(|t| admin.token.matches(t)) {
-        return problem(StatusCode::UNAUTHORIZED, "the admin token is needed: state_dir/admin.token, as a bearer");
+        return problem(
+            StatusCode::UNAUTHORIZED,
+            Code::AdminToken,
+            "the admin token is needed: state_dir/admin.token, as a bearer",
+        );
     }
     next.run(request).await
 }

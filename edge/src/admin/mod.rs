@@ -15,6 +15,7 @@ use std::{sync::Arc, time::SystemTime};
 
 use api::{
     Problem,
+    code::Code,
     explain::{Flows, Question},
 };
 use axum::{
@@ -175,7 +176,7 @@ async fn explain(State(admin): State<Admin>, Query(question): Query<Question>) -
     }
     match admin.listeners.explain(&question) {
         Ok(explanation) => Json(explanation).into_response(),
-        Err(why) => problem(StatusCode::BAD_REQUEST, &why),
+        Err(why) => problem(StatusCode::BAD_REQUEST, Code::BadQuestion, &why),
     }
 }
 
@@ -183,20 +184,25 @@ async fn explain(State(admin): State<Admin>, Query(question): Query<Question>) -
 fn of_flow(admin: &Admin, flow: &str, question: &Question) -> Response {
     let id: FlowId = match flow.parse() {
         Ok(id) => id,
-        Err(right) => return problem(StatusCode::BAD_REQUEST, right),
+        Err(right) => return problem(StatusCode::BAD_REQUEST, Code::BadQuestion, right),
     };
     if *question != (Question { flow: question.flow.clone(), ..Question::default() }) {
-        return problem(StatusCode::BAD_REQUEST, "of a flow that has been here nothing else is asked than its id");
+        return problem(
+            StatusCode::BAD_REQUEST,
+            Code::BadQuestion,
+            "of a flow that has been here nothing else is asked than its id",
+        );
     }
     let flows = admin.listeners.recent(id);
     if flows.is_empty() {
         let words = "nothing is kept of this flow: it was not refused, tried again, kept waiting or slow, it is not over \
                      yet, or 10,000 others of that kind have come since";
-        return problem(StatusCode::NOT_FOUND, words);
+        return problem(StatusCode::NOT_FOUND, Code::NotThere, words);
     }
     Json(Flows { flow: flow.to_owned(), flows }).into_response()
 }
 
-fn problem(status: StatusCode, text: &str) -> Response {
-    (status, Json(Problem { error: text.to_owned() })).into_response()
+/// Why something asked for was not done.
+fn problem(status: StatusCode, code: Code, text: &str) -> Response {
+    (status, Json(Problem::new(code, text.to_owned()))).into_response()
 }

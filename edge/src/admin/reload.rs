@@ -1,6 +1,9 @@
 //! Reading settings again, as writers ask for it; and what is told of how that went.
 
-use api::reload::{Change, LastReload, Reload};
+use api::{
+    code::Code,
+    reload::{Change, LastReload, Reload},
+};
 use axum::{
     Json,
     extract::{Query, State},
@@ -26,7 +29,11 @@ pub(super) async fn reload(State(admin): State<Admin>, Query(Asked { dry_run }):
     match admin.reloads.ask(dry_run).await {
         Some(outcome) if outcome.mistakes.is_empty() => Json(told(&outcome)).into_response(),
         Some(outcome) => (StatusCode::UNPROCESSABLE_ENTITY, Json(told(&outcome))).into_response(),
-        None => problem(StatusCode::SERVICE_UNAVAILABLE, "the edge is shutting down: nothing is reloaded any more"),
+        None => problem(
+            StatusCode::SERVICE_UNAVAILABLE,
+            Code::Ending,
+            "the edge is shutting down: nothing is reloaded any more",
+        ),
     }
 }
 

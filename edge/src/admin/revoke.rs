@@ -2,7 +2,7 @@
 
 use std::time::SystemTime;
 
-use api::Revoked;
+use api::{Revoked, code::Code};
 use axum::{
     Json,
     extract::{Path, Query, State},
@@ -29,12 +29,12 @@ pub(super) async fn revoke(
     Query(Asked { force }): Query<Asked>,
 ) -> Response {
     let Ok(name) = name.parse::<Name>() else {
-        return problem(StatusCode::BAD_REQUEST, "not a connector's name");
+        return problem(StatusCode::BAD_REQUEST, Code::BadQuestion, "not a connector's name");
     };
     if let (false, Err(hint)) = (force, known(&admin, &name)) {
         let right = "a name whose grant is gone is revoked by --force (?force=true)";
         let text = format!("this edge grants nothing to connector \"{name}\" and has no link of it{hint}; {right}");
-        return problem(StatusCode::NOT_FOUND, &text);
+        return problem(StatusCode::NOT_FOUND, Code::NotThere, &text);
     }
     // A process that takes over meanwhile would not know of it.
     let _changing = admin.store.change().await;
@@ -43,19 +43,24 @@ pub(super) async fn revoke(
     let recorded = recorded.map_err(|error| error.to_string()).and_then(|done| done.map_err(|e| e.to_string()));
     // It holds from here on, so whoever dials again is kept out.
     let closed = admin.registry.close_all_of(&name, CloseCode::Revoked, "the connector was revoked");
-    let answer = Revoked { connector: name.to_string(), links_closed: closed, error: None };
+    let answer = Revoked { connector: name.to_string(), links_closed: closed, error: None, code: None };
     match recorded {
         Ok(()) => {
             info!(connector = %name, links_closed = closed, "connector revoked");
             Json(answer).into_response()
         }
         Err(why) => {
-            error!(connector = %name, links_closed = closed, why, "connector revoked, but that is not recorded yet");
+            let code = Code::NotRecorded;
+            error!(connector = %name, links_closed = closed, %code, why, "connector revoked, but that is not recorded yet");
             let text = format!(
                 "{name} is kept out and its links are closed, but that could not be recorded, so a restart of this \
                  edge would undo it: {why}; mend that, then revoke it again"
             );
-            (StatusCode::INTERNAL_SERVER_ERROR, Json(Revoked { error: Some(text), ..answer })).into_response()
+            (
+                StatusCode::INTERNAL_SERVER_ERROR,
+                Json(Revoked { error: Some(text), code: Some(code.to_string()), ..answer }),
+            )
+                .into_response()
         }
     }
 }

@@ -15,7 +15,10 @@ use protocol::{control, error::Reason, id::Name, liveness::LinkState};
 
 use super::drain;
 use crate::{
-    health::view::{BalancerHealth, BalancerView, Health, HealthView, OriginView, PathView, PoolHealth, PoolView},
+    health::{
+        code_of,
+        view::{BalancerHealth, BalancerView, Health, HealthView, OriginView, PathView, PoolHealth, PoolView},
+    },
     listener::ListenerState,
     metrics::Metrics,
     model::{self, Drains, Leads, ListenProtocol, Subject, Via},
@@ -131,6 +134,7 @@ fn of_origin(pool: &Name, view: &OriginView, (drains, now): (&Drains, Now)) -> O
         health: of_health(view.health),
         since: Some(now.since(view.since)),
         reason: view.reason().map(word),
+        code: view.reason().map(code),
         stage: view.reason().map(stage),
         detail: view.detail().map(|words| words.to_string()),
         flows: view.flows(),
@@ -156,6 +160,7 @@ fn of_path(path: &PathView, now: Now) -> Path {
         }),
         interval_ms: path.interval.map(millis),
         reason: path.reason.map(word),
+        code: path.reason.map(code),
         stage: path.reason.map(stage),
         detail: path.detail.as_ref().map(ToString::to_string),
         checked_at: path.last.map(|t| Utc(t.checked_at).to_string()),
@@ -236,6 +241,10 @@ fn of_balancer(view: &HealthView, lb: &BalancerView, (drains, now): (&Drains, No
 
 fn word(reason: Reason) -> String {
     reason.as_str().to_owned()
+}
+
+fn code(reason: Reason) -> String {
+    code_of(reason).to_string()
 }
 
 fn stage(reason: Reason) -> String {

@@ -3,6 +3,7 @@
 //! The deciding half is pure: callers bring the time, the results and the dice. Nothing here places a flow.
 
 mod board;
+mod code;
 mod destination;
 mod detail;
 mod index;
@@ -17,6 +18,7 @@ mod told;
 pub mod view;
 
 pub use board::{Board, BoardHandles, BoardParts};
+pub use code::code_of;
 pub use destination::{DESTINATION, Destination, Surroundings};
 pub use key::{BalancerKey, OriginKey, PathKey};
 pub use report::{Report, Reports};

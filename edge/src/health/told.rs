@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use protocol::{error::Reason, id::Name, sparing::Sparing};
 use tracing::{info, warn};
 
-use super::{detail::Detail, key::PathKey, state::Transition, view::Health};
+use super::{code::code_of, detail::Detail, key::PathKey, state::Transition, view::Health};
 
 /// Numbers are told at most this often.
 const COUNTS_EVERY: Duration = Duration::from_secs(1);
@@ -54,7 +54,8 @@ impl Told {
             Health::Healthy => info!(%pool, %origin, %via, connector, "path is healthy"),
             Health::Unhealthy => {
                 let (reason, detail) = (change.reason.map(Reason::as_str), which.detail.of(change.reason));
-                warn!(%pool, %origin, %via, connector, reason, detail = detail.as_deref(), "path is unhealthy");
+                let (code, detail) = (change.reason.map(|reason| code_of(reason).as_str()), detail.as_deref());
+                warn!(%pool, %origin, %via, connector, reason, code, detail, "path is unhealthy");
             }
             Health::Unknown => info!(%pool, %origin, %via, connector, "path is unknown"),
         }

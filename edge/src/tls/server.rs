@@ -8,6 +8,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use api::code::Code;
 use arc_swap::ArcSwap;
 use net::Socket;
 use rustls::{
@@ -83,7 +84,7 @@ impl ServerTls {
                 self.now.store(Arc::new(loaded));
                 info!("certificates were read again");
             }
-            Err(error) => warn!(%error, "certificates stay as they were"),
+            Err(error) => warn!(%error, code = %Code::Settings, "certificates stay as they were"),
         }
     }
 
@@ -146,7 +147,8 @@ fn tell(certificates: &[Arc<Certificate>], now: SystemTime) {
         match certificate.term(now) {
             Term::Good => {}
             term @ (Term::EndsSoon(_) | Term::Ended(_) | Term::NotBegun(_)) => {
-                warn!(certificate = %certificate.file().display(), "this certificate {term}");
+                let code = Code::CertificateEnds;
+                warn!(certificate = %certificate.file().display(), %code, "this certificate {term}");
             }
         }
     }

@@ -1,6 +1,7 @@
 //! A connector's status as people read it.
 
 use api::{
+    code::Code,
     connector::{Reload, Status},
     words::LinkState,
 };
@@ -26,6 +27,9 @@ pub(super) fn overview(status: &Status, selection: &Selection, look: Look) -> St
         let rest = (room, "--unhealthy --all shows each");
         text.push('\n');
         text.push_str(&failing::table(&failing, status.now.as_deref(), rest).drawn(look));
+        if selection.unhealthy && selection.all {
+            text.push_str(&format!("\n{}", failing::help(&failing)));
+        }
     }
     if !selection.unhealthy {
         text.push('\n');
@@ -58,9 +62,15 @@ fn head(status: &Status) -> String {
 /// What its file says and is not in force; absent if there is nothing.
 fn reload(Reload { at, applied, mistakes, restart }: &Reload) -> Option<String> {
     if !applied {
-        return Some(format!("not in force, as it was read at {at}:\n{}\n", mistakes.join("\n")));
+        return Some(format!(
+            "not in force ({}), as it was read at {at}:\n{}\n",
+            Code::ReloadRefused,
+            mistakes.join("\n")
+        ));
     }
-    (!restart.is_empty()).then(|| format!("changed in its file, and in force with a restart: {}\n", restart.join(", ")))
+    let keys = restart.join(", ");
+    (!restart.is_empty())
+        .then(|| format!("changed in its file, and in force with a restart ({}): {keys}\n", Code::NeedsRestart))
 }
 
 fn edges(status: &Status) -> Table {

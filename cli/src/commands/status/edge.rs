@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use api::{
     Route,
+    code::Code,
     drain::Drain,
     edge::{Link, Path, Status},
     reload::LastReload,
@@ -54,9 +55,12 @@ pub(super) fn head(status: &Status) -> String {
 /// What there is to say of the last reload: nothing, if all that was read is in force.
 fn reload(reload: &LastReload) -> Vec<String> {
     let at = reload.at.clone().unwrap_or_default();
-    let mistakes = reload.mistakes.iter().map(|mistake| format!("reload at {at} refused: {mistake}\n"));
-    let restart =
-        reload.restart.iter().map(|key| format!("{key} differs since {at}, and changes only with a restart\n"));
+    let mistakes =
+        reload.mistakes.iter().map(|mistake| format!("reload at {at} refused ({}): {mistake}\n", Code::ReloadRefused));
+    let restart = reload
+        .restart
+        .iter()
+        .map(|key| format!("{key} differs since {at}, and changes only with a restart ({})\n", Code::NeedsRestart));
     mistakes.chain(restart).collect()
 }
 

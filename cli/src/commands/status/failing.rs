@@ -1,6 +1,7 @@
 //! What fails, the worst first: where, since when, at which stage of the way, and why. Pure.
 
 use api::{
+    code::Code,
     connector,
     edge::{Link, Origin, Status},
     words::{Health, LinkState, PoolHealth, TunnelHealth},
@@ -19,6 +20,8 @@ pub(super) struct Failing {
     name: String,
     state: String,
     since: Option<String>,
+    /// What it is looked up under, as far as whoever told of it says.
+    code: Option<String>,
     stage: Option<String>,
     why: String,
 }
@@ -49,6 +52,7 @@ pub(super) fn of_connector(status: &connector::Status) -> Vec<Failing> {
         if up < edge.links.len() {
             let lost = edge.links.iter().filter(|link| link.state != LinkState::Up);
             let reason = lost.clone().find_map(|link| link.reason.clone());
+            let code = lost.clone().find_map(|link| link.code.clone());
             let mut reasons = vec![format!("{up} of {} links up", edge.links.len())];
             reasons.extend(reason);
             all.push(Failing {
@@ -57,6 +61,7 @@ pub(super) fn of_connector(status: &connector::Status) -> Vec<Failing> {
                 name: format!("edge {}", edge.address),
                 state: if up == 0 { "down" } else { "degraded" }.to_owned(),
                 since: lost.filter_map(|link| link.state_since.clone()).max(),
+                code: code.or_else(|| coded(Code::LinkLost)),
                 stage: None,
                 why: reasons.join(": "),
             });
@@ -69,16 +74,28 @@ pub(super) fn of_connector(status: &connector::Status) -> Vec<Failing> {
 
 /// As a table of so many rows; the rest is counted, and `rest` says how it is had.
 pub(super) fn table(all: &[Failing], now: Option<&str>, (rows, rest): (usize, &str)) -> Table {
-    let mut table = Table::new("failing", &["WHAT", "STATE", "SINCE", "STAGE", "WHY"]);
-    for Failing { name, state, since, stage, why, .. } in all.iter().take(rows) {
-        let stage = stage.clone().unwrap_or_default();
-        table.row([name.clone(), state.clone(), ago(since.as_deref(), now), stage, why.clone()]);
+    let mut table = Table::new("failing", &["WHAT", "STATE", "SINCE", "CODE", "STAGE", "WHY"]);
+    for Failing { name, state, since, code, stage, why, .. } in all.iter().take(rows) {
+        let (code, stage) = (code.clone().unwrap_or_default(), stage.clone().unwrap_or_default());
+        table.row([name.clone(), state.clone(), ago(since.as_deref(), now), code, stage, why.clone()]);
     }
     let left = all.get(rows..).unwrap_or_default();
     if !left.is_empty() {
         table.note(format!("and {}: {rest}", counted(left)));
     }
     table
+}
+
+/// What to do about each code among them, a line each, in the order in which they come. Of a code of a newer version nothing is
+/// known.
+pub(super) fn help(all: &[Failing]) -> String {
+    let mut codes: Vec<Code> = Vec::new();
+    for code in all.iter().filter_map(|failing| Code::of(failing.code.as_deref()?)) {
+        if !codes.contains(&code) {
+            codes.push(code);
+        }
+    }
+    codes.iter().map(|code| code.help() + "\n").collect()
 }
 
 /// How long something has been so.
@@ -110,6 +127,7 @@ fn load_balancers(status: &Status) -> Vec<Failing> {
             name: format!("load balancer {}", balancer.load_balancer),
             state: balancer.health.to_string(),
             since: balancer.since.clone(),
+            code: code_of_pool(&balancer.health),
             stage: None,
             why,
         })
@@ -125,6 +143,7 @@ fn pools(status: &Status) -> Vec<Failing> {
             name: format!("pool {}", pool.pool),
             state: pool.health.to_string(),
             since: pool.since.clone(),
+            code: code_of_pool(&pool.health),
             stage: None,
             why: format!("{} of {} origins healthy", pool.healthy_origins, pool.origins),
         })
@@ -140,11 +159,24 @@ fn of_pool(health: &PoolHealth) -> Option<Grade> {
     }
 }
 
+fn code_of_pool(health: &PoolHealth) -> Option<String> {
+    match health {
+        PoolHealth::Critical => coded(Code::NothingServes),
+        PoolHealth::Degraded => coded(Code::ServesLess),
+        PoolHealth::Healthy | PoolHealth::Unknown | PoolHealth::Other(_) => None,
+    }
+}
+
+fn coded(code: Code) -> Option<String> {
+    Some(code.to_string())
+}
+
 fn tunnels(status: &Status) -> Vec<Failing> {
     let failing = status.tunnels.iter().filter_map(|tunnel| {
-        let grade = match tunnel.health {
-            TunnelHealth::Down => Grade::Lost,
-            TunnelHealth::Degraded | TunnelHealth::Inactive => Grade::Less,
+        let (grade, code) = match tunnel.health {
+            TunnelHealth::Down => (Grade::Lost, Code::LinkLost),
+            TunnelHealth::Degraded => (Grade::Less, Code::LinkLost),
+            TunnelHealth::Inactive => (Grade::Less, Code::NeverJoined),
             TunnelHealth::Healthy | TunnelHealth::Other(_) => return None,
         };
         let up = tunnel.links.iter().filter(|link| is_up(link.state.as_ref())).count();
@@ -159,6 +191,7 @@ fn tunnels(status: &Status) -> Vec<Failing> {
             name: format!("tunnel {}", tunnel.connector),
             state: tunnel.health.to_string(),
             since: tunnel.since.clone(),
+            code: coded(code),
             stage: Some("tunnel".to_owned()),
             why,
         })
@@ -177,6 +210,7 @@ fn origins(status: &Status) -> Vec<Failing> {
                 name: format!("origin {}/{}", origin.pool, origin.origin),
                 state: origin.health.to_string(),
                 since: origin.since.clone(),
+                code: origin.code.clone(),
                 stage: origin.stage.clone(),
                 why: why(origin.reason.as_deref(), origin.detail.as_deref()),
             });
@@ -194,6 +228,7 @@ fn paths(origin: &Origin) -> impl Iterator<Item = Failing> {
         name: format!("path {}/{} {}", origin.pool, origin.origin, via(path)),
         state: path.health.to_string(),
         since: path.since.clone(),
+        code: path.code.clone(),
         stage: path.stage.clone(),
         why: why(path.reason.as_deref(), path.detail.as_deref()),
     })
@@ -212,6 +247,7 @@ fn rest(status: &Status) -> Vec<Failing> {
                 name: format!("link {} of {}", link.id, tunnel.connector),
                 state: link.state.as_ref().map(ToString::to_string).unwrap_or_default(),
                 since: None,
+                code: coded(Code::LinkLost),
                 stage: Some("tunnel".to_owned()),
                 why: format!("from {}", link.remote),
             });
@@ -226,6 +262,7 @@ fn rest(status: &Status) -> Vec<Failing> {
                 name: format!("certificate of {}", listener.listener),
                 state: certificate.state.clone(),
                 since: None,
+                code: coded(Code::CertificateEnds),
                 stage: None,
                 why: format!("{} ends at {}", certificate.file, certificate.expires),
             });
@@ -241,6 +278,7 @@ fn refused(whose: &str, route: &api::RefusedRoute) -> Failing {
         name: format!("route {} {} of {whose}", route.vnet, route.cidr),
         state: "refused".to_owned(),
         since: None,
+        code: coded(Code::RouteRefused),
         stage: Some("route".to_owned()),
         why: route.reason.clone().unwrap_or_default(),
     }

@@ -8,7 +8,7 @@ mod select;
 
 use std::time::Duration;
 
-use api::Status;
+use api::{Status, code::Code};
 
 use self::{edge::Empty, select::Selection};
 use super::look::Look;
@@ -106,7 +106,9 @@ pub(super) async fn of_edge(endpoint: &AdminEndpoint) -> Result<api::edge::Statu
 }
 
 fn understood(body: &[u8]) -> Result<Status, Failure> {
-    serde_json::from_slice(body).map_err(|error| Failure::Failed(format!("the status cannot be understood: {error}")))
+    serde_json::from_slice(body).map_err(|error| {
+        Failure::Failed(format!("the status cannot be understood: {error}")).coded(Code::StrangeAnswer)
+    })
 }
 
 #[cfg(test)]

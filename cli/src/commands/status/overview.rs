@@ -35,6 +35,9 @@ pub(super) fn text(status: &Status, selection: &Selection, look: Look) -> String
         if !failing.is_empty() {
             text.push('\n');
             text.push_str(&failing::table(&failing, now, (room, rest)).drawn(look));
+            if selection.all {
+                text.push_str(&format!("\n{}", failing::help(&failing)));
+            }
         }
         return text;
     }

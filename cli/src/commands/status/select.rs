@@ -1,6 +1,6 @@
 //! Which part of a status was asked for. Pure.
 
-use api::edge::Status;
+use api::{code::Code, edge::Status};
 
 use crate::failure::Failure;
 
@@ -73,5 +73,6 @@ fn known<'a>(what: &str, name: &str, mut names: impl Iterator<Item = &'a str> + 
         (false, 0) => format!("there are: {}", some.join(", ")),
         (false, rest) => format!("there are: {}, and {rest} more", some.join(", ")),
     };
-    Err(Failure::Usage(format!("there is no {what} \"{}\"; {there_are}", name.escape_default())))
+    let text = format!("there is no {what} \"{}\"; {there_are}", name.escape_default());
+    Err(Failure::Usage(text).coded(Code::NotThere))
 }

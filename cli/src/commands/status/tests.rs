@@ -112,10 +112,10 @@ const FAILING: &str = r#"{ "edge": "edge-1", "version": "0.1.0", "catalog_versio
   "origins": [
     { "pool": "web", "origin": "web-1", "vnet": "prod", "address": "10.0.1.10:8080", "health": "healthy", "flows": 5,
       "paths": [ { "link": "1", "connector": "dc1", "health": "healthy", "rtt_ms": 2.1 },
-                 { "link": "2", "connector": "dc1", "health": "unhealthy", "reason": "link_lost", "stage": "tunnel",
+                 { "link": "2", "connector": "dc1", "health": "unhealthy", "reason": "link_lost", "code": "UP-303", "stage": "tunnel",
                    "since": "2026-01-02T03:09:30Z" } ] },
     { "pool": "web", "origin": "web-2", "address": "192.0.2.9:80", "health": "unhealthy", "stage": "connect",
-      "reason": "connect_refused", "detail": "192.0.2.9:80: nobody listens at this port of that host",
+      "reason": "connect_refused", "code": "UP-305", "detail": "192.0.2.9:80: nobody listens at this port of that host",
       "since": "2026-01-01T03:10:00Z", "paths": [ { "health": "unhealthy", "reason": "connect_refused" } ] } ],
   "pools": [ { "pool": "web", "health": "degraded", "healthy_origins": 1, "origins": 2, "since": "2026-01-01T03:10:00Z" } ],
   "load_balancers": [ { "load_balancer": "www", "health": "critical", "since": "2026-01-02T03:07:00Z" } ],
@@ -128,16 +128,16 @@ edge edge-1, version 0.1.0, catalog 7
 9 things fail
 
 failing
-  WHAT                         STATE      SINCE     STAGE    WHY
-  load balancer www            critical   3 m ago   -        no pool serves
-  tunnel dc2                   down       3 h ago   tunnel   0 links up
-  origin web/web-2             unhealthy  24 h ago  connect  connect_refused: 1…
-  tunnel dc1                   degraded   30 s ago  tunnel   1 link up
-  pool web                     degraded   24 h ago  -        1 of 2 origins hea…
-  path web/web-1 dc1 2         unhealthy  30 s ago  tunnel   link_lost
-  link 2 of dc1                suspect    -         tunnel   from 192.0.2.7:500…
-  route prod 0.0.0.0/0 of dc1  refused    -         route    outside the grant
-  certificate of www           ends_soon  -         -        www.pem ends at 20…
+  WHAT                         STATE      SINCE     CODE    STAGE    WHY
+  load balancer www            critical   3 m ago   UP-391  -        no pool se…
+  tunnel dc2                   down       3 h ago   UP-217  tunnel   0 links up
+  origin web/web-2             unhealthy  24 h ago  UP-305  connect  connect_re…
+  tunnel dc1                   degraded   30 s ago  UP-217  tunnel   1 link up
+  pool web                     degraded   24 h ago  UP-392  -        1 of 2 ori…
+  path web/web-1 dc1 2         unhealthy  30 s ago  UP-303  tunnel   link_lost
+  link 2 of dc1                suspect    -         UP-217  tunnel   from 192.0…
+  route prod 0.0.0.0/0 of dc1  refused    -         UP-219  route    outside th…
+  certificate of www           ends_soon  -         UP-106  -        www.pem en…
 
 listeners
   LISTENER  PROTOCOL  ADDRESS      FLOWS  REFUSED  UP      DOWN    LEADS INTO
@@ -166,6 +166,13 @@ fn selected(selection: Selection) -> String {
 #[test]
 fn what_fails_comes_first_with_its_stage_and_since_when() {
     assert_eq!(selected(Selection::default()).lines().collect::<Vec<_>>(), ON_A_SCREEN.lines().collect::<Vec<_>>());
+}
+
+#[test]
+fn who_sees_all_that_fails_is_told_what_to_do_once_for_each_code() {
+    let told = selected(Selection { unhealthy: true, all: true, ..Selection::default() });
+    let help: Vec<_> = told.lines().filter_map(|line| line.strip_prefix("help: ")?.get(..6)).collect();
+    assert_eq!(help, ["UP-391", "UP-217", "UP-305", "UP-392", "UP-303", "UP-219", "UP-106"], "{told}");
 }
 
 #[test]
@@ -265,8 +272,8 @@ connector dc1, replica r-1, version 0.1.0, 5 flows, certificate until 2026-01-03
 1 thing fails
 
 failing
-  WHAT         STATE  SINCE    STAGE  WHY
-  edge b:7843  down   1 m ago  -      0 of 2 links up: no answer
+  WHAT         STATE  SINCE    CODE    STAGE  WHY
+  edge b:7843  down   1 m ago  UP-217  -      0 of 2 links up: no answer
 
 edges
   ADDRESS  EDGE    LINKS UP  RTT     ROUTES
