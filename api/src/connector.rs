@@ -6,6 +6,7 @@ use crate::{RefusedRoute, Route, words::LinkState};
 
 /// Everything a connector tells of itself.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(rename = "ConnectorStatus"))]
 pub struct Status {
     /// Its name; none before it has joined.
     #[serde(default)]
@@ -34,6 +35,7 @@ pub struct Status {
 
 /// How a reload of a connector's settings ended.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(rename = "ConnectorReload"))]
 #[serde(default)]
 pub struct Reload {
     /// When, RFC 3339.
@@ -48,6 +50,7 @@ pub struct Reload {
 
 /// One edge, as a connector sees it.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(rename = "ConnectorEdge"))]
 #[serde(default)]
 pub struct Edge {
     /// As the settings name it, HOST:PORT.
@@ -64,6 +67,7 @@ pub struct Edge {
 
 /// One link, as a connector sees it.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(rename = "ConnectorLink"))]
 #[serde(default)]
 pub struct Link {
     /// Which of those to this edge.

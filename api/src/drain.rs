@@ -23,6 +23,7 @@ pub struct Asked {
 
 /// Why something takes nothing new.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct Drain {
     /// `api`: somebody has asked for it. `file`: the settings say so, and only there it can be undone.

@@ -11,6 +11,7 @@ use crate::{
 
 /// Everything an edge tells of itself.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(rename = "EdgeStatus"))]
 #[serde(default)]
 pub struct Status {
     /// Its name.
@@ -39,6 +40,7 @@ pub struct Status {
 
 /// All links of one connector.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct Tunnel {
     /// Its name.
@@ -60,6 +62,7 @@ pub struct Tunnel {
 
 /// One link of one replica.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(rename = "EdgeLink"))]
 #[serde(default)]
 pub struct Link {
     /// Its name at this edge.
@@ -89,6 +92,7 @@ pub struct Link {
 
 /// One origin of one pool.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct Origin {
     /// The pool's name.
@@ -125,6 +129,7 @@ pub struct Origin {
 
 /// One way to an origin, and what its probes found.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct Path {
     /// The link it goes over; none if there is no tunnel.
@@ -156,6 +161,7 @@ pub struct Path {
 
 /// Parts of a probe, milliseconds each; absent where there is no such part.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct Stages {
     /// Until the origin accepted.
@@ -179,6 +185,7 @@ impl Stages {
 
 /// One pool.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct Pool {
     /// Its name.
@@ -198,6 +205,7 @@ pub struct Pool {
 
 /// One load balancer.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct LoadBalancer {
     /// Its name.
@@ -215,6 +223,7 @@ pub struct LoadBalancer {
 
 /// One listener.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct Listener {
     /// Its name.
@@ -244,6 +253,7 @@ pub struct Listener {
 
 /// A certificate that a listener shows.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct Certificate {
     /// Where it was read.

@@ -23,6 +23,7 @@ pub const STATUS: &str = "/api/v1/status";
 
 /// The status of whoever was asked. Only a connector tells of `edges`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(untagged)]
 pub enum Status {
     /// A connector's.
@@ -33,6 +34,7 @@ pub enum Status {
 
 /// What a connector reaches.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct Route {
     /// The address space.
@@ -43,6 +45,7 @@ pub struct Route {
 
 /// A claimed route that the edge did not accept. What is claimed may be no CIDR at all.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct RefusedRoute {
     /// The address space, as claimed.

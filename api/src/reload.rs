@@ -42,6 +42,7 @@ pub struct Change {
 
 /// The last reload, as status tells of it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct LastReload {
     /// When it was over, RFC 3339.

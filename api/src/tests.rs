@@ -1,5 +1,7 @@
 //! What is read back is what was said, by another version too.
 
+mod schema;
+
 use serde_json::{Value, from_value, json, to_value};
 
 use super::*;

@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 
 /// An enum of words, each with its one spelling.
 macro_rules! words {
-    ($(#[$about:meta])* $name:ident { $($(#[$meaning:meta])* $word:ident = $spelling:literal,)+ }) => {
-        $(#[$about])*
+    ($(#[doc = $about:literal])* $name:ident { $($(#[$meaning:meta])* $word:ident = $spelling:literal,)+ }) => {
+        $(#[doc = $about])*
         #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
         #[serde(from = "String", into = "String")]
         pub enum $name {
@@ -45,6 +45,19 @@ macro_rules! words {
         impl Default for $name {
             fn default() -> Self {
                 Self::Other(String::new())
+            }
+        }
+
+        // A version says none but its own words; who reads takes others too.
+        #[cfg(test)]
+        impl schemars::JsonSchema for $name {
+            fn schema_name() -> std::borrow::Cow<'static, str> {
+                stringify!($name).into()
+            }
+
+            fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+                let about = [$($about),*].concat();
+                schemars::json_schema!({ "description": about.trim(), "type": "string", "enum": [$($spelling),+] })
             }
         }
 

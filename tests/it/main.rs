@@ -35,6 +35,7 @@ mod renewal;
 mod replacing;
 mod replacing_connectors;
 mod running;
+mod schema;
 mod security_floods;
 mod security_identity;
 mod security_peers;
