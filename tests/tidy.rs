@@ -405,6 +405,18 @@ fn members_say_what_they_are_for() {
 }
 
 #[test]
+fn an_image_is_built_from_every_member_and_from_what_is_compiled_in() {
+    let (manifest, kept) = ["Cargo.toml", ".dockerignore"].map(|file| read(&root().join(file)).lines).into();
+    let members = manifest.iter().skip_while(|line| !line.starts_with("members")).skip(1);
+    let members: Vec<_> =
+        members.take_while(|line| !line.starts_with(']')).filter_map(|line| line.split('"').nth(1)).collect();
+    assert!(members.len() > 5, "they are found");
+    for path in members.into_iter().chain(["docs/schema"]) {
+        assert!(kept.contains(&format!("!{path}")), ".dockerignore keeps {path} out of the image's build");
+    }
+}
+
+#[test]
 fn a_word_that_the_test_script_does_not_know_is_told_what_would_be_right() {
     for words in [&["--al"][..], &["all"], &["--all", "--all", "links"], &[""]] {
         // Without programs to call: a script that goes on past its words ends there.
