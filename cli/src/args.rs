@@ -135,6 +135,9 @@ pub(crate) enum Command {
         /// Files of edges or connectors; unless given the one that -c names
         #[arg(value_name = "FILE")]
         files: Vec<PathBuf>,
+        /// Print the JSON Schema of such a file instead, for an editor that completes by it
+        #[arg(long, value_name = "WHOSE", conflicts_with = "files")]
+        schema: Option<Whose>,
     },
     /// Show tunnels, paths, origins, pools and load balancers of a running edge
     Status(StatusArgs),
@@ -160,6 +163,15 @@ pub(crate) enum Command {
         /// The shell to complete for
         shell: Shell,
     },
+}
+
+/// Whose settings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Whose {
+    /// An edge's
+    Edge,
+    /// A connector's
+    Connector,
 }
 
 impl Command {

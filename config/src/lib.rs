@@ -15,6 +15,7 @@ mod notes;
 mod path;
 mod source;
 mod spec;
+mod survey;
 mod table;
 mod tree;
 mod value;
@@ -29,6 +30,7 @@ pub use named::{Named, Seen};
 pub use near::hint;
 pub use path::beside;
 pub use spec::Spec;
+pub use survey::{Key, Keys, Kind, Survey};
 pub use table::Table;
 pub use value::{At, Later, Value, Words, cidr, duration, spell};
 

@@ -9,6 +9,7 @@ use std::{
 use crate::{
     mistakes::{Mistake, Mistakes},
     source::Source,
+    survey::{Survey, Surveyor},
 };
 
 /// Collects while settings are read; getters share it by reference.
@@ -17,6 +18,8 @@ pub(crate) struct Notes<'a> {
     /// In the order of their places; never empty.
     sources: &'a [Source],
     list: RefCell<Vec<Note>>,
+    /// Who wants to know what is asked.
+    surveyor: Option<Surveyor>,
 }
 
 #[derive(Debug)]
@@ -38,7 +41,20 @@ pub(crate) struct SyntaxError {
 
 impl<'a> Notes<'a> {
     pub(crate) fn new(sources: &'a [Source]) -> Self {
-        Self { sources, list: RefCell::default() }
+        Self { sources, list: RefCell::default(), surveyor: None }
+    }
+
+    /// The same, with what is asked noted too.
+    pub(crate) fn surveying(sources: &'a [Source]) -> Self {
+        Self { surveyor: Some(Surveyor::default()), ..Self::new(sources) }
+    }
+
+    pub(crate) fn surveyor(&self) -> Option<&Surveyor> {
+        self.surveyor.as_ref()
+    }
+
+    pub(crate) fn surveyed(&mut self) -> Survey {
+        self.surveyor.take().map(Surveyor::found).unwrap_or_default()
     }
 
     /// Notes a mistake that stands whatever else the settings say.

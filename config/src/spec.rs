@@ -12,6 +12,7 @@ use crate::{
     mistakes::{Mistake, Mistakes},
     notes::{Notes, SyntaxError},
     source::Source,
+    survey::Survey,
     table::Table,
     tree::{At, Entries, Entry, Node, Word},
 };
@@ -150,6 +151,13 @@ impl Spec {
             Some(mistakes) => Err(mistakes),
             None => Ok(checked.expect("a part is left out only where a mistake was noted")),
         }
+    }
+
+    /// What checks ask of these settings, and the mistakes that they find.
+    pub fn survey<T>(&self, check: impl FnOnce(&Table<'_>) -> Option<T>) -> (Survey, Option<Mistakes>) {
+        let mut notes = Notes::surveying(&self.sources);
+        let _ = Table::root(&notes, &self.root).read(check);
+        (notes.surveyed(), notes.finish(&self.unread))
     }
 
     /// Reads a part of the settings, whatever is wrong with others; `None` if they are torn, or that part is wrong.

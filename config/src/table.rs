@@ -8,6 +8,7 @@ use std::{
 use crate::{
     near::hint_quoted,
     notes::Notes,
+    survey::Kind,
     tree::{Entries, Entry, Word},
     value::{Later, Value},
 };
@@ -44,6 +45,9 @@ impl<'a> Table<'a> {
 
     /// Reads the table, then notes the keys that were not asked for.
     pub(crate) fn read<T>(self, read: impl FnOnce(&Self) -> T) -> T {
+        if let Some(surveyor) = self.notes.surveyor() {
+            surveyor.begun(&self.title);
+        }
         let result = read(&self);
         self.note_unknown();
         result
@@ -94,7 +98,11 @@ impl<'a> Table<'a> {
 
     fn entry(&self, key: &'static str) -> Option<&'a Entry> {
         self.known.borrow_mut().insert(key);
-        self.entries.get(key)
+        let entry = self.entries.get(key);
+        if let Some(surveyor) = self.notes.surveyor() {
+            surveyor.asked(&self.title, key, entry.map(|entry| entry.node.place.0));
+        }
+        entry
     }
 
     /// A key that may be absent.
@@ -104,6 +112,9 @@ impl<'a> Table<'a> {
 
     /// A key that must be there; `expects` says what it would hold.
     pub fn required(&self, key: &'static str, expects: &str) -> Option<Value<'a>> {
+        if let Some(surveyor) = self.notes.surveyor() {
+            surveyor.required(&self.title, key);
+        }
         let value = self.optional(key);
         if value.is_none() {
             self.lacking(self.place, format!("`{key}` is missing{}: {expects}", self.within()));
@@ -143,6 +154,7 @@ impl<'a> Table<'a> {
         let node = &self.entry(key)?.node;
         let place = node.place.0;
         let title = self.child(key);
+        self.taken(place, Kind::Table);
         if let Word::Table(entries) = &node.word {
             return Some(Table::new(self.notes, title, place, entries).read(read));
         }
@@ -154,6 +166,7 @@ impl<'a> Table<'a> {
     /// A list of tables under a key. Absent: empty.
     pub fn tables<T>(&self, key: &'static str, mut read: impl FnMut(&Table<'a>) -> T) -> Vec<T> {
         let Some(Entry { node, .. }) = self.entry(key) else { return Vec::new() };
+        self.taken(node.place.0, Kind::Tables);
         let title = self.child(key);
         let expected = format!("`{key}` must be a list of tables, [[{title}]] or {key} = [{{ … }}], found");
         let Word::List(items) = &node.word else {
@@ -176,8 +189,17 @@ impl<'a> Table<'a> {
     /// Every key and value in their own order, for tables whose keys are the user's own.
     pub fn entries(&self) -> Vec<(usize, &'a str, Value<'a>)> {
         self.open.set(true);
+        if let Some(surveyor) = self.notes.surveyor() {
+            surveyor.opened(&self.title);
+        }
         let entry = |Entry { place, key, node }: &'a Entry| (place.0, key.as_str(), Value::new(self.notes, key, node));
         self.entries.0.iter().map(entry).collect()
+    }
+
+    fn taken(&self, place: usize, kind: Kind) {
+        if let Some(surveyor) = self.notes.surveyor() {
+            surveyor.taken(place, kind);
+        }
     }
 
     fn child(&self, key: &str) -> String {

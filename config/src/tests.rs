@@ -298,3 +298,35 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn what_is_asked_of_settings_is_known_with_what_it_may_be() {
+    let text = "workers = 3\nnames = [\"a\", 4]\n[[pool]]\nname = \"a\"\n[[pool]]\nname = \"b\"\nwait = \"5s\"\n[free]\nx = 1\n";
+    let (survey, mistakes) = Spec::of_toml(text, Path::new("a.toml")).survey(|root| {
+        let _: Option<u64> = root.optional("workers").and_then(|v| v.integer(1..=9));
+        for item in root.optional("names").and_then(|v| v.items()).unwrap_or_default() {
+            let _: Option<u64> = if item.is_integer() { item.integer(4..=4) } else { item.string().map(|_| 0) };
+        }
+        root.tables("pool", |t| {
+            let _ = t.required("name", "a name").and_then(|v| v.string());
+            let second = Duration::from_secs(1);
+            let _ = t.optional("wait").and_then(|v| v.duration(second..=second * 9));
+        });
+        root.table("free", |t| t.entries().len());
+        root.optional("absent").map(drop)
+    });
+    assert_eq!(mistakes, None);
+    let (top, pool) = (&survey.0[""], &survey.0["pool"]);
+    assert_eq!((&top.keys["workers"].kinds[..], top.keys["workers"].list), (&[Kind::Integer(1, 9)][..], false));
+    let text = Kind::Text("a string".to_owned());
+    assert_eq!((&top.keys["names"].kinds[..], top.keys["names"].list), (&[text, Kind::Integer(4, 4)][..], true));
+    assert_eq!(top.keys["pool"].kinds, [Kind::Tables]);
+    assert_eq!(pool.keys["wait"].kinds, [Kind::Duration(Duration::from_secs(1), Duration::from_secs(9))]);
+    assert!(pool.requires("name") && !pool.requires("wait") && !top.requires("workers"));
+    assert!(survey.0["free"].open && top.keys["absent"].kinds.is_empty());
+    // A table that was read once more without it.
+    let both = survey
+        .clone()
+        .and(Spec::of_toml("[[pool]]\n", Path::new("b.toml")).survey(|root| Some(root.tables("pool", |_| ()))).0);
+    assert!(!both.0["pool"].requires("name"));
+}

@@ -13,6 +13,7 @@ use ipnetwork::IpNetwork;
 use crate::{
     near::hint,
     notes::Notes,
+    survey::Kind,
     tree::{Node, Word},
 };
 
@@ -96,6 +97,12 @@ impl<'a> Value<'a> {
         At { place: self.place(), value }
     }
 
+    fn taken(&self, kind: impl FnOnce() -> Kind) {
+        if let Some(surveyor) = self.notes.surveyor() {
+            surveyor.taken(self.place(), kind());
+        }
+    }
+
     fn text(&self, expected: &str) -> Option<&'a str> {
         let Word::Text(text) = &self.node.word else { return self.mistyped(expected) };
         Some(text)
@@ -104,6 +111,7 @@ impl<'a> Value<'a> {
     /// Any text but none.
     #[must_use]
     pub fn string(&self) -> Option<At<&'a str>> {
+        self.taken(|| Kind::Text("a string".to_owned()));
         let text = self.text("a string")?;
         if text.is_empty() {
             self.wrong("must not be empty");
@@ -115,6 +123,7 @@ impl<'a> Value<'a> {
     /// Any text, also none.
     #[must_use]
     pub fn any_string(&self) -> Option<&'a str> {
+        self.taken(|| Kind::Text("a string".to_owned()));
         self.text("a string")
     }
 
@@ -124,11 +133,22 @@ impl<'a> Value<'a> {
     where
         T: FromStr<Err: Display>,
     {
-        self.read("a string", str::parse)
+        let form = std::any::type_name::<T>();
+        self.form(form.rsplit("::").next().unwrap_or(form), "a string", str::parse)
     }
 
     /// A text that `parse` takes or says what is wrong with.
     pub fn read<T, E: Display>(&self, expected: &str, parse: impl FnOnce(&str) -> Result<T, E>) -> Option<At<T>> {
+        self.form(expected, expected, parse)
+    }
+
+    fn form<T, E: Display>(
+        &self,
+        form: &str,
+        expected: &str,
+        parse: impl FnOnce(&str) -> Result<T, E>,
+    ) -> Option<At<T>> {
+        self.taken(|| Kind::Text(form.to_owned()));
         let text = self.text(expected)?;
         match parse(text) {
             Ok(value) => Some(self.at(value)),
@@ -143,6 +163,7 @@ impl<'a> Value<'a> {
     #[must_use]
     pub fn word<T: Copy + Debug>(&self, words: &Words<T>) -> Option<T> {
         let now = || words.now.iter().map(|(word, _)| *word);
+        self.taken(|| Kind::Words(now().collect()));
         let listed = now().map(|w| format!("\"{w}\"")).collect::<Vec<_>>().join(", ");
         let text = self.text(&format!("one of {listed}"))?;
         if let Some((_, meaning)) = words.now.iter().find(|(word, _)| *word == text) {
@@ -159,6 +180,7 @@ impl<'a> Value<'a> {
     /// A whole number in a range that fits `T`.
     #[must_use]
     pub fn integer<T: TryFrom<u64>>(&self, range: RangeInclusive<u64>) -> Option<T> {
+        self.taken(|| Kind::Integer(*range.start(), *range.end()));
         let expected = format!("a whole number from {} to {}", range.start(), range.end());
         let Word::Integer(number) = &self.node.word else { return self.mistyped(&expected) };
         match number.parse::<u64>().ok().filter(|n| range.contains(n)).and_then(|n| T::try_from(n).ok()) {
@@ -170,6 +192,7 @@ impl<'a> Value<'a> {
     /// A finite number in a range; whole ones may be written without a point.
     #[must_use]
     pub fn float(&self, range: RangeInclusive<f64>) -> Option<f64> {
+        self.taken(|| Kind::Float(*range.start(), *range.end()));
         let expected = format!("a number from {:?} to {:?}", range.start(), range.end());
         let (Word::Integer(digits) | Word::Float(digits)) = &self.node.word else { return self.mistyped(&expected) };
         match digits.parse::<f64>().ok().filter(|n| range.contains(n)) {
@@ -181,6 +204,7 @@ impl<'a> Value<'a> {
     /// `true` or `false`.
     #[must_use]
     pub fn boolean(&self) -> Option<bool> {
+        self.taken(|| Kind::Boolean);
         let Word::Truth(truth) = &self.node.word else { return self.mistyped("true or false") };
         Some(*truth)
     }
@@ -188,6 +212,7 @@ impl<'a> Value<'a> {
     /// A duration in a range.
     #[must_use]
     pub fn duration(&self, range: RangeInclusive<Duration>) -> Option<At<Duration>> {
+        self.taken(|| Kind::Duration(*range.start(), *range.end()));
         let bounds = format!("\"{}\" to \"{}\"", spell(*range.start()), spell(*range.end()));
         let text = self.text(&format!("a duration from {bounds}"))?;
         let duration =
@@ -217,6 +242,9 @@ impl<'a> Value<'a> {
     #[must_use]
     pub fn items(&self) -> Option<Vec<Self>> {
         let Word::List(items) = &self.node.word else { return self.mistyped("a list in [ ]") };
+        if let Some(surveyor) = self.notes.surveyor() {
+            surveyor.listed(self.place(), items.iter().map(|item| item.place.0));
+        }
         Some(items.iter().map(|item| Self::new(self.notes, self.key, item)).collect())
     }
 

@@ -1,5 +1,5 @@
 //! `check FILE…`: all that is wrong with files of edges and connectors, and with the files they name, without starting
-//! anything.
+//! anything. `check --schema`: what an editor knows of such a file.
 
 use std::{
     path::{Path, PathBuf},
@@ -10,7 +10,12 @@ use config::{Mistake, Mistakes, Spec};
 use connector::config::Doubt;
 use edge::edge::Findings;
 
-use crate::{args::Common, failure::Failure, output, settings_file::Settings};
+use crate::{
+    args::{Common, Whose},
+    failure::Failure,
+    output,
+    settings_file::Settings,
+};
 
 const WARNING: &str = "warning: ";
 
@@ -31,6 +36,14 @@ pub(super) fn run(common: &Common, mut files: Vec<PathBuf>) -> Result<(), Failur
     let Some(last) = wrong.pop() else { return Ok(()) };
     wrong.iter().for_each(output::complain);
     Err(last)
+}
+
+/// The schema of a file, as it is documented.
+pub(super) fn schema(whose: Whose) -> Result<(), Failure> {
+    output::print(match whose {
+        Whose::Edge => include_str!("../../../docs/schema/edge.json"),
+        Whose::Connector => include_str!("../../../docs/schema/connector.json"),
+    })
 }
 
 /// What is printed of a file that is right.

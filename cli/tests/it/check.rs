@@ -96,3 +96,14 @@ fn a_file_that_is_named_and_cannot_be_used_is_told_where_it_is_named() {
     }
     assert_eq!(told.err.lines().filter(|line| !line.starts_with("help: UP-102: ")).count(), 6, "{told:?}");
 }
+
+#[test]
+fn the_schema_of_either_file_is_printed() {
+    let dir = Dir::new();
+    for (whose, key) in [("edge", "load_balancer"), ("connector", "links_per_edge")] {
+        let ran = dir.run(&format!("check --schema {whose}"));
+        ran.went_well();
+        let schema: serde_json::Value = serde_json::from_str(&ran.out).expect("JSON");
+        assert!(schema["properties"][key].is_object(), "{whose}");
+    }
+}

@@ -17,7 +17,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use config::{Mistakes, Spec, Words};
+use config::{Mistakes, Spec, Survey, Words};
 use ipnetwork::IpNetwork;
 use protocol::id::{Name, Target};
 
@@ -137,6 +137,12 @@ impl Default for Config {
 /// Every mistake in them.
 pub fn check(spec: &Spec, file: &Path) -> Result<Config, Mistakes> {
     spec.check(|root| file::config_of(root, file))
+}
+
+/// What the checks ask of settings, and the mistakes that they find.
+#[must_use]
+pub fn survey(spec: &Spec, file: &Path) -> (Survey, Option<Mistakes>) {
+    spec.survey(|root| file::config_of(root, file))
 }
 
 /// The settings in a text that came from this file.

@@ -23,7 +23,7 @@ use std::{
     sync::Arc,
 };
 
-use config::{LogFilter, Mistakes, Spec, Table, beside};
+use config::{LogFilter, Mistakes, Spec, Survey, Table, beside};
 use protocol::id::Name;
 pub use stored::{CatalogStore, Overrides, Settings};
 
@@ -44,6 +44,12 @@ pub fn check(spec: &Spec, file: &Path) -> Result<Config, Mistakes> {
     let mut config = spec.check(|root| config_of(root, file))?;
     config.catalog.spec = Arc::new(spec.clone());
     Ok(config)
+}
+
+/// What the checks ask of settings, and the mistakes that they find.
+#[must_use]
+pub fn survey(spec: &Spec, file: &Path) -> (Survey, Option<Mistakes>) {
+    spec.survey(|root| config_of(root, file))
 }
 
 /// Where a running edge is asked.
