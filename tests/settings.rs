@@ -126,8 +126,7 @@ impl Settings {
                 assert!(!keys.requires(key) || default.starts_with("required"), "`{name}` has no default: {default}");
                 all.push(Setting {
                     required: default == "required",
-                    restart: restart.contains(&name[..])
-                        || restart.contains(name.split('.').next().unwrap_or_default()),
+                    restart: waits(&name, &restart),
                     table: table.clone(),
                     key,
                     asked: asked.clone(),
@@ -142,6 +141,13 @@ impl Settings {
         let open = survey.into_iter().filter(|(_, keys)| keys.open).map(|(title, _)| title).collect();
         Self { whose, all, open }
     }
+}
+
+/// Whether a key counts only with a restart, or the table that it is in. The CA may be named in two places.
+fn waits(name: &str, restart: &BTreeSet<&str>) -> bool {
+    let of_ca = name.strip_prefix("tunnel.").filter(|rest| *rest == "ca" || rest.starts_with("ca."));
+    let name = of_ca.unwrap_or(name);
+    restart.contains(name) || restart.contains(name.split('.').next().unwrap_or_default())
 }
 
 /// A key with the table that it is in.

@@ -136,7 +136,7 @@ pub(crate) enum Command {
         #[arg(value_name = "FILE")]
         files: Vec<PathBuf>,
         /// Print the JSON Schema of such a file instead, for an editor that completes by it
-        #[arg(long, value_name = "WHOSE", conflicts_with = "files")]
+        #[arg(long, env = "UNDERPASS_SCHEMA", value_name = "WHOSE", conflicts_with = "files")]
         schema: Option<Whose>,
     },
     /// Show tunnels, paths, origins, pools and load balancers of a running edge
