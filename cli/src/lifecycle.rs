@@ -12,7 +12,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use crate::{failure::Failure, logging, notify};
+use crate::{failure::Failure, logging, notify, watchdog};
 
 /// What is still there so long after the grace period hangs, and is left behind.
 const OVERTIME: Duration = Duration::from_secs(5);
@@ -128,6 +128,7 @@ pub(crate) async fn attend<T>(
     grace: Duration,
     reload: impl AsyncFn(),
 ) -> Result<T, Failure> {
+    let _watchdog = watchdog::start();
     tokio::select! {
         // What runs starts before the first signal is looked at.
         biased;

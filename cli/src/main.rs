@@ -14,6 +14,7 @@ mod logging;
 mod notify;
 mod output;
 mod settings_file;
+mod watchdog;
 
 use std::process::ExitCode;
 

@@ -29,6 +29,11 @@ pub(crate) async fn of_successor(mut successor: watch::Receiver<Option<u32>>) ->
     std::future::pending().await
 }
 
+/// Every worker makes progress.
+pub(crate) fn alive() {
+    tell(&[NotifyState::Watchdog]);
+}
+
 /// Open flows are being waited for.
 pub(crate) fn stopping() {
     tell(&[NotifyState::Stopping]);

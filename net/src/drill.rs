@@ -2,10 +2,13 @@
 //!
 //! In release builds this is nothing.
 
-use std::{env, path::PathBuf, sync::LazyLock};
+use std::{env, path::PathBuf, sync::LazyLock, thread, time::Duration};
 
-/// Names the directory whose files are wishes for a panic.
+/// Names the directory whose files are wishes.
 const VARIABLE: &str = "UNDERPASS_DRILL";
+
+/// How often a thread that hangs looks whether it still should.
+const HANGS: Duration = Duration::from_millis(10);
 
 static DIR: LazyLock<Option<PathBuf>> = LazyLock::new(|| env::var_os(VARIABLE).map(PathBuf::from));
 
@@ -19,5 +22,18 @@ pub fn point(name: &str) {
     }
     if let Some(dir) = &*DIR {
         assert!(std::fs::remove_file(dir.join(name)).is_err(), "a drill wished for this, in {name}");
+    }
+}
+
+/// A place where a test may want a thread to hang: for as long as there is a file of this name.
+pub fn hang(name: &str) {
+    if !cfg!(debug_assertions) {
+        return;
+    }
+    if let Some(dir) = &*DIR {
+        while dir.join(name).exists() {
+            #[expect(clippy::disallowed_methods, reason = "the drill is that the whole worker stops")]
+            thread::sleep(HANGS);
+        }
     }
 }

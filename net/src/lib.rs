@@ -15,6 +15,7 @@ mod info;
 pub mod memory;
 pub mod network;
 pub mod ping;
+pub mod progress;
 mod quic;
 pub mod race;
 pub mod resolve;

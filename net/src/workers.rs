@@ -1,15 +1,18 @@
 //! Worker threads: one current-thread runtime each. A flow lives on one worker from end to end, so the data path shares
 //! nothing.
 
-use std::{io, thread};
+use std::{io, sync::Arc, thread};
 
 use tokio::runtime::{Builder, Handle};
 use tokio_util::sync::CancellationToken;
+
+use crate::progress::Watched;
 
 /// The worker threads of a process. Dropping it stops them.
 #[derive(Debug)]
 pub struct Workers {
     handles: Vec<Handle>,
+    watched: Vec<Arc<Watched>>,
     threads: Vec<thread::JoinHandle<()>>,
     stop: CancellationToken,
 }
@@ -20,13 +23,16 @@ impl Workers {
     /// # Errors
     /// If the system gives no thread or no event queue.
     pub fn start(name: &str, count: usize) -> io::Result<Self> {
-        let mut workers = Self { handles: Vec::new(), threads: Vec::new(), stop: CancellationToken::new() };
+        let mut workers =
+            Self { handles: Vec::new(), watched: Vec::new(), threads: Vec::new(), stop: CancellationToken::new() };
         for index in 0..count.max(1) {
             let runtime = Builder::new_current_thread().enable_all().build()?;
-            let stop = workers.stop.clone();
-            workers.handles.push(runtime.handle().clone());
+            let (stop, handle) = (workers.stop.clone(), runtime.handle().clone());
+            let thread = format!("{name}-{index}");
+            workers.watched.push(Watched::enter(thread.clone(), handle.clone()));
+            workers.handles.push(handle);
             let run = move || runtime.block_on(stop.cancelled());
-            workers.threads.push(thread::Builder::new().name(format!("{name}-{index}")).spawn(run)?);
+            workers.threads.push(thread::Builder::new().name(thread).spawn(run)?);
         }
         Ok(workers)
     }
@@ -46,6 +52,8 @@ impl Workers {
 
 impl Drop for Workers {
     fn drop(&mut self) {
+        // One that was told to end is not stuck.
+        self.watched.clear();
         self.stop.cancel();
         for thread in self.threads.drain(..) {
             // A worker that panicked has said so already.

@@ -20,7 +20,7 @@ use super::wait;
 const LOG_LINES_SHOWN: usize = 150;
 
 /// Nothing of these of the caller's own reaches a child.
-const OWN_SETTINGS: [&str; 6] = ["UNDERPASS_", "PG", "RUST_LOG", "http_proxy", "HTTP_PROXY", "NOTIFY_"];
+const OWN_SETTINGS: [&str; 7] = ["UNDERPASS_", "PG", "RUST_LOG", "http_proxy", "HTTP_PROXY", "NOTIFY_", "WATCHDOG_"];
 
 /// A command that the kernel kills when the thread that starts it ends, however it ends.
 #[must_use]

@@ -20,7 +20,7 @@ const TAIL_LINES: usize = 12;
 /// How often is looked whether a process that has to end has ended.
 const LOOK_EVERY: Duration = Duration::from_millis(1);
 /// Settings are what the user means for other edges and connectors, and so is the word that one is ready.
-const OWN_SETTINGS: [&str; 2] = ["UNDERPASS_", "NOTIFY_SOCKET"];
+const OWN_SETTINGS: [&str; 3] = ["UNDERPASS_", "NOTIFY_SOCKET", "WATCHDOG_"];
 /// How to log is meant for these too.
 const HOW_TO_LOG: &str = "UNDERPASS_LOG_";
 

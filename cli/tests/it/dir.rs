@@ -61,7 +61,7 @@ impl Dir {
         let mut command = Command::new(env!("CARGO_BIN_EXE_underpass"));
         for (name, _) in std::env::vars_os() {
             let text = name.to_string_lossy();
-            if text.starts_with("UNDERPASS_") || text == "NOTIFY_SOCKET" {
+            if text.starts_with("UNDERPASS_") || text == "NOTIFY_SOCKET" || text.starts_with("WATCHDOG_") {
                 command.env_remove(&name);
             }
         }

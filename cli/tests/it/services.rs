@@ -7,6 +7,7 @@ use std::{
     os::unix::net::UnixDatagram,
     process::{Child, ChildStderr, Stdio},
     thread,
+    time::Duration,
 };
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -22,10 +23,15 @@ struct Running {
 
 impl Running {
     fn start(dir: &Dir, line: &str) -> Self {
+        Self::start_with(dir, line, &[])
+    }
+
+    fn start_with(dir: &Dir, line: &str, variables: &[(&str, &str)]) -> Self {
         let ear = UnixDatagram::bind(dir.path("notify")).expect("a socket in the directory");
         ear.set_read_timeout(Some(SOON)).expect("settable");
         let mut command = dir.command(line);
         command.env("NOTIFY_SOCKET", dir.path("notify")).stderr(Stdio::piped());
+        command.envs(variables.iter().copied());
         let mut child = command.spawn().expect("the binary runs");
         let log = BufReader::new(child.stderr.take().expect("piped"));
         Self { child, log, ear }
@@ -39,6 +45,11 @@ impl Running {
         let mut bytes = [0; 256];
         let length = self.ear.recv(&mut bytes).expect("it tells systemd");
         String::from_utf8_lossy(&bytes[..length]).into_owned()
+    }
+
+    /// Hears on until it is told this.
+    fn hear_of(&self, word: &str) {
+        while self.hear() != word {}
     }
 
     /// The next line of the log that holds this.
@@ -231,6 +242,70 @@ fn a_second_signal_ends_an_edge_that_waits_for_others_at_once() {
     assert_eq!(code, Some(FAILED), "{log}");
     assert_eq!(log.lines().count(), 1, "it does nothing more: {log}");
     are_reset([client, server]);
+}
+
+/// The watchdog of the tests bites after a second.
+const BITES: Duration = Duration::from_secs(1);
+const PING: &str = "WATCHDOG=1\n";
+
+#[test]
+fn a_worker_that_is_stuck_lets_the_watchdog_bite() {
+    let dir = Dir::new();
+    let origin = TcpListener::bind("127.0.0.1:0").expect("free");
+    write_edge(&dir, "127.0.0.1:0", origin.local_addr().expect("bound"));
+    let drill = dir.path("flow");
+    let place = dir.path("").display().to_string();
+    let usec = BITES.as_micros().to_string();
+    let variables = [("WATCHDOG_USEC", &*usec), ("UNDERPASS_DRILL", &*place)];
+    let mut edge = Running::start_with(&dir, "edge -c edge.toml --grace-period 100ms", &variables);
+    let line = edge.logged("listening");
+    let at = line.trim_end().rsplit_once("address=").expect("an address").1;
+    for _ in 0..3 {
+        edge.hear_of(PING);
+    }
+
+    fs::write(&drill, "").expect("writable");
+    let client = TcpStream::connect(at).expect("it listens");
+    let line = edge.logged("makes no progress");
+    assert!(line.contains("ERROR") && line.contains("worker=\"carry-0\""), "{line}");
+    // What was told before is still there to be heard.
+    edge.ear.set_nonblocking(true).expect("settable");
+    while edge.ear.recv(&mut [0; 256]).is_ok() {}
+    edge.ear.set_nonblocking(false).expect("settable");
+    edge.ear.set_read_timeout(Some(BITES)).expect("settable");
+    let heard = edge.ear.recv(&mut [0; 256]).map_err(|error| error.kind());
+    assert_eq!(heard, Err(ErrorKind::WouldBlock), "for as long as the watchdog has patience");
+
+    fs::remove_file(&drill).expect("it is there");
+    edge.logged("makes progress again");
+    edge.ear.set_read_timeout(Some(SOON)).expect("settable");
+    edge.hear_of(PING);
+    drop(client);
+    edge.signal(Signal::TERM);
+    edge.hear_of("STOPPING=1\n");
+    assert_eq!(edge.end().0, Some(0));
+}
+
+#[test]
+fn a_watchdog_of_another_process_is_not_ours() {
+    let dir = Dir::new();
+    let line = format!("connector -c connector.toml --token-file {}", dir.token().display());
+    let usec = BITES.as_micros().to_string();
+    for (pid, is_ours) in [(Some(std::process::id().to_string()), false), (None, true)] {
+        let mut variables = vec![("WATCHDOG_USEC", &*usec)];
+        variables.extend(pid.as_deref().map(|pid| ("WATCHDOG_PID", pid)));
+        let running = Running::start_with(&dir, &line, &variables);
+        running.hear_of("READY=1\n");
+        if is_ours {
+            running.hear_of(PING);
+        } else {
+            running.ear.set_read_timeout(Some(BITES)).expect("settable");
+            assert_eq!(running.ear.recv(&mut [0; 256]).map_err(|error| error.kind()), Err(ErrorKind::WouldBlock));
+        }
+        running.signal(Signal::TERM);
+        assert_eq!(running.end().0, Some(0));
+        fs::remove_file(dir.path("notify")).expect("it is there");
+    }
 }
 
 /// What is cut must not look whole.

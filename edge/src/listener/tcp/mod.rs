@@ -5,7 +5,7 @@ pub(super) mod announced;
 use std::{sync::Arc, time::Instant};
 
 use bytes::Bytes;
-use net::Socket;
+use net::{Socket, drill};
 use protocol::{
     error::Reason,
     splice::{self, Carried, Manner},
@@ -73,6 +73,7 @@ impl Flow {
 
     /// Carries the flow to its end.
     pub(super) async fn run(mut self, client: Socket) {
+        drill::hang("flow");
         let (cut, listener) = (self.shared.cut.clone(), self.story.listener.clone());
         let opened = tokio::select! {
             opened = self.open(&client) => opened,
