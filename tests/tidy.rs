@@ -44,7 +44,10 @@ const SUB_ROOMS: &[(&str, &[&str])] = &[
             "certificates",
         ],
     ),
-    ("listener::http", &["message", "origin", "client", "kept", "connection", "carry", "serve", "accepted", "fuzzing"]),
+    (
+        "listener::http",
+        &["message", "imagined", "origin", "client", "kept", "connection", "carry", "serve", "accepted", "fuzzing"],
+    ),
 ];
 
 /// The parts of a crate that another crate may use: the order of the workspace.

@@ -29,6 +29,12 @@ pub struct Question {
     /// What it would send as Cookie field.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cookie: Option<String>,
+    /// Other fields it would send, each as `NAME: VALUE`, one a line.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub headers: Option<String>,
+    /// The server name its client would ask for in the TLS handshake.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sni: Option<String>,
 }
 
 /// A decision, with all that was weighed for it.
@@ -43,6 +49,8 @@ pub struct Explanation {
     pub load_balancer: Option<String>,
     /// The VNet in which it does.
     pub vnet: Option<String>,
+    /// The file of the certificate that its client would be shown, if the question says for which name.
+    pub certificate: Option<String>,
     /// The pool that it would go to; this and what follows is absent if there is no place for it.
     pub pool: Option<String>,
     /// The origin in it.

@@ -9,6 +9,8 @@ use underpass_tests::harness::{
     wait,
 };
 
+use crate::http::certificate;
+
 /// What of this kind was considered, with why each was passed over.
 fn considered(explained: &Value, what: &str) -> Vec<(String, Option<String>)> {
     let steps = explained["considered"].as_array().expect("a list").iter().filter(|step| step["what"] == what);
@@ -66,6 +68,49 @@ fn a_decision_is_explained_with_what_it_passed_over() {
         (&["web", "--path", "x"], "would be refused: bad_target"),
     ] {
         let ran = wrong(arguments);
+        assert!(ran.code != 0 && ran.err.contains(words), "{arguments:?}: {ran:?}");
+    }
+}
+
+#[test]
+fn what_a_request_says_beside_its_path_is_judged_as_it_would_be() {
+    let world = World::new();
+    let (web, _code) = habits::http(world.free(), "web");
+    certificate(&world, "a", "a.example");
+    certificate(&world, "b", "b.example");
+    let files =
+        "certificates = [{ certificate = \"a.pem\", key = \"a.key\" }, { certificate = \"b.pem\", key = \"b.key\" }]";
+    let plain = Service::http("plain").direct(web.address());
+    let file = world.edge("edge-1").service(&Service::https("web").direct(web.address()).listener(files));
+    let edge = file.service(&plain).start();
+    let explain = |arguments: &[&str]| -> Value {
+        let ran = edge.command(&[&["explain", "--json"], arguments].concat()).ok();
+        serde_json::from_str(&ran.out).expect("JSON")
+    };
+    let shown = |explained: &Value, file: &str| {
+        assert!(explained["certificate"].as_str().is_some_and(|shown| shown.ends_with(file)), "{explained}");
+    };
+    let served = explain(&["web", "--sni", "B.example", "--host", "b.example", "--header", "x-any: thing"]);
+    shown(&served, "/b.pem");
+    assert_eq!(served["origin"], "web-1", "{served}");
+
+    // As the listener answers a client that does this: 421.
+    let misdirected = explain(&["web", "--sni", "a.example", "--header", "Host: b.example"]);
+    shown(&misdirected, "/a.pem");
+    assert_eq!((&misdirected["reason"], &misdirected["origin"]), (&"misdirected".into(), &Value::Null));
+    for (field, code) in [("Expect: a miracle", "unknown_expectation"), ("Upgrade: spdy/3.1", "protocol_unsupported")] {
+        let refused = explain(&["plain", "--header", "Connection: upgrade", "--header", field]);
+        assert_eq!(refused["reason"], code, "{refused}");
+    }
+    let text = edge.command(&["explain", "web", "--sni", "a.example", "--host", "b.example"]).ok().out;
+    assert!(text.contains("there is no place for it: misdirected: 421 "), "{text}");
+
+    for (arguments, words) in [
+        (["plain", "--sni", "a"], "speaks no TLS: no `sni` matters there"),
+        (["plain", "--header", "no colon"], "is no NAME: VALUE"),
+        (["plain", "--header", "a b: c"], "is no NAME: VALUE"),
+    ] {
+        let ran = edge.command(&[&["explain"], &arguments[..]].concat());
         assert!(ran.code != 0 && ran.err.contains(words), "{arguments:?}: {ran:?}");
     }
 }

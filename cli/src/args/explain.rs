@@ -15,7 +15,7 @@ pub(crate) struct ExplainArgs {
     /// The id of a flow that has been here, as its line of the access log has it: what became of it, if it was refused, tried
     /// again, kept waiting or slow
     #[arg(long, env = "UNDERPASS_FLOW", value_name = "ID", conflicts_with_all = ["listener", "source", "destination", "host",
-        "path", "cookies"])]
+        "path", "cookies", "headers", "sni"])]
     pub(crate) flow: Option<String>,
     /// The client's IP address
     #[arg(long, env = "UNDERPASS_SOURCE", value_name = "IP")]
@@ -32,6 +32,13 @@ pub(crate) struct ExplainArgs {
     /// A cookie that a request sends; may be given several times
     #[arg(long = "cookie", env = "UNDERPASS_COOKIE", value_name = "NAME=VALUE")]
     pub(crate) cookies: Vec<String>,
+    /// Another field that a request sends; may be given several times. A place goes by no other than Cookie, but the edge may refuse a
+    /// request for one
+    #[arg(long = "header", env = "UNDERPASS_HEADER", value_name = "NAME:VALUE")]
+    pub(crate) headers: Vec<String>,
+    /// The server name that a client asks for in its TLS handshake
+    #[arg(long, env = "UNDERPASS_SNI", value_name = "NAME")]
+    pub(crate) sni: Option<String>,
     /// Print the edge's answer as it is, in JSON
     #[arg(long, env = "UNDERPASS_JSON", value_parser = clap::builder::FalseyValueParser::new())]
     pub(crate) json: bool,

@@ -20,6 +20,8 @@ pub(super) fn run(common: &Common, flags: &ExplainArgs) -> Result<(), Failure> {
         host: flags.host.clone(),
         path: flags.path.clone(),
         cookie: Some(flags.cookies.join("; ")).filter(|cookies| !cookies.is_empty()),
+        headers: Some(flags.headers.join("\n")).filter(|headers| !headers.is_empty()),
+        sni: flags.sni.clone(),
         flow: flags.flow.clone(),
     };
     let query = serde_urlencoded::to_string(&question).map_err(|error| Failure::Failed(error.to_string()))?;
@@ -39,13 +41,18 @@ pub(super) fn run(common: &Common, flags: &ExplainArgs) -> Result<(), Failure> {
 
 /// As people read it.
 fn text(explanation: &Explanation) -> String {
-    let Explanation { listener, load_balancer, vnet, rule, considered, reason, detail, next, .. } = explanation;
+    let Explanation { listener, load_balancer, vnet, rule, certificate, considered, reason, detail, next, .. } =
+        explanation;
     let by = rule.map_or_else(|| "its own".to_owned(), |rule| format!("by rule {rule}"));
     let leads = match (load_balancer, vnet) {
         (Some(load_balancer), _) => format!("load balancer {load_balancer} ({by})"),
         (None, vnet) => format!("where the flow was for, in VNet {}", vnet.as_deref().unwrap_or_default()),
     };
-    let mut text = format!("listener {listener}, {leads}\n\n");
+    let mut text = format!("listener {listener}, {leads}\n");
+    if let Some(certificate) = certificate {
+        text += &format!("its client is shown {certificate}\n");
+    }
+    text.push('\n');
     if !considered.is_empty() {
         text += &self::considered(considered);
         text.push('\n');

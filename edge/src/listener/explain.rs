@@ -5,7 +5,6 @@ use std::{
     sync::Arc,
 };
 
-use ::http::{HeaderMap, HeaderValue, header};
 use api::explain::{self, Considered, Explanation, Question};
 use protocol::{
     error::Reason,
@@ -17,8 +16,9 @@ use super::{
         placing::Search,
         weighed::{considered, told},
     },
-    http,
+    http::{self, Imagined, Words},
     shared::Shared,
+    state::Serving,
 };
 use crate::{
     balancer::{Ask, NoPlace, PassedOver, Tried},
@@ -32,39 +32,57 @@ use crate::{
 const NEXT_MAX: usize = 3;
 
 /// Explains where a flow of this listener would go.
-pub(super) fn explain(shared: &Shared, listener: &Arc<Listener>, question: &Question) -> Result<Explanation, String> {
+pub(super) fn explain(shared: &Shared, serving: &Serving, question: &Question) -> Result<Explanation, String> {
+    let listener = &serving.listener;
     let source = question.source.as_deref().unwrap_or("0.0.0.0");
     let source: IpAddr = source.parse().map_err(|_| format!("`source` {source:?} is no IP address"))?;
-    let is_http = match listener.protocol {
-        ListenProtocol::Http | ListenProtocol::Https => true,
-        ListenProtocol::Tcp | ListenProtocol::Udp => false,
+    let request = request(serving, question)?;
+    let (host, paths, headers) = match &request {
+        Some(request) => (request.host.as_deref(), &request.paths[..], Some(&request.headers)),
+        None => (None, &[][..], None),
     };
-    if !is_http && (question.host.is_some() || question.path.is_some() || question.cookie.is_some()) {
-        return Err(format!("listener \"{}\" reads no host, path or cookie: it is of another protocol", listener.name));
-    }
-    let host = question.host.as_deref().map(http::read_host).transpose()?;
-    let path = if is_http { question.path.as_deref().or(Some("/")) } else { None };
-    let paths = path.map(|path| http::read_path(path, listener.http.paths)).transpose()?.unwrap_or_default();
-    let mut headers = HeaderMap::new();
-    if let Some(cookie) = &question.cookie {
-        let cookie = HeaderValue::from_str(cookie).map_err(|_| "`cookie` is no value of a field".to_owned())?;
-        headers.insert(header::COOKIE, cookie);
-    }
     let destination = destination(listener, question)?;
-    let flow = FlowKey { source: SocketAddr::new(source, 0), destination, host: host.as_deref(), paths: &paths };
-    let search = Search::new(shared, listener, flow).with_headers(&headers);
+    let flow = FlowKey { source: SocketAddr::new(source, 0), destination, host, paths };
+    let mut search = Search::new(shared, listener, flow);
+    if let Some(headers) = headers {
+        search = search.with_headers(headers);
+    }
     let view = shared.view.borrow().clone();
     let mut explanation = Explanation {
         listener: listener.name.to_string(),
         rule: rule(listener, &flow),
         load_balancer: routing::load_balancer(listener, &flow).map(Name::to_string),
         vnet: vnet(listener).map(Name::to_string),
+        certificate: request.as_ref().and_then(|request| request.certificate.clone()),
         ..Explanation::default()
     };
+    if let Some((code, words)) = request.as_ref().and_then(|request| request.refused.clone()) {
+        (explanation.reason, explanation.detail) = (Some(code.to_owned()), Some(words));
+        return Ok(explanation);
+    }
     if let Err(no) = search.asking(&view, None, |ask, _| decided(shared, ask, &mut explanation)) {
         refused(&no, &mut explanation);
     }
     Ok(explanation)
+}
+
+/// The request that the question is about, where the listener reads requests.
+fn request(serving: &Serving, question: &Question) -> Result<Option<Imagined>, String> {
+    let Question { host, path, cookie, headers, sni, .. } = question;
+    let words = [host, path, cookie, headers, sni].map(Option::as_deref);
+    match serving.listener.protocol {
+        ListenProtocol::Http | ListenProtocol::Https => {
+            let [host, path, cookie, headers, sni] = words;
+            http::imagine(Words { host, path, cookie, headers, sni }, serving).map(Some)
+        }
+        ListenProtocol::Tcp | ListenProtocol::Udp if words.iter().all(Option::is_none) => Ok(None),
+        ListenProtocol::Tcp | ListenProtocol::Udp => {
+            let name = &serving.listener.name;
+            Err(format!(
+                "listener \"{name}\" reads no host, path or cookie, no other field and no `sni`: it is of another protocol"
+            ))
+        }
+    }
 }
 
 /// Says that a listener is drained.

@@ -130,18 +130,22 @@ impl Listeners {
     /// # Errors
     /// What is wrong with the question, in words.
     pub fn explain(&self, question: &Question) -> Result<Explanation, String> {
-        let states = self.states();
-        let listeners: Vec<_> = states.iter().map(|state| state.listener()).collect();
-        let listener = listeners.iter().find(|listener| listener.name.as_str() == question.listener);
-        let Some(listener) = listener else {
-            let hint = config::hint(&question.listener, listeners.iter().map(|listener| listener.name.as_str()));
-            return Err(format!("there is no listener \"{}\"{hint}", question.listener));
-        };
-        let is_drained = states.iter().any(|state| state.listener().name == listener.name && state.is_drained());
-        if is_drained {
-            return Ok(explain::drained(listener));
+        let state = self.named(&question.listener)?;
+        if state.is_drained() {
+            return Ok(explain::drained(&state.listener()));
         }
-        explain::explain(&self.shared, listener, question)
+        explain::explain(&self.shared, &state.serving(), question)
+    }
+
+    /// The listener of this name, as it stands.
+    fn named(&self, name: &str) -> Result<Arc<ListenerState>, String> {
+        let states = self.states();
+        let names: Vec<_> = states.iter().map(|state| state.listener().name.clone()).collect();
+        let at = names.iter().position(|known| known.as_str() == name);
+        at.map(|at| states[at].clone()).ok_or_else(|| {
+            let hint = config::hint(name, names.iter().map(Name::as_str));
+            format!("there is no listener \"{name}\"{hint}")
+        })
     }
 
     /// The flows of an id that did not go well at once, as far as they are remembered.

@@ -94,12 +94,16 @@ impl ServerTls {
         let acceptor = TlsAcceptor::from(loaded.config.clone());
         let stream = time::timeout(HANDSHAKE_WAIT, Box::pin(acceptor.accept(client))).await.ok()?.ok()?;
         let chosen = stream.get_ref().1.alpn_protocol().map(|protocol| protocol == b"h2");
-        let shown = stream
-            .get_ref()
-            .1
-            .server_name()
-            .map(|name| Shown { name: name.to_ascii_lowercase(), certificate: loaded.certificates.choose(Some(name)) });
+        let shown = stream.get_ref().1.server_name().map(|name| loaded.certificates.shown(name));
         Some((Box::new(stream), chosen, shown))
+    }
+}
+
+impl ServerTls {
+    /// What a client would be shown now that asked for this name.
+    #[must_use]
+    pub fn shown(&self, name: &str) -> Shown {
+        self.now.load().certificates.shown(name)
     }
 }
 
@@ -111,6 +115,12 @@ pub struct Shown {
 }
 
 impl Shown {
+    /// Where its certificate was read from.
+    #[must_use]
+    pub fn file(&self) -> Option<&Path> {
+        self.certificate.as_ref().map(|certificate| certificate.file())
+    }
+
     /// Whether requests for this host, in lower case, may come over the connection.
     #[must_use]
     pub fn covers(&self, host: &str) -> bool {
@@ -159,6 +169,10 @@ fn tell(certificates: &[Arc<Certificate>], now: SystemTime) {
 struct ByName(Vec<Arc<Certificate>>);
 
 impl ByName {
+    fn shown(&self, name: &str) -> Shown {
+        Shown { name: name.to_ascii_lowercase(), certificate: self.choose(Some(name)) }
+    }
+
     fn choose(&self, name: Option<&str>) -> Option<Arc<Certificate>> {
         let name = name.map(str::to_ascii_lowercase);
         let fitting = |certificate: &&Arc<Certificate>| name.as_ref().is_some_and(|name| certificate.covers(name));
