@@ -3,7 +3,6 @@
 //! Data only. Nothing here acts, waits or reads a clock.
 
 mod drain;
-mod flow_id;
 mod http;
 mod live;
 mod own;
@@ -18,9 +17,9 @@ use rustls::pki_types::ServerName;
 
 pub use self::drain::{DRAINS_MAX, Drain, DrainedBy, Drains, Subject};
 pub use self::http::{CertificateFiles, FieldEdits, HttpSettings, Paths, Rule, Underscores};
-pub use flow_id::FlowId;
 pub use live::{Answers, FlowKey, Held, LinkLoad, Via};
 pub use own::{AdminConfig, CaFiles, Config, ReloadOn, TunnelConfig};
+pub use protocol::flow_id::FlowId;
 
 /// Everything that a reload replaces, as one immutable version.
 #[derive(Debug, Clone, Default, PartialEq)]

@@ -34,7 +34,11 @@ use protocol::{
 };
 use tokio::sync::watch;
 
-use crate::{model::Origin, store::Snapshot, tunnel::Link};
+use crate::{
+    model::{FlowId, Origin},
+    store::Snapshot,
+    tunnel::Link,
+};
 
 /// Opens streams to origins.
 #[derive(Debug, Clone)]
@@ -55,6 +59,8 @@ pub struct Opening<'a> {
     pub wait: Duration,
     /// Before other streams of the link (0 is a flow).
     pub priority: i32,
+    /// Which flow it is for; absent of a probe.
+    pub flow: Option<FlowId>,
 }
 
 /// Why there is no way to the origin.

@@ -6,6 +6,7 @@ pub mod codec;
 pub mod control;
 pub mod datagram;
 pub mod error;
+pub mod flow_id;
 #[cfg(test)]
 mod golden;
 pub mod handshake;

@@ -17,6 +17,8 @@ pub const VERSION_WINDOWS: u16 = 2;
 pub const VERSION_CLAIMS: u16 = 3;
 /// From this version on, an edge may ask for a link to the process that takes over from it.
 pub const VERSION_SUCCESSOR: u16 = 4;
+/// From this version on, an edge says which flow a stream is for, and a connector how long each stage of its opening took.
+pub const VERSION_FLOWS: u16 = 4;
 
 /// Picks the version both sides speak, given the range the peer offers; `None` if there is none.
 #[must_use]

@@ -115,7 +115,7 @@ impl FalseEdge {
     /// # Panics
     /// If the link is gone.
     pub fn ask_tcp(&self, captive: &Captive, target: &str) -> Reply {
-        let open = OpenTcp { vnet: vnet(), target: parsed(target), wait: DIAL_WAIT };
+        let open = OpenTcp { vnet: vnet(), target: parsed(target), wait: DIAL_WAIT, flow: None };
         self.run(ask(&captive.connection, &Open::Tcp(open)))
     }
 
@@ -125,7 +125,7 @@ impl FalseEdge {
     /// If the connector refuses, or the link is gone.
     #[must_use]
     pub fn flow(&self, captive: &Captive, target: &str) -> Stream {
-        let open = Open::Tcp(OpenTcp { vnet: vnet(), target: parsed(target), wait: DIAL_WAIT });
+        let open = Open::Tcp(OpenTcp { vnet: vnet(), target: parsed(target), wait: DIAL_WAIT, flow: None });
         let (stream, reply) = self.run(open_flow(&captive.connection, &open));
         assert!(matches!(reply, Reply::Connected { .. }), "{target}: {reply:?}");
         stream
@@ -143,7 +143,7 @@ impl FalseEdge {
     pub fn ask_udp(&self, captive: &mut Captive, target: &str) -> Reply {
         captive.sessions += 1;
         let (session, idle) = (captive.sessions, LIMIT);
-        let open = OpenUdp { vnet: vnet(), target: parsed(target), wait: DIAL_WAIT, idle, session };
+        let open = OpenUdp { vnet: vnet(), target: parsed(target), wait: DIAL_WAIT, idle, session, flow: None };
         self.run(ask(&captive.connection, &Open::Udp(open)))
     }
 

@@ -12,6 +12,7 @@ mod drains;
 mod endings;
 mod explain;
 mod failover;
+mod flow_ids;
 mod health;
 mod heavy;
 mod http;

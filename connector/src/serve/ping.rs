@@ -13,7 +13,7 @@ use tracing::debug;
 
 use super::{
     Service,
-    tcp::{Refused, permitted, refuse},
+    tcp::{Permitted, Refused, permitted, refuse},
 };
 use crate::config::NO_PORT;
 
@@ -34,13 +34,13 @@ pub(super) async fn serve(service: &Service, open: OpenPing, mut stream: Stream)
                 let _ = stream.send.stopped().await;
             }
         }
-        Err(refused) => refuse(service, (&vnet, &target), stream, refused).await,
+        Err(refused) => refuse(service, (None, &vnet, &target), stream, refused).await,
     }
 }
 
 /// Permits and asks; of several permitted addresses the first that answers.
 async fn ask(service: &Service, vnet: &Name, target: &Target, wait: Duration) -> Result<Duration, Refused> {
-    let addresses = permitted(service, (vnet, target), wait).await?;
+    let Permitted { addresses, .. } = permitted(service, (vnet, target), wait).await?;
     let ips = addresses.iter().map(SocketAddr::ip).collect();
     let asked = service.racer.race(ips, wait, |ip| service.network.ping(ip)).await;
     asked.map_err(|last| match last {

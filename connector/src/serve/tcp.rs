@@ -9,13 +9,14 @@ use std::{
 use net::{Socket, resolve};
 use protocol::{
     error::{Reason, StreamCode},
+    flow_id::FlowId,
     id::{Host, Name, Target},
     splice::{self, Count, Manner, Stream},
-    stream::{OpenTcp, Reply},
+    stream::{OpenTcp, Reply, Stages},
     windows::Windows,
 };
 use tokio::time;
-use tracing::{debug, info};
+use tracing::{debug, field, info};
 
 use super::{Permit, Service, millis};
 
@@ -34,9 +35,8 @@ pub(super) async fn serve(service: &Service, open: OpenTcp, mut stream: Stream, 
     };
     let late = || Refused { reason: Reason::ConnectTimeout, text: format!("{} did not answer in time", open.target) };
     match dialled.unwrap_or_else(|_| Err(late())) {
-        Ok(socket) => {
-            let reply = Reply::Connected { connect: started.elapsed() };
-            if stream.send.write_chunk(reply.encode()).await.is_err() {
+        Ok((socket, stages)) => {
+            if stream.send.write_chunk(Reply::accepted(open.flow, stages).encode()).await.is_err() {
                 return socket.abort();
             }
             let _flow = service.metrics.flow();
@@ -50,21 +50,27 @@ pub(super) async fn serve(service: &Service, open: OpenTcp, mut stream: Stream, 
                 () = service.rulings.withdrawn(&permit) => service.metrics.withdrawn(count.sent(), count.received()),
             };
             debug!(
-                vnet = %open.vnet, target = %open.target, from_origin = count.sent(), to_origin = count.received(),
+                flow = open.flow.map(field::display), vnet = %open.vnet, target = %open.target, from_origin = count.sent(), to_origin = count.received(),
                 ended, ms = millis(started.elapsed()), "flow ended"
             );
         }
-        Err(refused) => refuse(service, (&open.vnet, &open.target), stream, refused).await,
+        Err(refused) => refuse(service, (open.flow, &open.vnet, &open.target), stream, refused).await,
     }
 }
 
-pub(super) async fn refuse(service: &Service, (vnet, target): (&Name, &Target), mut stream: Stream, refused: Refused) {
+pub(super) async fn refuse(
+    service: &Service,
+    (flow, vnet, target): (Option<FlowId>, &Name, &Target),
+    mut stream: Stream,
+    refused: Refused,
+) {
+    let flow = flow.map(field::display);
     let Refused { reason, text } = refused;
     service.metrics.refused(reason);
     let is_told = if reason == Reason::PolicyDenied { service.denials.may_say(Instant::now()) } else { None };
     match is_told {
-        Some(untold) => info!(%vnet, %target, text, untold, "an edge asked for a target that is not permitted"),
-        None => debug!(%vnet, %target, %reason, text, "dial failed"),
+        Some(untold) => info!(flow, %vnet, %target, text, untold, "an edge asked for a target that is not permitted"),
+        None => debug!(flow, %vnet, %target, %reason, text, "dial failed"),
     }
     // The client's first bytes are not wanted any more; an edge that is gone does not read the reply either.
     let _ = stream.recv.stop(StreamCode::Cancelled);
@@ -75,18 +81,25 @@ pub(super) async fn refuse(service: &Service, (vnet, target): (&Name, &Target), 
 }
 
 /// Permits and dials; of several permitted addresses the first that accepts.
-async fn dial(service: &Service, open: &OpenTcp) -> Result<Socket, Refused> {
+async fn dial(service: &Service, open: &OpenTcp) -> Result<(Socket, Stages), Refused> {
     let started = Instant::now();
-    let addresses = permitted(service, (&open.vnet, &open.target), open.wait).await?;
-    let left = open.wait.saturating_sub(started.elapsed());
+    let Permitted { addresses, stages } = permitted(service, (&open.vnet, &open.target), open.wait).await?;
+    let (left, dialling) = (open.wait.saturating_sub(started.elapsed()), Instant::now());
     // A map changes addresses, never ports.
     let at = |ip| SocketAddr::new(ip, open.target.port);
     let ips = addresses.iter().map(SocketAddr::ip).collect();
     let dialled = service.racer.race(ips, left, |ip| service.network.dial(at(ip))).await;
-    dialled.map_err(|last| match last {
+    let socket = dialled.map_err(|last| match last {
         Some((ip, error)) => Refused { reason: Reason::of_dial(&error), text: format!("{}: {error}", at(ip)) },
         None => Refused { reason: Reason::DnsFailed, text: format!("{} has no address", open.target) },
-    })
+    })?;
+    Ok((socket, Stages { dial: dialling.elapsed(), ..stages }))
+}
+
+/// The addresses of a target that may be dialled, and how long it took to find them.
+pub(super) struct Permitted {
+    pub(super) addresses: Vec<SocketAddr>,
+    pub(super) stages: Stages,
 }
 
 /// The addresses of a target that may be dialled; a name may take its share of the time that all of it may take.
@@ -94,17 +107,21 @@ pub(super) async fn permitted(
     service: &Service,
     (vnet, target): (&Name, &Target),
     wait: Duration,
-) -> Result<Vec<SocketAddr>, Refused> {
+) -> Result<Permitted, Refused> {
+    let began = Instant::now();
     let denied = |text: String| Refused { reason: Reason::PolicyDenied, text };
     let name = match &target.host {
         Host::Ip(ip) => {
             let one = service.rulings.current().policy.permit_address(vnet, *ip, target.port);
-            return one.map(|address| vec![address]).map_err(|d| denied(d.to_string()));
+            let address = one.map_err(|d| denied(d.to_string()))?;
+            let stages = Stages { permit: began.elapsed(), ..Stages::default() };
+            return Ok(Permitted { addresses: vec![address], stages });
         }
         Host::Name(name) => name,
     };
     let resolved = service.resolver.resolve_within(name, resolve::share(wait)).await;
     let resolved = resolved.map_err(|text| Refused { reason: Reason::DnsFailed, text })?;
+    let resolve = began.elapsed();
     // The one that is in force by then, and one for all addresses.
     let ruling = service.rulings.current();
     let (mut allowed, mut refusal) = (Vec::new(), None);
@@ -116,6 +133,9 @@ pub(super) async fn permitted(
     }
     match refusal {
         Some(refusal) if allowed.is_empty() => Err(refusal),
-        Some(_) | None => Ok(allowed),
+        Some(_) | None => {
+            let stages = Stages { resolve: Some(resolve), permit: began.elapsed() - resolve, ..Stages::default() };
+            Ok(Permitted { addresses: allowed, stages })
+        }
     }
 }

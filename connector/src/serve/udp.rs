@@ -13,15 +13,15 @@ use protocol::{
     error::{Reason, StreamCode},
     session::{Event, Session, SessionEnd},
     splice::{Carried, Ended, Stream},
-    stream::{OpenUdp, Reply},
+    stream::{OpenUdp, Reply, Stages},
     switch::{Dropped, Inbox},
 };
 use tokio::time;
-use tracing::debug;
+use tracing::{debug, field};
 
 use super::{
     LinkSide, Permit, Service, millis,
-    tcp::{Refused, permitted, refuse},
+    tcp::{Permitted, Refused, permitted, refuse},
 };
 
 /// The edge ends a session that nobody uses; should its word be lost, the session ends here this much later.
@@ -37,12 +37,11 @@ pub(super) async fn serve(service: &Service, open: OpenUdp, mut stream: Stream, 
         dialled = time::timeout(open.wait, dial(service, &open)) => dialled.unwrap_or_else(|_| Err(late())),
         _ = stream.send.stopped() => return stream.cut(StreamCode::Cancelled),
     };
-    let (socket, permit) = match dialled {
+    let (socket, permit, stages) = match dialled {
         Ok(dialled) => dialled,
-        Err(refused) => return refuse(service, (&open.vnet, &open.target), stream, refused).await,
+        Err(refused) => return refuse(service, (open.flow, &open.vnet, &open.target), stream, refused).await,
     };
-    let reply = Reply::Connected { connect: started.elapsed() };
-    if stream.send.write_chunk(reply.encode()).await.is_err() {
+    if stream.send.write_chunk(Reply::accepted(open.flow, stages).encode()).await.is_err() {
         return;
     }
     let _flow = service.metrics.flow();
@@ -53,21 +52,23 @@ pub(super) async fn serve(service: &Service, open: OpenUdp, mut stream: Stream, 
         None => service.metrics.withdrawn(sent, received),
     };
     debug!(
-        vnet = %open.vnet, target = %open.target, from_origin = sent, to_origin = received, missing, ended,
+        flow = open.flow.map(field::display), vnet = %open.vnet, target = %open.target, from_origin = sent, to_origin = received, missing, ended,
         ms = millis(started.elapsed()), "session ended"
     );
 }
 
 /// Permits and connects; of several permitted addresses the first that there is a way to.
-async fn dial(service: &Service, open: &OpenUdp) -> Result<(Towards, Permit), Refused> {
-    let addresses = permitted(service, (&open.vnet, &open.target), open.wait).await?;
+async fn dial(service: &Service, open: &OpenUdp) -> Result<(Towards, Permit, Stages), Refused> {
+    let Permitted { addresses, stages } = permitted(service, (&open.vnet, &open.target), open.wait).await?;
+    let dialling = Instant::now();
     // A map changes addresses, never ports.
     let ips = addresses.iter().map(SocketAddr::ip).collect();
     let dialled = Towards::dial(&service.network, &service.racer, ips, open.target.port).map_err(|last| match last {
         Some((address, error)) => Refused { reason: Reason::of_dial(&error), text: format!("{address}: {error}") },
         None => Refused { reason: Reason::DnsFailed, text: format!("{} has no address", open.target) },
     });
-    Ok((dialled?, Permit::of(&open.vnet, &open.target, addresses)))
+    let stages = Stages { dial: dialling.elapsed(), ..stages };
+    Ok((dialled?, Permit::of(&open.vnet, &open.target, addresses), stages))
 }
 
 /// A session under way.

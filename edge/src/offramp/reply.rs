@@ -8,7 +8,7 @@ use protocol::{
     limits::NUDGE_AFTER,
     link::SendStream,
     splice::Stream,
-    stream::{Open, Reply},
+    stream::{Open, Reply, Stages},
     wire::{WireError, read_reply},
 };
 use tokio::time;
@@ -60,6 +60,8 @@ pub(super) struct Accepted {
     pub(super) held: Held,
     /// How long the dial took at the connector.
     pub(super) connect: Duration,
+    /// How long each stage of that took there, if it says so.
+    pub(super) stages: Option<Stages>,
 }
 
 /// Opens a stream with this header, and waits until the origin has accepted.
@@ -77,7 +79,8 @@ pub(super) async fn open_over(
     }
     let (mut stream, held) = opened.map_err(not_opened)?;
     match await_reply(link, &mut stream, wait, along).await {
-        Ok(Reply::Connected { connect }) => Ok(Accepted { stream, held, connect }),
+        Ok(Reply::Connected { connect }) => Ok(Accepted { stream, held, connect, stages: None }),
+        Ok(Reply::Reached(stages)) => Ok(Accepted { stream, held, connect: stages.total(), stages: Some(stages) }),
         Ok(Reply::Refused { reason, text }) => Err(Failure::Refused(reason, text)),
         Err(failure) => {
             stream.cut(StreamCode::Cancelled);

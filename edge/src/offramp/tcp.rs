@@ -15,7 +15,7 @@ use protocol::{
     link::SendStream,
     proxy::{Ends, Header},
     splice::Stream,
-    stream::{self, OpenTcp},
+    stream::{self, OpenTcp, Stages},
 };
 use tokio::time;
 
@@ -35,6 +35,8 @@ pub struct Opened {
     pub carrier: Carrier,
     /// How long the dial took where it was made: at the connector, or here if direct.
     pub connect: Duration,
+    /// How long each stage of that took at the connector, if it says so.
+    pub stages: Option<Stages>,
 }
 
 /// What bytes go over.
@@ -191,9 +193,9 @@ impl Offramp {
             Ok(()) | Err(_) => {}
         }
         let target = opening.origin.address.clone();
-        let header = stream::Open::Tcp(OpenTcp { vnet, target, wait: opening.wait });
-        let Accepted { stream, held, connect } = open_over(link, opening, &header, first).await?;
-        Ok(Opened { carrier: Carrier::Tunnel(stream, link.clone(), held), connect })
+        let header = stream::Open::Tcp(OpenTcp { vnet, target, wait: opening.wait, flow: link.told(opening.flow) });
+        let Accepted { stream, held, connect, stages } = open_over(link, opening, &header, first).await?;
+        Ok(Opened { carrier: Carrier::Tunnel(stream, link.clone(), held), connect, stages })
     }
 
     async fn dial(
@@ -208,7 +210,7 @@ impl Offramp {
         let socket = dialled.unwrap_or_else(|_| Err(late()))?;
         // A fresh socket has room for so little; what it should not take goes with the client's bytes.
         first.sent = socket.try_write(&[IoSlice::new(&first.bytes[..first.head])]).unwrap_or(0);
-        Ok(Opened { carrier: Carrier::Direct(socket), connect: started.elapsed() })
+        Ok(Opened { carrier: Carrier::Direct(socket), connect: started.elapsed(), stages: None })
     }
 
     /// Of several addresses the first that accepts.

@@ -17,7 +17,7 @@ use protocol::{
     link::SendStream,
     proxy::{Ends, Header},
     session::{self, Event, SessionEnd},
-    stream::{self, OpenUdp},
+    stream::{self, OpenUdp, Stages},
     switch::{Dropped, Drops},
 };
 use tokio::{sync::mpsc, time};
@@ -39,6 +39,8 @@ pub struct Session {
     word: Option<(Bytes, Arena)>,
     /// How long it took to find the origin, where that was done.
     pub connect: Duration,
+    /// How long each stage of that took at the connector, if it says so.
+    pub stages: Option<Stages>,
 }
 
 /// What its payloads go over.
@@ -215,11 +217,11 @@ impl Offramp {
         // Datagrams may overtake the reply.
         let inbox = link.switch.open();
         let (target, wait, session) = (opening.origin.address.clone(), opening.wait, inbox.session());
-        let header = stream::Open::Udp(OpenUdp { vnet, target, wait, idle, session });
-        let Accepted { stream, held, connect } = open_over(link, opening, &header, early).await?;
+        let header = stream::Open::Udp(OpenUdp { vnet, target, wait, idle, session, flow: link.told(opening.flow) });
+        let Accepted { stream, held, connect, stages } = open_over(link, opening, &header, early).await?;
         let session = session::Session::new(link.connection().clone(), stream, inbox, early.unsent());
         let on = OnLink { link: link.clone(), _held: held };
-        Ok(Session { word: early.later(), carrier: Carrier::Tunnel(Box::new(session), on), connect })
+        Ok(Session { word: early.later(), carrier: Carrier::Tunnel(Box::new(session), on), connect, stages })
     }
 
     async fn dial_session(
@@ -247,6 +249,7 @@ impl Offramp {
             carrier: Carrier::Direct(socket, Arena::default()),
             word: early.later(),
             connect: started.elapsed(),
+            stages: None,
         })
     }
 

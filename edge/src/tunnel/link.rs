@@ -13,6 +13,7 @@ use bytes::BytesMut;
 use futures_util::FutureExt;
 use protocol::{
     error::{CloseCode, StreamCode},
+    flow_id::FlowId,
     id::{LinkId, Name},
     limits::{CREDIT_WAIT, STREAMS_MAX},
     link::{Connection, Lost, RecvStream, SendStream},
@@ -20,6 +21,7 @@ use protocol::{
     splice::Stream,
     stream::Open,
     switch::Switch,
+    version::VERSION_FLOWS,
     windows::{Tally, Windows},
 };
 use tokio::{
@@ -56,6 +58,7 @@ pub struct Link {
     pub switch: Arc<Switch>,
     /// The worker that runs it.
     pub worker: usize,
+    version: u16,
     connection: Connection,
     state: watch::Sender<LinkState>,
     leaving: AtomicBool,
@@ -114,6 +117,7 @@ impl Link {
             windows: Arc::new(Windows::new(connection.clone(), version, tally)),
             switch: Arc::default(),
             worker,
+            version,
             connection,
             state: watch::Sender::new(LinkState::Up),
             leaving: AtomicBool::new(false),
@@ -123,6 +127,12 @@ impl Link {
         };
         link.extend(expires);
         link
+    }
+
+    /// What the connector is told of a flow: nothing, if it is too old to be told which one a stream is for.
+    #[must_use]
+    pub fn told(&self, flow: Option<FlowId>) -> Option<FlowId> {
+        flow.filter(|_| self.version >= VERSION_FLOWS)
     }
 
     /// Opens a stream: the header and the client's first bytes leave together, without waiting for any answer.

@@ -9,7 +9,17 @@ use crate::{
 
 fn open(target: &str) -> Open {
     let vnet = "prod".parse().expect("a name");
-    Open::Tcp(OpenTcp { vnet, target: target.parse().expect("a target"), wait: Duration::from_secs(5) })
+    Open::Tcp(OpenTcp { vnet, target: target.parse().expect("a target"), wait: Duration::from_secs(5), flow: None })
+}
+
+/// The same for a flow.
+fn of_flow(open: Open) -> Open {
+    let flow = Some("4bf92f3577b34da6a3ce929d0e0e4736".parse().expect("an id"));
+    match open {
+        Open::Tcp(open) => Open::Tcp(OpenTcp { flow, ..open }),
+        Open::Udp(open) => Open::Udp(OpenUdp { flow, ..open }),
+        ping @ Open::Ping(_) => ping,
+    }
 }
 
 fn read<T>(frame: &[u8], decode: impl FnOnce(u8, &[u8]) -> Result<T, DecodeError>) -> Result<T, DecodeError> {
@@ -40,6 +50,7 @@ fn opens() -> Vec<(&'static str, Open, &'static str)> {
                 wait: Duration::from_secs(5),
                 idle: Duration::from_secs(60),
                 session: 7,
+                flow: None,
             }),
             "03 0022 0400000000000000 70726f64 00000000 0a00010a 3500 88130000 60ea0000 07000000",
         ),
@@ -52,13 +63,38 @@ fn opens() -> Vec<(&'static str, Open, &'static str)> {
             }),
             "04 0018 0400000000000000 70726f64 00000000 0a00010a 88130000",
         ),
+        (
+            "open-tcp-flow",
+            of_flow(open("10.0.1.10:8080")),
+            "05 002a 0400000000000000 70726f64 00000000 0a00010a 901f 88130000 4bf92f3577b34da6a3ce929d0e0e4736",
+        ),
+        (
+            "open-udp-flow",
+            of_flow(Open::Udp(OpenUdp {
+                vnet: "prod".parse().expect("a name"),
+                target: "10.0.1.10:53".parse().expect("a target"),
+                wait: Duration::from_secs(5),
+                idle: Duration::from_secs(60),
+                session: 7,
+                flow: None,
+            })),
+            "06 0032 0400000000000000 70726f64 00000000 0a00010a 3500 88130000 60ea0000 07000000 \
+             4bf92f3577b34da6a3ce929d0e0e4736",
+        ),
     ]
+}
+
+fn reached(resolve_us: Option<u64>) -> Reply {
+    let [permit, dial] = [7, 1500].map(Duration::from_micros);
+    Reply::Reached(Stages { resolve: resolve_us.map(Duration::from_micros), permit, dial })
 }
 
 fn replies() -> Vec<(&'static str, Reply, &'static str)> {
     let refused = Reply::Refused { reason: Reason::ConnectRefused, text: "no".to_owned() };
     vec![
         ("connected", Reply::Connected { connect: Duration::from_micros(1500) }, "01 0004 dc050000"),
+        ("reached", reached(Some(250)), "03 000c fa000000 07000000 dc050000"),
+        ("reached-address", reached(None), "03 000c ffffffff 07000000 dc050000"),
         ("refused-open", refused, "02 000c 0500 0200000000000000 6e6f"),
     ]
 }
@@ -93,7 +129,11 @@ proptest! {
     ) {
         let open = Open::Tcp(OpenTcp {
             vnet: vnet.parse().expect("a name"), target: Target { host, port }, wait: Duration::from_millis(wait),
+            flow: None,
         });
+        let of_flow = of_flow(open.clone());
+        prop_assert_eq!(of_flow.encode().len(), open.encode().len() + 16, "what it costs");
+        prop_assert_eq!(read(&of_flow.encode(), Open::decode), Ok(of_flow));
         prop_assert_eq!(read(&open.encode(), Open::decode), Ok(open));
     }
 
@@ -104,7 +144,10 @@ proptest! {
         let open = Open::Udp(OpenUdp {
             vnet: "prod".parse().expect("a name"), target: Target { host, port },
             wait: Duration::from_millis(wait), idle: Duration::from_millis(idle), session,
+            flow: None,
         });
+        let of_flow = of_flow(open.clone());
+        prop_assert_eq!(read(&of_flow.encode(), Open::decode), Ok(of_flow));
         prop_assert_eq!(read(&open.encode(), Open::decode), Ok(open));
     }
 
@@ -119,13 +162,18 @@ proptest! {
     #[test]
     fn a_reply_is_read_as_it_was_sent(number in 1u16..=21, text in "[^\\p{Cc}]{0,60}", connect in any::<u32>()) {
         let reason = Reason::from_wire(number).expect("one of ours");
+        let [permit, dial] = [connect / 2, connect / 3].map(|us| Duration::from_micros(us.into()));
+        for resolve in [None, Some(permit)] {
+            let reply = Reply::Reached(Stages { resolve, permit, dial });
+            prop_assert_eq!(read(&reply.encode(), Reply::decode), Ok(reply));
+        }
         for reply in [Reply::Refused { reason, text }, Reply::Connected { connect: Duration::from_micros(connect.into()) }] {
             prop_assert_eq!(read(&reply.encode(), Reply::decode), Ok(reply));
         }
     }
 
     #[test]
-    fn any_bytes_are_a_value_or_a_coded_error(kind in 0u8..6, body in vec(any::<u8>(), 0..100)) {
+    fn any_bytes_are_a_value_or_a_coded_error(kind in 0u8..8, body in vec(any::<u8>(), 0..100)) {
         let _ = Open::decode(kind, &body);
         let _ = Reply::decode(kind, &body);
     }
@@ -202,7 +250,11 @@ fn values_beyond_their_bounds_are_refused() {
     }
     let unknown = |kind| Err(DecodeError::UnknownKind(kind));
     assert_eq!(Open::decode(1, &[]), unknown(1));
-    assert_eq!(Open::decode(5, &[]), unknown(5));
+    assert_eq!(Open::decode(7, &[]), unknown(7));
+    let mut nameless = of_flow(open("10.0.1.10:8080")).encode().to_vec();
+    let at = nameless.len() - 16;
+    nameless[at..].fill(0);
+    assert_eq!(what(nameless.into()), "flow 0");
     assert_eq!(Reply::decode(0, &[]), unknown(0).map(|_: Open| unreachable!()));
 }
 
@@ -217,11 +269,20 @@ fn a_longer_wait_than_allowed_is_the_longest() {
 fn the_longest_header_and_refusal_fit() {
     let vnet = "v".repeat(63).parse().expect("a name");
     let target = Target { host: Host::name(&"n".repeat(HOST_NAME_MAX)).expect("a name"), port: 65_535 };
-    let open = Open::Tcp(OpenTcp { vnet, target, wait: DIAL_WAIT_MAX });
+    let open = Open::Tcp(OpenTcp { vnet, target, wait: DIAL_WAIT_MAX, flow: None });
+    let open = of_flow(open);
     assert_eq!(read(&open.encode(), Open::decode), Ok(open));
     let long = Reply::Refused { reason: Reason::DnsFailed, text: format!("a\n{}", "é".repeat(1000)) };
     let Ok(Reply::Refused { text, .. }) = read(&long.encode(), Reply::decode) else { panic!("a refusal") };
     assert!(text.starts_with("a é") && text.len() <= TEXT_MAX, "cut, and on one line");
+}
+
+#[test]
+fn a_stage_of_an_hour_and_more_is_still_a_stage() {
+    let long = Some(Duration::from_secs(86_400));
+    let reply = Reply::Reached(Stages { resolve: long, ..Stages::default() });
+    let Ok(Reply::Reached(stages)) = read(&reply.encode(), Reply::decode) else { panic!("a reply") };
+    assert!(stages.resolve.is_some_and(|took| took > Duration::from_secs(3600)), "{stages:?}");
 }
 
 #[test]

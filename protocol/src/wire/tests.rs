@@ -132,6 +132,7 @@ async fn what_follows_a_header_stays_for_the_splice() {
         vnet: "prod".parse().expect("a name"),
         target: "10.0.0.1:80".parse().expect("a target"),
         wait: Duration::from_secs(1),
+        flow: None,
     });
     edge.send.write_chunk(Bytes::from([&open.encode()[..], b"GET /"].concat())).await.expect("a live link");
     assert_eq!(within(read_open(&mut connector.recv)).await.expect("a header"), open);

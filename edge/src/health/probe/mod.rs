@@ -55,7 +55,8 @@ pub(super) struct Task {
 impl Task {
     /// The way that is probed.
     fn opening(&self) -> Opening<'_> {
-        Opening { origin: &self.origin, way: &self.way, wait: self.monitor.timeout, priority: PRIORITY_PROBE }
+        let (origin, way, wait) = (&self.origin, &self.way, self.monitor.timeout);
+        Opening { origin, way, wait, priority: PRIORITY_PROBE, flow: None }
     }
 }
 

@@ -25,7 +25,7 @@ use crate::{
         Destination, PathKey, Report, Surroundings,
         view::{Health, HealthView, OriginView, PathView, PoolView},
     },
-    model::{Affinity, Answers, FlowKey, Held, Leads, Listener, LoadBalancer, Origin, Pool},
+    model::{Affinity, Answers, FlowId, FlowKey, Held, Leads, Listener, LoadBalancer, Origin, Pool},
     offramp::{Opening, Way},
 };
 
@@ -108,9 +108,10 @@ impl Place {
         shared.balancer.sealer().write(purpose, self.path.origin, self.cookie?, tls)
     }
 
-    /// What is to be opened for a flow.
-    pub(in crate::listener) fn opening(&self) -> Opening<'_> {
-        Opening { origin: &self.origin, way: &self.way, wait: self.pool.connect_timeout, priority: 0 }
+    /// What is to be opened for this flow.
+    pub(in crate::listener) fn opening(&self, flow: FlowId) -> Opening<'_> {
+        let (origin, way, wait) = (&self.origin, &self.way, self.pool.connect_timeout);
+        Opening { origin, way, wait, priority: 0, flow: Some(flow) }
     }
 
     /// The worker of its link. Nothing ties a flow without one to any.

@@ -126,7 +126,7 @@ impl Attempt for Opening<'_> {
     type Over = RefusedFlow;
 
     async fn at(&mut self, place: &Place) -> Result<Opened, Missed<RefusedFlow>> {
-        let failure = match self.offramp.open(place.opening(), &mut self.first).await {
+        let failure = match self.offramp.open(place.opening(self.story.id), &mut self.first).await {
             Ok(opened) => {
                 self.story.opened(opened.connect);
                 return Ok(opened);

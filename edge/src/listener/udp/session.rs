@@ -105,7 +105,7 @@ impl Attempt for Opening<'_, '_> {
 
     async fn at(&mut self, place: &Place) -> Result<offramp::Session, Missed<End>> {
         let offramp = &self.with.shared.offramp;
-        match offramp.open_session(place.opening(), self.with.idle, self.early).await {
+        match offramp.open_session(place.opening(self.story.id), self.with.idle, self.early).await {
             Ok(session) => {
                 self.story.opened(session.connect);
                 Ok(session)

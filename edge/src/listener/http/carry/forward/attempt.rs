@@ -179,7 +179,7 @@ impl Forward<'_> {
     }
 
     async fn open(&mut self, place: &Place, key: &Key) -> Result<Upstream, Failed> {
-        let (began, opening) = (Instant::now(), place.opening());
+        let (began, opening) = (Instant::now(), place.opening(self.record.story.id));
         let offramp = &self.connection.shared.offramp;
         let opened = async {
             // No client's bytes go along: they follow as a request.

@@ -1,4 +1,4 @@
-//! What a flow is called: in the access log, in its explanation, and where a trace of it goes on.
+//! What a flow is called: in the access log, in its explanation, at the connector, and where a trace of it goes on.
 
 use std::{fmt, str::FromStr};
 
@@ -10,6 +10,8 @@ pub struct FlowId(u128);
 
 /// Digits of an id.
 const DIGITS: usize = 32;
+/// Bytes of an id.
+pub(crate) const LENGTH: usize = 16;
 
 impl FlowId {
     /// One that nobody has had, most likely.
@@ -17,6 +19,16 @@ impl FlowId {
     pub fn draw(dice: &mut impl Rng) -> Self {
         // W3C's traces have no 0, and one in 2^128 is not worth another throw.
         Self(dice.random::<u128>().max(1))
+    }
+
+    /// As it crosses, the first digit first; none for 0.
+    pub(crate) fn read(bytes: [u8; LENGTH]) -> Option<Self> {
+        Some(Self(u128::from_be_bytes(bytes))).filter(|id| id.0 != 0)
+    }
+
+    /// As it crosses.
+    pub(crate) fn bytes(self) -> [u8; LENGTH] {
+        self.0.to_be_bytes()
     }
 }
 
