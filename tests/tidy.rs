@@ -39,6 +39,7 @@ const SUB_ROOMS: &[(&str, &[&str])] = &[
             "udp",
             "http",
             "explain",
+            "trace",
             "accept",
             "table",
             "certificates",
@@ -46,7 +47,19 @@ const SUB_ROOMS: &[(&str, &[&str])] = &[
     ),
     (
         "listener::http",
-        &["message", "imagined", "origin", "client", "kept", "connection", "carry", "serve", "accepted", "fuzzing"],
+        &[
+            "message",
+            "imagined",
+            "origin",
+            "client",
+            "kept",
+            "connection",
+            "carry",
+            "traced",
+            "serve",
+            "accepted",
+            "fuzzing",
+        ],
     ),
 ];
 

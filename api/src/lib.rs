@@ -10,6 +10,7 @@ pub mod drain;
 pub mod edge;
 pub mod explain;
 pub mod reload;
+pub mod trace;
 pub mod words;
 
 use std::time::Duration;

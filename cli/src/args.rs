@@ -14,7 +14,7 @@ use clap::{
 };
 use clap_complete::Shell;
 pub(crate) use drain::{DrainArgs, DrainKind, DrainSubject, UndrainArgs};
-pub(crate) use explain::ExplainArgs;
+pub(crate) use explain::{ExplainArgs, TraceArgs};
 use protocol::id::Name;
 
 use crate::{failure::Failure, output};
@@ -145,6 +145,8 @@ pub(crate) enum Command {
     Reload(ReloadArgs),
     /// Say where a running edge would send a flow now, and why
     Explain(ExplainArgs),
+    /// Have a running edge send a flow on its way, and say how far it comes; ends with 0 if it came through, else with 1
+    Trace(TraceArgs),
     /// Let something at a running edge take nothing new, while what flows there goes on; it is kept over restarts
     Drain(DrainArgs),
     /// Let something that is drained take new flows again
@@ -184,6 +186,7 @@ impl Command {
             | Self::Check { .. }
             | Self::Status(_)
             | Self::Explain(_)
+            | Self::Trace(_)
             | Self::Reload(_)
             | Self::Drain(_)
             | Self::Undrain(_)

@@ -47,5 +47,6 @@ mod software;
 mod status;
 mod surviving;
 mod tcp;
+mod trace;
 mod udp;
 mod vnets;

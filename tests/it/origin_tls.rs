@@ -4,6 +4,7 @@ use std::{fs, net::SocketAddr, process::Command, time::Duration};
 
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, date_time_ymd};
 use rustix::process::Signal;
+use serde_json::Value;
 use underpass_tests::harness::{
     Edge, Service, World,
     origin::{habits, servers},
@@ -108,6 +109,30 @@ fn origins_choose_what_is_spoken_over_tls() {
     let mut h2load = command("h2load");
     h2load.args(["-n", "1000", "-c", "4", "-m", "8"]).arg(format!("http://{}/who", edge.listener("new")));
     let _ = process::run(h2load, SOON).ok().says(&["1000 succeeded, 0 failed", "1000 2xx"]);
+}
+
+#[test]
+fn a_trace_tells_how_long_tls_took_or_why_it_failed() {
+    let world = World::new();
+    let prod = world.vnet("prod");
+    Authority::new(&world, "ca").issue(&world, "web", "web.test");
+    let origin = servers::nginx_tls(&world, world.free_in(&prod, 10), "web", ("web", " http2"));
+    let named = |name: &str| format!("tls = {{ ca = \"ca.pem\", server_name = \"{name}\" }}");
+    let good = over_tls("good", &named("web.test")).origin(&prod, origin.address);
+    let doubted = over_tls("doubted", &named("other.test")).origin(&prod, origin.address);
+    let (edge, _dc1) = world.stand(&prod, &[&good, &doubted]);
+    let trace = |listener: &str, code: i32| -> Value {
+        let ran = edge.command(&["trace", listener, "--path", "/who", "--json"]).exited(code);
+        serde_json::from_str(&ran.out).expect("JSON")
+    };
+    let through = trace("good", 0);
+    let stages: Vec<&Value> = through["stages"].as_array().expect("a list").iter().collect();
+    let names: Vec<&str> = stages.iter().filter_map(|stage| stage["stage"].as_str()).collect();
+    assert_eq!(names, ["accept", "place", "open", "permit", "dial", "tls", "first_byte"], "{through}");
+    assert!(stages[5]["took_ms"].as_f64().is_some_and(|took| took > 0.0), "{through}");
+    assert_eq!(through["status"], 200, "{through}");
+    let doubted = trace("doubted", 1);
+    assert_eq!((&doubted["stopped_at"], &doubted["reason"]), (&"tls".into(), &"tls_name_mismatch".into()), "{doubted}");
 }
 
 #[test]

@@ -13,17 +13,8 @@ use crate::{
 };
 
 pub(super) fn run(common: &Common, flags: &ExplainArgs) -> Result<(), Failure> {
-    let question = Question {
-        listener: flags.listener.clone().unwrap_or_default(),
-        source: flags.source.map(|source| source.to_string()),
-        destination: flags.destination.map(|destination| destination.to_string()),
-        host: flags.host.clone(),
-        path: flags.path.clone(),
-        cookie: Some(flags.cookies.join("; ")).filter(|cookies| !cookies.is_empty()),
-        headers: Some(flags.headers.join("\n")).filter(|headers| !headers.is_empty()),
-        sni: flags.sni.clone(),
-        flow: flags.flow.clone(),
-    };
+    let asked = flags.said.question(flags.listener.as_deref().unwrap_or_default());
+    let question = Question { flow: flags.flow.clone(), ..asked };
     let query = serde_urlencoded::to_string(&question).map_err(|error| Failure::Failed(error.to_string()))?;
     let edge = AdminEndpoint::find(common, &flags.admin)?;
     let answer = lifecycle::runtime()?.block_on(edge.get(&format!("{EXPLAIN}?{query}")))?;

@@ -14,6 +14,7 @@ mod reload;
 mod status;
 mod table;
 mod token;
+mod trace;
 
 use crate::{
     args::{Cli, Command, ConnectorCommand, TokenCommand},
@@ -35,6 +36,7 @@ pub(crate) fn run(cli: Cli) -> Result<(), Failure> {
         Command::Check { files, schema: None } => check::run(&common, files),
         Command::Status(flags) => status::run(&common, &flags),
         Command::Explain(flags) => explain::run(&common, &flags),
+        Command::Trace(flags) => trace::run(&common, &flags),
         Command::Reload(flags) => reload::run(&common, &flags),
         Command::Drain(flags) => drain::drain(&common, &flags),
         Command::Undrain(flags) => drain::undrain(&common, &flags),

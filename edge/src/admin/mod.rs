@@ -35,7 +35,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     health::view::{Health, HealthView},
-    listener::{ListenerState, Listeners},
+    listener::{ListenerState, Listeners, Untraced},
     metrics::{Metrics, Readings},
     model::{AdminConfig, FlowId},
     store::{KeptDrains, Outcome, Reloads, Store},
@@ -86,6 +86,7 @@ pub async fn serve(listener: Arc<dyn net::Listener>, admin: Admin, stop: Cancell
         .route("/metrics", get(metrics))
         .route(api::STATUS, get(status))
         .route(api::explain::EXPLAIN, get(explain))
+        .route(api::trace::TRACE, post(trace))
         .route(api::reload::RELOAD, post(reload::reload))
         .route(api::drain::DRAINS, get(drain::list).post(drain::drain).delete(drain::undrain))
         .route("/api/v1/connectors/{name}/revoke", post(revoke::revoke))
@@ -177,6 +178,21 @@ async fn explain(State(admin): State<Admin>, Query(question): Query<Question>) -
     match admin.listeners.explain(&question) {
         Ok(explanation) => Json(explanation).into_response(),
         Err(why) => problem(StatusCode::BAD_REQUEST, Code::BadQuestion, &why),
+    }
+}
+
+/// It asks an origin something, so it needs the token as every write does.
+async fn trace(State(admin): State<Admin>, Query(question): Query<Question>) -> Response {
+    if question.flow.is_some() {
+        return problem(
+            StatusCode::BAD_REQUEST,
+            "a flow that is traced has no id yet: ask `explain` for one that has been here",
+        );
+    }
+    match admin.listeners.trace(&question).await {
+        Ok(trace) => Json(trace).into_response(),
+        Err(busy @ Untraced::Busy) => problem(StatusCode::TOO_MANY_REQUESTS, &busy.to_string()),
+        Err(wrong @ Untraced::Wrong(_)) => problem(StatusCode::BAD_REQUEST, &wrong.to_string()),
     }
 }
 

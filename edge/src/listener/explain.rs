@@ -31,32 +31,71 @@ use crate::{
 /// Places that are told beyond the first.
 const NEXT_MAX: usize = 3;
 
+/// A flow that might come, as a question says.
+#[derive(Debug)]
+pub(super) struct Hypothetical {
+    /// Its client.
+    pub(super) source: SocketAddr,
+    /// Where it would be for, if that matters.
+    destination: Option<SocketAddr>,
+    /// What it would ask, where the listener reads requests.
+    pub(super) request: Option<Imagined>,
+}
+
+impl Hypothetical {
+    /// Reads a question to a listener.
+    pub(super) fn read(serving: &Serving, question: &Question) -> Result<Self, String> {
+        let source = question.source.as_deref().unwrap_or("0.0.0.0");
+        let source: IpAddr = source.parse().map_err(|_| format!("`source` {source:?} is no IP address"))?;
+        let request = request(serving, question)?;
+        let destination = destination(&serving.listener, question)?;
+        Ok(Self { source: SocketAddr::new(source, 0), destination, request })
+    }
+
+    /// What placing goes by.
+    pub(super) fn key(&self) -> FlowKey<'_> {
+        let (host, paths) = match &self.request {
+            Some(request) => (request.host.as_deref(), &request.paths[..]),
+            None => (None, &[][..]),
+        };
+        FlowKey { source: self.source, destination: self.destination, host, paths }
+    }
+
+    /// The search for its places.
+    pub(super) fn search<'a>(&'a self, shared: &'a Shared, listener: &'a Arc<Listener>) -> Search<'a> {
+        let search = Search::new(shared, listener, self.key());
+        match &self.request {
+            Some(request) => search.with_headers(&request.headers),
+            None => search,
+        }
+    }
+
+    /// How it would be answered before any place is looked for, if it would: the code, and words.
+    pub(super) fn refused(&self) -> Option<(&'static str, String)> {
+        self.request.as_ref().and_then(|request| request.refused.clone())
+    }
+
+    /// The certificate that its client would be shown.
+    pub(super) fn certificate(&self) -> Option<String> {
+        self.request.as_ref().and_then(|request| request.certificate.clone())
+    }
+}
+
 /// Explains where a flow of this listener would go.
 pub(super) fn explain(shared: &Shared, serving: &Serving, question: &Question) -> Result<Explanation, String> {
     let listener = &serving.listener;
-    let source = question.source.as_deref().unwrap_or("0.0.0.0");
-    let source: IpAddr = source.parse().map_err(|_| format!("`source` {source:?} is no IP address"))?;
-    let request = request(serving, question)?;
-    let (host, paths, headers) = match &request {
-        Some(request) => (request.host.as_deref(), &request.paths[..], Some(&request.headers)),
-        None => (None, &[][..], None),
-    };
-    let destination = destination(listener, question)?;
-    let flow = FlowKey { source: SocketAddr::new(source, 0), destination, host, paths };
-    let mut search = Search::new(shared, listener, flow);
-    if let Some(headers) = headers {
-        search = search.with_headers(headers);
-    }
+    let flow = Hypothetical::read(serving, question)?;
+    let (key, search) = (flow.key(), flow.search(shared, listener));
     let view = shared.view.borrow().clone();
     let mut explanation = Explanation {
         listener: listener.name.to_string(),
-        rule: rule(listener, &flow),
-        load_balancer: routing::load_balancer(listener, &flow).map(Name::to_string),
+        rule: rule(listener, &key),
+        load_balancer: routing::load_balancer(listener, &key).map(Name::to_string),
         vnet: vnet(listener).map(Name::to_string),
-        certificate: request.as_ref().and_then(|request| request.certificate.clone()),
+        certificate: flow.certificate(),
         ..Explanation::default()
     };
-    if let Some((code, words)) = request.as_ref().and_then(|request| request.refused.clone()) {
+    if let Some((code, words)) = flow.refused() {
         (explanation.reason, explanation.detail) = (Some(code.to_owned()), Some(words));
         return Ok(explanation);
     }

@@ -18,6 +18,7 @@ mod sources;
 mod state;
 mod table;
 mod tcp;
+mod trace;
 mod udp;
 
 pub use flows::{Flows, Left};
@@ -29,4 +30,4 @@ pub use scarce::Scarce;
 pub use shared::Shared;
 pub use sources::Sources;
 pub use state::ListenerState;
-pub use table::{Listeners, ListenersError};
+pub use table::{Listeners, ListenersError, Untraced};

@@ -1,5 +1,9 @@
 //! The listeners that are open, kept in step with the catalog.
 
+mod asked;
+
+pub use asked::Untraced;
+
 use std::{
     io,
     net::SocketAddr,
@@ -7,15 +11,17 @@ use std::{
     time::Duration,
 };
 
-use api::explain::{Explanation, Flow, Question};
 use net::{Front, drill};
 use protocol::id::Name;
-use tokio::{sync::Notify, time};
+use tokio::{
+    sync::{Notify, Semaphore},
+    time,
+};
 use tokio_util::task::TaskTracker;
 use tracing::{error, info, warn};
 
 use super::{
-    accept, explain,
+    accept,
     flows::Left,
     http::Http,
     shared::Shared,
@@ -23,12 +29,15 @@ use super::{
     udp,
 };
 use crate::{
-    model::{FlowId, ListenProtocol, Listener, Subject},
+    model::{ListenProtocol, Listener, Subject},
     store::Snapshot,
 };
 
 /// How long dropped listeners may take to let go of an address that a new one is to have.
 const RELEASE_WAIT: Duration = Duration::from_secs(2);
+
+/// Flows that are traced at once; each may wait for an origin.
+const TRACES_MAX: usize = 4;
 
 /// Why a listener could not be opened.
 #[derive(Debug, thiserror::Error)]
@@ -104,6 +113,7 @@ pub struct Listeners {
     shared: Arc<Shared>,
     http: Arc<Http>,
     tasks: TaskTracker,
+    traces: Semaphore,
     table: Mutex<Table>,
     /// Told when others are open.
     pub(super) committed: Arc<Notify>,
@@ -122,36 +132,8 @@ impl Listeners {
     /// None yet.
     #[must_use]
     pub fn new(shared: Arc<Shared>, http: Arc<Http>) -> Self {
-        Self { shared, http, tasks: TaskTracker::new(), table: Mutex::default(), committed: Arc::default() }
-    }
-
-    /// Where a flow would go now, and why.
-    ///
-    /// # Errors
-    /// What is wrong with the question, in words.
-    pub fn explain(&self, question: &Question) -> Result<Explanation, String> {
-        let state = self.named(&question.listener)?;
-        if state.is_drained() {
-            return Ok(explain::drained(&state.listener()));
-        }
-        explain::explain(&self.shared, &state.serving(), question)
-    }
-
-    /// The listener of this name, as it stands.
-    fn named(&self, name: &str) -> Result<Arc<ListenerState>, String> {
-        let states = self.states();
-        let names: Vec<_> = states.iter().map(|state| state.listener().name.clone()).collect();
-        let at = names.iter().position(|known| known.as_str() == name);
-        at.map(|at| states[at].clone()).ok_or_else(|| {
-            let hint = config::hint(name, names.iter().map(Name::as_str));
-            format!("there is no listener \"{name}\"{hint}")
-        })
-    }
-
-    /// The flows of an id that did not go well at once, as far as they are remembered.
-    #[must_use]
-    pub fn recent(&self, id: FlowId) -> Vec<Flow> {
-        self.shared.recent.find(&id.to_string())
+        let (tasks, traces) = (TaskTracker::new(), Semaphore::new(TRACES_MAX));
+        Self { shared, http, tasks, traces, table: Mutex::default(), committed: Arc::default() }
     }
 
     /// Binds what a snapshot adds. All or nothing: if one address cannot be had, everything stays as it was.

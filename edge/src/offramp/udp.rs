@@ -77,21 +77,27 @@ pub struct Early<'a> {
 }
 
 impl<'a> Early<'a> {
-    /// A probe's only payload.
+    /// Nothing: only the way there is looked for.
     #[must_use]
-    pub fn only(first: Packet) -> Self {
-        let frame = first.into_frame();
+    pub fn none() -> Self {
         Self {
             queue: None,
             drops: Drops::default(),
-            bytes: frame.len(),
-            frames: vec![frame],
+            bytes: 0,
+            frames: Vec::new(),
             sent: 0,
             part: 0,
             announced: Header::Local,
             word: Bytes::new(),
             arena: Arena::default(),
         }
+    }
+
+    /// A probe's only payload.
+    #[must_use]
+    pub fn only(first: Packet) -> Self {
+        let frame = first.into_frame();
+        Self { bytes: frame.len(), frames: vec![frame], ..Self::none() }
     }
 
     /// A client's first payload, and those that follow in the queue; what is too much is dropped and counted.

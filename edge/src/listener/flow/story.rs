@@ -134,6 +134,8 @@ pub(in crate::listener) struct Story {
     pub(in crate::listener) listener: Arc<Listener>,
     source: SocketAddr,
     started: Instant,
+    /// Nobody sent it: it is traced. It counts nowhere, and nothing is remembered of it.
+    is_traced: bool,
     /// What did not go well at once; nothing is kept of a flow that does.
     odd: Odd,
     /// How often it was placed.
@@ -174,6 +176,7 @@ impl Story {
             listener,
             source,
             started,
+            is_traced: false,
             odd: Odd::default(),
             attempts: 0,
             deliveries: 0,
@@ -182,6 +185,11 @@ impl Story {
             cause,
             count,
         }
+    }
+
+    /// Of a flow that the edge itself sends on its way, to see how far it comes.
+    pub(in crate::listener) fn traced(self) -> Self {
+        Self { is_traced: true, count: Count::default(), ..self }
     }
 
     /// Since when it has been here.
@@ -250,18 +258,18 @@ impl Story {
             Kind::Request(request) => ("request", None, Some(request)),
         };
         let status = request.and_then(|r| r.status).map(|status| status.as_u16());
-        match kind {
-            Kind::Flow | Kind::Session { .. } => {
-                self.metrics.flow_ended(&FlowEnd { listener: &self.listener.name, ended });
-            }
-            Kind::Request(_) => self.metrics.request_ended(&self.listener.name, status, taken),
+        if !self.is_traced {
+            self.count_end(kind, (ended, status, taken));
         }
         let (place, detail) = (self.place.as_ref(), self.cause.words());
-        self.remember((taken, ended), word, request);
+        if !self.is_traced {
+            self.remember((taken, ended), word, request);
+        }
         info!(
             target: "access",
             id = %self.id,
             listener = %self.listener.name,
+            traced = self.is_traced.then_some(true),
             source = %self.source,
             method = request.map(|r| field::display(&r.method)),
             host = request.and_then(|r| r.host.as_deref()),
@@ -288,6 +296,16 @@ impl Story {
             "{word}"
         );
     }
+
+    fn count_end(&self, kind: Kind<'_>, (ended, status, taken): (&'static str, Option<u16>, Duration)) {
+        match kind {
+            Kind::Flow | Kind::Session { .. } => {
+                self.metrics.flow_ended(&FlowEnd { listener: &self.listener.name, ended });
+            }
+            Kind::Request(_) => self.metrics.request_ended(&self.listener.name, status, taken),
+        }
+    }
+
     /// Keeps it for whoever asks, if it did not go well at once.
     fn remember(&self, (taken, ended): (Duration, &'static str), kind: &'static str, request: Option<&Request>) {
         let because = self.because(taken, request);

@@ -1,12 +1,12 @@
 //! A request that might come, from the words of whoever asks about it, judged by what judges those that do.
 
-use http::{HeaderMap, HeaderName, HeaderValue, Request, header, uri::PathAndQuery};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, header, request::Parts, uri::PathAndQuery};
 
 use super::message::{
     authority::Authority,
     fault::Fault,
     path::UrlPath,
-    request::{self, Reading},
+    request::{self, Asked, Reading},
 };
 use crate::{listener::state::Serving, model::Paths, tls::Shown};
 
@@ -36,6 +36,8 @@ pub(in crate::listener) struct Imagined {
     pub(in crate::listener) headers: HeaderMap,
     /// The certificate its client is shown, if it asks for a name.
     pub(in crate::listener) certificate: Option<String>,
+    /// Its head, and what that asks for; absent if it would be refused.
+    pub(super) asked: Option<(Parts, Asked)>,
     /// How it would be answered here, before any place is looked for: the code, the status and words.
     pub(in crate::listener) refused: Option<(&'static str, String)>,
 }
@@ -67,8 +69,9 @@ pub(in crate::listener) fn imagine(words: Words<'_>, serving: &Serving) -> Resul
         if is_served { asked.choose(&listener.http.upgrade, &request) } else { Err(Fault::MISDIRECTED) }
     });
     let refused = asked.as_ref().err().map(|fault| (fault.code, format!("{}: {}", fault.status, fault.words.trim())));
-    let asked_host = asked.ok().and_then(|asked| asked.host).map(|authority| authority.host);
-    Ok(Imagined { host: asked_host.or(host), paths, headers, certificate, refused })
+    let asked = asked.ok().map(|asked| (request.into_parts().0, asked));
+    let asked_host = asked.as_ref().and_then(|(_, asked)| asked.host.as_ref()).map(|authority| authority.host.clone());
+    Ok(Imagined { host: asked_host.or(host), paths, headers, certificate, asked, refused })
 }
 
 fn fields(words: Words<'_>) -> Result<HeaderMap, String> {

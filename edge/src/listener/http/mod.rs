@@ -4,7 +4,7 @@
 //! it. Nothing is ever passed through: every message is written anew.
 //!
 //! Rooms, each using only those before it: `message` ← `origin` ← `client` ← `kept, connection` ← `carry` ← `serve` ← `accepted`,
-//! and `imagined`, which uses `message` alone.
+//! with `imagined`, which uses `message` alone, and `traced` behind `carry`.
 
 mod accepted;
 mod carry;
@@ -17,7 +17,9 @@ pub(super) mod kept;
 mod message;
 mod origin;
 mod serve;
+mod traced;
 
 pub(super) use accepted::{Accepted, serve};
 pub(super) use imagined::{Imagined, Words, imagine};
 pub use kept::Http;
+pub(super) use traced::{Asked, Traced};
