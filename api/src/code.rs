@@ -72,7 +72,10 @@ codes! {
         "let `underpass check` name the mistakes, put them right, and reload";
     NeedsRestart = "UP-109", "a setting waits for a restart",
         because "a setting was changed that counts only from the start of the process",
-        "restart it when that suits, or put the setting back";
+        "replace it while it runs (`--replace`) or restart it when that suits, or put the setting back";
+    NotReplaced = "UP-110", "a process did not take over",
+        because "the process that runs refused, or ended, or nobody dialled the new one in time: the old one goes on",
+        "see the log of both; most often a try a little later, when an older process has ended, helps";
 
     // Joining, links, tunnels.
     PeerVersion = "UP-201", "the two sides share no version",

@@ -202,6 +202,7 @@ impl Command {
         match self {
             Self::Status(flags) => flags.json,
             Self::Explain(flags) => flags.json,
+            Self::Trace(flags) => flags.json,
             Self::Reload(flags) => flags.json,
             Self::Drain(flags) => flags.json,
             Self::Undrain(flags) => flags.json,

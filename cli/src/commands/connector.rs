@@ -8,6 +8,7 @@ use std::{
     sync::Arc,
 };
 
+use api::code::Code;
 use certs::{
     identity::ConnectorState,
     token::{JoinToken, TEXT_MAX},
@@ -52,7 +53,7 @@ pub(super) fn run(common: &Common, flags: ConnectorRun) -> Result<(), Failure> {
         let cut = CancellationToken::new();
         let sockets = Arc::new(Sockets::default());
         let before = match replace {
-            true => Predecessor::meet(&sockets, &config.state_dir).await.map_err(Failure::failed)?.map(Arc::new),
+            true => Predecessor::meet(&sockets, &config.state_dir).await.map_err(not_replaced)?.map(Arc::new),
             false => None,
         };
         if replace && before.is_none() {
@@ -153,14 +154,17 @@ fn read_token(file: &Path) -> Result<JoinToken, String> {
     text.parse().map_err(|e: certs::token::TokenTextError| e.to_string())
 }
 
+fn not_replaced(error: impl ToString) -> Failure {
+    Failure::failed(error).coded(Code::NotReplaced)
+}
+
 fn failure(error: ConnectorError) -> Failure {
     match &error {
         ConnectorError::TokenRefused(_) => Failure::Refused(error.to_string()),
+        ConnectorError::Handover(_) => not_replaced(error),
         ConnectorError::Settings(_) => Failure::Settings(error.to_string()),
-        ConnectorError::State(_)
-        | ConnectorError::Io(_)
-        | ConnectorError::Identity(_)
-        | ConnectorError::Handover(_)
-        | ConnectorError::Lost(_) => Failure::failed(error),
+        ConnectorError::State(_) | ConnectorError::Io(_) | ConnectorError::Identity(_) | ConnectorError::Lost(_) => {
+            Failure::failed(error)
+        }
     }
 }

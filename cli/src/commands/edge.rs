@@ -2,6 +2,7 @@
 
 use std::{convert::Infallible, path::Path, sync::Arc, time::Duration};
 
+use api::code::Code;
 use edge::{
     config::{Settings, WORKERS_MAX},
     edge::{EdgeError, Predecessor, Start, Succession},
@@ -48,7 +49,7 @@ async fn serve(
 ) -> Result<(), Failure> {
     let signals = Signals::take()?;
     let before = match replace {
-        true => Predecessor::meet(sockets.clone(), &config.state_dir).await.map_err(Failure::failed)?,
+        true => Predecessor::meet(sockets.clone(), &config.state_dir).await.map_err(not_replaced)?,
         false => None,
     };
     if replace && before.is_none() {
@@ -120,9 +121,14 @@ fn settings(file: Option<&Path>, flags: &EdgeRun) -> Result<Settings, Failure> {
     Ok(settings)
 }
 
+fn not_replaced(error: impl ToString) -> Failure {
+    Failure::failed(error).coded(Code::NotReplaced)
+}
+
 fn failure(error: EdgeError) -> Failure {
     match error {
         EdgeError::Ca(error) => error.into(),
+        EdgeError::Handover(error) => not_replaced(error),
         EdgeError::Issue(_)
         | EdgeError::Authority(_)
         | EdgeError::File(_)
@@ -132,7 +138,6 @@ fn failure(error: EdgeError) -> Failure {
         | EdgeError::Tls(_)
         | EdgeError::Listeners(_)
         | EdgeError::Io(_)
-        | EdgeError::Handover(_)
         | EdgeError::Lost(_) => Failure::failed(error),
     }
 }

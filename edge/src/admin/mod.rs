@@ -186,13 +186,14 @@ async fn trace(State(admin): State<Admin>, Query(question): Query<Question>) -> 
     if question.flow.is_some() {
         return problem(
             StatusCode::BAD_REQUEST,
+            Code::BadQuestion,
             "a flow that is traced has no id yet: ask `explain` for one that has been here",
         );
     }
     match admin.listeners.trace(&question).await {
         Ok(trace) => Json(trace).into_response(),
-        Err(busy @ Untraced::Busy) => problem(StatusCode::TOO_MANY_REQUESTS, &busy.to_string()),
-        Err(wrong @ Untraced::Wrong(_)) => problem(StatusCode::BAD_REQUEST, &wrong.to_string()),
+        Err(busy @ Untraced::Busy) => problem(StatusCode::TOO_MANY_REQUESTS, Code::Contradicted, &busy.to_string()),
+        Err(wrong @ Untraced::Wrong(_)) => problem(StatusCode::BAD_REQUEST, Code::BadQuestion, &wrong.to_string()),
     }
 }
 

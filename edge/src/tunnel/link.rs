@@ -58,7 +58,6 @@ pub struct Link {
     pub switch: Arc<Switch>,
     /// The worker that runs it.
     pub worker: usize,
-    version: u16,
     connection: Connection,
     state: watch::Sender<LinkState>,
     leaving: AtomicBool,
@@ -117,7 +116,6 @@ impl Link {
             windows: Arc::new(Windows::new(connection.clone(), version, tally)),
             switch: Arc::default(),
             worker,
-            version,
             connection,
             state: watch::Sender::new(LinkState::Up),
             leaving: AtomicBool::new(false),
