@@ -97,4 +97,7 @@ pub struct Progress {
     pub bytes: u64,
     /// How fast they carry, if that was to be watched.
     pub bytes_per_second: Option<f64>,
+    /// A process that was replaced by the one that answers has not ended: its flows, which may be there too, are not counted.
+    #[serde(default)]
+    pub older: bool,
 }

@@ -24,6 +24,9 @@ use crate::{
     rotation::{LIFE, RENEWABLE_FOR},
 };
 
+/// The file's name in `state_dir`.
+pub const REVOCATIONS: &str = "revocations.json";
+
 /// Most names that are remembered at a time.
 pub const REVOCATIONS_MAX: usize = 8192;
 const FILE_MAX: u64 = 2 * 1024 * 1024;
@@ -96,7 +99,7 @@ impl Revocations {
     pub fn open(state_dir: &Path) -> Result<Self, RevocationError> {
         files::make_private_dir(state_dir)?;
         let mut revocations = Self {
-            file: state_dir.join("revocations.json"),
+            file: state_dir.join(REVOCATIONS),
             lock: state_dir.join("revocations.lock"),
             authority: AuthorityId::new(),
             known: Mutex::default(),

@@ -39,7 +39,7 @@ use crate::{
     listener::ListenersError,
     metrics::{Metrics, Process},
     model::Config,
-    store::{KeptError, Plan, Reloads, Wish},
+    store::{KeptError, Reloads, Wish},
     tls::TlsError,
     tunnel::TunnelError,
 };
@@ -155,6 +155,9 @@ async fn serve(start: Start, vital: Vital) -> Result<(), EdgeError> {
         credentials = Credentials::in_time(&config) => credentials?,
         () = stop.cancelled() => return Ok(()),
     };
+    if let Some(succession) = &succession {
+        succession.number();
+    }
     let reloading = Reloading::new(settings, reloads, log_level);
     let base = Base {
         reloading,
@@ -165,6 +168,7 @@ async fn serve(start: Start, vital: Vital) -> Result<(), EdgeError> {
         metrics,
         vital: vital.clone(),
         credentials,
+        sockets: succession.as_ref().map(|succession| succession.sockets.clone()),
         generation: succession.as_ref().map(Succession::generation).unwrap_or_default(),
     };
     let (rooms, admin) = build(&config, base)?;
@@ -184,7 +188,7 @@ async fn serve(start: Start, vital: Vital) -> Result<(), EdgeError> {
         Some(takeover) => {
             unready.send_replace(vec!["another process of this edge has taken over".to_owned()]);
             admin_stop.cancel();
-            rooms.give_way(succeeding.take(), takeover);
+            rooms.give_way((succeeding.take(), &config.state_dir), takeover);
         }
         None => {
             unready.send_replace(vec!["the edge is shutting down".to_owned()]);
@@ -206,12 +210,12 @@ impl Rooms {
         config: &Config,
         before: Option<&Predecessor>,
         answer: impl FnOnce(),
-    ) -> Result<Plan, EdgeError> {
+    ) -> Result<(), EdgeError> {
         match before {
-            Some(before) => self.take_over(config, before).await.inspect(|_| answer()),
+            Some(before) => self.take_over(config, before).await.inspect(|()| answer()),
             None => {
                 answer();
-                self.put_in_force(config).await
+                self.put_in_force(config).await.map(drop)
             }
         }
     }

@@ -7,7 +7,10 @@ mod reloads;
 use std::{
     collections::BTreeMap,
     path::PathBuf,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Instant, SystemTime},
 };
 
@@ -80,13 +83,15 @@ impl Snapshot {
 pub struct Store {
     snapshot: watch::Sender<Arc<Snapshot>>,
     changing: Mutex<()>,
+    /// Changes that were asked for and are in no settings: drains and revocations.
+    by_hand: AtomicU64,
 }
 
 impl Store {
     /// The empty snapshot, version 0.
     #[must_use]
     pub fn new() -> Self {
-        Self { snapshot: watch::Sender::default(), changing: Mutex::default() }
+        Self { snapshot: watch::Sender::default(), changing: Mutex::default(), by_hand: AtomicU64::new(0) }
     }
 
     /// The same, but for who may connect, and what is drained by hand: that needs nothing that could fail.
@@ -94,13 +99,26 @@ impl Store {
     pub fn granting(grants: Vec<Grant>, drains: Drains) -> Self {
         let (catalog, drains) = (Arc::new(Catalog { grants, ..Catalog::default() }), Arc::new(drains));
         let snapshot = watch::Sender::new(Arc::new(Snapshot { catalog, drains, ..Snapshot::default() }));
-        Self { snapshot, changing: Mutex::default() }
+        Self { snapshot, changing: Mutex::default(), by_hand: AtomicU64::new(0) }
     }
 
     /// Held by whoever makes the next snapshot, from its look at the one in force until it is committed: a change that comes
     /// while another is applied waits for it.
     pub async fn change(&self) -> MutexGuard<'_, ()> {
         self.changing.lock().await
+    }
+
+    /// Held by whoever makes a change that no settings have, as by [`Store::change`].
+    pub async fn change_by_hand(&self) -> MutexGuard<'_, ()> {
+        let held = self.changing.lock().await;
+        self.by_hand.fetch_add(1, Ordering::Relaxed);
+        held
+    }
+
+    /// How many such changes were begun.
+    #[must_use]
+    pub fn by_hand(&self) -> u64 {
+        self.by_hand.load(Ordering::Relaxed)
     }
 
     /// The snapshot in force.

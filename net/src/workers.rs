@@ -55,9 +55,31 @@ impl Drop for Workers {
         // One that was told to end is not stuck.
         self.watched.clear();
         self.stop.cancel();
-        for thread in self.threads.drain(..) {
+        // The last to let go of it may be a task of its own.
+        let own = thread::current().id();
+        for thread in self.threads.drain(..).filter(|thread| thread.thread().id() != own) {
             // A worker that panicked has said so already.
             let _ = thread.join();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{sync::mpsc, time::Duration};
+
+    use super::*;
+
+    #[test]
+    fn the_last_to_let_go_may_be_a_task_of_its_own() {
+        let workers = Arc::new(Workers::start("own", 2).expect("threads"));
+        let (gone, is_gone) = mpsc::channel();
+        let (last, turn) = (workers.clone(), workers.handle(0).clone());
+        drop(workers);
+        turn.spawn(async move {
+            drop(last);
+            let _ = gone.send(());
+        });
+        is_gone.recv_timeout(Duration::from_secs(10)).expect("it does not wait for itself");
     }
 }

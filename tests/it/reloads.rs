@@ -80,6 +80,24 @@ fn whatever_way_a_file_is_written_it_is_in_force_within_a_second() {
 }
 
 #[test]
+fn a_file_that_was_something_else_for_a_while_is_noticed_when_it_is_back() {
+    let world = World::new();
+    let (one, two) = (habits::names_itself(world.free(), "one"), habits::names_itself(world.free(), "two"));
+    let edge = world.edge("edge-1").watched().service(&Service::tcp("who").direct(one.address())).start();
+    let right = edge.file.text();
+    let other = right.replace(&one.address().to_string(), &two.address().to_string());
+    let path = &edge.file.path;
+    for (text, name) in [(&other, "two"), (&right, "one")] {
+        fs::remove_file(path).expect("there");
+        fs::create_dir(path).expect("a folder");
+        wait::soon_true("that it is amiss to be told", || edge.status()["reload"]["applied"] == false);
+        fs::remove_dir(path).expect("there");
+        fs::write(path, text).expect("written");
+        wait::soon_true(name, || client::listen_to(edge.listener("who")).is_ok_and(|told| told == name));
+    }
+}
+
+#[test]
 fn settings_that_came_through_a_pipe_are_not_read_again() {
     let world = World::new();
     let origin = habits::names_itself(world.free(), "one");

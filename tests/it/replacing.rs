@@ -168,6 +168,111 @@ fn a_process_that_fails_to_take_over_harms_nothing() {
     ends_well(before);
 }
 
+/// An edge whose file has a probe that takes its time, so that whoever takes over waits for its first result.
+fn slowly(stand: &Stand, world: &World) -> std::net::TcpListener {
+    let silent = std::net::TcpListener::bind(world.free()).expect("free");
+    let right = stand.edge.file.text();
+    let slow = format!(
+        "{right}\n[[monitor]]\nname = \"slow\"\ntype = \"http\"\ntimeout = \"4s\"\ninterval = \"30s\"\n\
+         [[pool]]\nname = \"slow\"\nmonitor = \"slow\"\n[[pool.origin]]\nname = \"slow-1\"\naddress = \"{}\"\n",
+        silent.local_addr().expect("bound")
+    );
+    fs::write(&stand.edge.file.path, slow).expect("writable");
+    silent
+}
+
+#[test]
+fn a_process_that_hangs_while_it_takes_over_holds_nobody_up() {
+    let world = World::new();
+    let mut stand = Stand::new(&world, &world.vnet("prod"), "3s");
+    let clients = Clients::of(&stand.edge);
+    let _silent = slowly(&stand, &world);
+    let next = stand.edge.launch_successor();
+    next.wait_log(&["link registered"]);
+    next.signal(Signal::STOP);
+    // Longer than a link may be silent.
+    let began = std::time::Instant::now();
+    while began.elapsed() < Duration::from_secs(4) {
+        clients.connects.wait_for(20);
+        assert!(!clients.flow.is_over());
+    }
+    assert_eq!(http::get(stand.edge.file.admin, "/readyz").map(|answer| answer.code), Some(200));
+    next.signal(Signal::CONT);
+    next.wait_log(&["edge is ready"]);
+    let before = std::mem::replace(&mut stand.edge.process, next);
+    clients.connects.wait_for(20);
+    clients.hold();
+    ends_well(before);
+}
+
+#[test]
+fn what_is_changed_by_hand_meanwhile_is_in_force_and_the_process_that_does_not_know_of_it_goes() {
+    let world = World::new();
+    let mut stand = Stand::new(&world, &world.vnet("prod"), "3s");
+    let _silent = slowly(&stand, &world);
+    let mut next = stand.edge.launch_successor();
+    next.wait_log(&["link registered"]);
+    let _ = stand.edge.command(&["drain", "listener", "ask"]).ok();
+    let ended = next.wait(wait::SOON);
+    assert_eq!(ended.code(), Some(1));
+    assert!(next.log().contains("drained or revoked meanwhile"), "{}", next.log());
+    assert!(stand.edge.process.is_running());
+    fs::write(&stand.edge.file.path, stand.edge.file.text()).expect("writable");
+    ends_well(stand.edge.replace());
+    let drained = stand.edge.status()["listeners"].as_array().expect("a list").clone();
+    assert!(
+        drained.iter().any(|listener| listener["listener"] == "ask" && listener["drain"].is_object()),
+        "{drained:?}"
+    );
+}
+
+#[test]
+fn an_address_that_connectors_do_not_dial_is_refused_before_they_are_asked() {
+    let world = World::new();
+    let stand = Stand::new(&world, &world.vnet("prod"), "3s");
+    let clients = Clients::of(&stand.edge);
+    let (own, other) = (stand.edge.file.tunnel.to_string(), world.free().to_string());
+    fs::write(&stand.edge.file.path, stand.edge.file.text().replace(&own, &other)).expect("writable");
+    let mut refused = stand.edge.launch_successor();
+    assert_eq!(refused.wait(wait::SOON).code(), Some(1));
+    assert!(refused.log().contains("tunnel.listen"), "{}", refused.log());
+    clients.connects.wait_for(50);
+    clients.hold();
+    assert_eq!(links(&stand.edge), 2);
+    assert!(!stand.edge.process.log().contains("superseded"), "nobody was asked");
+}
+
+#[test]
+fn what_is_left_in_the_process_before_is_told_and_heeds_revocations() {
+    let world = World::new();
+    let mut stand = Stand::new(&world, &world.vnet("prod"), "30s");
+    let flow = LongFlow::start(stand.edge.listener("echo"), 1).expect("it opens");
+    let before = stand.edge.replace();
+    let waited = stand.edge.command(&["drain", "origin", "echo/echo-1", "--wait", "--timeout", "1s"]).exited(1);
+    assert!(waited.out.contains("process before"), "{waited:?}");
+    assert!(!flow.is_over());
+    let _ = stand.edge.command(&["connector", "revoke", "dc1"]).ok();
+    wait::soon_true("the flow through the revoked connector to be cut", || flow.is_over());
+    ends_well(before);
+    let _ = stand.edge.command(&["drain", "origin", "echo/echo-1", "--wait", "--timeout", "10s"]).ok();
+}
+
+#[test]
+fn of_two_that_would_take_over_each_has_its_turn() {
+    let world = World::new();
+    let mut stand = Stand::new(&world, &world.vnet("prod"), "3s");
+    let clients = Clients::of(&stand.edge);
+    let (one, two) = (stand.edge.launch_successor(), stand.edge.launch_successor());
+    one.wait_log(&["edge is ready"]);
+    two.wait_log(&["edge is ready"]);
+    clients.connects.wait_for(50);
+    clients.hold();
+    let (mut one, mut two) = (one, two);
+    wait::soon_true("one of them to end", || !one.is_running() || !two.is_running());
+    ends_well(std::mem::replace(&mut stand.edge.process, if one.is_running() { one } else { two }));
+    assert_eq!(client::listen_to(stand.edge.listener("who")).expect("it serves"), "who");
+}
+
 #[test]
 fn a_process_that_is_killed_after_it_has_handed_over_takes_nothing_new_with_it() {
     let world = World::new();

@@ -66,7 +66,7 @@ async fn until_empty(
                     what_is_left(subject, &progress)
                 })?;
                 match progress {
-                    Progress { flows: 0, .. } => return Ok(()),
+                    Progress { flows: 0, older: false, .. } => return Ok(()),
                     Progress { drain: None, removed: false, .. } => {
                         let text = format!("{} is drained no longer", spelt(subject));
                         return Err(Failure::Failed(text).coded(Code::StillDraining));
@@ -148,6 +148,10 @@ fn because(Drain { by, who, since }: &Drain) -> String {
 }
 
 fn what_is_left(subject: &DrainSubject, progress: &Progress) -> String {
+    if progress.flows == 0 && progress.older {
+        let what = spelt(subject);
+        return format!("{what} has no flow here, and may have some in the process before, which has not ended");
+    }
     if progress.flows == 0 {
         return format!("{} is empty", spelt(subject));
     }

@@ -52,6 +52,9 @@ pub enum HandoverError {
     /// It says something else than is expected.
     #[error("the connector that runs says what this one does not understand: start this one when that has ended")]
     Unexpected,
+    /// It does not answer in time, or has taken back what it was about to give.
+    #[error("the connector that runs goes on: it did not agree in time")]
+    GoesOn,
     /// It cannot be told which numbers its links leave free.
     #[error("{0}: try again when it has ended")]
     Busy(&'static str),
@@ -195,14 +198,14 @@ impl Predecessor {
         if !all && !links.is_ready() {
             return Err(HandoverError::Alone);
         }
-        let said = Word::Ready.say(&self.channel, &[]).await.is_ok();
-        match said {
-            true => match Word::hear(&self.channel).await? {
-                Some((Word::Yours, _)) => info!("the process before leaves, and ends with its flows"),
-                Some(_) => return Err(HandoverError::Unexpected),
-                None => warn!("the process before has ended by itself"),
-            },
-            false => warn!("the process before has ended by itself"),
+        // What it said last may be a refusal.
+        let _ = Word::Ready.say(&self.channel, &[]).await;
+        match Word::hear(&self.channel).await {
+            Ok(Some((Word::Yours, _))) => info!("the process before leaves, and ends with its flows"),
+            Ok(Some(_)) => return Err(HandoverError::Unexpected),
+            Ok(None) | Err(HandoverError::Io(_)) if self.channel.peer_runs() => return Err(HandoverError::GoesOn),
+            Ok(None) | Err(HandoverError::Io(_)) => warn!("the process before has ended by itself"),
+            Err(error) => return Err(error),
         }
         Ok(())
     }
@@ -247,13 +250,14 @@ impl Attending {
                     return;
                 }
             };
-            let (channel, pid) = match accepted {
-                Ok(there) => there,
+            let channel = match accepted {
+                Ok(channel) => channel,
                 Err(error) => {
                     warn!(%error, "a process that knocked was not let in");
                     continue;
                 }
             };
+            let pid = channel.peer();
             info!(pid, "another process of this connector is to take over");
             let Err(error) = self.hand_over(&channel, pid).await;
             self.held.send_replace(false);
@@ -279,6 +283,10 @@ impl Attending {
         files.extend(handed.into_iter().map(|handed| handed.socket));
         Word::Run { run: self.run, slots: slots(&self.links) }.say(channel, &files).await?;
         let Word::Ready = next(channel).await? else { return Err(HandoverError::Unexpected) };
+        // It may have been kept from hearing for so long that it has given up.
+        if channel.is_over() {
+            return Err(ended().into());
+        }
         info!(pid, "another process of this connector has taken over: what flows here may end");
         self.own.successor.send_replace(Some(pid));
         self.admin_stop.cancel();
@@ -291,8 +299,11 @@ impl Attending {
 }
 
 async fn next(channel: &Channel) -> Result<Word, HandoverError> {
-    let ended = || io::Error::new(io::ErrorKind::UnexpectedEof, "it has ended");
     Ok(Word::hear(channel).await?.ok_or_else(ended)?.0)
+}
+
+fn ended() -> io::Error {
+    io::Error::new(io::ErrorKind::UnexpectedEof, "it has ended")
 }
 
 fn slots(links: &Links) -> Vec<Taken> {

@@ -105,7 +105,7 @@ async fn wish(admin: Admin, (kind, name): (&str, &str), wish: Wish) -> Response 
 }
 
 async fn grant(admin: &Admin, subject: Subject, wish: Wish) -> Response {
-    let _changing = admin.store.change().await;
+    let _changing = admin.store.change_by_hand().await;
     let before = admin.store.current();
     let next = match known(admin, &before, &subject) {
         Known::There => wanted(&before.drains, &subject, wish),
@@ -199,7 +199,8 @@ async fn progress(admin: &Admin, subject: &Subject, sample_ms: Option<u64>) -> R
         left = admin.listeners.left(subject);
     }
     let snapshot = admin.store.current();
-    Json(shown(subject, &snapshot, (&left, rate))).into_response()
+    let older = admin.sockets.as_ref().is_some_and(|sockets| sockets.has_predecessors());
+    Json(Progress { older, ..shown(subject, &snapshot, (&left, rate)) }).into_response()
 }
 
 fn shown(subject: &Subject, snapshot: &Snapshot, (left, rate): (&Left, Option<f64>)) -> Progress {
@@ -212,6 +213,7 @@ fn shown(subject: &Subject, snapshot: &Snapshot, (left, rate): (&Left, Option<f6
         oldest_s: left.oldest(Instant::now()).map(|age| age.as_secs_f64()),
         bytes: left.bytes(),
         bytes_per_second: rate,
+        older: false,
     }
 }
 

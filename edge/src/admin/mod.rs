@@ -28,7 +28,7 @@ use axum::{
 };
 use certs::enrol::Authority;
 use hyper_util::service::TowerToHyperService;
-use net::{Vital, exposition};
+use net::{Sockets, Vital, exposition};
 use protocol::id::Name;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -64,6 +64,8 @@ pub struct Admin {
     pub store: Arc<Store>,
     /// Where drains by hand are kept.
     pub drains: Arc<KeptDrains>,
+    /// Sockets that other processes may have, too.
+    pub sockets: Option<Arc<Sockets>>,
     /// Where names are revoked.
     pub authority: Arc<Authority>,
     /// Counters.

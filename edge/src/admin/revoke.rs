@@ -36,8 +36,8 @@ pub(super) async fn revoke(
         let text = format!("this edge grants nothing to connector \"{name}\" and has no link of it{hint}; {right}");
         return problem(StatusCode::NOT_FOUND, Code::NotThere, &text);
     }
-    // A process that takes over meanwhile would not know of it.
-    let _changing = admin.store.change().await;
+    // A process that is about to take over does not know of it: it may not, then.
+    let _changing = admin.store.change_by_hand().await;
     let (authority, revoked) = (admin.authority.clone(), name.clone());
     let recorded = tokio::task::spawn_blocking(move || authority.revoke(&revoked, SystemTime::now())).await;
     let recorded = recorded.map_err(|error| error.to_string()).and_then(|done| done.map_err(|e| e.to_string()));

@@ -3,7 +3,7 @@
 use std::{array, net::SocketAddr, sync::Arc, time::Duration};
 
 use certs::edge::EdgeCertificates;
-use net::{Network, Unreachables, Vital, Workers};
+use net::{Network, Sockets, Unreachables, Vital, Workers};
 use tokio::sync::watch;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::info;
@@ -41,6 +41,8 @@ pub(super) struct Rooms {
 pub(super) struct DialledIn {
     pub(super) registry: Arc<Registry>,
     pub(super) succeeded: watch::Sender<bool>,
+    /// Has links judged again.
+    pub(super) recheck: watch::Sender<()>,
     pub(super) leave: CancellationToken,
     pub(super) stop: CancellationToken,
     pub(super) tasks: TaskTracker,
@@ -58,6 +60,8 @@ pub(super) struct Base {
     pub(super) metrics: Metrics,
     pub(super) vital: Vital,
     pub(super) credentials: Credentials,
+    /// Sockets that other processes may have, too.
+    pub(super) sockets: Option<Arc<Sockets>>,
     /// Which of the processes that have had the sockets this one is.
     pub(super) generation: u8,
 }
@@ -67,7 +71,7 @@ fn open_tunnel(config: &Config, base: &Base, store: &Store, workers: &Arc<Worker
     let receiver = Workers::start("receive", 1)?;
     let registry = Arc::new(Registry::new(store.subscribe(), base.vital.clone()));
     let ([leave, stop], tasks) = (array::from_fn(|_| CancellationToken::new()), TaskTracker::new());
-    let succeeded = watch::Sender::new(false);
+    let (succeeded, recheck) = (watch::Sender::new(false), watch::Sender::new(()));
     let parts = TunnelParts {
         listen: config.tunnel.listen,
         name: config.name.clone(),
@@ -84,11 +88,12 @@ fn open_tunnel(config: &Config, base: &Base, store: &Store, workers: &Arc<Worker
         leave: leave.clone(),
         generation: base.generation,
         succeeded: succeeded.subscribe(),
+        recheck: recheck.subscribe(),
         vital: base.vital.clone(),
     };
     let address = tunnel::start(&*base.network, parts, &tasks)?;
     info!(%address, "connectors may dial in");
-    Ok(DialledIn { registry, succeeded, leave, stop, tasks, receiver })
+    Ok(DialledIn { registry, succeeded, recheck, leave, stop, tasks, receiver })
 }
 
 pub(super) fn build(config: &Config, base: Base) -> Result<(Rooms, Unanswered), EdgeError> {
@@ -97,7 +102,7 @@ pub(super) fn build(config: &Config, base: Base) -> Result<(Rooms, Unanswered), 
     let (drains, store) = (Arc::new(drains), Arc::new(Store::granting(config.catalog.grants.clone(), by_hand)));
     let tunnel = open_tunnel(config, &base, &store, &workers)?;
     let registry = &tunnel.registry;
-    let Base { reloading, network, cut, unready, metrics, vital, credentials, .. } = base;
+    let Base { reloading, network, cut, unready, metrics, vital, credentials, sockets, .. } = base;
     let Credentials { authority, certificates, token, sealer, .. } = credentials;
     let admin_listener = network.listen(config.admin.listen)?;
 
@@ -134,6 +139,7 @@ pub(super) fn build(config: &Config, base: Base) -> Result<(Rooms, Unanswered), 
         registry: registry.clone(),
         store: store.clone(),
         drains: drains.clone(),
+        sockets,
         authority,
         metrics: metrics.clone(),
         reloads: reloading.reloads.clone(),

@@ -32,11 +32,11 @@ pub(super) async fn watch(
         let watched = files.borrow_and_update().clone();
         let (store, is_first) = (settings.store.clone(), before.is_none());
         let look = move || {
-            let watched: Vec<PathBuf> = watched.into_iter().filter(|file| !is_pipe(file)).collect();
             watch.watch(&watched);
+            let may_read = is_first && !watched.is_empty() && !watched.iter().any(|file| is_pipe(file));
             let seen: Seen = watched.into_iter().map(stamped).collect();
             // What cannot be read is told by whoever reads it next.
-            let spec = if is_first && !seen.is_empty() { store.spec().ok() } else { None };
+            let spec = if may_read { store.spec().ok() } else { None };
             (watch, seen, spec)
         };
         // What panicked there begins anew.
@@ -68,14 +68,15 @@ fn stamped(file: PathBuf) -> (PathBuf, Stamp) {
     (file, stamp)
 }
 
-/// What a shell hands over as `<(...)` can be read once, and is empty by now.
+/// What a shell hands over as `<(...)` can be read once, and is empty by now. A file may come in its place.
 fn is_pipe(file: &Path) -> bool {
     fs::metadata(file).is_ok_and(|metadata| !metadata.is_file())
 }
 
 fn stamp(file: &Path) -> Stamp {
     let of = |file: Metadata| (file.dev(), file.ino(), file.size(), file.ctime(), file.ctime_nsec());
-    fs::metadata(file).ok().map(of)
+    // What cannot be read again and again is as good as not there: to write a pipe is no change.
+    fs::metadata(file).ok().filter(Metadata::is_file).map(of)
 }
 
 #[cfg(test)]

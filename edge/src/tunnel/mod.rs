@@ -58,6 +58,8 @@ pub struct TunnelParts {
     pub generation: u8,
     /// Whether connectors are to dial another process of this edge, which takes over.
     pub succeeded: watch::Receiver<bool>,
+    /// Told when another process may have revoked somebody.
+    pub recheck: watch::Receiver<()>,
     /// How its tasks fare.
     pub vital: Vital,
 }

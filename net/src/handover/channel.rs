@@ -13,11 +13,13 @@ use std::{
 };
 
 use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    io::Errno,
     net::{
         self as sys, AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags,
         SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketAddrUnix, SocketFlags, SocketType, sockopt,
     },
-    process::geteuid,
+    process::{PidfdFlags, geteuid, pidfd_open},
 };
 use tokio::{
     io::Interest,
@@ -28,12 +30,25 @@ use tokio::{
 pub const MESSAGE_MAX: usize = 128 * 1024;
 /// Open files beside one message at most.
 pub const FILES_MAX: usize = 128;
+/// Conversations that wait to be begun.
+const WAITING_MAX: i32 = 16;
 const FLAGS: SocketFlags = SocketFlags::CLOEXEC.union(SocketFlags::NONBLOCK);
 
 /// One end of a conversation: a socket that keeps the bounds of messages and hears when the other end is gone (`SOCK_SEQPACKET`). Of
 /// the type that holds it only the readiness is used.
 #[derive(Debug)]
-pub struct Channel(UnixDatagram);
+pub struct Channel {
+    socket: UnixDatagram,
+    peer: Option<Peer>,
+}
+
+/// The process at the other end.
+#[derive(Debug)]
+struct Peer {
+    pid: u32,
+    /// Readable once it has ended.
+    handle: OwnedFd,
+}
 
 /// Where conversations begin. Whoever may not act for this process's user does not get in.
 #[derive(Debug)]
@@ -73,7 +88,7 @@ impl Door {
         let door = socket()?;
         sys::bind(&door, &Place::of(&next)?.address()?)?;
         fs::set_permissions(&next, Permissions::from_mode(0o600))?;
-        sys::listen(&door, 1)?;
+        sys::listen(&door, WAITING_MAX)?;
         // There is one at every moment.
         fs::rename(&next, path)?;
         UnixListener::from_std(door.into()).map(Self)
@@ -83,19 +98,37 @@ impl Door {
     ///
     /// # Errors
     /// The kernel's, and `PermissionDenied` for anybody else.
-    pub async fn accept(&self) -> io::Result<(Channel, u32)> {
+    pub async fn accept(&self) -> io::Result<Channel> {
         let channel = OwnedFd::from(self.0.accept().await?.0.into_std()?);
         let peer = sockopt::socket_peercred(&channel)?;
         if !peer.uid.is_root() && peer.uid != geteuid() {
             return Err(io::ErrorKind::PermissionDenied.into());
         }
-        Ok((Channel::new(channel)?, peer.pid.as_raw_nonzero().get().unsigned_abs()))
+        Channel::new(channel)
     }
 }
 
 impl Channel {
     fn new(end: OwnedFd) -> io::Result<Self> {
-        UnixDatagram::from_std(end.into()).map(Self)
+        let peer = sockopt::socket_peercred(&end).ok().and_then(|peer| {
+            let handle = pidfd_open(peer.pid, PidfdFlags::empty()).ok()?;
+            Some(Peer { pid: peer.pid.as_raw_nonzero().get().unsigned_abs(), handle })
+        });
+        Ok(Self { socket: UnixDatagram::from_std(end.into())?, peer })
+    }
+
+    /// The number of the process at the other end, or of the one that has opened the door; 0 if it cannot be told.
+    #[must_use]
+    pub fn peer(&self) -> u32 {
+        self.peer.as_ref().map(|peer| peer.pid).unwrap_or_default()
+    }
+
+    /// Whether that process runs still, whether or not it says anything.
+    #[must_use]
+    pub fn peer_runs(&self) -> bool {
+        let Some(Peer { handle, .. }) = &self.peer else { return false };
+        let mut ends = [PollFd::new(handle, PollFlags::IN)];
+        poll(&mut ends, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })).is_ok_and(|ended| ended == 0)
     }
 
     /// Knocks at the door at this path. Needs a runtime.
@@ -123,9 +156,20 @@ impl Channel {
             if !borrowed.is_empty() {
                 assert!(beside.push(SendAncillaryMessage::ScmRights(&borrowed)), "too many files for a message");
             }
-            Ok(sys::sendmsg(&self.0, &[IoSlice::new(message)], &mut beside, SendFlags::NOSIGNAL)?)
+            Ok(sys::sendmsg(&self.socket, &[IoSlice::new(message)], &mut beside, SendFlags::NOSIGNAL)?)
         };
-        self.0.async_io(Interest::WRITABLE, say).await.map(drop)
+        self.socket.async_io(Interest::WRITABLE, say).await.map(drop)
+    }
+
+    /// Whether the other has ended, and nothing that it has said is left.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        let mut nothing = [0; 1];
+        let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
+        match sys::recv(&self.socket, &mut nothing, flags) {
+            Ok((_, read)) => read == 0,
+            Err(error) => error != Errno::AGAIN,
+        }
     }
 
     /// The next that is said, with the files that come with it; none once the other has ended.
@@ -138,7 +182,7 @@ impl Channel {
             let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(FILES_MAX))];
             let mut beside = RecvAncillaryBuffer::new(&mut space);
             let parts = &mut [IoSliceMut::new(&mut message)];
-            let got = sys::recvmsg(&self.0, parts, &mut beside, RecvFlags::CMSG_CLOEXEC)?;
+            let got = sys::recvmsg(&self.socket, parts, &mut beside, RecvFlags::CMSG_CLOEXEC)?;
             if got.flags.intersects(ReturnFlags::TRUNC | ReturnFlags::CTRUNC) {
                 return Err(io::ErrorKind::InvalidData.into());
             }
@@ -151,7 +195,7 @@ impl Channel {
             message.truncate(got.bytes);
             Ok((message, files))
         };
-        let (message, files) = self.0.async_io(Interest::READABLE, hear).await?;
+        let (message, files) = self.socket.async_io(Interest::READABLE, hear).await?;
         Ok((!message.is_empty()).then_some((message, files)))
     }
 }
@@ -177,8 +221,9 @@ mod tests {
         let door = Door::open(&path).expect("a door");
         assert_eq!(fs::metadata(&path).expect("there").permissions().mode() & 0o777, 0o600);
         let there = Channel::connect(&path).expect("it is open");
-        let (here, pid) = door.accept().await.expect("it knocked");
-        assert_eq!(pid, std::process::id());
+        let here = door.accept().await.expect("it knocked");
+        assert_eq!([here.peer(), there.peer()], [std::process::id(); 2]);
+        assert!(there.peer_runs());
         let mut file = tempfile::tempfile().expect("a file");
         file.write_all(b"written here").expect("room");
         here.say(b"take this", &[file.into()]).await.expect("it listens");

@@ -35,6 +35,8 @@ struct Others {
     /// The latest first.
     predecessors: Vec<Predecessor>,
     successor: Option<Successor>,
+    /// The process before reads so far, and passes on what is for this one.
+    waits: bool,
 }
 
 /// A process that had the socket before, and has some of its sessions still.
@@ -46,11 +48,12 @@ struct Predecessor {
     wants: bool,
 }
 
-/// The process that reads the socket now, and passes on what it does not know.
+/// The process that is to take over: until it has, this one reads, and passes on what begins, or is of its generation.
 #[derive(Debug, Clone)]
 struct Successor {
+    generation: u8,
     relay: Arc<Relay>,
-    /// It has taken over: if it fails, nobody else does.
+    /// It has taken over, and reads: what it does not know it passes on.
     is_final: bool,
     /// It was told that nothing is left here.
     is_told: bool,
@@ -96,9 +99,25 @@ impl Sharing {
         self.others().predecessors.iter().map(end).collect()
     }
 
-    pub(super) fn set_successor(&self, end: OwnedFd) -> io::Result<()> {
-        self.others().successor =
-            Some(Successor { relay: Arc::new(Relay::new(end)?), is_final: false, is_told: false });
+    /// The process before reads until [`Sharing::begin`].
+    pub(super) fn wait(&self) {
+        self.others().waits = true;
+    }
+
+    /// This process reads from now on.
+    pub(super) fn begin(&self) {
+        self.others().waits = false;
+        self.receiver.wake();
+    }
+
+    /// Whether a process before has not ended.
+    pub(super) fn has_predecessors(&self) -> bool {
+        !self.others().predecessors.is_empty()
+    }
+
+    pub(super) fn set_successor(&self, generation: u8, end: OwnedFd) -> io::Result<()> {
+        let relay = Arc::new(Relay::new(end)?);
+        self.others().successor = Some(Successor { generation, relay, is_final: false, is_told: false });
         self.receiver.wake();
         Ok(())
     }
@@ -114,7 +133,7 @@ impl Sharing {
         self.receiver.wake();
     }
 
-    /// Receives: from the process that reads in place of this one if there is one, else from the socket itself.
+    /// Receives: from the process that reads in place of this one while one does, else from the socket itself.
     ///
     /// # Errors
     /// The kernel's, and `UnexpectedEof` after [`Sharing::leave`], once nothing can come any more.
@@ -128,11 +147,21 @@ impl Sharing {
         if let Poll::Ready(generation) = self.poll_predecessors(cx, (&mut buffers[0], &mut meta[0])) {
             return Poll::Ready(Ok((1, Passed::Back(generation))));
         }
+        if self.others().waits {
+            return Poll::Pending;
+        }
         loop {
-            let Some(Successor { relay, is_final, is_told }) = self.others().successor.clone() else {
+            let Some(Successor { relay, is_final, is_told, .. }) = self.others().successor.clone() else {
                 return Poll::Ready(Ok((ready!(socket.poll_recv(cx, buffers, meta))?, Passed::Fresh)));
             };
-            match ready!(relay.poll_came(cx, &mut buffers[0], &mut meta[0])) {
+            let came = match relay.poll_came(cx, &mut buffers[0], &mut meta[0]) {
+                Poll::Ready(came) => came,
+                Poll::Pending if is_final => return Poll::Pending,
+                Poll::Pending => {
+                    return Poll::Ready(Ok((ready!(socket.poll_recv(cx, buffers, meta))?, Passed::Fresh)));
+                }
+            };
+            match came {
                 Ok(Came::Packets) => return Poll::Ready(Ok((1, Passed::Fresh))),
                 Ok(Came::Enough) => {}
                 Ok(Came::Over) | Err(_) if is_told => return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into())),
@@ -200,16 +229,24 @@ impl Sharing {
         true
     }
 
-    /// Passes to the processes before what is theirs; gives the number of batches that have something left.
+    /// Passes to other processes what is theirs; gives the number of batches that have something left.
     pub(super) fn sort(
         &self,
         generation: Generation,
         (buffers, meta): (&mut [IoSliceMut<'_>], &mut [RecvMeta]),
     ) -> usize {
         let others = self.others();
-        if others.predecessors.is_empty() {
+        let Others { predecessors, successor, .. } = &*others;
+        let successor = successor.as_ref().filter(|after| !after.is_final);
+        if predecessors.is_empty() && successor.is_none() {
             return meta.len();
         }
+        let relay_of = |of: Option<u8>| {
+            // What begins is for the process that is to last.
+            let after = successor.filter(|after| of.is_none_or(|of| of == after.generation));
+            let before = || predecessors.iter().find(|before| Some(before.generation) == of);
+            after.map(|after| &after.relay).or_else(|| before().map(|before| &before.relay))
+        };
         for (buffer, meta) in buffers.iter_mut().zip(meta.iter_mut()) {
             let (stride, len) = (meta.stride.max(1), meta.len);
             let mut kept = 0;
@@ -217,10 +254,8 @@ impl Sharing {
                 let end = (at + stride).min(len);
                 let one = RecvMeta { len: end - at, stride: end - at, ..*meta };
                 let packet = &buffer[at..end];
-                let of = generation(packet);
-                let owner = others.predecessors.iter().find(|before| Some(before.generation) == of);
                 // Where the other is gone, it is for us to say so.
-                if owner.and_then(|owner| there(owner.relay.pass(&one, packet))).is_none() {
+                if relay_of(generation(packet)).and_then(|relay| there(relay.pass(&one, packet))).is_none() {
                     buffer.copy_within(at..end, kept);
                     kept += end - at;
                 }

@@ -85,19 +85,21 @@ pub struct Handed {
 /// UDP sockets that were handed over: with each the relay from the process that has it now.
 #[derive(Debug, Default)]
 pub struct Shares {
+    /// Of the process that they are for.
+    generation: u8,
     ends: Vec<(SocketKind, Weak<Bound>, OwnedFd)>,
     given: Vec<Weak<Bound>>,
 }
 
 impl Shares {
-    /// From now on what comes to sockets of this kind comes by way of the other process.
+    /// From now on the other process has its part of what comes to sockets of this kind; all of it once it has taken over.
     ///
     /// # Errors
     /// The kernel's.
     pub fn give_way(&mut self, kind: SocketKind) -> io::Result<()> {
         for (_, bound, end) in self.ends.extract_if(.., |(of, _, _)| *of == kind) {
             if let Some(bound) = bound.upgrade() {
-                bound.sharing.set_successor(end)?;
+                bound.sharing.set_successor(self.generation, end)?;
                 self.given.push(Arc::downgrade(&bound));
             }
         }
@@ -161,6 +163,34 @@ impl Sockets {
         self.generation.get().map(|(number, _)| *number).unwrap_or_default()
     }
 
+    /// Reads itself from now on what the process before has read so far.
+    pub fn begin(&self) {
+        self.each_open(|_, bound| bound.sharing.begin());
+    }
+
+    /// Whether a process that this one has taken over from has not ended.
+    #[must_use]
+    pub fn has_predecessors(&self) -> bool {
+        let mut any = false;
+        self.each_open(|kind, bound| any |= kind == SocketKind::Quic && bound.sharing.has_predecessors());
+        any
+    }
+
+    fn each_open(&self, mut look: impl FnMut(SocketKind, &Bound)) {
+        for Open { kind, socket } in &*lock(&self.open) {
+            if let Some(bound) = socket.upgrade() {
+                look(*kind, &bound);
+            }
+        }
+    }
+
+    /// Where connectors dial the process before, if nobody here has asked for that address.
+    #[must_use]
+    pub fn tunnel_left(&self) -> Option<SocketAddr> {
+        let is_tunnel = |given: &&Given| given.kind == Some(SocketKind::Quic) && !given.used;
+        lock(&self.given).iter().find(is_tunnel).map(|given| given.address)
+    }
+
     /// Lets go of what the process before had and nobody here wants.
     pub fn settle(&self) {
         lock(&self.given).retain(|given| given.stays);
@@ -184,6 +214,7 @@ impl Sockets {
     /// The kernel's.
     pub fn hand_over(&self) -> io::Result<(Vec<Handed>, Shares)> {
         let (mut handed, mut shares) = (Vec::new(), Shares::default());
+        shares.generation = self.number().wrapping_add(1);
         for Open { kind, socket } in &*lock(&self.open) {
             let Some(bound) = socket.upgrade() else { continue };
             let mut relays = Relays::new();
@@ -221,6 +252,9 @@ impl Sockets {
         let sharing = Arc::new(Sharing::new(self.orphaned.clone()));
         for (generation, end) in relays {
             sharing.add_predecessor(generation, end)?;
+        }
+        if kind == SocketKind::Quic && sharing.has_predecessors() {
+            sharing.wait();
         }
         let bound = Arc::new(Bound { socket, stays, sharing });
         let mut open = lock(&self.open);

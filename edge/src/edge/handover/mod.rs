@@ -13,13 +13,22 @@ mod words;
 
 use std::{
     fs, io,
+    net::SocketAddr,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
 };
 
-use net::{Sockets, handover::SocketKind};
-use tokio::sync::{mpsc, watch};
+use certs::revocation::REVOCATIONS;
+use net::{
+    FileWatch, Sockets,
+    handover::{Door, SocketKind},
+};
+use protocol::link::transport::quic;
+use tokio::{
+    sync::{mpsc, watch},
+    task::spawn_blocking,
+};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
@@ -27,12 +36,16 @@ use self::predecessor::Attending;
 pub(super) use self::predecessor::Takeover;
 pub use self::successor::Predecessor;
 use super::{EdgeError, rooms::Rooms};
-use crate::{model::Config, store::Plan};
+use crate::model::Config;
 
 /// Where a process waits for its successor, in `state_dir`.
 const DOOR: &str = "handover.sock";
 /// How long the other process may take for its next word. A successor reads its files and waits for links meanwhile.
 const WORD_WAIT: Duration = Duration::from_secs(30);
+/// And for its first: whoever knocks has something to say.
+const HELLO_WAIT: Duration = Duration::from_secs(2);
+/// Those who knock while a hand-over is under way are told so by its end, and knock where it has led.
+const KNOCKS_MAX: usize = 5;
 
 /// Why a process could not take over. The one before goes on.
 #[derive(Debug, thiserror::Error)]
@@ -46,6 +59,17 @@ pub enum HandoverError {
     /// It says something else than is expected.
     #[error("the edge that runs says what this one does not understand: start this one when that has ended")]
     Unexpected,
+    /// It does not answer in time, or has taken back what it was about to give.
+    #[error("the edge that runs goes on: it did not agree in time")]
+    GoesOn,
+    /// Connectors would not find it.
+    #[error(
+        "connectors dial the edge that runs at {0}, and these settings have no tunnel.listen of that address: end that edge before this one is started"
+    )]
+    OtherTunnel(SocketAddr),
+    /// The successor has read what is out of date.
+    #[error("something was drained or revoked meanwhile, which it does not know of: start it again")]
+    Changed,
     /// More than a message has room for.
     #[error("too many processes that were replaced have not ended yet: try again when they have")]
     Crowded,
@@ -69,6 +93,11 @@ pub struct Succession {
 }
 
 impl Succession {
+    /// Has packets of the tunnel say which process they are for.
+    pub(super) fn number(&self) {
+        self.sockets.divide_by(self.generation(), quic::generation_of);
+    }
+
     /// Which of the processes that have had these sockets this one is.
     pub(super) fn generation(&self) -> u8 {
         self.before.as_ref().map(Predecessor::generation).unwrap_or_default()
@@ -99,7 +128,10 @@ impl Succeeding {
 impl Rooms {
     /// As [`Rooms::put_in_force`] at a start, where another process serves so far: nothing is accepted before this one could serve, and
     /// that one has stopped.
-    pub(super) async fn take_over(&self, config: &Config, before: &Predecessor) -> Result<Plan, EdgeError> {
+    pub(super) async fn take_over(&self, config: &Config, before: &Predecessor) -> Result<(), EdgeError> {
+        if let Some(address) = before.tunnel_left() {
+            return Err(HandoverError::OtherTunnel(address).into());
+        }
         let expected = before.reading().await?;
         let _changing = self.store.change().await;
         let drains = self.store.current().drains.clone();
@@ -111,10 +143,13 @@ impl Rooms {
         // What is not wanted here stays where it is.
         before.settle();
         expected.settled(self.tunnel.registry.subscribe(), self.view.clone()).await?;
+        // Who waits at the other's door comes to this one when that is closed.
+        before.open_door();
         before.ready().await?;
+        before.begin();
         self.listeners.commit(prepared);
         self.told(config, (&plan, &snapshot), &drains).await;
-        Ok(plan)
+        Ok(())
     }
 
     /// Lets successors knock from now on.
@@ -122,7 +157,8 @@ impl Rooms {
         let generation = succession.generation();
         let Succession { sockets, before, successor } = succession;
         // Its end of the conversation is of no use any more.
-        drop(before);
+        let opened = before.and_then(Predecessor::door);
+        let path = door(&config.state_dir);
         let (takeovers, next) = mpsc::channel(1);
         let orphaned = sockets.orphaned();
         let attending = Attending {
@@ -133,15 +169,23 @@ impl Rooms {
             succeeded: self.tunnel.succeeded.clone(),
             takeovers,
         };
-        tokio::spawn(attending.attend(door(&config.state_dir)));
+        match opened.map_or_else(|| Door::open(&path), Ok) {
+            Ok(door) => drop(tokio::spawn(attending.attend(door, path))),
+            Err(error) => warn!(%error, path = %path.display(), "this edge cannot be replaced while it runs"),
+        }
         Succeeding { takeovers: next, successor, orphaned }
     }
 
     /// Stops accepting for a successor that can serve.
-    pub(super) fn give_way(&self, succeeding: Option<Succeeding>, Takeover { pid, mut shares, done }: Takeover) {
+    pub(super) fn give_way(
+        &self,
+        (succeeding, state_dir): (Option<Succeeding>, &Path),
+        Takeover { pid, mut shares, done }: Takeover,
+    ) {
         info!(pid, "another process of this edge has taken over: what flows here may end");
         if let Some(Succeeding { successor, orphaned, .. }) = succeeding {
             successor.send_replace(Some(pid));
+            tokio::spawn(revocations(self.tunnel.recheck.clone(), state_dir.join(REVOCATIONS)));
             let cut = self.cut.clone();
             tokio::spawn(async move {
                 orphaned.cancelled().await;
@@ -160,6 +204,23 @@ impl Rooms {
     }
 }
 
+/// Has links judged again whenever revocations have been written: by the process that has taken over, which is asked for them.
+async fn revocations(recheck: watch::Sender<()>, file: PathBuf) {
+    let mut watch = FileWatch::default();
+    loop {
+        let watched = file.clone();
+        let look = move || {
+            watch.watch(&[watched]);
+            watch
+        };
+        let Ok(watching) = spawn_blocking(look).await else { return };
+        watch = watching;
+        // What was written before it was watched, too.
+        recheck.send_replace(());
+        watch.changed().await;
+    }
+}
+
 /// An ordinary end leaves no door behind.
 pub(super) fn leave(state_dir: &Path) {
     let _ = fs::remove_file(door(state_dir));
@@ -168,3 +229,6 @@ pub(super) fn leave(state_dir: &Path) {
 fn door(state_dir: &Path) -> PathBuf {
     state_dir.join(DOOR)
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,17 +1,17 @@
 //! The old process: waits at its door for a successor, gives it the sockets, and gives way once that can serve.
 
-use std::{collections::BTreeMap, convert::Infallible, io, os::fd::OwnedFd, path::PathBuf, sync::Arc};
+use std::{collections::BTreeMap, io, os::fd::OwnedFd, path::PathBuf, sync::Arc, time::Duration};
 
 use net::{
     Sockets,
     handover::{Channel, Door, FILES_MAX, Handed, Shares, SocketKind},
 };
 use protocol::version::VERSION_SUCCESSOR;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{MutexGuard, mpsc, oneshot, watch};
 use tracing::{info, warn};
 
 use super::{
-    HandoverError,
+    HELLO_WAIT, HandoverError, WORD_WAIT,
     words::{Described, FORM, Replica, Word},
 };
 use crate::{store::Store, tunnel::LinksView};
@@ -42,47 +42,69 @@ pub(super) struct Attending {
 
 impl Attending {
     /// Waits for successors, one after the other. An edge without a door serves all the same.
-    pub(super) async fn attend(self, path: PathBuf) {
-        let door = match Door::open(&path) {
-            Ok(door) => door,
-            Err(error) => return warn!(%error, path = %path.display(), "this edge cannot be replaced while it runs"),
-        };
+    pub(super) async fn attend(self, mut door: Door, path: PathBuf) {
         loop {
-            let (channel, pid) = match door.accept().await {
-                Ok(there) => there,
+            let channel = match door.accept().await {
+                Ok(channel) => channel,
                 Err(error) => {
                     warn!(%error, "a process that knocked was not let in");
                     continue;
                 }
             };
+            let pid = channel.peer();
             info!(pid, "another process of this edge is to take over");
-            let Err(error) = self.hand_over(&channel, pid).await;
+            let error = match self.hand_over(&channel, pid).await {
+                Ok(_changing) => {
+                    // Who waits is to knock where the other one opens.
+                    drop(door);
+                    // Until this process has ended nothing is changed here any more.
+                    return std::future::pending().await;
+                }
+                Err(error) => error,
+            };
             self.succeeded.send_if_modified(std::mem::take);
             warn!(pid, %error, "the other process has not taken over: this one goes on");
             let _ = Word::Refused { why: error.to_string() }.say(&channel, &[]).await;
+            // It may have opened one in the place of this.
+            match Door::open(&path) {
+                Ok(own) => door = own,
+                Err(error) => {
+                    warn!(%error, path = %path.display(), "it may be that this edge cannot be replaced any more")
+                }
+            }
         }
     }
 
-    async fn hand_over(&self, channel: &Channel, pid: u32) -> Result<Infallible, HandoverError> {
-        let Word::Hello { form: FORM } = next(channel).await? else { return Err(HandoverError::Unexpected) };
-        // What is changed from here on would be lost on the successor: it waits.
-        let _changing = self.store.change().await;
+    async fn hand_over(&self, channel: &Channel, pid: u32) -> Result<MutexGuard<'_, ()>, HandoverError> {
+        let Word::Hello { form: FORM } = next(channel, HELLO_WAIT).await? else {
+            return Err(HandoverError::Unexpected);
+        };
+        // A change that is under way is not known of in files yet.
+        drop(self.store.change().await);
+        let known = self.store.by_hand();
         let (handed, mut shares) = self.sockets.hand_over()?;
         self.give(channel, handed).await?;
-        let Word::Reading = next(channel).await? else { return Err(HandoverError::Unexpected) };
+        let Word::Reading = next(channel, WORD_WAIT).await? else { return Err(HandoverError::Unexpected) };
         shares.give_way(SocketKind::Quic)?;
         self.succeeded.send_replace(true);
         let replicas = replicas(&self.links.borrow());
         Word::Asked { replicas }.say(channel, &[]).await?;
-        let Word::Ready = next(channel).await? else { return Err(HandoverError::Unexpected) };
+        let Word::Ready = next(channel, WORD_WAIT).await? else { return Err(HandoverError::Unexpected) };
+        let changing = self.store.change().await;
+        if self.store.by_hand() != known {
+            return Err(HandoverError::Changed);
+        }
+        // It may have been kept from hearing for so long that it has given up.
+        if channel.is_over() {
+            return Err(ended().into());
+        }
         let (done, is_done) = oneshot::channel();
         let gone = || io::Error::other("this edge is ending already");
         self.takeovers.send(Takeover { pid, shares, done }).await.map_err(|_| gone())?;
         is_done.await.map_err(|_| gone())?;
         // Whether it hears that or not, it has all there is.
         let _ = Word::Yours.say(channel, &[]).await;
-        // Until this process has ended nothing is changed here any more, nor handed over once again.
-        std::future::pending().await
+        Ok(changing)
     }
 
     async fn give(&self, channel: &Channel, handed: Vec<Handed>) -> Result<(), HandoverError> {
@@ -108,9 +130,12 @@ impl Attending {
     }
 }
 
-async fn next(channel: &Channel) -> Result<Word, HandoverError> {
-    let ended = || io::Error::new(io::ErrorKind::UnexpectedEof, "it has ended");
-    Ok(Word::hear(channel).await?.ok_or_else(ended)?.0)
+async fn next(channel: &Channel, patience: Duration) -> Result<Word, HandoverError> {
+    Ok(Word::hear(channel, patience).await?.ok_or_else(ended)?.0)
+}
+
+fn ended() -> io::Error {
+    io::Error::new(io::ErrorKind::UnexpectedEof, "it has ended")
 }
 
 /// Those that can be asked to dial, and whose links are worth waiting for.

@@ -1,17 +1,24 @@
 //! The new process: takes the sockets, waits until it could serve, and says so.
 
-use std::{collections::BTreeMap, io, os::fd::OwnedFd, path::Path, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    io,
+    net::SocketAddr,
+    os::fd::OwnedFd,
+    path::{Path, PathBuf},
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use net::{
     Sockets,
-    handover::{Channel, Handed},
+    handover::{Channel, Door, Handed},
 };
-use protocol::link::transport::quic;
 use tokio::{sync::watch, time};
 use tracing::{info, warn};
 
 use super::{
-    HandoverError, door,
+    HandoverError, KNOCKS_MAX, WORD_WAIT, door,
     words::{Described, FORM, Replica, Word},
 };
 use crate::{
@@ -26,6 +33,10 @@ pub(super) const SETTLE_WAIT: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub struct Predecessor {
     channel: Channel,
+    /// Where it is found.
+    path: PathBuf,
+    /// And this process, as soon as it is ready.
+    door: OnceLock<Door>,
     sockets: Arc<Sockets>,
     /// Of this process, which takes over.
     generation: u8,
@@ -37,42 +48,34 @@ impl Predecessor {
     /// # Errors
     /// [`HandoverError`]: there is one, and it cannot be taken over from.
     pub async fn meet(sockets: Arc<Sockets>, state_dir: &Path) -> Result<Option<Self>, HandoverError> {
-        let channel = match Channel::connect(&door(state_dir)) {
-            Ok(channel) => channel,
-            Err(error) if is_nobody(&error) => return Ok(None),
-            Err(error) => return Err(error.into()),
-        };
-        Word::Hello { form: FORM }.say(&channel, &[]).await?;
-        loop {
-            let Some((Word::Sockets { generation, sockets: described, is_last }, files)) = expected(&channel).await?
-            else {
-                return Err(HandoverError::Unexpected);
+        let path = door(state_dir);
+        for _ in 0..KNOCKS_MAX {
+            let channel = match Channel::connect(&path) {
+                Ok(channel) => channel,
+                Err(error) if is_nobody(&error) => return Ok(None),
+                Err(error) => return Err(error.into()),
             };
-            let mut files = files.into_iter();
-            for Described { kind, stays, generations } in described {
-                let socket = files.next().ok_or(HandoverError::Unexpected)?;
-                let relays = generations.into_iter().zip(files.by_ref()).collect();
-                sockets.take_over(Handed { kind: kind.into(), stays, socket, relays })?;
-            }
-            if is_last {
-                let generation = generation.wrapping_add(1);
-                sockets.divide_by(generation, quic::generation_of);
-                return Ok(Some(Self { channel, sockets, generation }));
+            match take(&channel, &sockets).await {
+                Ok(Some(generation)) => {
+                    return Ok(Some(Self { channel, path, door: OnceLock::new(), sockets, generation }));
+                }
+                // It has ended, or another has taken over from it: that one is to be asked, then.
+                Ok(None) => sockets.settle(),
+                Err(HandoverError::Io(error)) if is_end(&error) => sockets.settle(),
+                Err(error) => return Err(error),
             }
         }
+        Err(HandoverError::GoesOn)
     }
 
     pub(super) fn generation(&self) -> u8 {
         self.generation
     }
 
-    /// This process reads the tunnel's socket from now on. Connectors are asked to dial it: which are, is known then.
+    /// The tunnel is open. Connectors are asked to dial this process: which are, is known then.
     pub(super) async fn reading(&self) -> Result<Expected, HandoverError> {
-        if !self.tell(Word::Reading).await {
-            return Ok(Expected::default());
-        }
-        match expected(&self.channel).await? {
-            Some((Word::Asked { replicas }, _)) => Ok(Expected(replicas)),
+        match self.ask(Word::Reading).await? {
+            Some(Word::Asked { replicas }) => Ok(Expected(replicas)),
             Some(_) => Err(HandoverError::Unexpected),
             None => Ok(Expected::default()),
         }
@@ -80,15 +83,35 @@ impl Predecessor {
 
     /// This process can serve. When this returns, the one before accepts nothing more.
     pub(super) async fn ready(&self) -> Result<(), HandoverError> {
-        if !self.tell(Word::Ready).await {
-            return Ok(());
-        }
-        match expected(&self.channel).await? {
-            Some((Word::Yours, _)) => info!("the process before accepts nothing more, and ends with its flows"),
+        match self.ask(Word::Ready).await? {
+            Some(Word::Yours) => info!("the process before accepts nothing more, and ends with its flows"),
             Some(_) => return Err(HandoverError::Unexpected),
-            None => warn!("the process before has ended by itself"),
+            None => {}
         }
         Ok(())
+    }
+
+    /// Where connectors dial the process before, if nobody here has asked for that address.
+    pub(super) fn tunnel_left(&self) -> Option<SocketAddr> {
+        self.sockets.tunnel_left()
+    }
+
+    /// Opens a door in the place of the other's.
+    pub(super) fn open_door(&self) {
+        match Door::open(&self.path) {
+            Ok(door) => drop(self.door.set(door)),
+            Err(error) => warn!(%error, path = %self.path.display(), "this edge cannot be replaced while it runs"),
+        }
+    }
+
+    /// That door.
+    pub(super) fn door(self) -> Option<Door> {
+        self.door.into_inner()
+    }
+
+    /// Reads itself what the process before has read so far.
+    pub(super) fn begin(&self) {
+        self.sockets.begin();
     }
 
     /// Lets go of sockets that the process before had, and that nobody wants here.
@@ -96,10 +119,48 @@ impl Predecessor {
         self.sockets.settle();
     }
 
-    /// Says something; false if there is nobody any more.
-    async fn tell(&self, word: Word) -> bool {
-        word.say(&self.channel, &[]).await.is_ok()
+    /// Says something, and hears the answer; none if the process before is gone, and this one has all that it had.
+    async fn ask(&self, word: Word) -> Result<Option<Word>, HandoverError> {
+        // What it said last may be a refusal.
+        let _ = word.say(&self.channel, &[]).await;
+        match expected(&self.channel).await {
+            Ok(Some((word, _))) => return Ok(Some(word)),
+            Ok(None) | Err(HandoverError::Io(_)) => {}
+            Err(error) => return Err(error),
+        }
+        if self.channel.peer_runs() {
+            return Err(HandoverError::GoesOn);
+        }
+        warn!("the process before has ended by itself");
+        Ok(None)
     }
+}
+
+/// Takes all sockets that are given over a channel; which of the processes that have had them this one is. None if the other ended before
+/// that was all.
+async fn take(channel: &Channel, sockets: &Sockets) -> Result<Option<u8>, HandoverError> {
+    Word::Hello { form: FORM }.say(channel, &[]).await?;
+    loop {
+        let (generation, described, is_last, files) = match expected(channel).await? {
+            Some((Word::Sockets { generation, sockets, is_last }, files)) => (generation, sockets, is_last, files),
+            Some(_) => return Err(HandoverError::Unexpected),
+            None => return Ok(None),
+        };
+        let mut files = files.into_iter();
+        for Described { kind, stays, generations } in described {
+            let socket = files.next().ok_or(HandoverError::Unexpected)?;
+            let relays = generations.into_iter().zip(files.by_ref()).collect();
+            sockets.take_over(Handed { kind: kind.into(), stays, socket, relays })?;
+        }
+        if is_last {
+            let generation = generation.wrapping_add(1);
+            return Ok(Some(generation));
+        }
+    }
+}
+
+fn is_end(error: &io::Error) -> bool {
+    [io::ErrorKind::ConnectionReset, io::ErrorKind::BrokenPipe].contains(&error.kind())
 }
 
 fn is_nobody(error: &io::Error) -> bool {
@@ -107,7 +168,7 @@ fn is_nobody(error: &io::Error) -> bool {
 }
 
 async fn expected(channel: &Channel) -> Result<Option<(Word, Vec<OwnedFd>)>, HandoverError> {
-    match Word::hear(channel).await? {
+    match Word::hear(channel, WORD_WAIT).await? {
         Some((Word::Refused { why }, _)) => Err(HandoverError::Refused(why)),
         heard => Ok(heard),
     }

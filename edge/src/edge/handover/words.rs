@@ -1,12 +1,12 @@
 //! What the two processes say.
 
-use std::{io, os::fd::OwnedFd};
+use std::{io, os::fd::OwnedFd, time::Duration};
 
 use net::handover::{Channel, MESSAGE_MAX, SocketKind};
 use serde::{Deserialize, Serialize};
 use tokio::time;
 
-use super::{HandoverError, WORD_WAIT};
+use super::HandoverError;
 
 /// Of what the words mean. Processes of different forms do not hand over to each other.
 pub(super) const FORM: u16 = 1;
@@ -88,9 +88,12 @@ impl Word {
     }
 
     /// The other's next; none if that has ended.
-    pub(super) async fn hear(channel: &Channel) -> Result<Option<(Self, Vec<OwnedFd>)>, HandoverError> {
-        let heard =
-            time::timeout(WORD_WAIT, channel.hear()).await.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
+    pub(super) async fn hear(
+        channel: &Channel,
+        patience: Duration,
+    ) -> Result<Option<(Self, Vec<OwnedFd>)>, HandoverError> {
+        let late = |_| io::Error::from(io::ErrorKind::TimedOut);
+        let heard = time::timeout(patience, channel.hear()).await.map_err(late)??;
         let Some((text, files)) = heard else { return Ok(None) };
         let word = serde_json::from_slice(&text).map_err(|_| HandoverError::Unexpected)?;
         Ok(Some((word, files)))

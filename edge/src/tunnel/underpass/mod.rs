@@ -228,7 +228,7 @@ impl TunnelParts {
     }
 
     /// Whether the peer may be here now.
-    async fn check(&self, peer: &Peer) -> Result<(), Refusal> {
+    pub(super) async fn check(&self, peer: &Peer) -> Result<(), Refusal> {
         let asked = peer.clone();
         let judge = move |judges: &Judges, _| {
             let granted = judges.registry.is_granted(&asked.connector);

@@ -23,6 +23,7 @@ use tracing::{debug, info, warn};
 
 use super::{
     claims::{Pace, Unanswered},
+    close_code,
     control::Control,
     tell_refused,
 };
@@ -46,6 +47,7 @@ enum Event {
     Look,
     Nudge,
     Succeeded,
+    Recheck,
     Leave,
     Closed(Lost),
 }
@@ -75,6 +77,7 @@ impl Registered<'_> {
         let mut look = pin!(time::sleep(liveness.wait()));
         let (mut leaving, mut nudged) = (false, false);
         let mut succeeded = self.parts.succeeded.clone();
+        let mut recheck = self.parts.recheck.clone();
         if *succeeded.borrow() {
             // It may have been asked for before it was there.
             succeeded.mark_changed();
@@ -87,6 +90,7 @@ impl Registered<'_> {
                 () = &mut look => Event::Look,
                 () = self.link.nudged(), if !nudged => Event::Nudge,
                 Ok(()) = succeeded.changed() => Event::Succeeded,
+                Ok(()) = recheck.changed() => Event::Recheck,
                 () = self.parts.leave.cancelled(), if !leaving => Event::Leave,
                 lost = connection.closed() => Event::Closed(lost),
             };
@@ -116,6 +120,7 @@ impl Registered<'_> {
                     let is_succeeded = *succeeded.borrow_and_update();
                     self.succeeded(is_succeeded).await
                 }
+                Event::Recheck => self.recheck().await,
                 Event::Leave => {
                     leaving = true;
                     let grace_ms = u32::try_from(self.parts.grace.as_millis()).unwrap_or(u32::MAX);
@@ -135,6 +140,14 @@ impl Registered<'_> {
             return Ok(());
         }
         self.say(&Message::Successor(Successor { is_coming })).await
+    }
+
+    /// Another process of this edge has revoked somebody, perhaps this connector.
+    async fn recheck(&self) -> Result<(), String> {
+        let Err(refusal) = self.parts.check(&self.peer).await else { return Ok(()) };
+        warn!(%refusal, "the link is closed");
+        self.link.close(close_code(refusal.code()), &refusal.text);
+        Err(refusal.text)
     }
 
     async fn hear(&mut self, message: Result<Message, WireError>) -> Result<(), String> {

@@ -1,8 +1,11 @@
 use std::{
+    future::poll_fn,
+    io::IoSliceMut,
     net::{Ipv4Addr, TcpStream},
     time::Duration,
 };
 
+use quinn::udp::RecvMeta;
 use tokio::time;
 
 use super::*;
@@ -80,6 +83,7 @@ async fn what_nobody_here_knows_is_asked_of_the_process_before_and_comes_back() 
     let (after, mut shares) = successor(&before);
     let new = after.bind_udp(at).expect("it is there");
     shares.give_way(SocketKind::Udp).expect("a relay");
+    shares.settle();
     let client = UdpSocket::bind(LOOPBACK).expect("a port of loopback");
     let source = client.local_addr().expect("bound");
     let (mut here, mut there) = (Batch::default(), Batch::default());
@@ -127,8 +131,8 @@ async fn a_process_whose_successor_fails_reads_again_itself() {
         let (after, mut shares) = successor(&before);
         let new = taken.then(|| after.bind_udp(at).expect("it is there"));
         shares.give_way(SocketKind::Udp).expect("a relay");
-        client.send_to(b"on its way", at).expect("room");
         drop((after, new));
+        client.send_to(b"for whoever is left", at).expect("room");
         assert_eq!(receive(&old, &mut batch).await.len(), 1);
     }
 }
@@ -170,4 +174,75 @@ async fn of_several_processes_before_each_is_asked_once() {
     fronts.remove(1);
     let nothing = time::timeout(Duration::from_millis(50), fronts[0].receive(&mut batch)).await;
     assert!(nothing.is_err() && orphaned.is_cancelled());
+}
+
+async fn packet(socket: &dyn AsyncUdpSocket) -> Option<Vec<u8>> {
+    let (mut buffer, mut meta) = (vec![0; 2048], [RecvMeta::default()]);
+    let received = poll_fn(|cx| socket.poll_recv(cx, &mut [IoSliceMut::new(&mut buffer)], &mut meta));
+    let count = time::timeout(Duration::from_millis(200), received).await.ok()?.expect("a socket");
+    (count > 0).then(|| buffer[..meta[0].len].to_vec())
+}
+
+/// The generation is a packet's first byte; nine begins something.
+fn first(packet: &[u8]) -> Option<u8> {
+    packet.first().copied().filter(|first| *first != 9)
+}
+
+#[tokio::test]
+async fn a_process_that_is_to_take_over_gets_its_part_and_takes_nothing_before_it_has() {
+    let before = Sockets::default();
+    before.divide_by(0, first);
+    let old = before.bind_quic(LOOPBACK, &Unreachables::default()).expect("a port of loopback");
+    let at = old.local_addr().expect("bound");
+    let (handed, mut shares) = before.hand_over().expect("it is open");
+    let after = Sockets::default();
+    after.divide_by(1, first);
+    handed.into_iter().for_each(|handed| after.take_over(handed).expect("a socket"));
+    assert_eq!(after.tunnel_left(), Some(at));
+    let new = after.bind_quic(at, &Unreachables::default()).expect("it is there");
+    assert_eq!(after.tunnel_left(), None);
+    shares.give_way(SocketKind::Quic).expect("a relay");
+    let client = UdpSocket::bind(LOOPBACK).expect("a port of loopback");
+    // The old one reads, whatever the new one does, or does not.
+    for number in [0, 1, 9, 0] {
+        client.send_to(&[number], at).expect("room");
+    }
+    assert_eq!(packet(&*old).await, Some(vec![0]));
+    assert_eq!(packet(&*old).await, Some(vec![0]));
+    assert_eq!(packet(&*new).await, Some(vec![1]));
+    assert_eq!(packet(&*new).await, Some(vec![9]), "what begins is for the one that is to last");
+    client.send_to(&[0], at).expect("room");
+    assert_eq!(packet(&*new).await, None);
+    assert_eq!(packet(&*old).await, Some(vec![0]));
+    // Then the new one reads.
+    shares.settle();
+    after.begin();
+    assert!(after.has_predecessors() && !before.has_predecessors());
+    for number in [0, 1, 9] {
+        client.send_to(&[number], at).expect("room");
+    }
+    assert_eq!(packet(&*new).await, Some(vec![1]));
+    assert_eq!(packet(&*new).await, Some(vec![9]));
+    assert_eq!(packet(&*old).await, Some(vec![0]));
+    drop(old);
+    client.send_to(&[0], at).expect("room");
+    assert_eq!(packet(&*new).await, Some(vec![0]), "it is for this one to say that nobody knows it");
+    assert_eq!(packet(&*new).await, None);
+    assert!(!after.has_predecessors());
+}
+
+#[tokio::test]
+async fn a_process_that_fails_before_it_has_taken_over_leaves_all_to_the_one_before() {
+    let before = Sockets::default();
+    before.divide_by(0, first);
+    let old = before.bind_quic(LOOPBACK, &Unreachables::default()).expect("a port of loopback");
+    let at = old.local_addr().expect("bound");
+    let (handed, mut shares) = before.hand_over().expect("it is open");
+    shares.give_way(SocketKind::Quic).expect("a relay");
+    drop(handed);
+    let client = UdpSocket::bind(LOOPBACK).expect("a port of loopback");
+    for number in [0, 1, 9] {
+        client.send_to(&[number], at).expect("room");
+        assert_eq!(packet(&*old).await, Some(vec![number]));
+    }
 }
