@@ -15,7 +15,10 @@ use http::{Method, Request, StatusCode, Uri, header};
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
-use tokio::{net::TcpStream, time::timeout};
+use tokio::{
+    net::TcpStream,
+    time::{sleep, timeout},
+};
 
 use crate::{
     args::{AdminArgs, Common},
@@ -26,6 +29,9 @@ use crate::{
 
 /// Limit of one question, unless it is known to take longer.
 const TIMEOUT: Duration = Duration::from_secs(5);
+/// Whoever ends before it has answered is asked so often in all, with this in between.
+const TRIES: usize = 4;
+const BETWEEN_TRIES: Duration = Duration::from_millis(250);
 /// Largest answer, bytes.
 const ANSWER_MAX: usize = 64 * 1024 * 1024;
 /// Most characters of an edge's refusal that are repeated.
@@ -164,7 +170,21 @@ impl AdminEndpoint {
         Failure::Failed(format!("the {who} at http://{at} answered {status}: {}", said(body))).coded(code(body))
     }
 
+    /// Asks again where whoever was asked was just about to end: another process may have its place now, and nothing that is asked does
+    /// harm if it is asked twice.
     async fn answer(&self, method: Method, path: &str) -> Result<(StatusCode, Bytes), Failure> {
+        for _ in 1..TRIES {
+            match self.once(method.clone(), path).await {
+                Err(failure) if failure.code() == Code::Ending => {}
+                Ok((StatusCode::SERVICE_UNAVAILABLE, body)) if code(&body) == Code::Ending => {}
+                answered => return answered,
+            }
+            sleep(BETWEEN_TRIES).await;
+        }
+        self.once(method, path).await
+    }
+
+    async fn once(&self, method: Method, path: &str) -> Result<(StatusCode, Bytes), Failure> {
         let late = |_| {
             let (who, at) = (self.who, &self.authority);
             let text = format!("the {who} at http://{at} did not answer within {}", config::spell(self.wait));
@@ -186,7 +206,11 @@ impl AdminEndpoint {
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(|e| broken(&e))?;
         let request = self.request(method, path)?;
         let answer = async {
-            let answer = sender.send_request(request).await.map_err(|e| broken(&e))?;
+            let cut_off = |e: hyper::Error| {
+                let is_end = e.is_incomplete_message() || e.is_canceled();
+                if is_end { broken(&e).coded(Code::Ending) } else { broken(&e) }
+            };
+            let answer = sender.send_request(request).await.map_err(cut_off)?;
             let status = answer.status();
             let body = Limited::new(answer.into_body(), ANSWER_MAX).collect().await.map_err(|e| broken(&e))?;
             Ok((status, body.to_bytes()))

@@ -252,6 +252,14 @@ impl EdgeFile {
         fs::write(&self.path, self.text()).expect("the world's directory is writable");
     }
 
+    /// Runs `underpass` with these arguments and `-c` of this edge.
+    #[must_use]
+    pub fn operate(&self, arguments: &[&str]) -> Ran {
+        let mut command = underpass();
+        command.args(arguments).arg("-c").arg(&self.path);
+        process::run(command, Duration::from_secs(20))
+    }
+
     /// Writes the file, starts the edge and waits until it is ready.
     ///
     /// # Panics
@@ -457,9 +465,7 @@ impl Edge {
     /// Runs `underpass` with these arguments and `-c` of this edge.
     #[must_use]
     pub fn command(&self, arguments: &[&str]) -> Ran {
-        let mut command = underpass();
-        command.args(arguments).arg("-c").arg(&self.file.path);
-        process::run(command, Duration::from_secs(20))
+        self.file.operate(arguments)
     }
 
     /// Makes it panic where it passes this point next (see `net::drill`), and waits until it has.

@@ -1,6 +1,6 @@
 //! One process of an edge takes over from another while both serve: nobody outside notices.
 
-use std::{fs, time::Duration};
+use std::{fs, sync::mpsc, thread, time::Duration};
 
 use underpass_tests::harness::{
     Connector, Edge, Service, Vnet, World, client,
@@ -173,7 +173,7 @@ fn slowly(stand: &Stand, world: &World) -> std::net::TcpListener {
     let silent = std::net::TcpListener::bind(world.free()).expect("free");
     let right = stand.edge.file.text();
     let slow = format!(
-        "{right}\n[[monitor]]\nname = \"slow\"\ntype = \"http\"\ntimeout = \"4s\"\ninterval = \"30s\"\n\
+        "{right}\n[[monitor]]\nname = \"slow\"\ntype = \"http\"\ntimeout = \"1s\"\ninterval = \"3s\"\n\
          [[pool]]\nname = \"slow\"\nmonitor = \"slow\"\n[[pool.origin]]\nname = \"slow-1\"\naddress = \"{}\"\n",
         silent.local_addr().expect("bound")
     );
@@ -271,6 +271,28 @@ fn of_two_that_would_take_over_each_has_its_turn() {
     wait::soon_true("one of them to end", || !one.is_running() || !two.is_running());
     ends_well(std::mem::replace(&mut stand.edge.process, if one.is_running() { one } else { two }));
     assert_eq!(client::listen_to(stand.edge.listener("who")).expect("it serves"), "who");
+}
+
+#[test]
+fn who_operates_an_edge_notices_nothing_either() {
+    let world = World::new();
+    let mut stand = Stand::new(&world, &world.vnet("prod"), "1s");
+    let file = stand.edge.file.clone();
+    let (stop, stopped) = mpsc::channel::<()>();
+    let operator = thread::spawn(move || {
+        let mut done = 0;
+        while stopped.try_recv() == Err(mpsc::TryRecvError::Empty) {
+            let _ = file.operate(&["reload"]).ok();
+            let _ = file.operate(&["status"]).ok();
+            done += 1;
+        }
+        done
+    });
+    for _ in 0..3 {
+        ends_well(stand.edge.replace());
+    }
+    drop(stop);
+    assert!(operator.join().expect("every command succeeds") > 3);
 }
 
 #[test]

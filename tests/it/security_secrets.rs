@@ -127,7 +127,9 @@ fn private_key(bytes: &[u8]) -> Option<Vec<u8>> {
 }
 
 fn files(dir: &Path) -> Vec<PathBuf> {
-    let entries = fs::read_dir(dir).expect("a state directory").flatten().map(|entry| entry.path());
+    // The door of a hand-over is no file that holds anything.
+    let is_file = |path: &PathBuf| path.is_file() || path.is_dir();
+    let entries = fs::read_dir(dir).expect("a state directory").flatten().map(|entry| entry.path()).filter(is_file);
     entries.flat_map(|path| if path.is_dir() { files(&path) } else { vec![path] }).collect()
 }
 
