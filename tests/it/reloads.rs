@@ -87,13 +87,19 @@ fn a_file_that_was_something_else_for_a_while_is_noticed_when_it_is_back() {
     let right = edge.file.text();
     let other = right.replace(&one.address().to_string(), &two.address().to_string());
     let path = &edge.file.path;
-    for (text, name) in [(&other, "two"), (&right, "one")] {
+    let leads_to = |name: &str| {
+        wait::soon_true(name, || client::listen_to(edge.listener("who")).is_ok_and(|told| told == name));
+    };
+    // What is noticed says that the watch has begun.
+    fs::write(path, &other).expect("written");
+    leads_to("two");
+    for (text, name) in [(&right, "one"), (&other, "two")] {
         fs::remove_file(path).expect("there");
         fs::create_dir(path).expect("a folder");
         wait::soon_true("that it is amiss to be told", || edge.status()["reload"]["applied"] == false);
         fs::remove_dir(path).expect("there");
         fs::write(path, text).expect("written");
-        wait::soon_true(name, || client::listen_to(edge.listener("who")).is_ok_and(|told| told == name));
+        leads_to(name);
     }
 }
 
@@ -178,6 +184,7 @@ fn a_reload_says_what_differs_and_is_over_when_it_is_in_force() {
     assert!(told["mistakes"][0].as_str().is_some_and(|mistake| mistake.contains("`wait`")), "{told}");
     assert!(edge.metrics().contains("underpass_reload_failed_total 1\n"));
     let shown = edge.command(&["status"]).ok().out;
+    assert!(!shown.contains("nothing fails"), "{shown}");
     assert!(shown.contains("refused (UP-108): ") && shown.contains("`wait`"), "{shown}");
 
     // What needs a restart is told, and does not keep the rest from being applied.

@@ -197,11 +197,16 @@ fn a_process_that_hangs_while_it_takes_over_holds_nobody_up() {
         assert!(!clients.flow.is_over());
     }
     assert_eq!(http::get(stand.edge.file.admin, "/readyz").map(|answer| answer.code), Some(200));
+    // Its links are given up at their other ends by now.
     next.signal(Signal::CONT);
-    next.wait_log(&["edge is ready"]);
-    let before = std::mem::replace(&mut stand.edge.process, next);
+    let mut next = next;
+    assert_eq!(next.wait(wait::SOON).code(), Some(1));
+    assert!(next.log().contains("kept from running"), "{}", next.log());
+    fs::write(&stand.edge.file.path, stand.edge.file.text()).expect("writable");
+    let before = stand.edge.replace();
     clients.connects.wait_for(20);
     clients.hold();
+    assert_eq!(links(&stand.edge), 2);
     ends_well(before);
 }
 

@@ -37,6 +37,8 @@ const DOOR: &str = "handover.sock";
 const FORM: u16 = 1;
 /// How long the other process may take for its next word. A successor dials meanwhile.
 const WORD_WAIT: Duration = Duration::from_secs(30);
+/// And for its first: whoever knocks has something to say.
+const HELLO_WAIT: Duration = Duration::from_secs(2);
 /// How long edges may take to welcome a successor's links.
 const LINKS_WAIT: Duration = Duration::from_secs(10);
 
@@ -93,9 +95,9 @@ impl Word {
     }
 
     /// The other's next; none if that has ended.
-    async fn hear(channel: &Channel) -> Result<Option<(Self, Vec<OwnedFd>)>, HandoverError> {
+    async fn hear(channel: &Channel, patience: Duration) -> Result<Option<(Self, Vec<OwnedFd>)>, HandoverError> {
         let late = |_| io::Error::from(io::ErrorKind::TimedOut);
-        let Some((text, files)) = time::timeout(WORD_WAIT, channel.hear()).await.map_err(late)?? else {
+        let Some((text, files)) = time::timeout(patience, channel.hear()).await.map_err(late)?? else {
             return Ok(None);
         };
         let word = serde_json::from_slice(&text).map_err(|_| HandoverError::Unexpected)?;
@@ -160,7 +162,7 @@ impl Predecessor {
             Err(error) => return Err(error.into()),
         };
         Word::Hello { form: FORM }.say(&channel, &[]).await?;
-        let Some((Word::Run { run, slots }, files)) = Word::hear(&channel).await? else {
+        let Some((Word::Run { run, slots }, files)) = Word::hear(&channel, WORD_WAIT).await? else {
             return Err(HandoverError::Unexpected);
         };
         let mut files = files.into_iter();
@@ -200,7 +202,7 @@ impl Predecessor {
         }
         // What it said last may be a refusal.
         let _ = Word::Ready.say(&self.channel, &[]).await;
-        match Word::hear(&self.channel).await {
+        match Word::hear(&self.channel, WORD_WAIT).await {
             Ok(Some((Word::Yours, _))) => info!("the process before leaves, and ends with its flows"),
             Ok(Some(_)) => return Err(HandoverError::Unexpected),
             Ok(None) | Err(HandoverError::Io(_)) if self.channel.peer_runs() => return Err(HandoverError::GoesOn),
@@ -267,7 +269,9 @@ impl Attending {
     }
 
     async fn hand_over(&self, channel: &Channel, pid: u32) -> Result<Infallible, HandoverError> {
-        let Word::Hello { form: FORM } = next(channel).await? else { return Err(HandoverError::Unexpected) };
+        let Word::Hello { form: FORM } = next(channel, HELLO_WAIT).await? else {
+            return Err(HandoverError::Unexpected);
+        };
         // Each slot has two numbers, so there is room for two.
         if let Some(before) = &self.before
             && time::timeout(Duration::ZERO, before.ended()).await.is_err()
@@ -282,7 +286,7 @@ impl Attending {
         let mut files = vec![self.state.lock()?];
         files.extend(handed.into_iter().map(|handed| handed.socket));
         Word::Run { run: self.run, slots: slots(&self.links) }.say(channel, &files).await?;
-        let Word::Ready = next(channel).await? else { return Err(HandoverError::Unexpected) };
+        let Word::Ready = next(channel, WORD_WAIT).await? else { return Err(HandoverError::Unexpected) };
         // It may have been kept from hearing for so long that it has given up.
         if channel.is_over() {
             return Err(ended().into());
@@ -298,8 +302,8 @@ impl Attending {
     }
 }
 
-async fn next(channel: &Channel) -> Result<Word, HandoverError> {
-    Ok(Word::hear(channel).await?.ok_or_else(ended)?.0)
+async fn next(channel: &Channel, patience: Duration) -> Result<Word, HandoverError> {
+    Ok(Word::hear(channel, patience).await?.ok_or_else(ended)?.0)
 }
 
 fn ended() -> io::Error {

@@ -4,6 +4,7 @@ use api::{
     code::Code,
     connector,
     edge::{Link, Origin, Status},
+    reload::LastReload,
     words::{Health, LinkState, PoolHealth, TunnelHealth},
 };
 
@@ -236,7 +237,7 @@ fn paths(origin: &Origin) -> impl Iterator<Item = Failing> {
 
 /// Links that do not carry, claims that were refused, certificates that end.
 fn rest(status: &Status) -> Vec<Failing> {
-    let mut all = Vec::new();
+    let mut all: Vec<Failing> = status.reload.iter().filter_map(unapplied).collect();
     for tunnel in &status.tunnels {
         // What is drained by hand is told elsewhere, and fails in nothing.
         let is_drained = |link: &&Link| tunnel.drain.is_some() || link.drain.is_some();
@@ -269,6 +270,21 @@ fn rest(status: &Status) -> Vec<Failing> {
         }
     }
     all
+}
+
+/// What was written and is not in force. The lines above the table say all that is wrong with it.
+fn unapplied(reload: &LastReload) -> Option<Failing> {
+    let mistake = reload.mistakes.first()?;
+    Some(Failing {
+        kind: "reload",
+        grade: Grade::Less,
+        name: "settings".to_owned(),
+        state: "refused".to_owned(),
+        since: reload.at.clone(),
+        code: coded(Code::ReloadRefused),
+        stage: None,
+        why: mistake.clone(),
+    })
 }
 
 fn refused(whose: &str, route: &api::RefusedRoute) -> Failing {

@@ -62,6 +62,9 @@ pub enum HandoverError {
     /// It does not answer in time, or has taken back what it was about to give.
     #[error("the edge that runs goes on: it did not agree in time")]
     GoesOn,
+    /// Its own links are in doubt.
+    #[error("this process was kept from running for seconds, so its links are in doubt: start it again")]
+    Paused,
     /// Connectors would not find it.
     #[error(
         "connectors dial the edge that runs at {0}, and these settings have no tunnel.listen of that address: end that edge before this one is started"

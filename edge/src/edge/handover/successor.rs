@@ -7,7 +7,7 @@ use std::{
     os::fd::OwnedFd,
     path::{Path, PathBuf},
     sync::{Arc, OnceLock},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use net::{
@@ -28,6 +28,10 @@ use crate::{
 
 /// How long connectors may take to dial, and probes to say how origins are.
 pub(super) const SETTLE_WAIT: Duration = Duration::from_secs(10);
+
+/// How often is looked whether it runs at all, and how long it may not. A link is given up after 3 s of silence.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+const PAUSE_MAX: Duration = Duration::from_secs(2);
 
 /// The process that serves so far.
 #[derive(Debug)]
@@ -183,6 +187,18 @@ impl Expected {
     /// lost to the process before, too, or is too old to be asked.
     pub(super) async fn settled(
         &self,
+        links: watch::Receiver<Arc<LinksView>>,
+        view: watch::Receiver<Arc<HealthView>>,
+    ) -> Result<(), HandoverError> {
+        tokio::select! {
+            biased;
+            () = paused() => Err(HandoverError::Paused),
+            settled = self.awaited(links, view) => settled,
+        }
+    }
+
+    async fn awaited(
+        &self,
         mut links: watch::Receiver<Arc<LinksView>>,
         mut view: watch::Receiver<Arc<HealthView>>,
     ) -> Result<(), HandoverError> {
@@ -207,7 +223,7 @@ impl Expected {
     fn missing(&self, view: &LinksView) -> impl Iterator<Item = &Replica> {
         let mut there: BTreeMap<(&str, &str), usize> = BTreeMap::new();
         let mut found = Vec::new();
-        for link in view.links.values() {
+        for link in view.links.values().filter(|link| link.is_up()) {
             *there.entry((link.connector.as_str(), link.replica.as_str())).or_default() += 1;
         }
         for replica in &self.0 {
@@ -217,6 +233,17 @@ impl Expected {
             }
         }
         found.into_iter()
+    }
+}
+
+/// Completes once this process was kept from running for so long that its links may be given up at their other ends.
+async fn paused() {
+    loop {
+        let before = Instant::now();
+        time::sleep(LOOK_EVERY).await;
+        if before.elapsed() > PAUSE_MAX {
+            return;
+        }
     }
 }
 
