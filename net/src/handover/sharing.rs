@@ -37,6 +37,8 @@ struct Others {
     successor: Option<Successor>,
     /// The process before reads so far, and passes on what is for this one.
     waits: bool,
+    /// The successor has the ways to the processes before: nothing is asked of them or heard from them here any more.
+    are_given: bool,
 }
 
 /// A process that had the socket before, and has some of its sessions still.
@@ -96,7 +98,7 @@ impl Sharing {
     /// Relays to those that had the socket before, for a process that is to have them, too.
     pub(super) fn predecessors(&self) -> io::Result<Vec<(u8, OwnedFd)>> {
         let end = |before: &Predecessor| Ok((before.generation, before.relay.end()?));
-        self.others().predecessors.iter().map(end).collect()
+        self.others().own_predecessors().iter().map(end).collect()
     }
 
     /// The process before reads until [`Sharing::begin`].
@@ -112,7 +114,7 @@ impl Sharing {
 
     /// Whether a process before has not ended.
     pub(super) fn has_predecessors(&self) -> bool {
-        !self.others().predecessors.is_empty()
+        !self.others().own_predecessors().is_empty()
     }
 
     pub(super) fn set_successor(&self, generation: u8, end: OwnedFd) -> io::Result<()> {
@@ -125,7 +127,7 @@ impl Sharing {
     /// The successor has taken over, and has all that were before.
     pub(super) fn settle(&self) {
         let mut others = self.others();
-        others.predecessors.clear();
+        others.are_given = true;
         if let Some(successor) = &mut others.successor {
             successor.is_final = true;
         }
@@ -182,7 +184,7 @@ impl Sharing {
         cx: &mut Context<'_>,
         (buffer, meta): (&mut IoSliceMut<'_>, &mut RecvMeta),
     ) -> Poll<u8> {
-        let all = self.others().predecessors.clone();
+        let all = self.others().own_predecessors().to_vec();
         for Predecessor { generation, relay, .. } in all {
             loop {
                 match relay.poll_came(cx, buffer, meta) {
@@ -211,10 +213,12 @@ impl Sharing {
             Passed::Fresh => 0,
             // One that is gone by now was asked, and so were those that came after it.
             Passed::Back(of) => {
-                others.predecessors.iter().position(|before| before.generation == of).map_or(0, |at| at + 1)
+                let at = others.own_predecessors().iter().position(|before| before.generation == of);
+                at.map_or(0, |at| at + 1)
             }
         };
-        let before = others.predecessors[asked..].iter().filter(|before| before.wants).map(|before| &before.relay);
+        let left = others.own_predecessors().get(asked..).unwrap_or_default();
+        let before = left.iter().filter(|before| before.wants).map(|before| &before.relay);
         let mut to = before.chain(others.successor.as_ref().map(|after| &after.relay));
         to.find_map(|relay| there(relay.pass(meta, packets))).unwrap_or(Passing::Alone)
     }
@@ -237,13 +241,13 @@ impl Sharing {
     ) -> usize {
         let others = self.others();
         let Others { predecessors, successor, .. } = &*others;
-        let successor = successor.as_ref().filter(|after| !after.is_final);
+        // What was read before the other took over may be looked at after that.
         if predecessors.is_empty() && successor.is_none() {
             return meta.len();
         }
         let relay_of = |of: Option<u8>| {
             // What begins is for the process that is to last.
-            let after = successor.filter(|after| of.is_none_or(|of| of == after.generation));
+            let after = successor.as_ref().filter(|after| of.is_none_or(|of| of == after.generation));
             let before = || predecessors.iter().find(|before| Some(before.generation) == of);
             after.map(|after| &after.relay).or_else(|| before().map(|before| &before.relay))
         };
@@ -267,6 +271,13 @@ impl Sharing {
 
     fn others(&self) -> MutexGuard<'_, Others> {
         self.others.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Others {
+    /// The processes before that are this one's to ask.
+    fn own_predecessors(&self) -> &[Predecessor] {
+        if self.are_given { &[] } else { &self.predecessors }
     }
 }
 

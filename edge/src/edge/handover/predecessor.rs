@@ -141,7 +141,7 @@ fn ended() -> io::Error {
 /// Those that can be asked to dial, and whose links are worth waiting for.
 fn replicas(view: &LinksView) -> Vec<Replica> {
     let mut all: BTreeMap<(&str, &str), usize> = BTreeMap::new();
-    for link in view.links.values().filter(|link| link.is_up() && link.version >= VERSION_SUCCESSOR) {
+    for link in view.links.values().filter(|link| !link.is_leaving() && link.version >= VERSION_SUCCESSOR) {
         *all.entry((link.connector.as_str(), link.replica.as_str())).or_default() += 1;
     }
     let replica = |((connector, replica), links): ((&str, &str), usize)| Replica {

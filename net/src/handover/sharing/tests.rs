@@ -48,3 +48,26 @@ async fn packets_of_a_process_that_nobody_knows_are_ours() {
     let (mut buffer, mut meta) = ([2, 20], [RecvMeta { len: 2, stride: 2, ..RecvMeta::default() }]);
     assert_eq!(sharing.sort(|_| Some(8), (&mut [IoSliceMut::new(&mut buffer)], &mut meta)), 1);
 }
+
+#[tokio::test]
+async fn what_was_read_before_another_took_over_goes_to_whom_it_is_for_after_that() {
+    let (before, is_before) = pair().expect("a pair");
+    let (after, is_after) = pair().expect("a pair");
+    let sharing = Sharing::default();
+    sharing.add_predecessor(7, before).expect("a runtime");
+    sharing.set_successor(8, after).expect("a runtime");
+    sharing.settle();
+    // The first byte says the generation; zero says none.
+    let generation: Generation = |packet| Some(packet[0]).filter(|of| *of != 0);
+    let (mut buffer, mut meta) = ([7, 8, 9, 0], [RecvMeta { len: 4, stride: 1, ..RecvMeta::default() }]);
+    assert_eq!(sharing.sort(generation, (&mut [IoSliceMut::new(&mut buffer)], &mut meta)), 1);
+    assert_eq!(&buffer[..meta[0].len], [9]);
+    for (end, expected) in [(is_before, &[7][..]), (is_after, &[8, 0])] {
+        let relay = Relay::new(end).expect("a runtime");
+        for expected in expected {
+            let (mut buffer, mut meta) = ([1; 4], RecvMeta::default());
+            let came = poll_fn(|cx| relay.poll_came(cx, &mut IoSliceMut::new(&mut buffer), &mut meta)).await;
+            assert_eq!((came.expect("a pair"), &buffer[..meta.len]), (Came::Packets, &[*expected][..]));
+        }
+    }
+}
