@@ -188,7 +188,7 @@ async fn serve(start: Start, vital: Vital) -> Result<(), EdgeError> {
         Some(takeover) => {
             unready.send_replace(vec!["another process of this edge has taken over".to_owned()]);
             admin_stop.cancel();
-            rooms.give_way((succeeding.take(), &config.state_dir), takeover);
+            rooms.give_way((succeeding.take(), &config.state_dir), takeover).await;
         }
         None => {
             unready.send_replace(vec!["the edge is shutting down".to_owned()]);

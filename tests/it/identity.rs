@@ -182,6 +182,7 @@ fn revocation_closes_live_links_at_once_and_a_later_token_readmits() {
 
     let _ = edge.command(&["connector", "revoke", "dc1"]).ok();
     wait::until("its links to be closed", Duration::from_secs(1), || (edge.links("dc1") == 0).then_some(()));
+    wait::until("what it carries to end with it", Duration::from_secs(1), || flow.is_over().then_some(()));
     assert!(flow.stop().is_err(), "what a revoked connector carries ends with it");
     let _ = dc1.process.wait_log(&["revoked"]);
     wait::always("it stays out", Duration::from_millis(1500), || edge.links("dc1") == 0);

@@ -28,6 +28,7 @@ use protocol::link::transport::quic;
 use tokio::{
     sync::{mpsc, watch},
     task::spawn_blocking,
+    time,
 };
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -180,10 +181,10 @@ impl Rooms {
     }
 
     /// Stops accepting for a successor that can serve.
-    pub(super) fn give_way(
+    pub(super) async fn give_way(
         &self,
         (succeeding, state_dir): (Option<Succeeding>, &Path),
-        Takeover { pid, mut shares, done }: Takeover,
+        Takeover { pid, mut shares, done, said }: Takeover,
     ) {
         info!(pid, "another process of this edge has taken over: what flows here may end");
         if let Some(Succeeding { successor, orphaned, .. }) = succeeding {
@@ -202,8 +203,10 @@ impl Rooms {
         }
         shares.settle();
         self.listeners.close();
-        // It goes on by itself where it does not hear of it.
-        let _ = done.send(());
+        // It would think that this process goes on, if this ended before it has said so.
+        if done.send(()).is_ok() {
+            let _ = time::timeout(HELLO_WAIT, said).await;
+        }
     }
 }
 

@@ -26,6 +26,8 @@ pub(in crate::edge) struct Takeover {
     pub(super) pid: u32,
     pub(super) shares: Shares,
     pub(super) done: oneshot::Sender<()>,
+    /// Told when it has heard of that.
+    pub(super) said: oneshot::Receiver<()>,
 }
 
 /// What is needed to hand over.
@@ -98,12 +100,13 @@ impl Attending {
         if channel.is_over() {
             return Err(ended().into());
         }
-        let (done, is_done) = oneshot::channel();
+        let ((done, is_done), (told, said)) = (oneshot::channel(), oneshot::channel());
         let gone = || io::Error::other("this edge is ending already");
-        self.takeovers.send(Takeover { pid, shares, done }).await.map_err(|_| gone())?;
+        self.takeovers.send(Takeover { pid, shares, done, said }).await.map_err(|_| gone())?;
         is_done.await.map_err(|_| gone())?;
         // Whether it hears that or not, it has all there is.
         let _ = Word::Yours.say(channel, &[]).await;
+        let _ = told.send(());
         Ok(changing)
     }
 

@@ -132,8 +132,13 @@ impl Predecessor {
             Ok(None) | Err(HandoverError::Io(_)) => {}
             Err(error) => return Err(error),
         }
-        if self.channel.peer_runs() {
-            return Err(HandoverError::GoesOn);
+        // It may be about to end.
+        let until = Instant::now() + PAUSE_MAX;
+        while self.channel.peer_runs() {
+            if Instant::now() >= until {
+                return Err(HandoverError::GoesOn);
+            }
+            time::sleep(LOOK_EVERY).await;
         }
         warn!("the process before has ended by itself");
         Ok(None)
