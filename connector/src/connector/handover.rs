@@ -39,6 +39,8 @@ const FORM: u16 = 1;
 const WORD_WAIT: Duration = Duration::from_secs(30);
 /// And for its first: whoever knocks has something to say.
 const HELLO_WAIT: Duration = Duration::from_secs(2);
+/// After a knock that could not be answered.
+const PAUSE: Duration = Duration::from_secs(1);
 /// How long edges may take to welcome a successor's links.
 const LINKS_WAIT: Duration = Duration::from_secs(10);
 
@@ -256,6 +258,8 @@ impl Attending {
                 Ok(channel) => channel,
                 Err(error) => {
                     warn!(%error, "a process that knocked was not let in");
+                    // For want of files, most likely, which is not over at once.
+                    time::sleep(PAUSE).await;
                     continue;
                 }
             };

@@ -7,7 +7,10 @@ use net::{
     handover::{Channel, Door, FILES_MAX, Handed, Shares, SocketKind},
 };
 use protocol::version::VERSION_SUCCESSOR;
-use tokio::sync::{MutexGuard, mpsc, oneshot, watch};
+use tokio::{
+    sync::{MutexGuard, mpsc, oneshot, watch},
+    time,
+};
 use tracing::{info, warn};
 
 use super::{
@@ -16,6 +19,8 @@ use super::{
 };
 use crate::{store::Store, tunnel::LinksView};
 
+/// After a knock that could not be answered.
+const PAUSE: Duration = Duration::from_secs(1);
 /// Replicas that a successor is told of. It waits for no others.
 const REPLICAS_MAX: usize = 500;
 
@@ -50,6 +55,8 @@ impl Attending {
                 Ok(channel) => channel,
                 Err(error) => {
                     warn!(%error, "a process that knocked was not let in");
+                    // For want of files, most likely, which is not over at once.
+                    time::sleep(PAUSE).await;
                     continue;
                 }
             };
