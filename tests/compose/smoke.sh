@@ -1,14 +1,15 @@
 #!/usr/bin/env bash
 # Brings the compose lab up from a clean checkout, without a registry, and holds it to its promises: everything becomes
 # healthy; only connectors join the networks; both edges reach origins with equal addresses in both networks; a killed
-# connector, a killed origin and a connector that is cut off cost no request. Leaves nothing behind.
+# connector, a killed origin and a connector that is cut off cost no request. Leaves nothing behind. With --as-built the image is
+# made of what `cargo build` has left, see images.sh.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
 # One run at a time, and none for ever: a daemon that hangs would hang this too.
 readonly RUN_MAX=900
 if [ -z "${SMOKE_GUARDED:-}" ]; then
-  SMOKE_GUARDED=1 exec timeout -k 60 "$RUN_MAX" flock -w "$RUN_MAX" "${TMPDIR:-/tmp}/underpass-smoke.lock" "$0"
+  SMOKE_GUARDED=1 exec timeout -k 60 "$RUN_MAX" flock -w "$RUN_MAX" "${TMPDIR:-/tmp}/underpass-smoke.lock" "$0" "$@"
 fi
 
 # A project, and images, of its own: a lab that somebody plays with keeps its containers.
@@ -164,7 +165,7 @@ down
 byte=$(free_byte)
 sed -i "s/10\.$FIRST_BYTE\./10.$byte./g" "$work/docker-compose.yml" "$work"/deploy/lab/*
 
-tests/compose/images.sh >/dev/null
+tests/compose/images.sh "$@" >/dev/null
 say "images built"
 compose up -d >"$work/up" 2>&1 || { cat "$work/up"; die "the lab does not come up"; }
 declare -A ids # service → container, of all that stay
