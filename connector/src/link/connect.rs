@@ -1,9 +1,6 @@
 //! Dials of one slot, until one of them has become a link.
 
-use std::{
-    fmt,
-    time::{Duration, Instant},
-};
+use std::{fmt, time::Instant};
 
 use api::code::Code;
 use certs::tls;
@@ -14,6 +11,7 @@ use tracing::{debug, warn};
 
 use super::{
     backoff::Backoff,
+    hedge::{HEDGE_AFTER, Hedge},
     registered::{RegisterError, Registered, register},
     slot::Wanted,
     supervisor::Supervisor,
@@ -21,12 +19,9 @@ use super::{
     words::gist,
 };
 
-/// A dial without an answer gets company after this, or after the back-off's cap if that is longer: the first packets may
-/// have been lost. Not so while another link to the edge is up: then the edge is there and busy, and more dials make it
-/// busier.
-const HEDGE_AFTER: Duration = Duration::from_secs(1);
-/// Dials of one slot under way at once.
+/// Dials of one slot under way at once; and one more as its edge comes up.
 const DIALS_MAX: usize = 4;
+
 /// Why a dial has not become a link.
 struct Missed {
     why: Trouble,
@@ -42,12 +37,21 @@ impl Missed {
 
 impl Supervisor {
     /// Dials until there is a registered link; and where the waits between dials that failed have got to.
+    ///
+    /// A dial without an answer gets company after [`HEDGE_AFTER`], or after the back-off's cap if that is longer. Not so while another
+    /// link to the edge is up: then the edge is there and busy, and more dials make it busier.
     pub(super) async fn connect(&self, Wanted { number, not_before, flapping }: Wanted) -> (Registered, Backoff) {
         let mut backoff = flapping.unwrap_or_else(|| Backoff::new(Instant::now()));
         let mut dials = FuturesUnordered::new();
         let mut next = time::Instant::from_std(not_before);
         let mut said = String::new();
+        let mut hedge = Hedge::new(self.status.is_up(&self.edge));
         loop {
+            if hedge.sees(self.status.is_up(&self.edge), Instant::now()) {
+                debug!("the edge is there for others: what was dialled before may have been lost, and gets company");
+                hedge.dialled(Instant::now());
+                dials.push(self.dial());
+            }
             let Missed { why: failure, lasts } = tokio::select! {
                 Some(dialled) = dials.next() => match dialled {
                     Ok(connection) => match self.register(connection, number).await {
@@ -58,11 +62,13 @@ impl Supervisor {
                 },
                 () = time::sleep_until(next), if dials.len() < DIALS_MAX => {
                     if dials.is_empty() || !self.status.is_up(&self.edge) {
+                        hedge.dialled(Instant::now());
                         dials.push(self.dial());
                     }
                     next = time::Instant::now() + HEDGE_AFTER.max(backoff.cap(Instant::now()));
                     continue;
                 }
+                () = self.status.until(|| self.status.is_up(&self.edge)), if !hedge.is_edge_up() => continue,
             };
             let (now, dice) = (Instant::now(), rand::random());
             let wait = if lasts { backoff.next_refused(now, dice) } else { backoff.next(now, dice) };

@@ -5,6 +5,7 @@ mod backoff;
 mod book;
 mod connect;
 mod dial;
+mod hedge;
 mod registered;
 mod renewal;
 mod slot;
