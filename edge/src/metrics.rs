@@ -90,10 +90,18 @@ pub enum RefusedFlow {
     Handshake,
     /// A load balancer in front did not say whose connection it is.
     ProxyHeader,
+    /// The listener is not for clients from there.
+    Denied,
+    /// Its client has as many open as it may.
+    ConnectionsPerSource,
+    /// Its client comes too often.
+    RatePerSource,
+    /// Too many have come of late, whoever they are.
+    Rate,
 }
 
 impl RefusedFlow {
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 11] = [
         Self::MaxConnections,
         Self::Accept,
         Self::NoPlace,
@@ -101,9 +109,15 @@ impl RefusedFlow {
         Self::ClientGone,
         Self::Handshake,
         Self::ProxyHeader,
+        Self::Denied,
+        Self::ConnectionsPerSource,
+        Self::RatePerSource,
+        Self::Rate,
     ];
 
-    fn as_str(self) -> &'static str {
+    /// The word of metrics and explanations.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
         match self {
             Self::MaxConnections => "max_connections",
             Self::Accept => "accept",
@@ -112,6 +126,10 @@ impl RefusedFlow {
             Self::ClientGone => "client_gone",
             Self::Handshake => "tls_handshake",
             Self::ProxyHeader => "proxy_header",
+            Self::Denied => "denied",
+            Self::ConnectionsPerSource => "connections_per_source",
+            Self::RatePerSource => "rate_per_source",
+            Self::Rate => "rate",
         }
     }
 }

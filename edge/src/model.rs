@@ -2,6 +2,7 @@
 //!
 //! Data only. Nothing here acts, waits or reads a clock.
 
+mod admission;
 mod drain;
 mod http;
 mod live;
@@ -15,6 +16,7 @@ use ipnetwork::IpNetwork;
 use protocol::id::{Name, Target};
 use rustls::pki_types::ServerName;
 
+pub use self::admission::{Admission, Rate};
 pub use self::drain::{DRAINS_MAX, Drain, DrainedBy, Drains, Subject};
 pub use self::http::{CertificateFiles, FieldEdits, HttpSettings, Paths, Rule, Underscores};
 pub use live::{Answers, FlowKey, Held, LinkLoad, Via};
@@ -307,6 +309,8 @@ pub struct Listener {
     pub leads: Leads,
     /// Most flows open at once; more are refused.
     pub max_connections: usize,
+    /// Who may use it, and how much of it.
+    pub admission: Admission,
     /// First bytes may be sent again after a time-out or a lost link.
     pub replay: bool,
     /// A flow that carries nothing for this long is closed; absent: never. UDP sessions always have one.

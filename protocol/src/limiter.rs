@@ -64,6 +64,16 @@ impl Limiter {
         Self { begun: OnceLock::new(), limiter }
     }
 
+    /// One that gives so many in this time: all of them at once, if none were taken before, and then evenly. The time is not zero.
+    #[must_use]
+    pub fn counting(count: NonZeroU32, per: Duration) -> Self {
+        // Rounded up: never more than was said.
+        let nanos = per.as_nanos().max(1).div_ceil(u128::from(count.get()));
+        let one_every = Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX));
+        let quota = Quota::with_period(one_every).expect("it is not zero").allow_burst(count);
+        Self { begun: OnceLock::new(), limiter: RateLimiter::direct_with_clock(quota, Told::default()) }
+    }
+
     /// Takes so much out, if it is there.
     pub fn take(&self, now: Instant, amount: u32) -> bool {
         let Some(amount) = NonZeroU32::new(amount) else { return true };
@@ -104,6 +114,14 @@ mod tests {
             let later = start + Duration::from_secs_f64(10.0 / f64::from(per_second)) + Duration::from_nanos(11);
             prop_assert!(limiter.take(later, 10) && !limiter.take(later, amount));
         }
+    }
+
+    #[test]
+    fn so_many_in_a_minute_are_given_at_once_and_then_evenly() {
+        let limiter = Limiter::counting(NonZeroU32::new(6).expect("above zero"), Duration::from_secs(60));
+        let now = Instant::now();
+        assert!(limiter.take(now, 6) && !limiter.take(now, 1));
+        assert!(!limiter.take(now + Duration::from_secs(9), 1) && limiter.take(now + Duration::from_secs(10), 1));
     }
 
     #[test]

@@ -41,6 +41,8 @@ dropped! {
     QueueFull = "queue_full",
     /// The listener has as many sessions as it may, none of them idle.
     TooManySessions = "too_many_sessions",
+    /// Its client may not use the listener, or not so much of it.
+    NotAdmitted = "not_admitted",
     /// No origin could take the session.
     NoPlace = "no_place",
     /// An answer larger than an unproven source may be sent.

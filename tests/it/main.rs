@@ -3,6 +3,7 @@
 //! `heavy` holds the tests that load the machine; the runner gives them the machine for themselves.
 
 mod access_log;
+mod admission;
 mod bad_input;
 mod beside_nginx;
 mod connector_reload;

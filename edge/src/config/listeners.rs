@@ -11,8 +11,8 @@ use config::{At, Named, Table};
 use protocol::id::Name;
 
 use super::{
-    Sites, endpoints::Admin, grants::Grants, http, leads, load_balancers::LoadBalancers, pools::Pools, proxies,
-    words::PROTOCOLS,
+    Sites, admission, endpoints::Admin, grants::Grants, http, leads, load_balancers::LoadBalancers, pools::Pools,
+    proxies, words::PROTOCOLS,
 };
 use crate::model::{Leads, ListenProtocol, Listener};
 
@@ -93,6 +93,7 @@ pub(super) fn read(
             Some(Leads::LoadBalancer(name)) => Some(name),
             Some(Leads::Destination { .. }) | None => None,
         };
+        let admission = admission::read(t, protocol);
         let drain = t.or("drain", false, |v| v.boolean());
         let affinity = balancer.and_then(|name| load_balancers.get(name));
         http::check_affinity(t, protocol, affinity.map(|lb| &**lb));
@@ -111,6 +112,7 @@ pub(super) fn read(
             listen: listen?.value,
             leads: leads?,
             max_connections,
+            admission,
             replay,
             idle_timeout,
             proxies,

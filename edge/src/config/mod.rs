@@ -3,6 +3,7 @@
 //! It decides nothing at run time and opens nothing but where settings are kept: whether an address can be bound or a
 //! certificate be read is found out by those who need them.
 
+mod admission;
 mod endpoints;
 mod fields;
 mod grants;

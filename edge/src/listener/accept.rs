@@ -118,9 +118,16 @@ async fn begin_announced(arrived: Arrived, client: Socket, ends: Ends) {
 fn begin(arrived: Arrived, client: Socket, known: Known) {
     let Arrived { door: Door { shared, http, state, tasks }, held } = arrived;
     let listener = state.listener();
+    let admitted = match state.admit(known.ends.source.ip(), held, Instant::now()) {
+        Ok(admitted) => admitted,
+        Err(why) => {
+            shared.metrics.refused_flow(&listener.name, why);
+            return client.abort();
+        }
+    };
     match listener.protocol {
         ListenProtocol::Tcp => {
-            begin_flow(&shared, tcp::Flow::new(shared.clone(), listener, known, held), client, &tasks)
+            begin_flow(&shared, tcp::Flow::new(shared.clone(), listener, known, admitted), client, &tasks)
         }
         // A UDP listener has no connections to accept.
         ListenProtocol::Udp => {}
@@ -129,7 +136,7 @@ fn begin(arrived: Arrived, client: Socket, known: Known) {
             let handle = shared.workers.handle(worker).clone();
             let kept = http.worker(worker);
             begin_http(
-                http::Accepted { shared, state, source: known.ends.source, held, kept, tasks },
+                http::Accepted { shared, state, source: known.ends.source, admitted, kept, tasks },
                 (client, handle),
             );
         }

@@ -23,6 +23,7 @@ use super::{
 use crate::{
     balancer::{Ask, NoPlace, PassedOver, Tried},
     health::view::{OriginView, PoolView},
+    metrics::RefusedFlow,
     model::{FlowKey, Leads, ListenProtocol, Listener, Route},
     routing,
     tunnel::Link,
@@ -71,7 +72,13 @@ impl Hypothetical {
     }
 
     /// How it would be answered before any place is looked for, if it would: the code, and words.
-    pub(super) fn refused(&self) -> Option<(&'static str, String)> {
+    pub(super) fn refused(&self, listener: &Listener) -> Option<(&'static str, String)> {
+        let client = self.source.ip();
+        // Of a question that names no client, nobody is asked for.
+        if !client.is_unspecified() && !listener.admission.admits(client) {
+            let words = format!("the listener's `allow` and `deny` do not admit {client}");
+            return Some((RefusedFlow::Denied.as_str(), words));
+        }
         self.request.as_ref().and_then(|request| request.refused.clone())
     }
 
@@ -95,7 +102,7 @@ pub(super) fn explain(shared: &Shared, serving: &Serving, question: &Question) -
         certificate: flow.certificate(),
         ..Explanation::default()
     };
-    if let Some((code, words)) = flow.refused() {
+    if let Some((code, words)) = flow.refused(listener) {
         (explanation.reason, explanation.detail) = (Some(code.to_owned()), Some(words));
         return Ok(explanation);
     }

@@ -1,6 +1,6 @@
 //! Public addresses: accepts what clients send and carries it to where the balancer places it.
 //!
-//! Rooms, each using only those before it: `proof, sources, scarce, flows, recent` ← `shared, state` ← `flow`, what is the same for every
+//! Rooms, each using only those before it: `proof, sources, scarce, flows, recent` ← `guests` ← `shared, state` ← `flow`, what is the same for every
 //! protocol ← `tcp, udp, http` beside each other ← `accept` ← `table` ←
 //! `certificates`.
 
@@ -9,6 +9,7 @@ mod certificates;
 mod explain;
 mod flow;
 mod flows;
+mod guests;
 mod http;
 mod proof;
 mod recent;

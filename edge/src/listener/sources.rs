@@ -82,7 +82,7 @@ impl Standing {
 }
 
 /// Whoever has an address of IPv6 has all of its /64.
-fn one_holder(address: IpAddr) -> IpAddr {
+pub(super) fn one_holder(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         v4 @ IpAddr::V4(_) => v4,
         IpAddr::V6(v6) => Ipv6Addr::from_bits(v6.to_bits() & (u128::MAX << 64)).into(),

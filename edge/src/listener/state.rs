@@ -1,18 +1,21 @@
 //! A listener that is open: how it serves, and when it is to end.
 
 use std::{
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
+    time::Instant,
 };
 
 use arc_swap::ArcSwap;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
+use super::guests::{Admitted, Guests};
 use crate::{
-    model::Listener,
+    metrics::RefusedFlow,
+    model::{Held, Listener},
     store::Snapshot,
     tls::{Certificate, ServerTls},
 };
@@ -41,6 +44,7 @@ pub struct ListenerState {
     pub address: SocketAddr,
     /// Flows open now.
     pub flows: Arc<AtomicUsize>,
+    guests: Guests,
     ending: CancellationToken,
     /// It is to accept nothing new, for as long as it is drained.
     drained: AtomicBool,
@@ -81,6 +85,7 @@ impl ListenerState {
             serving: ArcSwap::new(serving),
             address,
             flows,
+            guests: Guests::default(),
             drained: AtomicBool::new(false),
             ending: CancellationToken::new(),
             closed: CancellationToken::new(),
@@ -96,6 +101,16 @@ impl ListenerState {
         state.close();
         drop(state.release_guard());
         state
+    }
+
+    /// Admits a flow that counts here already.
+    pub(super) fn admit(&self, client: IpAddr, held: Held, now: Instant) -> Result<Admitted, RefusedFlow> {
+        self.guests.admit(&self.serving.load().listener.admission, (client, held), now)
+    }
+
+    /// Whether a client may ask once more.
+    pub(super) fn may_ask(&self, client: IpAddr, now: Instant) -> bool {
+        self.guests.may_ask(&self.serving.load().listener.admission, client, now)
     }
 
     /// Whether it accepts nothing new because it is drained.

@@ -9,9 +9,8 @@ use super::{connection::Connection, kept::Worker};
 use crate::listener::http::client::{io::ClientIo, owed::Owed};
 use crate::listener::http::serve::http1::serve as speak;
 use crate::{
-    listener::{shared::Shared, state::ListenerState},
+    listener::{guests::Admitted, shared::Shared, state::ListenerState},
     metrics::RefusedFlow,
-    model::Held,
 };
 
 /// An accepted connection on its way to its worker.
@@ -20,7 +19,7 @@ pub(in crate::listener) struct Accepted {
     pub(in crate::listener) shared: Arc<Shared>,
     pub(in crate::listener) state: Arc<ListenerState>,
     pub(in crate::listener) source: SocketAddr,
-    pub(in crate::listener) held: Held,
+    pub(in crate::listener) admitted: Admitted,
     /// What is kept there.
     pub(in crate::listener) kept: Arc<Worker>,
     pub(in crate::listener) tasks: TaskTracker,
@@ -28,7 +27,7 @@ pub(in crate::listener) struct Accepted {
 
 /// Serves a client's connection to its end.
 pub(in crate::listener) async fn serve(accepted: Accepted, client: Socket) {
-    let Accepted { shared, state, source, held, kept, tasks } = accepted;
+    let Accepted { shared, state, source, admitted, kept, tasks } = accepted;
     let tls = state.serving().tls.clone();
     let mut connection = Connection {
         shared,
@@ -40,7 +39,7 @@ pub(in crate::listener) async fn serve(accepted: Accepted, client: Socket) {
         tls: tls.is_some(),
         shown: None,
         tasks,
-        _held: held,
+        _admitted: admitted,
     };
     let Some(tls) = tls else {
         return Box::pin(speak(Arc::new(connection), ClientIo::Plain(client), None)).await;

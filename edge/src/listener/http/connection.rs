@@ -14,8 +14,7 @@ use crate::listener::http::message::{
     request::{Asked, Reading},
 };
 use crate::{
-    listener::{shared::Shared, state::ListenerState},
-    model::Held,
+    listener::{guests::Admitted, shared::Shared, state::ListenerState},
     tls::Shown,
 };
 
@@ -38,7 +37,7 @@ pub(super) struct Connection {
     /// The name the client asked for in its handshake, and what it was shown.
     pub(super) shown: Option<Shown>,
     pub(super) tasks: TaskTracker,
-    pub(super) _held: Held,
+    pub(super) _admitted: Admitted,
 }
 
 impl Connection {

@@ -19,6 +19,7 @@ use super::{
         story::{Arrival, End, Kind, Story},
     },
     flows::Seat,
+    guests::Admitted,
     shared::Shared,
 };
 use crate::{
@@ -27,7 +28,7 @@ use crate::{
         retry::{Delivered, Left},
     },
     metrics::RefusedFlow,
-    model::{FlowId, FlowKey, Held, Leads, Listener},
+    model::{FlowId, FlowKey, Leads, Listener},
     offramp::{Carrier, Failure, First, Offramp, Opened, Why},
 };
 
@@ -38,7 +39,7 @@ pub(super) struct Flow {
     known: Known,
     place: Option<Place>,
     story: Story,
-    _held: Held,
+    _admitted: Admitted,
 }
 
 /// A flow that has reached its origin.
@@ -55,7 +56,7 @@ struct Begun {
 
 impl Flow {
     /// A flow that has just arrived; it is placed at once, so that it can run where its link is.
-    pub(super) fn new(shared: Arc<Shared>, listener: Arc<Listener>, known: Known, held: Held) -> Self {
+    pub(super) fn new(shared: Arc<Shared>, listener: Arc<Listener>, known: Known, admitted: Admitted) -> Self {
         let place = Search::new(&shared, &listener, key(known)).look();
         let (id, source) = (FlowId::draw(&mut rand::rng()), known.ends.source);
         let arrival = Arrival { id, listener, source, started: Instant::now() };
@@ -63,7 +64,7 @@ impl Flow {
         if let (Leads::Destination { .. }, Some(destination)) = (&story.listener.leads, known.destination) {
             story.is_for(destination);
         }
-        Self { shared, known, place, story, _held: held }
+        Self { shared, known, place, story, _admitted: admitted }
     }
 
     /// The worker of the link it is placed on.

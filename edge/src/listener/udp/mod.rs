@@ -147,6 +147,14 @@ impl Door {
     fn begin(&mut self, peer: Peer, first: Packet, now: Instant) {
         let listener = self.state.listener();
         self.table.remove(&peer.source);
+        let held = Held::new(&self.state.flows);
+        let admitted = match self.state.admit(peer.source.ip(), held, now) {
+            Ok(admitted) => admitted,
+            Err(why) => {
+                self.shared.metrics.refused_flow(&listener.name, why);
+                return self.shared.metrics.drops().count(Dropped::NotAdmitted);
+            }
+        };
         if self.table.len() >= listener.max_connections {
             let Some(evicted) = self.table.take_idle(now, EVICT_IDLE) else {
                 self.shared.metrics.refused_flow(&listener.name, RefusedFlow::MaxConnections);
@@ -171,7 +179,7 @@ impl Door {
             queue: receiver,
             life,
             idle,
-            _held: Held::new(&self.state.flows),
+            _admitted: admitted,
         });
         let worker = self.shared.workers.handle(session.worker());
         let ends = self.ends.clone();

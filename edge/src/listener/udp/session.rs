@@ -32,11 +32,12 @@ use crate::{
             placing::{Place, Search},
             story::{Arrival, End, Kind, Packets, Story},
         },
+        guests::Admitted,
         shared::Shared,
         sources::Standing,
     },
     metrics::RefusedFlow,
-    model::{FlowId, FlowKey, Held, Listener, OnUnhealthy},
+    model::{FlowId, FlowKey, Listener, OnUnhealthy},
     offramp::{self, Early, Failure, Why},
 };
 
@@ -61,7 +62,7 @@ pub(super) struct Beginning {
     /// Silence after which the listener lets go of it.
     pub(super) idle: Duration,
     /// Counts as open until the session is over.
-    pub(super) _held: Held,
+    pub(super) _admitted: Admitted,
 }
 
 /// A session.

@@ -138,11 +138,8 @@ async fn answered(
         Ok(response) => response,
         Err((fault, mut record)) => {
             record.fault(fault);
-            let response = if grpc {
-                answer::grpc_fault(fault)
-            } else {
-                answer::fault(fault, is_h1 && fault.status.is_client_error())
-            };
+            let response =
+                if grpc { answer::grpc_fault(fault) } else { answer::fault(fault, is_h1 && fault.ends_connection()) };
             record.answered(response.status());
             record.finished = true;
             response
@@ -172,6 +169,9 @@ async fn forward(
     let address = connection.source.ip().to_canonical();
     let peer = Peer::new(address, connection.tls, &listener.http);
     let source = SocketAddr::new(peer.client(&parts.headers), connection.source.port());
+    if !connection.state.may_ask(source.ip(), std::time::Instant::now()) {
+        return Err((Fault::RATE, record));
+    }
     let mut head = match outgoing::head(&parts, asked, &peer, &mut rand::rng()) {
         Ok(head) => head,
         Err(fault) => return Err((fault, record)),

@@ -35,6 +35,9 @@ pub(crate) fn fault(fault: Fault, close: bool) -> Response<Body> {
     if fault.status == StatusCode::METHOD_NOT_ALLOWED {
         headers.insert(header::ALLOW, HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"));
     }
+    if fault == Fault::RATE {
+        headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+    }
     if close {
         headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
     }

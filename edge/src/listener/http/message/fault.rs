@@ -77,6 +77,8 @@ faults! {
     GRPC_DEADLINE = GATEWAY_TIMEOUT, "grpc_deadline";
     /// The certificate this connection was begun with is not valid for the host of the request.
     MISDIRECTED = MISDIRECTED_REQUEST, "misdirected";
+    /// The client asks more often than it may.
+    RATE = TOO_MANY_REQUESTS, "requests_per_source";
     /// An expectation other than `100-continue`.
     EXPECTATION = EXPECTATION_FAILED, "unknown_expectation";
     /// The origin speaks HTTP/2 and does not offer WebSocket over it, or another protocol was asked for.
@@ -97,6 +99,11 @@ impl Fault {
     pub(crate) fn lost(reason: Reason) -> Self {
         let status = if reason.is_timeout() { StatusCode::GATEWAY_TIMEOUT } else { StatusCode::BAD_GATEWAY };
         Self { status, code: reason.as_str(), words: "" }
+    }
+
+    /// True if nothing more is read from a connection of HTTP/1 whose request was at fault like this.
+    pub(crate) fn ends_connection(self) -> bool {
+        self.status.is_client_error() && self != Self::RATE
     }
 
     /// True if HTTP/2 calls such a request malformed, and its stream ends in error (RFC 9113 section 8.1.1).
