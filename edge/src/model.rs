@@ -7,6 +7,7 @@ mod drain;
 mod http;
 mod live;
 mod own;
+mod tls;
 
 use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
@@ -18,10 +19,11 @@ use rustls::pki_types::ServerName;
 
 pub use self::admission::{Admission, Rate};
 pub use self::drain::{DRAINS_MAX, Drain, DrainedBy, Drains, Subject};
-pub use self::http::{CertificateFiles, FieldEdits, HttpSettings, Paths, Rule, Underscores};
+pub use self::http::{FieldEdits, HttpSettings, Paths, Rule, Underscores};
 pub use live::{Answers, FlowKey, Held, LinkLoad, Via};
 pub use own::{AdminConfig, CaFiles, Config, ReloadOn, TunnelConfig};
 pub use protocol::flow_id::FlowId;
+pub use tls::{CertificateFiles, ClientCertificates, ListenerTls, TlsVersion};
 
 /// Everything that a reload replaces, as one immutable version.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -317,6 +319,8 @@ pub struct Listener {
     pub idle_timeout: Option<Duration>,
     /// Who speaks the PROXY protocol here, and must.
     pub proxies: Vec<IpNetwork>,
+    /// TLS that ends here, for `https`.
+    pub tls: ListenerTls,
     /// What only HTTP listeners know.
     pub http: HttpSettings,
     /// It accepts nothing new.

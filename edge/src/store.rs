@@ -58,7 +58,7 @@ impl Snapshot {
         let origin_tls = before.origin_tls.read(&catalog)?;
         let mut listener_tls = BTreeMap::new();
         for listener in &catalog.listeners {
-            let loaded = ServerTls::load(&listener.http.certificates);
+            let loaded = ServerTls::load(&listener.tls);
             let loaded = loaded.map_err(|source| TlsError::Listener { listener: listener.name.clone(), source })?;
             listener_tls.extend(loaded.map(|tls| (listener.name.clone(), tls)));
         }

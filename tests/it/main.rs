@@ -6,6 +6,7 @@ mod access_log;
 mod admission;
 mod bad_input;
 mod beside_nginx;
+mod client_certificates;
 mod connector_reload;
 mod cuts;
 mod destination;

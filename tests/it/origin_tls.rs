@@ -13,11 +13,11 @@ use underpass_tests::harness::{
 };
 
 /// An authority of our own.
-struct Authority(Issuer<'static, KeyPair>);
+pub(crate) struct Authority(Issuer<'static, KeyPair>);
 
 impl Authority {
     /// A new one, whose certificate is `FILE.pem`.
-    fn new(world: &World, file: &str) -> Self {
+    pub(crate) fn new(world: &World, file: &str) -> Self {
         let key = KeyPair::generate().expect("keys can be made");
         let mut params = CertificateParams::default();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -28,7 +28,7 @@ impl Authority {
     }
 
     /// Issues `FILE.pem` and `FILE.key` for a name or address.
-    fn issue(&self, world: &World, file: &str, name: &str) {
+    pub(crate) fn issue(&self, world: &World, file: &str, name: &str) {
         self.issue_until(world, file, name, 2099);
     }
 

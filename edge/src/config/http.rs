@@ -1,9 +1,9 @@
-//! What only HTTP listeners know: `[[listener.rule]]`, whom to believe, what to show, how requests go on, and how patient to be
+//! What only HTTP listeners know: `[[listener.rule]]`, whom to believe, how requests go on, and how patient to be
 //! with clients.
 
-use std::{ops::RangeInclusive, path::Path, sync::Arc, time::Duration};
+use std::{ops::RangeInclusive, sync::Arc, time::Duration};
 
-use config::{Table, Value, beside};
+use config::{Table, Value};
 use ipnetwork::IpNetwork;
 use protocol::id::{Host, Name};
 
@@ -12,13 +12,12 @@ use super::{
     load_balancers::LoadBalancers,
     words::{PATHS, SWITCH, UNDERSCORES},
 };
-use crate::model::{Affinity, CertificateFiles, HttpSettings, ListenProtocol, LoadBalancer, Paths, Rule};
+use crate::model::{Affinity, HttpSettings, ListenProtocol, LoadBalancer, Paths, Rule};
 
 /// Keys that only HTTP listeners have.
-const KEYS: [&str; 10] = [
+const KEYS: [&str; 9] = [
     "rule",
     "trusted_proxies",
-    "certificates",
     "paths",
     "via",
     "reasons",
@@ -43,12 +42,7 @@ pub(super) fn check_affinity(t: &Table<'_>, protocol: Option<ListenProtocol>, ba
 }
 
 /// Settings of an HTTP listener; for others, a mistake for each that is there.
-pub(super) fn read(
-    t: &Table<'_>,
-    load_balancers: &LoadBalancers,
-    protocol: Option<ListenProtocol>,
-    path: &Path,
-) -> HttpSettings {
+pub(super) fn read(t: &Table<'_>, load_balancers: &LoadBalancers, protocol: Option<ListenProtocol>) -> HttpSettings {
     if matches!(protocol, Some(ListenProtocol::Tcp | ListenProtocol::Udp)) {
         for key in KEYS {
             t.refuse(key, "is for listeners with `protocol` \"http\" or \"https\"");
@@ -64,7 +58,6 @@ pub(super) fn read(
     HttpSettings {
         rules,
         trusted_proxies,
-        certificates: certificates(t, protocol, path),
         paths: t.or("paths", Paths::AsSent, |v| v.word(&PATHS)),
         via: t.or("via", false, |v| v.word(&SWITCH)),
         hides_reasons: !t.or("reasons", true, |v| v.word(&SWITCH)),
@@ -97,24 +90,6 @@ fn protocol(text: &str) -> Result<String, &'static str> {
         return Ok(lower);
     }
     Err("a protocol is NAME or NAME/VERSION, such as \"websocket\" or \"spdy/3.1\"")
-}
-
-fn certificates(t: &Table<'_>, protocol: Option<ListenProtocol>, path: &Path) -> Vec<CertificateFiles> {
-    if protocol == Some(ListenProtocol::Http) {
-        t.refuse("certificates", "is for listeners with `protocol` \"https\"");
-        return Vec::new();
-    }
-    let all = t.tables("certificates", |c| {
-        let file = |key, what: &str| c.required(key, what).and_then(|v| v.string()).map(|at| beside(path, at.value));
-        let certificate = file("certificate", "the PEM file of the server's certificate and its chain");
-        let key = file("key", "the PEM file of its key");
-        Some(CertificateFiles { certificate: certificate?, key: key? })
-    });
-    if protocol.is_some() && all.is_empty() {
-        let right = "such as [{ certificate = \"www.pem\", key = \"www.key\" }]";
-        t.lacking(t.place(), format!("`certificates` is missing in `listener`: what the server shows, {right}"));
-    }
-    all.into_iter().flatten().collect()
 }
 
 fn rule(r: &Table<'_>, load_balancers: &LoadBalancers) -> Option<Rule> {

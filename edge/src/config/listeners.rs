@@ -11,8 +11,8 @@ use config::{At, Named, Table};
 use protocol::id::Name;
 
 use super::{
-    Sites, admission, endpoints::Admin, grants::Grants, http, leads, load_balancers::LoadBalancers, pools::Pools,
-    proxies, words::PROTOCOLS,
+    Sites, admission, endpoints::Admin, grants::Grants, http, leads, listener_tls, load_balancers::LoadBalancers,
+    pools::Pools, proxies, words::PROTOCOLS,
 };
 use crate::model::{Leads, ListenProtocol, Listener};
 
@@ -97,7 +97,8 @@ pub(super) fn read(
         let drain = t.or("drain", false, |v| v.boolean());
         let affinity = balancer.and_then(|name| load_balancers.get(name));
         http::check_affinity(t, protocol, affinity.map(|lb| &**lb));
-        let http = http::read(t, load_balancers, protocol, path);
+        let http = http::read(t, load_balancers, protocol);
+        let tls = listener_tls::read(t, protocol, path);
         let proxies = proxies::read(t, protocol);
         let used = balancer.into_iter().chain(http.rules.iter().map(|rule| &rule.load_balancer));
         proxies::check_pools(t, protocol, (used.filter_map(|name| load_balancers.get(name)), pools));
@@ -116,6 +117,7 @@ pub(super) fn read(
             replay,
             idle_timeout,
             proxies,
+            tls,
             http,
             drain,
         }))

@@ -9,6 +9,7 @@ mod fields;
 mod grants;
 mod http;
 mod leads;
+mod listener_tls;
 mod listeners;
 mod load_balancers;
 mod monitors;

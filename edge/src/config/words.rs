@@ -4,7 +4,9 @@
 use config::Words;
 use http::Method;
 
-use crate::model::{ListenProtocol, OnUnhealthy, Paths, PoolSteering, ProxyVersion, ReloadOn, Steering, Underscores};
+use crate::model::{
+    ListenProtocol, OnUnhealthy, Paths, PoolSteering, ProxyVersion, ReloadOn, Steering, TlsVersion, Underscores,
+};
 
 /// What a monitor speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,6 +52,9 @@ pub(super) const RELOAD_ON: Words<ReloadOn> =
     Words { now: &[("watch", ReloadOn::Change), ("signal", ReloadOn::Signal)], later: &[] };
 
 pub(super) const SWITCH: Words<bool> = Words { now: &[("on", true), ("off", false)], later: &[] };
+
+pub(super) const TLS_VERSIONS: Words<TlsVersion> =
+    Words { now: &[("1.2", TlsVersion::Tls12), ("1.3", TlsVersion::Tls13)], later: &[] };
 
 pub(super) const METHODS: Words<Probing> =
     Words { now: &[("GET", Probing::Get), ("HEAD", Probing::Head), ("OPTIONS", Probing::Options)], later: &[] };

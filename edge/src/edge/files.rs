@@ -10,7 +10,7 @@ use config::{Mistake, Spec, beside};
 
 use crate::{
     model::{CaFiles, CertificateFiles, Config},
-    tls::{Certificate, ClientTlsTable, Term},
+    tls::{Certificate, ClientTlsTable, ServerTls, Term},
 };
 
 /// What is to be said of them.
@@ -37,8 +37,12 @@ impl Findings {
     pub fn of(config: &Config, now: SystemTime) -> Self {
         let mut findings = Self::default();
         for listener in &config.catalog.listeners {
-            for files in &listener.http.certificates {
+            for files in &listener.tls.certificates {
                 findings.certificate(&format!("listener {}", listener.name), files, now);
+            }
+            if let (Some(clients), Err(error)) = (&listener.tls.clients, ServerTls::check_clients(&listener.tls)) {
+                let text = format!("listener {}: {error}", listener.name);
+                findings.wrong.push(Finding { files: vec![clients.ca.clone()], text });
             }
         }
         for (error, file) in ClientTlsTable::unreadable(&config.catalog) {

@@ -1,6 +1,6 @@
 //! What only HTTP listeners know.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use http::{HeaderName, HeaderValue};
 use ipnetwork::IpNetwork;
@@ -13,8 +13,6 @@ pub struct HttpSettings {
     pub rules: Vec<Rule>,
     /// Whose forwarding fields are believed.
     pub trusted_proxies: Vec<IpNetwork>,
-    /// For `https`: never empty, the first serves clients that name no server.
-    pub certificates: Vec<CertificateFiles>,
     /// How paths go on to origins.
     pub paths: Paths,
     /// This hop names itself in `Via`.
@@ -36,7 +34,6 @@ impl Default for HttpSettings {
         Self {
             rules: Vec::new(),
             trusted_proxies: Vec::new(),
-            certificates: Vec::new(),
             paths: Paths::AsSent,
             via: false,
             hides_reasons: false,
@@ -91,13 +88,4 @@ pub struct FieldEdits {
     pub remove: Vec<HeaderName>,
     /// Put in, in place of all others of the name.
     pub set: Vec<(HeaderName, HeaderValue)>,
-}
-
-/// A server certificate by files.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct CertificateFiles {
-    /// PEM chain, the server's own first.
-    pub certificate: PathBuf,
-    /// PEM key.
-    pub key: PathBuf,
 }

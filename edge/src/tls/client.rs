@@ -162,19 +162,22 @@ fn certificates(trust: &Trust) -> io::Result<Vec<CertificateDer<'static>>> {
             }
             Ok(found.certs)
         }
-        Trust::Ca(path) => {
-            let read = certs::read(path, CA_MAX).map_err(io::Error::other)?;
-            let found = CertificateDer::pem_slice_iter(&read).collect::<Result<Vec<_>, _>>();
-            let found = found.map_err(|e| named(path, &e))?;
-            if found.is_empty() {
-                return Err(named(path, &"the file has no PEM certificate"));
-            }
-            Ok(found)
-        }
+        Trust::Ca(path) => authorities(path),
     }
 }
 
-fn named(path: &Path, error: &dyn std::fmt::Display) -> io::Error {
+/// The authorities in a PEM file, of which there is at least one.
+pub(super) fn authorities(path: &Path) -> io::Result<Vec<CertificateDer<'static>>> {
+    let read = certs::read(path, CA_MAX).map_err(io::Error::other)?;
+    let found = CertificateDer::pem_slice_iter(&read).collect::<Result<Vec<_>, _>>();
+    let found = found.map_err(|e| named(path, &e))?;
+    if found.is_empty() {
+        return Err(named(path, &"the file has no PEM certificate"));
+    }
+    Ok(found)
+}
+
+pub(super) fn named(path: &Path, error: &dyn std::fmt::Display) -> io::Error {
     io::Error::other(format!("{}: {error}", path.display()))
 }
 

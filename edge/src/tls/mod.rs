@@ -9,7 +9,7 @@ mod server;
 
 pub use certificate::{Certificate, Term};
 pub use client::{ClientTls, ClientTlsTable};
-pub use server::{ServerTls, Shown};
+pub use server::{ServerTls, Shaken, Shown};
 
 use std::io;
 

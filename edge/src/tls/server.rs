@@ -10,11 +10,14 @@ use std::{
 
 use api::code::Code;
 use arc_swap::ArcSwap;
+use data_encoding::BASE64;
+use http::HeaderValue;
 use net::Socket;
 use rustls::{
-    ServerConfig,
+    RootCertStore, ServerConfig, SupportedProtocolVersion,
     crypto::aws_lc_rs,
-    server::{ClientHello, ResolvesServerCert},
+    pki_types::CertificateDer,
+    server::{ClientHello, ResolvesServerCert, WebPkiClientVerifier, danger::ClientCertVerifier},
     sign::CertifiedKey,
     version::{TLS12, TLS13},
 };
@@ -22,8 +25,11 @@ use tokio::time;
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 use tracing::{info, warn};
 
-use super::certificate::{Certificate, Term};
-use crate::model::CertificateFiles;
+use super::{
+    certificate::{Certificate, Term},
+    client::{authorities, named},
+};
+use crate::model::{ClientCertificates, ListenerTls, TlsVersion};
 
 /// How long a handshake may take.
 const HANDSHAKE_WAIT: Duration = Duration::from_secs(10);
@@ -31,7 +37,7 @@ const HANDSHAKE_WAIT: Duration = Duration::from_secs(10);
 /// The certificates of one listener.
 #[derive(Debug)]
 pub struct ServerTls {
-    files: Vec<CertificateFiles>,
+    settings: ListenerTls,
     now: ArcSwap<Loaded>,
 }
 
@@ -50,17 +56,25 @@ impl ServerTls {
     ///
     /// # Errors
     /// The first file that cannot be read or does not fit, named in the text.
-    pub fn load(files: &[CertificateFiles]) -> io::Result<Option<Arc<Self>>> {
-        if files.is_empty() {
+    pub fn load(settings: &ListenerTls) -> io::Result<Option<Arc<Self>>> {
+        if settings.certificates.is_empty() {
             return Ok(None);
         }
-        let now = ArcSwap::from_pointee(load(files)?);
-        Ok(Some(Arc::new(Self { files: files.to_vec(), now })))
+        let now = ArcSwap::from_pointee(load(settings)?);
+        Ok(Some(Arc::new(Self { settings: settings.clone(), now })))
+    }
+
+    /// Reads the authorities of clients, if there are any.
+    ///
+    /// # Errors
+    /// What is wrong, with the file in the text.
+    pub fn check_clients(settings: &ListenerTls) -> io::Result<()> {
+        verifier(settings.clients.as_ref()).map(drop)
     }
 
     /// What is read.
     pub fn files(&self) -> impl Iterator<Item = PathBuf> {
-        self.files.iter().flat_map(|files| [files.certificate.clone(), files.key.clone()])
+        self.settings.files().cloned()
     }
 
     /// What clients are shown now.
@@ -76,10 +90,10 @@ impl ServerTls {
 
     /// Reads the files again if one of them has changed; what cannot be read leaves everything as it was.
     pub fn refresh(&self) {
-        if stamps(&self.files) == self.now.load().stamps {
+        if stamps(&self.settings) == self.now.load().stamps {
             return;
         }
-        match load(&self.files) {
+        match load(&self.settings) {
             Ok(loaded) => {
                 self.now.store(Arc::new(loaded));
                 info!("certificates were read again");
@@ -88,14 +102,16 @@ impl ServerTls {
         }
     }
 
-    /// Shakes hands with a client; true if it chose HTTP/2, nothing if it chose nothing, and what it was shown.
-    pub async fn accept(&self, client: Socket) -> Option<(Box<TlsStream<Socket>>, Option<bool>, Option<Shown>)> {
+    /// Shakes hands with a client.
+    pub async fn accept(&self, client: Socket) -> Option<Shaken> {
         let loaded = self.now.load_full();
         let acceptor = TlsAcceptor::from(loaded.config.clone());
         let stream = time::timeout(HANDSHAKE_WAIT, Box::pin(acceptor.accept(client))).await.ok()?.ok()?;
-        let chosen = stream.get_ref().1.alpn_protocol().map(|protocol| protocol == b"h2");
-        let shown = stream.get_ref().1.server_name().map(|name| loaded.certificates.shown(name));
-        Some((Box::new(stream), chosen, shown))
+        let session = stream.get_ref().1;
+        let is_h2 = session.alpn_protocol().map(|protocol| protocol == b"h2");
+        let shown = session.server_name().map(|name| loaded.certificates.shown(name));
+        let certificate = session.peer_certificates().and_then(|chain| field(chain.first()?));
+        Some(Shaken { stream: Box::new(stream), is_h2, shown, certificate })
     }
 }
 
@@ -105,6 +121,23 @@ impl ServerTls {
     pub fn shown(&self, name: &str) -> Shown {
         self.now.load().certificates.shown(name)
     }
+}
+
+/// A client that hands were shaken with.
+#[derive(Debug)]
+pub struct Shaken {
+    /// What it says from now on.
+    pub stream: Box<TlsStream<Socket>>,
+    /// True if it chose HTTP/2, nothing if it chose nothing.
+    pub is_h2: Option<bool>,
+    /// What it was shown, if it asked for a name.
+    pub shown: Option<Shown>,
+    /// What it has shown itself, as origins are told: the value of `Client-Cert` (RFC 9440 section 2.1).
+    pub certificate: Option<HeaderValue>,
+}
+
+fn field(certificate: &CertificateDer<'_>) -> Option<HeaderValue> {
+    HeaderValue::try_from(format!(":{}:", BASE64.encode(certificate))).ok()
 }
 
 /// What a client was shown that asked for a name.
@@ -129,26 +162,48 @@ impl Shown {
     }
 }
 
-fn stamps(files: &[CertificateFiles]) -> Vec<Stamp> {
-    let stamp = |path: &Path| fs::metadata(path).ok().and_then(|m| Some((m.modified().ok()?, m.len())));
-    files.iter().flat_map(|f| [stamp(&f.certificate), stamp(&f.key)]).collect()
+fn stamps(settings: &ListenerTls) -> Vec<Stamp> {
+    let stamp = |path: &PathBuf| fs::metadata(path).ok().and_then(|m| Some((m.modified().ok()?, m.len())));
+    settings.files().map(stamp).collect()
 }
 
-fn load(files: &[CertificateFiles]) -> io::Result<Loaded> {
+fn load(settings: &ListenerTls) -> io::Result<Loaded> {
     // Stamped first: a change while they are read is seen the next time.
-    let stamps = stamps(files);
+    let stamps = stamps(settings);
     let provider = Arc::new(aws_lc_rs::default_provider());
     let read = |files| Certificate::read(files).map(Arc::new);
-    let certificates = files.iter().map(read).collect::<io::Result<Vec<_>>>()?;
+    let certificates = settings.certificates.iter().map(read).collect::<io::Result<Vec<_>>>()?;
     tell(&certificates, SystemTime::now());
     let certificates = Arc::new(ByName(certificates));
     let mut config = ServerConfig::builder_with_provider(provider)
-        .with_protocol_versions(&[&TLS13, &TLS12])
+        .with_protocol_versions(&versions(settings.minimum))
         .map_err(io::Error::other)?
-        .with_no_client_auth()
+        .with_client_cert_verifier(verifier(settings.clients.as_ref())?)
         .with_cert_resolver(certificates.clone());
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Ok(Loaded { config: Arc::new(config), certificates, stamps })
+}
+
+fn versions(minimum: TlsVersion) -> Vec<&'static SupportedProtocolVersion> {
+    match minimum {
+        TlsVersion::Tls12 => vec![&TLS13, &TLS12],
+        TlsVersion::Tls13 => vec![&TLS13],
+    }
+}
+
+/// What judges the certificates of clients.
+fn verifier(clients: Option<&ClientCertificates>) -> io::Result<Arc<dyn ClientCertVerifier>> {
+    let Some(ClientCertificates { ca, is_optional }) = clients else {
+        return Ok(WebPkiClientVerifier::no_client_auth());
+    };
+    let mut roots = RootCertStore::empty();
+    for authority in authorities(ca)? {
+        roots.add(authority).map_err(|error| named(ca, &error))?;
+    }
+    let provider = Arc::new(aws_lc_rs::default_provider());
+    let builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
+    let builder = if *is_optional { builder.allow_unauthenticated() } else { builder };
+    builder.build().map_err(|error| named(ca, &error))
 }
 
 /// Says in the log which of them clients refuse, or will soon.

@@ -11,6 +11,7 @@ use crate::listener::http::serve::http1::serve as speak;
 use crate::{
     listener::{guests::Admitted, shared::Shared, state::ListenerState},
     metrics::RefusedFlow,
+    tls::Shaken,
 };
 
 /// An accepted connection on its way to its worker.
@@ -38,6 +39,7 @@ pub(in crate::listener) async fn serve(accepted: Accepted, client: Socket) {
         source,
         tls: tls.is_some(),
         shown: None,
+        certificate: None,
         tasks,
         _admitted: admitted,
     };
@@ -49,10 +51,10 @@ pub(in crate::listener) async fn serve(accepted: Accepted, client: Socket) {
         // It has asked for nothing yet: nobody waits for it for long.
         () = connection.forsaken() => return,
     };
-    let Some((client, is_h2, shown)) = accepted else {
+    let Some(Shaken { stream: client, is_h2, shown, certificate }) = accepted else {
         let listener = &connection.state.listener().name;
         return connection.shared.metrics.refused_flow(listener, RefusedFlow::Handshake);
     };
-    connection.shown = shown;
+    (connection.shown, connection.certificate) = (shown, certificate);
     Box::pin(speak(Arc::new(connection), ClientIo::Tls(client), is_h2)).await;
 }

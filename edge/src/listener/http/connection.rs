@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use http::Request;
+use http::{HeaderValue, Request};
 use hyper::body::Body;
 use tokio::time;
 use tokio_util::task::TaskTracker;
@@ -36,6 +36,8 @@ pub(super) struct Connection {
     pub(super) tls: bool,
     /// The name the client asked for in its handshake, and what it was shown.
     pub(super) shown: Option<Shown>,
+    /// What it has shown in its handshake, as origins are told.
+    pub(super) certificate: Option<HeaderValue>,
     pub(super) tasks: TaskTracker,
     pub(super) _admitted: Admitted,
 }

@@ -167,7 +167,8 @@ async fn forward(
     let interim = Interim::of(&request);
     let (parts, body) = request.into_parts();
     let address = connection.source.ip().to_canonical();
-    let peer = Peer::new(address, connection.tls, &listener.http);
+    let peer =
+        Peer { certificate: connection.certificate.as_ref(), ..Peer::new(address, connection.tls, &listener.http) };
     let source = SocketAddr::new(peer.client(&parts.headers), connection.source.port());
     if !connection.state.may_ask(source.ip(), std::time::Instant::now()) {
         return Err((Fault::RATE, record));

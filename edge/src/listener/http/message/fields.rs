@@ -58,9 +58,9 @@ const NOT_IN_TRAILERS: [&str; 22] = [
     "range",
 ];
 
-/// True for a field in which proxies say where a request came from. Believed from trusted proxies only.
+/// True for a field in which proxies say where a request came from, or what its client has shown. Believed from trusted proxies only.
 fn is_story(name: &str) -> bool {
-    name == "forwarded" || name == "x-real-ip" || name.starts_with("x-forwarded-")
+    ["forwarded", "x-real-ip", "client-cert", "client-cert-chain"].contains(&name) || name.starts_with("x-forwarded-")
 }
 
 /// Some servers read an underscore in a name as a dash. True for a name that they would take for one in which the edge
@@ -77,6 +77,8 @@ pub(crate) struct Peer<'a> {
     pub(crate) address: IpAddr,
     /// It came over TLS.
     pub(crate) tls: bool,
+    /// What its client has shown in its handshake (RFC 9440).
+    pub(crate) certificate: Option<&'a HeaderValue>,
     /// Whose story is believed.
     pub(crate) trusted: &'a [IpNetwork],
     /// This hop names itself.
@@ -88,7 +90,8 @@ pub(crate) struct Peer<'a> {
 impl<'a> Peer<'a> {
     /// A peer of a listener with these settings.
     pub(crate) fn new(address: IpAddr, tls: bool, settings: &'a HttpSettings) -> Self {
-        Self { address, tls, trusted: &settings.trusted_proxies, via: settings.via, underscores: settings.underscores }
+        let HttpSettings { trusted_proxies: trusted, via, underscores, .. } = settings;
+        Self { address, tls, certificate: None, trusted, via: *via, underscores: *underscores }
     }
 
     fn trusts(&self, address: IpAddr) -> bool {
@@ -145,6 +148,11 @@ pub(crate) fn request(headers: &HeaderMap, version: Version, asked: &Asked, peer
         out.insert(header::MAX_FORWARDS, HeaderValue::from(hops.saturating_sub(1)));
     }
     tell_story(&mut out, asked, peer);
+    if let Some(certificate) = peer.certificate {
+        out.insert("client-cert", certificate.clone());
+        // It would belong to another one.
+        out.remove("client-cert-chain");
+    }
     if peer.via {
         let via = format!("{} {PSEUDONYM}", protocol(version));
         out.append(header::VIA, HeaderValue::from_str(&via).expect("a version and a word are visible characters"));

@@ -31,6 +31,7 @@ fn networks(list: &[&str]) -> Vec<IpNetwork> {
 fn sent(fields: &[(&str, &str)], trusted: &[&str]) -> HeaderMap {
     let trusted = networks(trusted);
     let peer = Peer {
+        certificate: None,
         address: "192.0.2.1".parse().expect("an address"),
         tls: false,
         trusted: &trusted,
@@ -115,6 +116,7 @@ fn the_client_is_the_last_that_is_no_trusted_proxy() {
     let trusted = networks(&["192.0.2.0/24", "10.0.0.0/8"]);
     let client = |peer: &str, list: &str| {
         let peer = Peer {
+            certificate: None,
             address: peer.parse().expect("an address"),
             tls: false,
             trusted: &trusted,
@@ -200,7 +202,7 @@ fn names_with_an_underscore_are_carried_unless_they_pass_for_the_edges_own() {
     let sent = |underscores| {
         let trusted = networks(&["192.0.2.0/24"]);
         let address = "192.0.2.1".parse().expect("an address");
-        let peer = Peer { address, tls: false, trusted: &trusted, via: true, underscores };
+        let peer = Peer { address, tls: false, certificate: None, trusted: &trusted, via: true, underscores };
         let sent = request(&map(&fields), Version::HTTP_11, &asked(), &peer);
         sent.keys().map(ToString::to_string).filter(|name| name.contains('_')).collect::<Vec<_>>()
     };
