@@ -245,8 +245,12 @@ pub struct Origin {
 /// Which version of the PROXY protocol is spoken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ProxyVersion {
+    /// A line; connections alone.
+    V1,
     /// Binary.
     V2,
+    /// The Simple Proxy Protocol; UDP alone.
+    Simple,
 }
 
 /// Ordered pools and what to do among them.

@@ -1,10 +1,13 @@
-//! The header of the PROXY protocol: whose connection it is that a load balancer has opened. Versions 1 and 2 are read,
-//! version 2 is written, before connections and before UDP payloads. Pure layout.
+//! The header of the PROXY protocol: whose connection it is that a load balancer has opened. Versions 1 and 2 are read and
+//! written, before connections and, version 2, before UDP payloads; and the Simple Proxy Protocol before UDP payloads. Pure
+//! layout.
 //!
 //! ```text
 //! version 2   0           12        13               14       16
 //!             | signature | 2 | cmd | family | trans. | length | addresses and TLVs (length bytes)
 //! version 1   PROXY TCP4 SOURCE DESTINATION PORT PORT CR LF, at most 107 bytes
+//! simple      0       2        18            34            36                 38
+//!             | 56 EC | client | destination | client port | destination port |, addresses of IPv6
 //! ```
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -29,6 +32,10 @@ const TCP6: u8 = 0x21;
 const UDP4: u8 = 0x12;
 const UDP6: u8 = 0x22;
 const UNIX: u8 = 0x31;
+/// Begins each header of the Simple Proxy Protocol.
+const SIMPLE: u16 = 0x56ec;
+/// Bytes of each.
+const SIMPLE_LEN: usize = 38;
 
 /// Both ends of a client's connection, as whoever accepted it saw them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -179,6 +186,36 @@ fn port(text: &str) -> Option<u16> {
 }
 
 impl Header {
+    /// The header as version 1, for the beginning of a connection.
+    #[must_use]
+    pub fn encode_line(&self) -> Bytes {
+        let Self::Client(Ends { source, destination }) = self else { return Bytes::from_static(b"PROXY UNKNOWN\r\n") };
+        let (from_port, to_port) = (source.port(), destination.port());
+        let (family, from, to) = match (source.ip().to_canonical(), destination.ip().to_canonical()) {
+            (from @ IpAddr::V4(_), to @ IpAddr::V4(_)) => ("TCP4", from, to),
+            (from, to) => ("TCP6", as_v6(from).into(), as_v6(to).into()),
+        };
+        format!("PROXY {family} {from} {to} {from_port} {to_port}\r\n").into()
+    }
+
+    /// The header of the Simple Proxy Protocol, for the beginning of each UDP payload. Whoever speaks for itself has no address
+    /// there.
+    #[must_use]
+    pub fn encode_simple(&self) -> Bytes {
+        let nobody = SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), 0);
+        let Ends { source, destination } = match self {
+            Self::Client(ends) => *ends,
+            Self::Local => Ends { source: nobody, destination: nobody },
+        };
+        let mut bytes = BytesMut::with_capacity(SIMPLE_LEN);
+        bytes.put_u16(SIMPLE);
+        bytes.put_slice(&as_v6(source.ip()).octets());
+        bytes.put_slice(&as_v6(destination.ip()).octets());
+        bytes.put_u16(source.port());
+        bytes.put_u16(destination.port());
+        bytes.freeze()
+    }
+
     /// The header as version 2, for the beginning of a connection.
     #[must_use]
     pub fn encode(&self) -> Bytes {

@@ -4,10 +4,12 @@ use std::{
     io::{self, Write},
     net::{SocketAddr, UdpSocket},
     process::Command,
+    time::Duration,
 };
 
 use underpass_tests::harness::{
     Edge, Service, World, client,
+    datagrams::{UdpClient, UdpOrigin},
     origin::servers,
     process::{self, command},
     wait::{self, SOON},
@@ -41,18 +43,20 @@ fn proxy_origins_are_told_of_clients_and_probes_speak_for_themselves() {
     let far = servers::nginx_behind_proxy(&world, world.free_in(&prod, 10), "far");
     let near = servers::nginx_behind_proxy(&world, world.free(), "near");
     let service = |name| Service::tcp(name).pool("proxy_protocol = \"v2\"");
+    let line = Service::tcp("line").pool("proxy_protocol = \"v1\"").monitor("asks").origin(&prod, far.address);
     let edge = world
         .edge("edge-1")
         .grant("dc1", &[&prod])
         .http_monitor("asks", "path = \"/who\"")
         .tcp_monitor("dials")
+        .service(&line)
         .service(&service("far").monitor("asks").origin(&prod, far.address))
         .service(&service("near").monitor("asks").direct(near.address))
         .service(&service("dialled").monitor("dials").origin(&prod, far.address))
         .start();
     let _dc1 = world.connector("dc1").serve(&prod).start(&[&edge]);
-    ["far-1", "near-1", "dialled-1"].iter().for_each(|origin| edge.wait_health(origin, "healthy"));
-    for service in ["far", "near", "dialled"] {
+    ["line-1", "far-1", "near-1", "dialled-1"].iter().for_each(|origin| edge.wait_health(origin, "healthy"));
+    for service in ["line", "far", "near", "dialled"] {
         let (answer, from) = ask(edge.listener(service), world.source(200), "").expect("an answer");
         assert_eq!(answer, told(from), "over {service}");
     }
@@ -136,4 +140,41 @@ fn each_payload_begins_with_a_header_for_origins_that_want_one() {
             assert_eq!(&bytes[..length], b"answer", "answers have no header");
         }
     }
+}
+
+/// A server that speaks the Simple Proxy Protocol: it answers what its client said, behind the header that came with it.
+fn simple_echo(at: SocketAddr, forgets: bool) -> UdpOrigin {
+    UdpOrigin::start(at, move |payload| {
+        let (header, said) = payload.split_at_checked(38).expect("each payload has a header");
+        assert_eq!(header[..2], [0x56, 0xec]);
+        let answer = if forgets { said.to_vec() } else { [header, b"you said ", said].concat() };
+        vec![answer]
+    })
+}
+
+#[test]
+fn each_payload_and_each_answer_begins_with_a_simple_header_where_origins_speak_it() {
+    let world = World::new();
+    let prod = world.vnet("prod");
+    let (far, near) = (simple_echo(world.free_in(&prod, 10), false), simple_echo(world.free(), false));
+    let forgetful = simple_echo(world.free(), true);
+    let service = |name: &str| Service::udp(name).pool("proxy_protocol = \"spp\"");
+    let edge = world
+        .edge("edge-1")
+        .grant("dc1", &[&prod])
+        .udp_monitor("asks", "send = \"ping\"\nexpect = \"you said ping\"")
+        .service(&service("far").monitor("asks").origin(&prod, far.address()))
+        .service(&service("near").monitor("asks").direct(near.address()))
+        .service(&service("forgetful").direct(forgetful.address()))
+        .start();
+    let _dc1 = world.connector("dc1").serve(&prod).start(&[&edge]);
+    for service in ["far", "near"] {
+        edge.wait_health(&format!("{service}-1"), "healthy");
+        let client = UdpClient::new(edge.listener(service));
+        assert_eq!(client.ask(b"hello"), b"you said hello");
+        assert_eq!(client.ask(b""), b"you said ");
+    }
+    let client = UdpClient::new(edge.listener("forgetful"));
+    client.send(b"hello");
+    assert_eq!(client.receive(Duration::from_millis(300)), None, "an answer without a header is for nobody");
 }

@@ -610,7 +610,13 @@ fn the_proxy_protocol_is_for_connections_and_towards_origins_not_for_http() {
         "this listener cannot use pool \"p\", which has `proxy_protocol`",
     );
     assert_eq!(mistakes(&format!("{HEAD}{}", text("udp", "proxy_protocol = \"v2\"", ""))), Vec::<String>::new());
-    told(&text("tcp", "proxy_protocol = \"v3\"", ""), "v2");
+    told(&text("tcp", "proxy_protocol = \"spp\"", ""), "\"spp\" is for UDP alone; connections take \"v1\" or \"v2\"");
+    told(&text("udp", "proxy_protocol = \"v1\"", ""), "\"v1\" is for connections alone; UDP takes \"v2\" or \"spp\"");
+    for (protocol, version) in [("tcp", "v1"), ("udp", "spp")] {
+        let pool = format!("proxy_protocol = \"{version}\"");
+        assert_eq!(mistakes(&format!("{HEAD}{}", text(protocol, &pool, ""))), Vec::<String>::new());
+    }
+    told(&text("tcp", "proxy_protocol = \"v3\"", ""), "did you mean \"v1\"");
     told(&text("tcp", "", "proxy_protocol = [\"192.0.2.1/24\"]"), "192.0.2.0/24");
 }
 

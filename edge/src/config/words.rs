@@ -117,7 +117,8 @@ pub(super) const PROTOCOLS: Words<ListenProtocol> = Words {
     later: &[],
 };
 
-pub(super) const PROXY_VERSIONS: Words<ProxyVersion> = Words { now: &[("v2", ProxyVersion::V2)], later: &[] };
+pub(super) const PROXY_VERSIONS: Words<ProxyVersion> =
+    Words { now: &[("v1", ProxyVersion::V1), ("v2", ProxyVersion::V2), ("spp", ProxyVersion::Simple)], later: &[] };
 
 pub(super) const UNDERSCORES: Words<Underscores> = Words {
     now: &[("keep", Underscores::Keep), ("drop", Underscores::Drop), ("refuse", Underscores::Refuse)],

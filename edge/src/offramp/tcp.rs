@@ -103,8 +103,10 @@ impl<'a> First<'a> {
     fn begin(&mut self, origin: &Origin) {
         self.sent = 0;
         let word = match origin.proxy_protocol {
+            Some(ProxyVersion::V1) => self.announced.encode_line(),
             Some(ProxyVersion::V2) => self.announced.encode(),
-            None => Bytes::new(),
+            // A pool that wants it serves no such listener.
+            Some(ProxyVersion::Simple) | None => Bytes::new(),
         };
         if self.bytes[..self.head] != word[..] {
             let from_client = self.bytes.split_off(self.head);

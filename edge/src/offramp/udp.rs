@@ -37,6 +37,8 @@ pub struct Session {
     carrier: Carrier,
     /// What the origin wants ahead of each payload.
     word: Option<(Bytes, Arena)>,
+    /// What each answer has to begin with, and is taken off.
+    answered_with: Bytes,
     /// How long it took to find the origin, where that was done.
     pub connect: Duration,
     /// How long each stage of that took at the connector, if it says so.
@@ -73,6 +75,8 @@ pub struct Early<'a> {
     announced: Header,
     /// What this origin wants ahead of each payload.
     word: Bytes,
+    /// What it says itself ahead of each answer.
+    answered_with: Bytes,
     arena: Arena,
 }
 
@@ -89,6 +93,7 @@ impl<'a> Early<'a> {
             part: 0,
             announced: Header::Local,
             word: Bytes::new(),
+            answered_with: Bytes::new(),
             arena: Arena::default(),
         }
     }
@@ -117,7 +122,13 @@ impl<'a> Early<'a> {
         (self.sent, self.part) = (0, 0);
         self.word = match origin.proxy_protocol {
             Some(ProxyVersion::V2) => self.announced.encode_datagram(),
-            None => Bytes::new(),
+            Some(ProxyVersion::Simple) => self.announced.encode_simple(),
+            // A pool that wants it serves no such listener.
+            Some(ProxyVersion::V1) | None => Bytes::new(),
+        };
+        self.answered_with = match origin.proxy_protocol {
+            Some(ProxyVersion::Simple) => self.word.clone(),
+            Some(ProxyVersion::V1 | ProxyVersion::V2) | None => Bytes::new(),
         };
     }
 
@@ -227,7 +238,8 @@ impl Offramp {
         let Accepted { stream, held, connect, stages } = open_over(link, opening, &header, early).await?;
         let session = session::Session::new(link.connection().clone(), stream, inbox, early.unsent());
         let on = OnLink { link: link.clone(), _held: held };
-        Ok(Session { word: early.later(), carrier: Carrier::Tunnel(Box::new(session), on), connect, stages })
+        let (word, answered_with) = (early.later(), early.answered_with.clone());
+        Ok(Session { word, answered_with, carrier: Carrier::Tunnel(Box::new(session), on), connect, stages })
     }
 
     async fn dial_session(
@@ -254,6 +266,7 @@ impl Offramp {
         Ok(Session {
             carrier: Carrier::Direct(socket, Arena::default()),
             word: early.later(),
+            answered_with: early.answered_with.clone(),
             connect: started.elapsed(),
             stages: None,
         })
@@ -298,6 +311,37 @@ impl Session {
 
     /// Waits for the next event. Dropping it loses nothing.
     pub async fn next(&mut self) -> Event {
+        loop {
+            match self.next_raw().await {
+                Event::Payload(payload) => {
+                    if let Some(payload) = self.bare(payload) {
+                        return Event::Payload(payload);
+                    }
+                }
+                ended @ Event::Ended(_) => return ended,
+            }
+        }
+    }
+
+    /// The next payload, if it is here already.
+    pub fn try_next(&mut self) -> Option<Bytes> {
+        loop {
+            let payload = self.try_next_raw()?;
+            if let Some(payload) = self.bare(payload) {
+                return Some(payload);
+            }
+        }
+    }
+
+    /// An answer without what it has to begin with; none if it does not, and so is for nobody here.
+    fn bare(&self, mut payload: Bytes) -> Option<Bytes> {
+        payload.starts_with(&self.answered_with).then(|| {
+            payload.advance(self.answered_with.len());
+            payload
+        })
+    }
+
+    async fn next_raw(&mut self) -> Event {
         match &mut self.carrier {
             Carrier::Tunnel(session, ..) => session.next().await,
             Carrier::Direct(socket, arena) => loop {
@@ -313,8 +357,7 @@ impl Session {
         }
     }
 
-    /// The next payload, if it is here already.
-    pub fn try_next(&mut self) -> Option<Bytes> {
+    fn try_next_raw(&mut self) -> Option<Bytes> {
         match &mut self.carrier {
             Carrier::Tunnel(session, ..) => session.try_next(),
             // An error will be there again for `next`, or it concerned one payload.

@@ -119,6 +119,16 @@ fn headers_have_their_golden_bytes() {
     let udp = client("[2001:db8::1]:1", "[2001:db8::2]:2").encode_datagram();
     assert_eq!((udp.len(), &udp[13..16]), (52, &[0x22, 0, 36][..]));
     assert_eq!(Header::Local.encode_datagram(), Header::Local.encode());
+    let line = |source, destination| String::from_utf8_lossy(&client(source, destination).encode_line()).into_owned();
+    assert_eq!(line("192.0.2.1:4660", "198.51.100.7:443"), "PROXY TCP4 192.0.2.1 198.51.100.7 4660 443\r\n");
+    assert_eq!(line("[2001:db8::1]:1", "[2001:db8::2]:2"), "PROXY TCP6 2001:db8::1 2001:db8::2 1 2\r\n");
+    assert_eq!(line("192.0.2.1:1", "[2001:db8::2]:2"), "PROXY TCP6 ::ffff:192.0.2.1 2001:db8::2 1 2\r\n");
+    assert_eq!(&Header::Local.encode_line()[..], b"PROXY UNKNOWN\r\n");
+    let simple = client("192.0.2.1:4660", "198.51.100.7:443").encode_simple();
+    let mapped = |ip: [u8; 4]| [&[0; 10][..], &[0xff; 2], &ip].concat();
+    let addresses = [mapped([192, 0, 2, 1]), mapped([198, 51, 100, 7])].concat();
+    assert_eq!(simple[..], [&[0x56, 0xec][..], &addresses, &[0x12, 0x34, 0x01, 0xbb]].concat());
+    assert_eq!(Header::Local.encode_simple()[2..], [0; 36]);
     let mixed = client("192.0.2.1:1", "[2001:db8::1]:2").encode();
     assert_eq!(feed(&mixed).map(|(h, _)| h), Ok(client("[::ffff:192.0.2.1]:1", "[2001:db8::1]:2")));
 }
@@ -200,7 +210,7 @@ proptest! {
             let [source, destination] = [(from, ends.source), (to, ends.destination)].map(|(ip, end)| (alike(ip), end.port()).into());
             Header::Client(Ends { source, destination })
         };
-        for bytes in [Header::Client(ends).encode(), Header::Client(ends).encode_datagram()] {
+        for bytes in [Header::Client(ends).encode_line(), Header::Client(ends).encode(), Header::Client(ends).encode_datagram()] {
             prop_assert_eq!(second_opinion(&bytes), Some((canonical(ends), bytes.len())));
         }
         prop_assert_eq!(second_opinion(&Header::Local.encode()), Some((Header::Local, HEAD)));
