@@ -331,6 +331,15 @@ pub struct Listener {
     pub drain: bool,
 }
 
+impl Listener {
+    /// Whether what comes from there has to begin with a header that says whose it is; from elsewhere, none is looked for.
+    #[must_use]
+    pub fn is_told_of_clients_by(&self, peer: SocketAddr) -> bool {
+        let ip = peer.ip().to_canonical();
+        self.proxies.iter().any(|network| network.contains(ip))
+    }
+}
+
 /// Where the flows of a listener go.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Leads {

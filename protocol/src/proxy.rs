@@ -65,6 +65,17 @@ pub enum Read {
     Whole(Header),
 }
 
+/// What a UDP payload begins with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Announced {
+    /// What it says.
+    pub header: Header,
+    /// How many bytes it is long.
+    pub length: usize,
+    /// It is of the Simple Proxy Protocol: answers have to begin with it as well.
+    pub is_simple: bool,
+}
+
 /// Why bytes are no header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum BadHeader {
@@ -98,6 +109,43 @@ fn agree(bytes: &[u8], begin: &[u8]) -> bool {
     bytes.iter().zip(begin).all(|(a, b)| a == b)
 }
 
+/// Reads the header that a UDP payload begins with: of version 2, or of the Simple Proxy Protocol.
+///
+/// # Errors
+/// [`BadHeader`].
+pub fn read_datagram(payload: &[u8]) -> Result<Announced, BadHeader> {
+    if payload.starts_with(&SIMPLE.to_be_bytes()) {
+        return read_simple(payload);
+    }
+    let (head, rest) = payload.split_first_chunk::<HEAD>().ok_or(BadHeader::Begin)?;
+    if !head.starts_with(SIGNATURE) {
+        return Err(BadHeader::Begin);
+    }
+    let [.., command, kind, high, low] = *head;
+    let length = usize::from(u16::from_be_bytes([high, low]));
+    let tail = rest.get(..length).filter(|tail| tail.len() <= TAIL_MAX).ok_or(BadHeader::Length)?;
+    let header = match command {
+        LOCAL => Header::Local,
+        PROXY => of_client(kind, tail, (UDP4, UDP6))?,
+        _ => return Err(BadHeader::Kind),
+    };
+    Ok(Announced { header, length: HEAD + length, is_simple: false })
+}
+
+fn read_simple(payload: &[u8]) -> Result<Announced, BadHeader> {
+    let (head, _) = payload.split_at_checked(SIMPLE_LEN).ok_or(BadHeader::Length)?;
+    let (header, _) = addresses::<16>(&head[SIMPLE.to_be_bytes().len()..])?;
+    let header = match header {
+        Header::Client(Ends { source, .. }) if source.ip().is_unspecified() => Header::Local,
+        Header::Client(Ends { source, destination }) => {
+            let plain = |address: SocketAddr| SocketAddr::new(address.ip().to_canonical(), address.port());
+            Header::Client(Ends { source: plain(source), destination: plain(destination) })
+        }
+        Header::Local => Header::Local,
+    };
+    Ok(Announced { header, length: SIMPLE_LEN, is_simple: true })
+}
+
 fn read_binary(bytes: &[u8]) -> Result<Read, BadHeader> {
     let Some((head, tail)) = bytes.split_first_chunk::<HEAD>() else {
         // A first byte alone could still be of either version.
@@ -118,14 +166,19 @@ fn read_binary(bytes: &[u8]) -> Result<Read, BadHeader> {
     if command == LOCAL {
         return Ok(Read::Whole(Header::Local));
     }
+    of_client(kind, tail, (TCP4, TCP6)).map(Read::Whole)
+}
+
+/// What the tail of version 2 says of a client, over the transport with these two kinds of address.
+fn of_client(kind: u8, tail: &[u8], (kind4, kind6): (u8, u8)) -> Result<Header, BadHeader> {
     let (header, tlvs) = match kind {
-        UNSPECIFIED | UNIX => return Ok(Read::Whole(Header::Local)),
-        TCP4 => addresses::<4>(tail)?,
-        TCP6 => addresses::<16>(tail)?,
+        UNSPECIFIED | UNIX => return Ok(Header::Local),
+        kind if kind == kind4 => addresses::<4>(tail)?,
+        kind if kind == kind6 => addresses::<16>(tail)?,
         _ => return Err(BadHeader::Kind),
     };
     check_tlvs(tlvs)?;
-    Ok(Read::Whole(header))
+    Ok(header)
 }
 
 fn addresses<const SIZE: usize>(tail: &[u8]) -> Result<(Header, &[u8]), BadHeader>

@@ -178,3 +178,46 @@ fn each_payload_and_each_answer_begins_with_a_simple_header_where_origins_speak_
     client.send(b"hello");
     assert_eq!(client.receive(Duration::from_millis(300)), None, "an answer without a header is for nobody");
 }
+
+/// What each payload of a load balancer in front begins with, in either way.
+fn header(simple: bool, client: &str, to: SocketAddr) -> Vec<u8> {
+    let (SocketAddr::V4(client), SocketAddr::V4(to)) = (client.parse().expect("an address"), to) else {
+        panic!("IPv4");
+    };
+    let ports = [client.port().to_be_bytes(), to.port().to_be_bytes()].concat();
+    let addresses = if simple {
+        [client, to].map(|address| address.ip().to_ipv6_mapped().octets().to_vec()).concat()
+    } else {
+        [client, to].map(|address| address.ip().octets().to_vec()).concat()
+    };
+    let begin = if simple { &[0x56, 0xec][..] } else { &b"\r\n\r\n\0\r\nQUIT\n\x21\x12\0\x0c"[..] };
+    [begin, &addresses, &ports].concat()
+}
+
+#[test]
+fn each_client_that_a_load_balancer_in_front_names_over_udp_has_a_session_of_its_own() {
+    let world = World::new();
+    let prod = world.vnet("prod");
+    let origin = UdpOrigin::echo(world.free_in(&prod, 10));
+    let (front, other) = (world.source(203), world.source(204));
+    let lines = format!("proxy_protocol = [\"{}/32\"]", front.ip());
+    let service = Service::udp("echo").listener(&lines).origin(&prod, origin.address());
+    let (edge, _dc1) = world.stand(&prod, &[&service]);
+    let at = edge.listener("echo");
+    let client = UdpClient::from(front, at);
+    for simple in [false, true] {
+        let clients = ["192.0.2.55:4711", "192.0.2.55:4712", "198.51.100.7:4711"];
+        for client_named in clients {
+            let head = header(simple, client_named, at);
+            let answer = client.ask(&[&head[..], client_named.as_bytes()].concat());
+            let expected = if simple { &head[..] } else { &[] };
+            assert_eq!(answer, [expected, client_named.as_bytes()].concat(), "simple: {simple}");
+        }
+    }
+    assert_eq!(origin.sources(), 6, "answers go back as payloads came");
+    assert_eq!(edge.status()["listeners"][0]["flows"], 6);
+    client.send(b"no header");
+    wait::soon_true("the refusal to be counted", || refused(&edge));
+    assert_eq!(UdpClient::from(other, at).ask(b"plain"), b"plain", "others say nothing of clients");
+    drop(edge);
+}

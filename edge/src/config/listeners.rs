@@ -99,7 +99,7 @@ pub(super) fn read(
         http::check_affinity(t, protocol, affinity.map(|lb| &**lb));
         let http = http::read(t, load_balancers, protocol);
         let tls = listener_tls::read(t, protocol, path);
-        let proxies = proxies::read(t, protocol);
+        let proxies = proxies::read(t);
         let used = balancer.into_iter().chain(http.rules.iter().map(|rule| &rule.load_balancer));
         proxies::check_pools(t, protocol, (used.filter_map(|name| load_balancers.get(name)), pools));
         leads.iter().for_each(|leads| leads::check(t, protocol, (leads, &proxies)));

@@ -9,11 +9,7 @@ use super::pools::Pools;
 use crate::model::{ListenProtocol, LoadBalancer, Pool, ProxyVersion};
 
 /// `proxy_protocol` of a listener: networks of load balancers that say whose connection it is.
-pub(super) fn read(t: &Table<'_>, protocol: Option<ListenProtocol>) -> Vec<IpNetwork> {
-    if protocol == Some(ListenProtocol::Udp) {
-        t.refuse("proxy_protocol", "is for listeners with `protocol` \"tcp\", \"http\" or \"https\"");
-        return Vec::new();
-    }
+pub(super) fn read(t: &Table<'_>) -> Vec<IpNetwork> {
     t.or("proxy_protocol", Vec::new(), |v| {
         Some(v.items()?.iter().filter_map(|item| item.network().map(|at| at.value)).collect())
     })

@@ -604,7 +604,7 @@ fn the_proxy_protocol_is_for_connections_and_towards_origins_not_for_http() {
         let found = mistakes(&format!("{HEAD}{text}"));
         assert!(found.iter().any(|mistake| mistake.contains(expected)), "{expected:?} is not in {found:?}");
     };
-    told(&text("udp", "", networks), "`proxy_protocol` is for listeners with `protocol` \"tcp\"");
+    assert_eq!(config(&text("udp", "", networks)).catalog.listeners[0].proxies.len(), 2);
     told(
         &text("http", "proxy_protocol = \"v2\"", ""),
         "this listener cannot use pool \"p\", which has `proxy_protocol`",

@@ -80,7 +80,7 @@ fn take(door: &Door, client: Socket, source: SocketAddr) {
     let arrived = Arrived { held: Held::new(&state.flows), door: door.clone() };
     // Where it cannot be told any more, the client is gone, and that shows at once.
     let ends = Ends { source, destination: client.local_addr().unwrap_or(state.address) };
-    if tcp::announced::must_be(&listener, source) {
+    if listener.is_told_of_clients_by(source) {
         door.tasks.spawn(begin_announced(arrived, client, ends));
     } else {
         begin(arrived, client, Known::unannounced(ends));

@@ -222,3 +222,35 @@ proptest! {
         let _ = feed(&[begin, &bytes].concat());
     }
 }
+
+#[test]
+fn a_payload_says_whose_it_is_in_either_way_and_what_lies_behind_is_left() {
+    let ends = client("192.0.2.1:4660", "198.51.100.7:443");
+    for (header, is_simple) in [(ends.encode_datagram(), false), (ends.encode_simple(), true)] {
+        let payload = [&header[..], b"hello"].concat();
+        let announced = Announced { header: ends, length: header.len(), is_simple };
+        assert_eq!(read_datagram(&payload), Ok(announced));
+        assert_eq!(read_datagram(&header), Ok(announced), "an empty payload");
+        for cut in 0..header.len() {
+            assert!(read_datagram(&header[..cut]).is_err(), "{cut} bytes");
+        }
+    }
+    for local in [Header::Local.encode_datagram(), Header::Local.encode_simple()] {
+        assert_eq!(read_datagram(&local).map(|announced| announced.header), Ok(Header::Local));
+    }
+    assert_eq!(read_datagram(&ends.encode()), Err(BadHeader::Kind), "TCP over UDP");
+    assert_eq!(read_datagram(b"hello"), Err(BadHeader::Begin));
+    let endless = [&SIGNATURE[..], &[PROXY, UDP4, 0xff, 0xff], &[0; 3_000]].concat();
+    assert_eq!(read_datagram(&endless), Err(BadHeader::Length));
+}
+
+proptest! {
+    #[test]
+    fn no_payload_is_misread_beyond_its_end(payload in vec(any::<u8>(), 0..80), begin in 0..3_usize) {
+        let begins = [&b""[..], &SIGNATURE[..], &[0x56, 0xec]];
+        let payload = [begins[begin], &payload].concat();
+        if let Ok(announced) = read_datagram(&payload) {
+            prop_assert!(announced.length <= payload.len());
+        }
+    }
+}

@@ -11,7 +11,6 @@ use tracing::debug;
 use crate::{
     listener::{shared::Shared, state::ListenerState},
     metrics::RefusedFlow,
-    model::Listener,
 };
 
 /// How long the header may take.
@@ -38,12 +37,6 @@ impl Known {
     pub(in crate::listener) fn unannounced(ends: Ends) -> Self {
         Self { ends, destination: None }
     }
-}
-
-/// Whether a connection from there has to begin with a header; from elsewhere, none is looked for.
-pub(in crate::listener) fn must_be(listener: &Listener, source: SocketAddr) -> bool {
-    let ip = source.ip().to_canonical();
-    listener.proxies.iter().any(|network| network.contains(ip))
 }
 
 /// Whose the connection is, by its header; none if that did not come, which has been told then.

@@ -1,4 +1,4 @@
-//! Receives for one UDP listener and hands each payload to its source's session, within bounds.
+//! Receives for one UDP listener and hands each payload to its client's session, within bounds.
 
 mod client;
 mod session;
@@ -12,11 +12,12 @@ use std::{
     time::{Duration, Instant},
 };
 
+use bytes::Bytes;
 use net::{Batch, Front, Peer, handover::Passing};
 use protocol::{
     datagram::{Arena, Packet},
     limits::SESSION_QUEUE_MAX,
-    proxy::Ends,
+    proxy::{self, Announced, Ends, Header},
     splice::Ended,
     switch::Dropped,
 };
@@ -33,7 +34,10 @@ use self::{
     table::Table,
 };
 use super::{flow::story::End, shared::Shared, sources::Everybody, state::ListenerState};
-use crate::{metrics::RefusedFlow, model::Held};
+use crate::{
+    metrics::RefusedFlow,
+    model::{Held, Listener},
+};
 
 /// How often idle sessions are looked for.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
@@ -49,7 +53,28 @@ const ENDS_MAX: usize = 1_024;
 const PAUSE: Duration = Duration::from_millis(50);
 
 /// Which session is over.
-type Gone = (SocketAddr, u64);
+type Gone = (Whose, u64);
+
+/// Whose payloads a session carries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+struct Whose {
+    /// From where they come.
+    peer: SocketAddr,
+    /// The client: the same, unless the payload says otherwise.
+    client: SocketAddr,
+    /// Its answers begin with a word.
+    has_word: bool,
+}
+
+/// Whose a payload is, and what is not the client's of it.
+#[derive(Debug, Clone, Copy)]
+struct Letter<'a> {
+    peer: Peer,
+    ends: Ends,
+    payload: &'a [u8],
+    /// What each answer has to begin with.
+    word: &'a [u8],
+}
 
 /// Receives until the listener is closed and its sessions are over.
 pub(super) async fn receive(
@@ -85,7 +110,7 @@ pub(super) async fn receive(
                     time::sleep(PAUSE).await;
                 }
             },
-            Some((source, number)) = ended.recv() => door.forget(source, number),
+            Some((whose, number)) = ended.recv() => door.forget(whose, number),
             _ = looks.tick(), if closing || !door.table.is_empty() => door.expire(closing),
             () = door.state.closed(), if !closing => closing = true,
             () = door.state.dropped() => return,
@@ -102,7 +127,7 @@ struct Door {
     /// The address is free once this and every session's is gone.
     open: Arc<DropGuard>,
     tasks: TaskTracker,
-    table: Table<Client>,
+    table: Table<Whose, Client>,
     arena: Arena,
     everybody: Everybody,
     ends: mpsc::Sender<Gone>,
@@ -111,11 +136,12 @@ struct Door {
 
 impl Door {
     fn take_in(&mut self, batch: &Batch, closing: bool) {
-        let now = Instant::now();
-        for (peer, payload) in batch.payloads() {
-            let packet = self.arena.copy(payload);
-            let Some(packet) = self.hand(&peer, packet, now) else { continue };
-            match self.front.pass_on(batch, peer, payload) {
+        let (now, listener) = (Instant::now(), self.state.listener());
+        for (peer, raw) in batch.payloads() {
+            let Some(letter) = self.read(&listener, peer, raw) else { continue };
+            let packet = self.arena.copy(letter.payload);
+            let Some(packet) = self.hand(&letter, packet, now) else { continue };
+            match self.front.pass_on(batch, peer, raw) {
                 Passing::Alone => {}
                 Passing::Passed => continue,
                 Passing::Lost => {
@@ -125,14 +151,33 @@ impl Door {
             }
             // One that is drained keeps its socket, by which its sessions live.
             if !closing && !self.state.is_drained() {
-                self.begin(peer, packet, now);
+                self.begin(&letter, packet, now);
             }
         }
     }
 
-    /// To the source's session; gives the payload back if there is none.
-    fn hand(&mut self, peer: &Peer, packet: Packet, now: Instant) -> Option<Packet> {
-        let Some(client) = self.table.touch(&peer.source, now) else { return Some(packet) };
+    /// Whose a payload is; none if it does not say so, and has to.
+    fn read<'a>(&self, listener: &Listener, peer: Peer, raw: &'a [u8]) -> Option<Letter<'a>> {
+        let ends = Ends { source: peer.source, destination: self.destination(&peer) };
+        if !listener.is_told_of_clients_by(peer.source) {
+            return Some(Letter { peer, ends, payload: raw, word: &[] });
+        }
+        let Ok(Announced { header, length, is_simple }) = proxy::read_datagram(raw) else {
+            self.shared.metrics.refused_flow(&listener.name, RefusedFlow::ProxyHeader);
+            self.shared.metrics.drops().count(Dropped::Malformed);
+            return None;
+        };
+        let (head, payload) = raw.split_at(length);
+        let ends = match header {
+            Header::Local => ends,
+            Header::Client(ends) => ends,
+        };
+        Some(Letter { peer, ends, payload, word: if is_simple { head } else { &[] } })
+    }
+
+    /// To the client's session; gives the payload back if there is none.
+    fn hand(&mut self, letter: &Letter<'_>, packet: Packet, now: Instant) -> Option<Packet> {
+        let Some(client) = self.table.touch(&letter.whose(), now) else { return Some(packet) };
         match client.queue.try_send(packet) {
             Ok(()) => None,
             Err(mpsc::error::TrySendError::Full(_)) => {
@@ -144,11 +189,13 @@ impl Door {
         }
     }
 
-    fn begin(&mut self, peer: Peer, first: Packet, now: Instant) {
+    fn begin(&mut self, letter: &Letter<'_>, first: Packet, now: Instant) {
+        let Letter { peer, ends, word, .. } = *letter;
+        let whose = letter.whose();
         let listener = self.state.listener();
-        self.table.remove(&peer.source);
+        self.table.remove(&whose);
         let held = Held::new(&self.state.flows);
-        let admitted = match self.state.admit(peer.source.ip(), held, now) {
+        let admitted = match self.state.admit(ends.source.ip(), held, now) {
             Ok(admitted) => admitted,
             Err(why) => {
                 self.shared.metrics.refused_flow(&listener.name, why);
@@ -166,7 +213,7 @@ impl Door {
         queue.try_send(first).expect("a new queue has room");
         self.last += 1;
         let (number, life) = (self.last, Arc::new(Life::new(now)));
-        self.table.insert(peer.source, Client { number, queue, life: life.clone() }, now);
+        self.table.insert(whose, Client { number, queue, life: life.clone() }, now);
         let idle = listener.idle_timeout.unwrap_or(IDLE);
         let session = Session::new(Beginning {
             shared: self.shared.clone(),
@@ -174,7 +221,8 @@ impl Door {
             front: self.front.clone(),
             _open: self.open.clone(),
             standing: self.shared.sources.standing(peer.source.ip(), &self.everybody),
-            ends: Ends { source: peer.source, destination: self.destination(&peer) },
+            ends,
+            word: Bytes::copy_from_slice(word),
             peer,
             queue: receiver,
             life,
@@ -182,11 +230,11 @@ impl Door {
             _admitted: admitted,
         });
         let worker = self.shared.workers.handle(session.worker());
-        let ends = self.ends.clone();
+        let gone = self.ends.clone();
         let running = async move {
             session.run().await;
             // A listener that is gone has forgotten it already.
-            let _ = ends.send((peer.source, number)).await;
+            let _ = gone.send((whose, number)).await;
         };
         self.tasks.spawn_on(running, worker);
     }
@@ -197,9 +245,9 @@ impl Door {
         SocketAddr::new(peer.local.unwrap_or(address.ip()), address.port())
     }
 
-    fn forget(&mut self, source: SocketAddr, number: u64) {
-        if self.table.peek(&source).is_some_and(|client| client.number == number) {
-            self.table.remove(&source);
+    fn forget(&mut self, whose: Whose, number: u64) {
+        if self.table.peek(&whose).is_some_and(|client| client.number == number) {
+            self.table.remove(&whose);
         }
     }
 
@@ -209,6 +257,12 @@ impl Door {
         while let Some(client) = self.table.take_idle(Instant::now(), idle) {
             let_go(client, End::Carried(Ended::Idle));
         }
+    }
+}
+
+impl Letter<'_> {
+    fn whose(&self) -> Whose {
+        Whose { peer: self.peer.source, client: self.ends.source, has_word: !self.word.is_empty() }
     }
 }
 

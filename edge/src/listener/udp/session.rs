@@ -6,9 +6,10 @@ use std::{
     time::{Duration, Instant},
 };
 
+use bytes::Bytes;
 use net::{Front, Peer};
 use protocol::{
-    datagram::Packet,
+    datagram::{Arena, Packet},
     error::{Reason, StreamCode},
     proxy::Ends,
     session::{Event, SessionEnd},
@@ -57,6 +58,8 @@ pub(super) struct Beginning {
     pub(super) peer: Peer,
     /// The client, and where it sent to.
     pub(super) ends: Ends,
+    /// What each answer begins with.
+    pub(super) word: Bytes,
     pub(super) queue: mpsc::Receiver<Packet>,
     pub(super) life: Arc<Life>,
     /// Silence after which the listener lets go of it.
@@ -76,6 +79,7 @@ pub(super) struct Session {
     story: Story,
     moved: u32,
     packets: Packets,
+    arena: Arena,
 }
 
 /// How carrying over one path came to its end.
@@ -147,12 +151,12 @@ impl Attempt for Opening<'_, '_> {
 impl Session {
     /// A session that begins; it is placed at once, so that it can run where its link is.
     pub(super) fn new(with: Beginning) -> Self {
-        let place = Search::new(&with.shared, &with.listener, FlowKey::of(with.peer.source)).look();
+        let place = Search::new(&with.shared, &with.listener, FlowKey::of(with.ends.source)).look();
         let (id, listener) = (FlowId::draw(&mut rand::rng()), with.listener.clone());
-        let arrival = Arrival { id, listener, source: with.peer.source, started: with.life.began };
+        let arrival = Arrival { id, listener, source: with.ends.source, started: with.life.began };
         let story = Story::new(&with.shared.metrics, &with.shared.recent, arrival);
         let (silence, silent) = (Silence::default(), Tried::default());
-        Self { with, place, silence, silent, story, moved: 0, packets: Packets::default() }
+        Self { with, place, silence, silent, story, moved: 0, packets: Packets::default(), arena: Arena::default() }
     }
 
     /// The worker of the link it is placed on.
@@ -200,7 +204,7 @@ impl Session {
         let mut early =
             Early::of(first, &mut queue, self.with.shared.metrics.drops().clone()).announcing(self.with.ends);
         let shared = self.with.shared.clone();
-        let mut search = Search::new(&shared, &self.with.listener, FlowKey::of(self.with.peer.source));
+        let mut search = Search::new(&shared, &self.with.listener, FlowKey::of(self.with.ends.source));
         let (with, story) = (&self.with, &mut self.story);
         let mut opening = Opening { with, early: &mut early, story };
         let opened = attempts::make(&mut search, self.place.take(), &mut opening).await;
@@ -225,7 +229,7 @@ impl Session {
 
     /// Another place for a session whose path is not sound: the same origin if another path leads there.
     fn elsewhere(&self, place: &Place) -> Option<Place> {
-        let mut search = Search::new(&self.with.shared, &self.with.listener, FlowKey::of(self.with.peer.source));
+        let mut search = Search::new(&self.with.shared, &self.with.listener, FlowKey::of(self.with.ends.source));
         search.avoid(place, Reason::LinkLost);
         search.look_near(place)
     }
@@ -251,7 +255,7 @@ impl Session {
 
     fn tried_elsewhere(&mut self, place: &Place, doubt: Doubt, tried: Tried) -> Option<Place> {
         let mut search =
-            Search::new(&self.with.shared, &self.with.listener, FlowKey::of(self.with.peer.source)).after(tried);
+            Search::new(&self.with.shared, &self.with.listener, FlowKey::of(self.with.ends.source)).after(tried);
         match doubt {
             // Another path may reach the origin.
             Doubt::Ill => search.avoid(place, Reason::UdpNoAnswer),
@@ -343,10 +347,17 @@ impl Session {
     /// To the client.
     fn answer(&mut self, payload: &[u8]) {
         let drops = self.with.shared.metrics.drops();
-        if !self.with.standing.may_answer(payload.len()) {
+        let Beginning { word, standing, front, peer, .. } = &self.with;
+        if !standing.may_answer(word.len() + payload.len()) {
             return drops.count(Dropped::ReplyBudget);
         }
-        if self.with.front.try_send(self.with.peer, payload).is_err() {
+        let sent = if word.is_empty() {
+            front.try_send(*peer, payload)
+        } else {
+            let Some(whole) = self.arena.join(word, payload) else { return drops.count(Dropped::NotSent) };
+            front.try_send(*peer, whole.payload())
+        };
+        if sent.is_err() {
             return drops.count(Dropped::SocketFull);
         }
         self.packets.down += 1;

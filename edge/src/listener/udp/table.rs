@@ -1,8 +1,8 @@
-//! Which session a source belongs to: a bounded table, forgotten by disuse. Pure: callers bring the time.
+//! Which session a client has: a bounded table, forgotten by disuse. Pure: callers bring the time.
 
 use std::{
     collections::{BTreeSet, HashMap},
-    net::SocketAddr,
+    hash::Hash,
     time::{Duration, Instant},
 };
 
@@ -26,14 +26,14 @@ impl<T: InUse> Entry<T> {
     }
 }
 
-/// Sessions by source. Looking one up costs one hash; the order is put right only where it is asked for.
+/// Sessions by client. Looking one up costs one hash; the order is put right only where it is asked for.
 #[derive(Debug)]
-pub(super) struct Table<T> {
-    entries: HashMap<SocketAddr, Entry<T>>,
-    order: BTreeSet<(Instant, SocketAddr)>,
+pub(super) struct Table<K, T> {
+    entries: HashMap<K, Entry<T>>,
+    order: BTreeSet<(Instant, K)>,
 }
 
-impl<T: InUse> Table<T> {
+impl<K: Copy + Ord + Hash, T: InUse> Table<K, T> {
     pub(super) fn new() -> Self {
         Self { entries: HashMap::new(), order: BTreeSet::new() }
     }
@@ -46,48 +46,48 @@ impl<T: InUse> Table<T> {
         self.entries.is_empty()
     }
 
-    /// The source's session, which is used now.
-    pub(super) fn touch(&mut self, source: &SocketAddr, now: Instant) -> Option<&T> {
-        let entry = self.entries.get_mut(source)?;
+    /// The client's session, which is used now.
+    pub(super) fn touch(&mut self, client: &K, now: Instant) -> Option<&T> {
+        let entry = self.entries.get_mut(client)?;
         entry.used = entry.used.max(now);
         Some(&entry.value)
     }
 
-    /// Adds a session that begins now; one that the source had is given back.
-    pub(super) fn insert(&mut self, source: SocketAddr, value: T, now: Instant) -> Option<T> {
-        let before = self.remove(&source);
-        self.order.insert((now, source));
-        self.entries.insert(source, Entry { used: now, filed: now, value });
+    /// Adds a session that begins now; one that the client had is given back.
+    pub(super) fn insert(&mut self, client: K, value: T, now: Instant) -> Option<T> {
+        let before = self.remove(&client);
+        self.order.insert((now, client));
+        self.entries.insert(client, Entry { used: now, filed: now, value });
         before
     }
 
-    /// Takes the source's session out.
-    pub(super) fn remove(&mut self, source: &SocketAddr) -> Option<T> {
-        let entry = self.entries.remove(source)?;
-        self.order.remove(&(entry.filed, *source));
+    /// Takes the client's session out.
+    pub(super) fn remove(&mut self, client: &K) -> Option<T> {
+        let entry = self.entries.remove(client)?;
+        self.order.remove(&(entry.filed, *client));
         Some(entry.value)
     }
 
-    /// The source's session, untouched.
-    pub(super) fn peek(&self, source: &SocketAddr) -> Option<&T> {
-        self.entries.get(source).map(|entry| &entry.value)
+    /// The client's session, untouched.
+    pub(super) fn peek(&self, client: &K) -> Option<&T> {
+        self.entries.get(client).map(|entry| &entry.value)
     }
 
     /// Takes out the session that has been idle longest, if that is for at least `idle`.
     pub(super) fn take_idle(&mut self, now: Instant, idle: Duration) -> Option<T> {
-        while let Some((filed, source)) = self.order.first().copied() {
+        while let Some((filed, client)) = self.order.first().copied() {
             // Filed times are never later than real ones, so nobody behind the first has been idle for longer.
             if now.saturating_duration_since(filed) < idle {
                 return None;
             }
-            let entry = self.entries.get_mut(&source).expect("what is in the order is in the table");
+            let entry = self.entries.get_mut(&client).expect("what is in the order is in the table");
             let used = entry.last_used();
             if used == filed {
-                return self.remove(&source);
+                return self.remove(&client);
             }
-            self.order.remove(&(filed, source));
+            self.order.remove(&(filed, client));
             entry.filed = used;
-            self.order.insert((used, source));
+            self.order.insert((used, client));
         }
         None
     }

@@ -1,4 +1,4 @@
-use std::{cell::Cell, rc::Rc};
+use std::{cell::Cell, net::SocketAddr, rc::Rc};
 
 use proptest::{collection::vec, prelude::*};
 
@@ -76,7 +76,7 @@ proptest! {
     #[test]
     fn it_does_what_a_searched_list_does(steps in steps()) {
         let mut now = Instant::now();
-        let mut table: Table<Answered> = Table::new();
+        let mut table: Table<SocketAddr, Answered> = Table::new();
         let mut list: Vec<(u16, Instant, Rc<Cell<Instant>>)> = Vec::new();
         for (wait, step) in steps {
             now += seconds(wait);
