@@ -7,6 +7,7 @@ mod drain;
 mod http;
 mod live;
 mod own;
+mod steering;
 mod tls;
 
 use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
@@ -23,6 +24,7 @@ pub use self::http::{FieldEdits, HttpSettings, Paths, Rule, Underscores};
 pub use live::{Answers, FlowKey, Held, LinkLoad, Via};
 pub use own::{AdminConfig, CaFiles, Config, ReloadOn, TunnelConfig};
 pub use protocol::flow_id::FlowId;
+pub use steering::{Affinity, HashBy, HashOn, PoolSteering, Prefix, Steering};
 pub use tls::{CertificateFiles, ClientCertificates, ListenerTls, TlsVersion};
 
 /// Everything that a reload replaces, as one immutable version.
@@ -141,6 +143,10 @@ pub struct Pool {
     pub monitor: Option<Arc<Monitor>>,
     /// How to choose among its origins.
     pub steering: Steering,
+    /// What steering by hash goes by.
+    pub hash: HashBy,
+    /// How long an origin that comes, or comes back, takes to its whole weight.
+    pub slow_start: Option<Duration>,
     /// Fewer healthy origins make the pool `critical`.
     pub minimum_origins: usize,
     /// Limit of one dial of an origin, tunnel included.
@@ -203,19 +209,6 @@ impl Trust {
     }
 }
 
-/// Choosing among the origins of a pool.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Steering {
-    /// Weighted dice.
-    Random,
-    /// Smooth weighted round robin.
-    RoundRobin,
-    /// Weighted rendezvous hash of the source address.
-    Hash,
-    /// Fewest open flows per weight.
-    LeastConnections,
-}
-
 /// What a UDP session does that is not answered, and whose origin is unhealthy or silent while others of its pool answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OnUnhealthy {
@@ -264,42 +257,12 @@ pub struct LoadBalancer {
     pub fallback_pool: Option<Name>,
     /// How to choose among usable pools.
     pub steering: PoolSteering,
+    /// The share of each pool, in their order, above 0; of those that are not there 1.
+    pub pool_weights: Vec<f64>,
     /// Keep a source on its origin.
     pub session_affinity: Affinity,
     /// It takes nothing new.
     pub drain: bool,
-}
-
-/// Choosing among the usable pools of a load balancer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum PoolSteering {
-    /// The first usable one in order.
-    Off,
-    /// Dice.
-    Random,
-    /// Fewest open flows.
-    LeastConnections,
-}
-
-/// Whether and how a client stays on its origin.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Affinity {
-    /// Every flow is placed anew.
-    None,
-    /// By source address, for this long after the last flow.
-    Source {
-        /// Idle time after which the binding is forgotten.
-        ttl: Duration,
-        /// How long it holds once its origin is drained.
-        drain: Duration,
-    },
-    /// By a sealed cookie, for HTTP listeners.
-    Cookie {
-        /// Time after which it is worth nothing, used or not.
-        ttl: Duration,
-        /// How long it holds once its origin is drained.
-        drain: Duration,
-    },
 }
 
 /// A public address.

@@ -151,6 +151,7 @@ mod tests {
                 fallback_pool: None,
                 steering,
                 session_affinity,
+                pool_weights: Vec::new(),
                 drain: false,
             })
         };

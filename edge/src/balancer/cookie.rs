@@ -80,8 +80,7 @@ impl Sealer {
     #[must_use]
     pub fn read(&self, headers: &HeaderMap, purpose: Purpose<'_>) -> Option<OriginKey> {
         let name = purpose.cookie();
-        let pairs = headers.get_all(header::COOKIE).iter().flat_map(|v| v.as_bytes().split(|b| *b == b';'));
-        let mut values = pairs.filter_map(|pair| pair.trim_ascii().strip_prefix(name.as_bytes())?.strip_prefix(b"="));
+        let mut values = headers.get_all(header::COOKIE).iter().flat_map(pairs).filter_map(|pair| value(pair, &name));
         values.find_map(|value| self.open(purpose, value))
     }
 
@@ -92,6 +91,16 @@ impl Sealer {
         let secure = if tls { "; Secure" } else { "" };
         HeaderValue::from_str(&format!("{name}={value}; Path=/; Max-Age={age}; HttpOnly; SameSite=Lax{secure}")).ok()
     }
+}
+
+/// The pairs of a Cookie field.
+pub(super) fn pairs(field: &HeaderValue) -> impl Iterator<Item = &[u8]> {
+    field.as_bytes().split(|b| *b == b';').map(<[u8]>::trim_ascii)
+}
+
+/// The value of a pair with this name.
+pub(super) fn value<'a>(pair: &'a [u8], name: &str) -> Option<&'a [u8]> {
+    pair.strip_prefix(name.as_bytes())?.strip_prefix(b"=")
 }
 
 /// Removes the edge's own cookies: they say nothing to an origin.

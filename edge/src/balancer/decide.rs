@@ -3,7 +3,7 @@
 //! Pure: what a decision changes in memory comes with it, and whoever only wants to know leaves that undone. What it weighs is
 //! said to a witness on the way, so that an explanation is the decision itself.
 
-use std::sync::Arc;
+use std::{iter, sync::Arc};
 
 use protocol::error::Reason;
 use rand::Rng;
@@ -11,18 +11,20 @@ use rand::Rng;
 use super::{
     affinity::{Bound, Life, Source},
     eligible::{Eligible, Tolerance},
+    hashed,
     memory::{Binding, Effects, Memory},
     place::{Ask, NoPlace, Placed, PlacedBy},
     rotation::Rotation,
     steering,
     trace::{PassedOver, Step, Weighed, Witness},
+    weight::Candidate,
 };
 use crate::{
     health::{
         OriginKey,
         view::{BalancerView, Health, HealthView, OriginView, PathView, PoolHealth, PoolView},
     },
-    model::{Affinity, FlowKey, Listener, PoolSteering, Steering},
+    model::{Affinity, FlowKey, HashBy, Listener, PoolSteering, Steering},
     routing,
 };
 
@@ -89,8 +91,8 @@ impl<'d, 'v, R: Rng, W: Witness<'v>> Deciding<'d, 'v, R, W> {
         }
         match ask.balancer.balancer.session_affinity {
             Affinity::None => self.anew(effects),
-            Affinity::Source { ttl, drain: _ } => {
-                let source = Source { balancer: ask.balancer.key, address: ask.flow.source_ip() };
+            Affinity::Source { prefix, ttl, drain: _ } => {
+                let source = Source { balancer: ask.balancer.key, address: prefix.of(ask.flow.source_ip()) };
                 self.by_source(source, Life { ttl, now: ask.now }, effects)
             }
             Affinity::Cookie { ttl, drain: _ } => match ask.cookie.and_then(|origin| self.on(origin)) {
@@ -177,17 +179,20 @@ impl<'d, 'v, R: Rng, W: Witness<'v>> Deciding<'d, 'v, R, W> {
         let ask = self.ask;
         let eligible = Eligible { tried: ask.tried, tolerance: Tolerance::Usual };
         let pools = ask.balancer.pools(ask.view);
-        let usable = pools.clone().filter_map(|pool| {
-            Some(Choice { pool, level: usable_level(pool, eligible)?, eligible, by: PlacedBy::Steering })
+        let weights = ask.balancer.balancer.pool_weights.iter().copied().chain(iter::repeat(1.0));
+        let usable = weights.zip(pools.clone()).filter_map(|(weight, pool)| {
+            Some((weight, Choice { pool, level: usable_level(pool, eligible)?, eligible, by: PlacedBy::Steering }))
         });
         let is_sure = |choice: &Choice<'_, '_>| Eligible::is_sure(choice.pool, choice.level);
-        let some_are = usable.clone().any(|choice| is_sure(&choice));
-        let mut usable = usable.filter(|choice| !some_are || is_sure(choice));
+        let some_are = usable.clone().any(|(_, choice)| is_sure(&choice));
+        let mut usable = usable.filter(|(_, choice)| !some_are || is_sure(choice));
         let choice = match ask.balancer.balancer.steering {
-            PoolSteering::Off => usable.next(),
-            PoolSteering::Random => steering::any(usable, self.dice),
+            PoolSteering::Off => usable.next().map(|(_, first)| first),
+            PoolSteering::Random => steering::weighted(usable, self.dice),
             PoolSteering::LeastConnections => {
-                steering::least(usable.map(|choice| (choice.pool.flows() as f64, choice)), self.dice)
+                let load =
+                    |(weight, choice): (f64, Choice<'v, 'd>)| ((choice.pool.flows() + 1) as f64 / weight, choice);
+                steering::least(usable.map(load), self.dice)
             }
         };
         for pool in pools {
@@ -222,13 +227,20 @@ impl<'d, 'v, R: Rng, W: Witness<'v>> Deciding<'d, 'v, R, W> {
     fn choose_in(&mut self, choice: &Choice<'v, 'd>) -> Option<Chosen<'v>> {
         let Choice { pool, level, eligible, by } = *choice;
         let may_take = |origin: &OriginView| origin.takes_new() && eligible.level(origin) == Some(level);
-        let candidates = pool.origins().filter(|origin| may_take(origin));
+        let now = self.ask.now;
+        let weighs = |origin| Candidate::of(&pool.pool, origin, now);
+        let candidates = pool.origins().filter(|origin| may_take(origin)).map(weighs);
         let (origin, turn) = match pool.pool.steering {
             Steering::Random => (steering::random(candidates, self.dice)?, None),
             Steering::LeastConnections => (steering::least_connections(candidates, self.dice)?, None),
-            Steering::Hash => (steering::hash(candidates, self.ask.flow.source_ip())?, None),
+            Steering::LeastOutstanding => (steering::two_origins(candidates, self.dice)?, None),
+            Steering::Hash => {
+                let HashBy { on, bounded_load } = &pool.pool.hash;
+                (steering::hash(candidates, hashed::key(on, self.ask), *bounded_load)?, None)
+            }
             Steering::RoundRobin => {
                 let candidates = pool.origins().enumerate().filter(|(_, origin)| may_take(origin));
+                let candidates = candidates.map(|(index, origin)| (index, weighs(origin)));
                 let (origin, after) = self.memory.rotations.turn(pool, candidates)?;
                 (origin, Some(after))
             }
@@ -237,7 +249,7 @@ impl<'d, 'v, R: Rng, W: Witness<'v>> Deciding<'d, 'v, R, W> {
             let is_chosen = std::ptr::eq(other, origin);
             self.witness.note(|| {
                 let passed = origin_passed(other, (level, eligible)).or(PassedOver::unless(is_chosen));
-                Step { what: Weighed::Origin(other), passed }
+                Step { what: Weighed::Origin(other, weighs(other).weight), passed }
             });
         }
         let path = self.choose_path(origin, (level, eligible))?;

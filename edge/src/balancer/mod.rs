@@ -8,6 +8,7 @@ mod budget;
 pub mod cookie;
 mod decide;
 mod eligible;
+mod hashed;
 mod memory;
 mod place;
 pub mod retry;
@@ -15,6 +16,7 @@ mod rotation;
 mod steering;
 mod trace;
 mod tried;
+mod weight;
 
 pub use acting::Balancer;
 pub use affinity::BINDINGS_MAX;

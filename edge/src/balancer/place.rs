@@ -5,6 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use http::HeaderMap;
 use protocol::error::Reason;
 
 use super::tried::Tried;
@@ -27,6 +28,8 @@ pub struct Ask<'v, 'a> {
     pub flow: &'a FlowKey<'a>,
     /// The origin that the client is to stay on by a cookie of this load balancer.
     pub cookie: Option<OriginKey>,
+    /// What the client sent, where that is known.
+    pub headers: Option<&'a HeaderMap>,
     /// The place that the flow has to leave: its origin is kept if another path leads there.
     pub near: Option<Near<'a>>,
     /// Where it was tried already.

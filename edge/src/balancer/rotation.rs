@@ -8,6 +8,7 @@ use std::{borrow::Cow, collections::HashMap, sync::Arc};
 
 use protocol::id::Name;
 
+use super::weight::Candidate;
 use crate::{
     health::view::{HealthView, OriginView, PoolView},
     model::Pool,
@@ -31,14 +32,14 @@ impl Rotations {
     pub(super) fn turn<'v>(
         &self,
         pool: &PoolView,
-        candidates: impl Iterator<Item = (usize, &'v OriginView)> + Clone,
+        candidates: impl Iterator<Item = (usize, Candidate<'v>)> + Clone,
     ) -> Option<(&'v OriginView, Rotation)> {
         let mut current = self.current(&pool.pool).into_owned();
-        let gained: f64 = candidates.clone().map(|(_, origin)| origin.origin.weight).sum();
+        let gained: f64 = candidates.clone().map(|(_, candidate)| candidate.weight).sum();
         let mut first: Option<(usize, f64, &OriginView)> = None;
-        for (index, origin) in candidates {
+        for (index, Candidate { origin, weight }) in candidates {
             let has = &mut current[index];
-            *has = has.clamp(-gained, gained) + origin.origin.weight;
+            *has = has.clamp(-gained, gained) + weight;
             if first.is_none_or(|(_, most, _)| *has > most) {
                 first = Some((index, *has, origin));
             }

@@ -1,4 +1,5 @@
 mod drained;
+mod shares;
 
 use std::{
     collections::{HashMap, HashSet},
@@ -22,8 +23,8 @@ use crate::{
         view::{Health, HealthView, OriginView, PathView, PoolHealth, PoolView},
     },
     model::{
-        Affinity, Catalog, Check, Drains, FlowKey, LoadBalancer, Monitor, Origin, Pool, PoolSteering, Route, Steering,
-        Via,
+        Affinity, Catalog, Check, Drains, FlowKey, HashBy, LoadBalancer, Monitor, Origin, Pool, PoolSteering, Prefix,
+        Route, Steering, Via,
     },
     routing::RouteTable,
     tunnel::{LinksView, tests::link},
@@ -46,6 +47,8 @@ struct Group {
     steering: Steering,
     minimum: usize,
     monitored: bool,
+    hash: HashBy,
+    slow_start: Option<Duration>,
     origins: Vec<At>,
 }
 
@@ -55,6 +58,7 @@ struct World {
     groups: Vec<Group>,
     fallback: bool,
     steering: PoolSteering,
+    pool_weights: Vec<f64>,
     affinity: Affinity,
 }
 
@@ -67,7 +71,7 @@ fn at(number: usize, weight: f64, paths: &[Health]) -> At {
 }
 
 fn group(steering: Steering, origins: Vec<At>) -> Group {
-    Group { steering, minimum: 1, monitored: true, origins }
+    Group { steering, minimum: 1, monitored: true, hash: HashBy::default(), slow_start: None, origins }
 }
 
 /// Healthy origins with one path each.
@@ -81,7 +85,7 @@ fn one_ill(steering: Steering) -> Group {
 }
 
 fn world(groups: Vec<Group>) -> World {
-    World { groups, fallback: false, steering: PoolSteering::Off, affinity: Affinity::None }
+    World { groups, fallback: false, steering: PoolSteering::Off, pool_weights: Vec::new(), affinity: Affinity::None }
 }
 
 fn monitor() -> Arc<Monitor> {
@@ -111,6 +115,8 @@ impl Group {
             name: name(&format!("p{index}")),
             monitor: self.monitored.then(monitor),
             steering: self.steering,
+            hash: self.hash.clone(),
+            slow_start: self.slow_start,
             minimum_origins: self.minimum,
             connect_timeout: Duration::from_secs(5),
             upstream: crate::model::Upstream::Http1,
@@ -141,6 +147,7 @@ impl World {
             fallback_pool,
             steering: self.steering,
             session_affinity: self.affinity,
+            pool_weights: self.pool_weights.clone(),
             drain: false,
         };
         let catalog = Catalog { version: 1, pools, load_balancers: vec![Arc::new(lb)], ..Catalog::default() };
@@ -193,7 +200,7 @@ fn source(number: u32) -> FlowKey<'static> {
 
 /// About the first load balancer.
 fn ask<'v, 'a>(view: &'v HealthView, flow: &'a FlowKey<'a>, (tried, now): (&'a Tried, Instant)) -> Ask<'v, 'a> {
-    Ask { view, balancer: &view.load_balancers[0], flow, cookie: None, near: None, tried, now }
+    Ask { view, balancer: &view.load_balancers[0], flow, cookie: None, headers: None, near: None, tried, now }
 }
 
 fn sealer() -> Sealer {
@@ -641,7 +648,7 @@ fn a_flow_is_tried_at_a_bounded_number_of_places() {
 }
 
 fn sticky(groups: Vec<Group>) -> World {
-    World { affinity: Affinity::Source { ttl: HOUR, drain: Duration::ZERO }, ..world(groups) }
+    World { affinity: Affinity::Source { prefix: Prefix::WHOLE, ttl: HOUR, drain: Duration::ZERO }, ..world(groups) }
 }
 
 #[test]
@@ -770,12 +777,13 @@ fn groups() -> impl Strategy<Value = Group> {
         Just(Steering::Random),
         Just(Steering::RoundRobin),
         Just(Steering::Hash),
-        Just(Steering::LeastConnections)
+        Just(Steering::LeastConnections),
+        Just(Steering::LeastOutstanding)
     ];
     (steering, 0_usize..4, prop::bool::weighted(0.8), prop::collection::vec(origin, 1..5)).prop_map(
         |(steering, minimum, monitored, origins)| {
             let origins = (0..).zip(origins).map(|(number, (weight, paths))| At { number, weight, paths }).collect();
-            Group { steering, minimum, monitored, origins }
+            Group { minimum, monitored, ..group(steering, origins) }
         },
     )
 }
@@ -783,9 +791,19 @@ fn groups() -> impl Strategy<Value = Group> {
 fn worlds() -> impl Strategy<Value = World> {
     let steering =
         prop_oneof![Just(PoolSteering::Off), Just(PoolSteering::Random), Just(PoolSteering::LeastConnections)];
-    let affinity = prop_oneof![Just(Affinity::None), Just(Affinity::Source { ttl: HOUR, drain: Duration::ZERO })];
-    (prop::collection::vec(groups(), 2..4), any::<bool>(), steering, affinity)
-        .prop_map(|(groups, fallback, steering, affinity)| World { groups, fallback, steering, affinity })
+    let affinity = prop_oneof![
+        Just(Affinity::None),
+        Just(Affinity::Source { prefix: Prefix::WHOLE, ttl: HOUR, drain: Duration::ZERO })
+    ];
+    (prop::collection::vec(groups(), 2..4), any::<bool>(), steering, affinity).prop_map(
+        |(groups, fallback, steering, affinity)| World {
+            groups,
+            fallback,
+            steering,
+            pool_weights: Vec::new(),
+            affinity,
+        },
+    )
 }
 
 /// What the rules leave for a flow: every path that may be taken, by pool, with its origin.
@@ -829,7 +847,7 @@ fn check_explained(placed: &Found<'_>, (place, Trace(steps)): &Explained<'_>) ->
     let chosen = || steps.iter().rev().filter(|step| step.passed.is_none()).map(|step| step.what);
     let chosen_path = chosen().find_map(|what| if let Weighed::Path(path) = what { Some(path.via()) } else { None });
     let chosen_origin = chosen().find_map(|what| match what {
-        Weighed::Origin(origin) | Weighed::Bound(_, origin) => Some(origin.key),
+        Weighed::Origin(origin, _) | Weighed::Bound(_, origin) => Some(origin.key),
         Weighed::Balancer(_) | Weighed::Pool(_) | Weighed::Fallback(_) | Weighed::Hope(_) | Weighed::Path(_) => None,
     });
     let Ok(placed) = placed else {

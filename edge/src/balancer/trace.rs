@@ -48,8 +48,8 @@ pub enum Weighed<'v> {
     Fallback(&'v PoolView),
     /// A pool whose origins were ill when they were last heard of, and may be well by now.
     Hope(&'v PoolView),
-    /// An origin of the pool that was chosen.
-    Origin(&'v OriginView),
+    /// An origin of the pool that was chosen, and what it weighs now.
+    Origin(&'v OriginView, f64),
     /// A path to the origin that was chosen.
     Path(&'v PathView),
 }

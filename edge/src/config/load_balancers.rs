@@ -7,9 +7,10 @@ use protocol::id::Name;
 
 use super::{
     pools::Pools,
+    steering::{pool_weights, prefix, refuse_prefix},
     words::{AFFINITY_TYPES, AffinityType, POOL_STEERINGS},
 };
-use crate::model::{Affinity, LoadBalancer, PoolSteering};
+use crate::model::{Affinity, LoadBalancer, PoolSteering, Prefix};
 
 /// All load balancers.
 pub(super) type LoadBalancers = Named<Name, Arc<LoadBalancer>>;
@@ -29,8 +30,9 @@ pub(super) fn read(root: &Table<'_>, pools: &Pools) -> LoadBalancers {
             None => None,
             Some(found) => Some(found?),
         };
+        let pool_weights = pool_weights(t, steering, ordered.as_deref().unwrap_or_default());
         let (name, pools) = (name?.clone(), ordered?);
-        Some(Arc::new(LoadBalancer { name, pools, fallback_pool, steering, session_affinity, drain }))
+        Some(Arc::new(LoadBalancer { name, pools, fallback_pool, steering, pool_weights, session_affinity, drain }))
     })
 }
 
@@ -49,13 +51,24 @@ fn ordered(t: &Table<'_>, pools: &Pools) -> Option<Vec<Name>> {
 }
 
 fn affinity(t: &Table<'_>) -> Affinity {
-    let kind = t.required("type", "\"none\", \"source\" or \"cookie\"").and_then(|v| v.word(&AFFINITY_TYPES));
+    let kind = t
+        .required("type", "\"none\", \"source\", \"source_prefix\" or \"cookie\"")
+        .and_then(|v| v.word(&AFFINITY_TYPES));
     if kind == Some(AffinityType::None) {
         let why = "is for session affinity of type \"source\" or \"cookie\"";
-        ["ttl", "drain_duration"].into_iter().for_each(|key| t.refuse(key, why));
+        ["ttl", "drain_duration", "prefix_v4", "prefix_v6"].into_iter().for_each(|key| t.refuse(key, why));
         return Affinity::None;
     }
     let ttl = t.or("ttl", TTL, |v| v.duration(TTL_RANGE).map(|at| at.value));
     let drain = t.or("drain_duration", Duration::ZERO, |v| v.duration(DRAIN_RANGE).map(|at| at.value));
-    if kind == Some(AffinityType::Cookie) { Affinity::Cookie { ttl, drain } } else { Affinity::Source { ttl, drain } }
+    if kind != Some(AffinityType::SourcePrefix) {
+        refuse_prefix(t, "is for session affinity of type \"source_prefix\"");
+    }
+    match kind {
+        Some(AffinityType::Cookie) => Affinity::Cookie { ttl, drain },
+        Some(AffinityType::SourcePrefix) => Affinity::Source { prefix: prefix(t), ttl, drain },
+        Some(AffinityType::Source | AffinityType::None) | None => {
+            Affinity::Source { prefix: Prefix::WHOLE, ttl, drain }
+        }
+    }
 }

@@ -16,6 +16,7 @@ mod monitors;
 mod origin_tls;
 mod pools;
 mod proxies;
+mod steering;
 mod stored;
 mod words;
 

@@ -32,6 +32,7 @@ pub(super) fn read(root: &Table<'_>, monitors: &Monitors, grants: &Grants, path:
     Named::read(root, "pool", "pool", |t, name: Option<&Name>| {
         let monitor = t.optional("monitor").and_then(|v| v.parsed::<Name>()).and_then(|n| monitors.known(t, n));
         let steering = t.or("steering", Steering::Random, |v| v.word(&STEERINGS));
+        let (hash, slow_start) = (super::steering::hash(t, steering), super::steering::slow_start(t));
         let connect_timeout =
             t.or("connect_timeout", CONNECT_TIMEOUT, |v| v.duration(CONNECT_TIMEOUT_RANGE).map(|at| at.value));
         let upstream = upstream(t, path);
@@ -50,6 +51,8 @@ pub(super) fn read(root: &Table<'_>, monitors: &Monitors, grants: &Grants, path:
         let pool = Pool {
             monitor: monitor.map(|monitor| monitor.of_pool(&upstream, host.as_deref())),
             steering,
+            hash,
+            slow_start,
             minimum_origins,
             connect_timeout,
             upstream,

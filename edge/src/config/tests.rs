@@ -8,8 +8,8 @@ use protocol::id::{Host, Name, Target};
 
 use super::*;
 use crate::model::{
-    Affinity, Check, HttpSettings, Leads, ListenProtocol, Listener, OriginTls, PoolSteering, Steering, Trust, UdpCheck,
-    Underscores, Upstream,
+    Affinity, Check, HttpSettings, Leads, ListenProtocol, Listener, OriginTls, PoolSteering, Prefix, Steering, Trust,
+    UdpCheck, Underscores, Upstream,
 };
 
 /// Three lines that make what follows a whole file.
@@ -78,7 +78,10 @@ fn every_setting_is_read() {
     let www = &config.catalog.load_balancers[0];
     assert_eq!(www.pools.iter().map(Name::as_str).collect::<Vec<_>>(), ["web", "web-dr"]);
     assert_eq!(www.fallback_pool.as_ref().map(Name::as_str), Some("web-dr"));
-    assert_eq!(www.session_affinity, Affinity::Source { ttl: Duration::from_secs(3600), drain: Duration::ZERO });
+    assert_eq!(
+        www.session_affinity,
+        Affinity::Source { prefix: Prefix::WHOLE, ttl: Duration::from_secs(3600), drain: Duration::ZERO }
+    );
     let [www, postgres, inside, web] = &config.catalog.listeners[..] else { panic!("there are four listeners") };
     assert_eq!((web.protocol, web.http.rules.len(), web.http.trusted_proxies.len()), (ListenProtocol::Http, 1, 1));
     assert_eq!((www.protocol, led(www), www.replay), (ListenProtocol::Tcp, "www", true));

@@ -31,8 +31,32 @@ pub(super) enum UpstreamWord {
 pub(super) enum AffinityType {
     None,
     Source,
+    SourcePrefix,
     Cookie,
 }
+
+/// The key of steering by hash.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum HashWord {
+    Source,
+    SourcePrefix,
+    Host,
+    Path,
+    Header,
+    Cookie,
+}
+
+pub(super) const HASH_ON: Words<HashWord> = Words {
+    now: &[
+        ("source", HashWord::Source),
+        ("source_prefix", HashWord::SourcePrefix),
+        ("host", HashWord::Host),
+        ("path", HashWord::Path),
+        ("header", HashWord::Header),
+        ("cookie", HashWord::Cookie),
+    ],
+    later: &["query", "sni"],
+};
 
 pub(super) const MONITOR_TYPES: Words<MonitorType> = Words {
     now: &[
@@ -84,7 +108,7 @@ pub(super) const STEERINGS: Words<Steering> = Words {
         ("hash", Steering::Hash),
         ("least_connections", Steering::LeastConnections),
         // Flows of an HTTP listener are its requests.
-        ("least_outstanding_requests", Steering::LeastConnections),
+        ("least_outstanding_requests", Steering::LeastOutstanding),
     ],
     later: &["peak_ewma"],
 };
@@ -103,7 +127,12 @@ pub(super) const ON_UNHEALTHY: Words<OnUnhealthy> =
     Words { now: &[("move", OnUnhealthy::Move), ("stay", OnUnhealthy::Stay)], later: &[] };
 
 pub(super) const AFFINITY_TYPES: Words<AffinityType> = Words {
-    now: &[("none", AffinityType::None), ("source", AffinityType::Source), ("cookie", AffinityType::Cookie)],
+    now: &[
+        ("none", AffinityType::None),
+        ("source", AffinityType::Source),
+        ("source_prefix", AffinityType::SourcePrefix),
+        ("cookie", AffinityType::Cookie),
+    ],
     later: &[],
 };
 

@@ -89,6 +89,8 @@ impl Destination {
             name: name.clone(),
             monitor: None,
             steering: Steering::Random,
+            hash: crate::model::HashBy::default(),
+            slow_start: None,
             minimum_origins: 1,
             connect_timeout: CONNECT_TIMEOUT,
             upstream: Upstream::Http1,
@@ -105,6 +107,7 @@ impl Destination {
             fallback_pool: None,
             steering: PoolSteering::Off,
             session_affinity: Affinity::None,
+            pool_weights: Vec::new(),
             drain: false,
         };
         Catalog { pools: vec![Arc::new(pool)], load_balancers: vec![Arc::new(balancer)], ..Catalog::default() }

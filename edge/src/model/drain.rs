@@ -252,7 +252,7 @@ impl Affinity {
     pub fn drain_duration(self) -> Duration {
         match self {
             Self::None => Duration::ZERO,
-            Self::Source { ttl: _, drain } | Self::Cookie { ttl: _, drain } => drain,
+            Self::Source { prefix: _, ttl: _, drain } | Self::Cookie { ttl: _, drain } => drain,
         }
     }
 }

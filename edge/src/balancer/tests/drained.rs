@@ -37,7 +37,7 @@ fn a_drained_origin_takes_nothing_new_whatever_the_steering() {
         let counts = player.counts(&view, 60);
         assert!(counts[0] > 0 && counts[1] == 0 && counts[2] > 0, "{steering:?}: {counts:?}");
         let ((_, trace), _) = player.explain_and_place(&view, 1);
-        let origins = passed(&trace, |what| matches!(what, Weighed::Origin(_)));
+        let origins = passed(&trace, |what| matches!(what, Weighed::Origin(..)));
         assert_eq!(origins[1], Some(PassedOver::Draining), "{steering:?}");
     }
 }
@@ -97,7 +97,8 @@ fn who_is_bound_stays_for_the_drain_duration_and_new_ones_go_elsewhere() {
     const STAY: Duration = Duration::from_secs(60);
     for (what, name) in [("origin", "p0/o0"), ("pool", "p0")] {
         let groups = vec![weighted(Steering::RoundRobin, &[1.0]), weighted(Steering::RoundRobin, &[1.0])];
-        let sticky = World { affinity: Affinity::Source { ttl: HOUR, drain: STAY }, ..world(groups) };
+        let sticky =
+            World { affinity: Affinity::Source { prefix: Prefix::WHOLE, ttl: HOUR, drain: STAY }, ..world(groups) };
         let mut player = Player::new();
         let placed = |player: &mut Player, view: &HealthView, number| {
             player.place(view, number).map(|placed| names(&placed).0).expect("a place")

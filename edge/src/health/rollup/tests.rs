@@ -44,6 +44,8 @@ fn pool(text: &str, monitored: bool, minimum_origins: usize, origins: Vec<Arc<Or
         name: name(text),
         monitor: monitored.then(monitor),
         steering: Steering::Random,
+        hash: crate::model::HashBy::default(),
+        slow_start: None,
         minimum_origins,
         connect_timeout: Duration::from_secs(5),
         upstream: crate::model::Upstream::Http1,
@@ -60,7 +62,15 @@ fn balancer(pools: &[&str], fallback_pool: Option<&str>) -> Arc<LoadBalancer> {
     let (pools, fallback_pool) = (pools.iter().map(|pool| name(pool)).collect(), fallback_pool.map(name));
     let steering = PoolSteering::Off;
     let session_affinity = Affinity::None;
-    Arc::new(LoadBalancer { name: name("www"), pools, fallback_pool, steering, session_affinity, drain: false })
+    Arc::new(LoadBalancer {
+        name: name("www"),
+        pools,
+        fallback_pool,
+        steering,
+        pool_weights: Vec::new(),
+        session_affinity,
+        drain: false,
+    })
 }
 
 fn catalog(pools: Vec<Arc<Pool>>, load_balancers: Vec<Arc<LoadBalancer>>) -> Arc<Catalog> {

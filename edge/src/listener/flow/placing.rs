@@ -280,18 +280,21 @@ impl<'a> Search<'a> {
         then: impl FnOnce(&Ask<'_, '_>, &Leads) -> T,
     ) -> Result<T, NoPlace> {
         let listener = self.known_in(view).ok_or(UNKNOWN)?;
-        let (flow, tried, now) = (&self.flow, &self.tried, Instant::now());
+        let (flow, headers, tried, now) = (&self.flow, self.headers, &self.tried, Instant::now());
         if let Leads::Destination { vnet } = &listener.leads {
             let view = self.at_destination(view, vnet, now)?;
             let balancer = view.load_balancers.first().ok_or(UNKNOWN)?;
-            return Ok(then(&Ask { view: &view, balancer, flow, cookie: None, near, tried, now }, &listener.leads));
+            return Ok(then(
+                &Ask { view: &view, balancer, flow, cookie: None, headers, near, tried, now },
+                &listener.leads,
+            ));
         }
         let balancer = balancer::route(view, listener, flow).ok_or(UNKNOWN)?;
         let lb = &balancer.balancer;
         let cookie = self.headers.filter(|_| matches!(lb.session_affinity, Affinity::Cookie { .. }));
         let purpose = Purpose { balancer: &lb.name, now: SystemTime::now() };
         let cookie = cookie.and_then(|headers| self.shared.balancer.sealer().read(headers, purpose));
-        Ok(then(&Ask { view, balancer, flow, cookie, near, tried, now }, &listener.leads))
+        Ok(then(&Ask { view, balancer, flow, cookie, headers, near, tried, now }, &listener.leads))
     }
 
     /// A view of nothing but where the flow was for.

@@ -22,7 +22,7 @@ pub(in crate::listener) fn told(placed: &Placed<'_>) -> explain::Place {
 /// So many of its steps, in order.
 pub(in crate::listener) fn considered(Trace(steps): &Trace<'_>, most: usize) -> Vec<Considered> {
     let could = |step: &&Step<'_>| matches!(step.passed, None | Some(PassedOver::Steered));
-    let weight = |step: &Step<'_>| if let Weighed::Origin(origin) = step.what { origin.origin.weight } else { 0.0 };
+    let weight = |step: &Step<'_>| if let Weighed::Origin(_, weight) = step.what { weight } else { 0.0 };
     let total: f64 = steps.iter().filter(could).map(weight).sum();
     let one = |step: &Step<'_>| {
         let passed_over = step.passed.map(|passed| passed.as_str().to_owned());
@@ -35,9 +35,9 @@ pub(in crate::listener) fn considered(Trace(steps): &Trace<'_>, most: usize) -> 
             Weighed::Pool(pool) => of_pool("pool", pool),
             Weighed::Fallback(pool) => of_pool("fallback", pool),
             Weighed::Hope(pool) => of_pool("hope", pool),
-            Weighed::Origin(origin) => {
-                let share = could(&step).then(|| origin.origin.weight / total);
-                Considered { share, ..of_origin("origin", origin) }
+            Weighed::Origin(origin, weight) => {
+                let share = could(&step).then(|| weight / total);
+                Considered { weight: Some(weight), share, ..of_origin("origin", origin) }
             }
             Weighed::Path(path) => of_path(path),
         };
