@@ -186,8 +186,8 @@ codes! {
         because "the status of the answer is not among the monitor's `expected_codes`",
         "ask that `path` yourself with that `host`; mend the origin, or expect what it rightly answers";
     BodyMismatch = "UP-315", "the origin answers with another text",
-        because "`expected_body` is not in the first 64 KiB of the answer",
-        "ask that `path` yourself; mend the origin, or expect what it rightly answers";
+        because "`expected_body` is not in the answer's first 64 KiB, or a `tcp` monitor's `expect` not in what came",
+        "ask that `path`, or say what `send` says, yourself; mend the origin, or expect what it rightly answers";
     UdpNoAnswer = "UP-316", "no right answer over UDP",
         because "nothing, or not what `expect` says, came back for what the monitor sends",
         "see that the service answers `send` with `expect`, and that the firewall lets UDP pass";

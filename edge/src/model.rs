@@ -96,12 +96,23 @@ pub struct Monitor {
 pub enum Check {
     /// A TCP connection is accepted.
     Tcp,
+    /// A TCP connection is accepted, and says what is expected.
+    TcpAnswer(TcpCheck),
     /// An HTTP answer matches.
     Http(HttpCheck),
     /// A UDP payload is answered.
     Udp(UdpCheck),
     /// The origin's host answers an ICMP echo request.
     Icmp,
+}
+
+/// A TCP probe that says something or listens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TcpCheck {
+    /// What is sent; empty: nothing, the origin speaks first.
+    pub send: Vec<u8>,
+    /// Bytes that must occur in the first 16 KiB of what is answered; never empty.
+    pub expect: Vec<u8>,
 }
 
 /// A UDP probe.

@@ -104,6 +104,43 @@ fn every_way_to_fail_has_its_reason() {
 }
 
 #[test]
+fn a_tcp_monitor_judges_what_it_is_answered() {
+    let world = World::new();
+    let prod = world.vnet("prod");
+    let redis = servers::redis(&world, world.free_in(&prod, 10));
+    let greets = habits::banner(world.free_in(&prod, 11), "220 ready\r\n");
+    let hanging = habits::hangs(world.free_in(&prod, 12));
+    let service = |name: &str, monitor: &str, at| Service::tcp(name).monitor(monitor).origin(&prod, at);
+    let monitor = |name: &str, lines: &str| {
+        format!("[[monitor]]\nname = \"{name}\"\ntype = \"tcp\"\ninterval = \"200ms\"\nconsecutive_up = 1\n{lines}")
+    };
+    let edge = world
+        .edge("edge-1")
+        .grant("dc1", &[&prod])
+        .raw(&monitor("ping", "send = \"PING\\r\\n\"\nexpect = \"+PONG\""))
+        .raw(&monitor("greeted", "expect = \"220 \""))
+        .service(&service("redis", "ping", redis.address))
+        .service(&service("mail", "greeted", greets.address()))
+        .service(&service("other", "ping", greets.address()))
+        .service(&service("silent", "greeted", hanging.address()))
+        .start();
+    let _dc1 = world.connector("dc1").serve(&prod).start(&[&edge]);
+
+    edge.wait_health("redis-1", "healthy");
+    edge.wait_health("mail-1", "healthy");
+    edge.wait_reason("other-1", "body_mismatch");
+    edge.wait_reason("silent-1", "body_mismatch");
+    let mut cli = servers::redis_client("redis-cli", redis.address);
+    cli.args(["CONFIG", "SET", "requirepass", "secret"]);
+    assert_eq!(process::run(cli, SOON).ok().out.trim(), "OK");
+    edge.wait_reason("redis-1", "body_mismatch");
+    let mut cli = servers::redis_client("redis-cli", redis.address);
+    cli.args(["--no-auth-warning", "-a", "secret", "CONFIG", "SET", "requirepass", ""]);
+    assert_eq!(process::run(cli, SOON).ok().out.trim(), "OK");
+    edge.wait_health("redis-1", "healthy");
+}
+
+#[test]
 fn a_probe_speaks_what_requests_would_speak() {
     let world = World::new();
     let server = servers::nginx_h2c(&world, world.free(), "web-1");

@@ -11,7 +11,7 @@ use super::{
     origin_tls::{self, Given},
     words::{METHODS, MONITOR_TYPES, MonitorType, Probing},
 };
-use crate::model::{Check, HttpCheck, Monitor, UdpCheck, Upstream};
+use crate::model::{Check, HttpCheck, Monitor, TcpCheck, UdpCheck, Upstream};
 
 /// All monitors.
 pub(super) type Monitors = Named<Name, Configured>;
@@ -38,10 +38,10 @@ const EXPECTED_BODY_MAX: usize = 4096;
 
 /// Keys that only HTTP checks have.
 const HTTP_KEYS: [&str; 7] = ["method", "path", "host", "headers", "expected_codes", "expected_body", "keep_alive"];
-/// Keys that only a UDP check has.
-const UDP_KEYS: [&str; 2] = ["send", "expect"];
-/// Longest payload a UDP check sends or expects: what any path carries in one packet.
-const UDP_BYTES_MAX: usize = 1_200;
+/// Keys that only TCP and UDP checks have.
+const BYTES_KEYS: [&str; 2] = ["send", "expect"];
+/// Longest bytes a TCP or UDP check sends or expects: what any path carries in one packet.
+const BYTES_MAX: usize = 1_200;
 /// Fields that belong to the connection, not to the user.
 const OWN_FIELDS: [&str; 6] = ["connection", "content-length", "host", "te", "transfer-encoding", "upgrade"];
 
@@ -53,7 +53,7 @@ pub(super) fn read(root: &Table<'_>, path: &Path) -> Monitors {
         let mut tls = None;
         let check = match kind {
             Some(MonitorType::Udp) => udp_check(t).map(Check::Udp),
-            Some(MonitorType::Tcp) => Some(Check::Tcp),
+            Some(MonitorType::Tcp) => tcp_check(t),
             Some(MonitorType::Icmp) => Some(Check::Icmp),
             Some(MonitorType::Http) => http_check(t, Upstream::Http1).map(Check::Http),
             Some(MonitorType::Https) => {
@@ -84,16 +84,17 @@ pub(super) fn read(root: &Table<'_>, path: &Path) -> Monitors {
 fn refuse_others(t: &Table<'_>, kind: Option<MonitorType>) {
     let Some(kind) = kind else {
         // Whether they are right cannot be told.
-        for key in origin_tls::KEYS.iter().chain(&UDP_KEYS) {
+        for key in origin_tls::KEYS.iter().chain(&BYTES_KEYS) {
             let _ = t.optional(key);
         }
         return;
     };
     let is_http = matches!(kind, MonitorType::Http | MonitorType::Https);
+    let takes_bytes = matches!(kind, MonitorType::Tcp | MonitorType::Udp);
     let all: [(bool, &[&'static str], &str); 3] = [
         (is_http, &HTTP_KEYS, "is for monitors of type \"http\" or \"https\""),
         (kind == MonitorType::Https, &origin_tls::KEYS, "is for monitors of type \"https\""),
-        (kind == MonitorType::Udp, &UDP_KEYS, "is for monitors of type \"udp\""),
+        (takes_bytes, &BYTES_KEYS, "is for monitors of type \"tcp\" or \"udp\""),
     ];
     for (_, keys, why) in all.iter().filter(|(its_own, ..)| !its_own) {
         keys.iter().for_each(|key| t.refuse(key, why));
@@ -140,6 +141,27 @@ fn times(t: &Table<'_>) -> (Duration, Duration) {
     (interval, timeout.flatten().map_or(TIMEOUT.min(interval), |at| at.value))
 }
 
+/// With neither key a connection is all that is asked for.
+fn tcp_check(t: &Table<'_>) -> Option<Check> {
+    let (send, expect) = (t.optional("send"), t.optional("expect"));
+    let Some(expect) = expect else {
+        if let Some(send) = send {
+            t.wrong(
+                send.place(),
+                "`send` needs `expect` with monitors of type \"tcp\": what is answered is to be judged",
+            );
+        }
+        return send.is_none().then_some(Check::Tcp);
+    };
+    let send = send.map_or(Some(Vec::new()), |v| payload(&v));
+    let read = payload(&expect)?;
+    if read.is_empty() {
+        expect.wrong("must not be empty; leave it out if a connection is enough");
+        return None;
+    }
+    Some(Check::TcpAnswer(TcpCheck { send: send?, expect: read }))
+}
+
 fn udp_check(t: &Table<'_>) -> Option<UdpCheck> {
     let send = t.required("send", "what is sent, as text or as \"0x…\"").and_then(|v| payload(&v));
     let expect = t.optional("expect").map_or(Some(Vec::new()), |v| payload(&v));
@@ -153,7 +175,7 @@ fn payload(v: &Value<'_>) -> Option<Vec<u8>> {
             Some(digits) => hex(digits).ok_or("after \"0x\" come pairs of hexadecimal digits")?,
             None => text.as_bytes().to_vec(),
         };
-        if bytes.len() > UDP_BYTES_MAX { Err("at most 1,200 bytes fit any path") } else { Ok(bytes) }
+        if bytes.len() > BYTES_MAX { Err("at most 1,200 bytes fit any path") } else { Ok(bytes) }
     });
     read.map(|at| at.value)
 }

@@ -100,7 +100,7 @@ fn check_monitor(t: &Table<'_>, monitor: Option<&Configured>, upstream: &Upstrea
 fn check_names(t: &Table<'_>, pool: &Pool) {
     let probed = pool.monitor.as_ref().and_then(|monitor| match &monitor.check {
         Check::Http(check) => Some(&check.speaks),
-        Check::Tcp | Check::Udp(_) | Check::Icmp => None,
+        Check::Tcp | Check::TcpAnswer(_) | Check::Udp(_) | Check::Icmp => None,
     });
     let speaks = if matches!(pool.upstream, Upstream::Https(_)) { Some(&pool.upstream) } else { probed };
     speaks.into_iter().for_each(|speaks| origin_tls::check_names(t, speaks, &pool.origins));

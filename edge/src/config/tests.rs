@@ -8,7 +8,7 @@ use protocol::id::{Host, Name, Target};
 
 use super::*;
 use crate::model::{
-    Affinity, Check, HttpSettings, Leads, ListenProtocol, Listener, OriginTls, PoolSteering, Prefix, Steering, Trust,
+    Affinity, Check, HttpSettings, Leads, ListenProtocol, Listener, OriginTls, PoolSteering, Prefix, Steering, TcpCheck, Trust,
     UdpCheck, Underscores, Upstream,
 };
 
@@ -252,6 +252,14 @@ fn mistakes_of_monitors() {
                 "7:1: `path` is for monitors of type \"http\" or \"https\"",
                 "8:1: `host` is for monitors of type \"http\" or \"https\"",
             ],
+        ),
+        (
+            "[[monitor]]\nname = \"m\"\ntype = \"tcp\"\nsend = \"PING\"",
+            &["7:8: `send` needs `expect` with monitors of type \"tcp\": what is answered is to be judged"],
+        ),
+        (
+            "[[monitor]]\nname = \"m\"\ntype = \"tcp\"\nexpect = \"\"",
+            &["7:10: `expect` must not be empty; leave it out if a connection is enough"],
         ),
         (
             "[[monitor]]\nname = \"m\"\ntype = \"tcp\"\ninterval = \"1s\"\ntimeout = \"1500ms\"",
@@ -698,6 +706,17 @@ fn mistakes_of_udp_monitors() {
             "8:1: `path` is for monitors of type \"http\" or \"https\"",
         ],
     )]);
+}
+
+#[test]
+fn a_tcp_monitor_may_say_something_and_expect_an_answer() {
+    let text = "monitor = [{ name = \"a\", type = \"tcp\" }, { name = \"b\", type = \"tcp\", expect = \"220 \" }, \
+                { name = \"c\", type = \"tcp\", send = \"PING\\r\\n\", expect = \"0x2b50\" }]\n\
+                load_balancer = [{ name = \"lb\", pools = [\"web\"] }]\n";
+    let catalog = config(&format!("{text}{TWO_POOLS}")).catalog;
+    let checks: Vec<&Check> = catalog.monitors.iter().map(|monitor| &monitor.check).collect();
+    let answer = |send: &[u8], expect: &[u8]| Check::TcpAnswer(TcpCheck { send: send.into(), expect: expect.into() });
+    assert_eq!(checks, [&Check::Tcp, &answer(b"", b"220 "), &answer(b"PING\r\n", b"+P")]);
 }
 
 #[test]

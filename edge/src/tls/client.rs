@@ -144,7 +144,7 @@ impl ClientTlsTable {
 fn settings_of(pool: &Pool) -> impl Iterator<Item = &Arc<OriginTls>> {
     let probed = pool.monitor.as_ref().and_then(|monitor| match &monitor.check {
         Check::Http(check) => Some(&check.speaks),
-        Check::Tcp | Check::Udp(_) | Check::Icmp => None,
+        Check::Tcp | Check::TcpAnswer(_) | Check::Udp(_) | Check::Icmp => None,
     });
     [Some(&pool.upstream), probed].into_iter().flatten().filter_map(|speaks| match speaks {
         Upstream::Https(settings) => Some(settings),

@@ -2,6 +2,7 @@
 
 mod http;
 mod icmp;
+mod tcp;
 mod udp;
 
 use std::{
@@ -30,7 +31,7 @@ use super::{
 };
 use crate::{
     model::{Check, HttpCheck, Monitor, Origin, Upstream},
-    offramp::{Carrier, First, Offramp, Opened, Opening, Way, Why},
+    offramp::{Carrier, First, Offramp, Opened, Opening, Way, Why, Wire},
 };
 
 /// After a TCP probe's end of data, how long the origin may take to end its side.
@@ -145,6 +146,12 @@ impl Prober {
                 tokio::spawn(part(opened.carrier));
                 Ok(())
             }
+            Check::TcpAnswer(check) => {
+                let mut wire = Wire::from(self.open(task, stages).await?.carrier);
+                let done = tcp::ask(&mut wire, check, &mut stages.first_byte).await;
+                tokio::spawn(tcp::part(wire));
+                done
+            }
             Check::Udp(check) => udp::ask(&self.offramp, task, check, stages).await,
             Check::Icmp => icmp::ask(&self.offramp, task, stages).await,
             Check::Http(check) => {
@@ -197,8 +204,14 @@ fn late(monitor: &Monitor, stages: &Stages) -> Why {
             (Reason::UdpNoAnswer, "another answer than expected")
         }
         (Check::Udp(_), Some(_)) => (Reason::UdpNoAnswer, "no answer"),
+        (Check::TcpAnswer(_), Some(_)) if stages.first_byte.is_some() => {
+            (Reason::BodyMismatch, "another answer than expected")
+        }
+        (Check::TcpAnswer(_), Some(_)) => (Reason::BodyMismatch, "connected, and no answer"),
         (Check::Icmp, _) => (Reason::IcmpTimeout, "no echo"),
-        (Check::Tcp | Check::Http(_) | Check::Udp(_), _) => (Reason::ConnectTimeout, "not connected"),
+        (Check::Tcp | Check::TcpAnswer(_) | Check::Http(_) | Check::Udp(_), _) => {
+            (Reason::ConnectTimeout, "not connected")
+        }
     };
     Why::new(reason, format!("{what} within {}", config::spell(monitor.timeout)))
 }
