@@ -254,14 +254,6 @@ fn mistakes_of_monitors() {
             ],
         ),
         (
-            "[[monitor]]\nname = \"m\"\ntype = \"tcp\"\nsend = \"PING\"",
-            &["7:8: `send` needs `expect` with monitors of type \"tcp\": what is answered is to be judged"],
-        ),
-        (
-            "[[monitor]]\nname = \"m\"\ntype = \"tcp\"\nexpect = \"\"",
-            &["7:10: `expect` must not be empty; leave it out if a connection is enough"],
-        ),
-        (
             "[[monitor]]\nname = \"m\"\ntype = \"tcp\"\ninterval = \"1s\"\ntimeout = \"1500ms\"",
             &["8:11: `timeout` (1500 ms) must not exceed `interval` (1000 ms)"],
         ),
@@ -717,6 +709,20 @@ fn a_tcp_monitor_may_say_something_and_expect_an_answer() {
     let checks: Vec<&Check> = catalog.monitors.iter().map(|monitor| &monitor.check).collect();
     let answer = |send: &[u8], expect: &[u8]| Check::TcpAnswer(TcpCheck { send: send.into(), expect: expect.into() });
     assert_eq!(checks, [&Check::Tcp, &answer(b"", b"220 "), &answer(b"PING\r\n", b"+P")]);
+}
+
+#[test]
+fn mistakes_of_what_a_tcp_monitor_says() {
+    check_all(&[
+        (
+            "[[monitor]]\nname = \"m\"\ntype = \"tcp\"\nsend = \"PING\"",
+            &["7:8: `send` needs `expect` with monitors of type \"tcp\": what is answered is to be judged"],
+        ),
+        (
+            "[[monitor]]\nname = \"m\"\ntype = \"tcp\"\nexpect = \"\"",
+            &["7:10: `expect` must not be empty; leave it out if a connection is enough"],
+        ),
+    ]);
 }
 
 #[test]
