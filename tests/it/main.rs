@@ -47,6 +47,7 @@ mod security_targets;
 mod slow_readers;
 mod software;
 mod status;
+mod steering;
 mod surviving;
 mod tcp;
 mod trace;

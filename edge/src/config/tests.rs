@@ -8,8 +8,8 @@ use protocol::id::{Host, Name, Target};
 
 use super::*;
 use crate::model::{
-    Affinity, Check, HttpSettings, Leads, ListenProtocol, Listener, OriginTls, PoolSteering, Prefix, Steering, TcpCheck, Trust,
-    UdpCheck, Underscores, Upstream,
+    Affinity, Check, HttpSettings, Leads, ListenProtocol, Listener, OriginTls, PoolSteering, Prefix, Steering,
+    TcpCheck, Trust, UdpCheck, Underscores, Upstream,
 };
 
 /// Three lines that make what follows a whole file.
