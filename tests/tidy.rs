@@ -29,6 +29,7 @@ const SUB_ROOMS: &[(&str, &[&str])] = &[
         &[
             "proof",
             "sources",
+            "guests",
             "scarce",
             "flows",
             "recent",
@@ -103,6 +104,7 @@ const DECIDING: &[&str] = &[
     "edge/src/listener/http/origin/failed.rs",
     "connector/src/config/",
     "connector/src/link/backoff.rs",
+    "connector/src/link/hedge.rs",
     "connector/src/link/slot.rs",
     "connector/src/serve/policy.rs",
     "rig/src/dns.rs",

@@ -23,10 +23,7 @@ pub(super) fn key(on: &HashOn, ask: &Ask<'_, '_>) -> u64 {
         HashOn::Header(name) => of_header(name),
         HashOn::Cookie(name) => {
             let all = ask.headers.map(|headers| headers.get_all(header::COOKIE));
-            all.and_then(|all| {
-                all.iter().flat_map(|line| cookie::pairs(line)).find_map(|pair| cookie::value(pair, name))
-            })
-            .map(text)
+            all.and_then(|all| all.iter().flat_map(cookie::pairs).find_map(|pair| cookie::value(pair, name))).map(text)
         }
     };
     found.unwrap_or_else(|| fold(source))
