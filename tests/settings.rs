@@ -7,12 +7,12 @@ mod schema;
 mod table;
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     env, fs,
     path::{Path, PathBuf},
 };
 
-use config::{FileKind, Spec, Survey};
+use config::{FileKind, Kind, Spec, Survey};
 use serde_json::Value as Json;
 use toml::Table;
 
@@ -61,7 +61,8 @@ struct Setting {
 struct Settings {
     whose: Whose,
     all: Vec<Setting>,
-    open: BTreeSet<String>,
+    /// Tables whose keys are the user's own, with what may stand there.
+    open: BTreeMap<String, Vec<Kind>>,
 }
 
 fn root() -> &'static Path {
@@ -138,7 +139,8 @@ impl Settings {
         assert!(untold.is_empty(), "docs/configuration.toml says nothing of {untold:?}");
         assert!(unread.is_empty(), "no settings that are read here have {unread:?}: give tests/settings/rest.toml one");
         assert!(unknown.is_empty(), "docs/configuration.toml tells of what no check knows: {unknown:?}");
-        let open = survey.into_iter().filter(|(_, keys)| keys.open).map(|(title, _)| title).collect();
+        let open =
+            survey.into_iter().filter(|(_, keys)| keys.open).map(|(title, keys)| (title, keys.entries)).collect();
         Self { whose, all, open }
     }
 }

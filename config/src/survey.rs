@@ -44,6 +44,8 @@ pub struct Keys {
     pub keys: BTreeMap<&'static str, Key>,
     /// Whether its keys are the user's own.
     pub open: bool,
+    /// What may stand behind keys of the user's own; empty: any text.
+    pub entries: Vec<Kind>,
     /// How many of it were read.
     read: usize,
 }
@@ -67,16 +69,25 @@ impl Survey {
         for (title, found) in other.0 {
             let table = self.0.entry(title).or_default();
             table.open |= found.open;
+            add(&mut table.entries, found.entries);
             table.read += found.read;
             for (name, more) in found.keys {
                 let key = table.keys.entry(name).or_default();
                 key.list |= more.list;
                 key.required += more.required;
-                let new: Vec<_> = more.kinds.into_iter().filter(|kind| !key.kinds.contains(kind)).collect();
-                key.kinds.extend(new);
+                add(&mut key.kinds, more.kinds);
             }
         }
         self
+    }
+}
+
+/// Adds those that are not there.
+fn add(kinds: &mut Vec<Kind>, more: impl IntoIterator<Item = Kind>) {
+    for kind in more {
+        if !kinds.contains(&kind) {
+            kinds.push(kind);
+        }
     }
 }
 
@@ -85,6 +96,8 @@ impl Survey {
 pub(crate) struct Surveyor {
     survey: RefCell<Survey>,
     places: RefCell<BTreeMap<usize, (String, &'static str)>>,
+    /// Values behind keys of the user's own, with the table that they are in.
+    entries: RefCell<BTreeMap<usize, String>>,
 }
 
 impl Surveyor {
@@ -96,8 +109,10 @@ impl Surveyor {
         self.survey.borrow_mut().0.entry(title.to_owned()).or_default().read += 1;
     }
 
-    pub(crate) fn opened(&self, title: &str) {
+    /// Every key of a table was taken, and their values are at these places.
+    pub(crate) fn opened(&self, title: &str, entries: impl Iterator<Item = usize>) {
         self.survey.borrow_mut().0.entry(title.to_owned()).or_default().open = true;
+        self.entries.borrow_mut().extend(entries.map(|entry| (entry, title.to_owned())));
     }
 
     /// A key was asked for, and its value is at that place if it is there.
@@ -122,12 +137,11 @@ impl Surveyor {
 
     /// A value at that place was taken for something.
     pub(crate) fn taken(&self, place: usize, kind: Kind) {
+        if let Some(title) = self.entries.borrow().get(&place) {
+            return add(&mut self.survey.borrow_mut().0.entry(title.clone()).or_default().entries, [kind]);
+        }
         let Some((title, key)) = self.places.borrow().get(&place).cloned() else { return };
-        self.of(&title, key, |key| {
-            if !key.kinds.contains(&kind) {
-                key.kinds.push(kind);
-            }
-        });
+        self.of(&title, key, |key| add(&mut key.kinds, [kind]));
     }
 
     fn of(&self, title: &str, key: &'static str, note: impl FnOnce(&mut Key)) {

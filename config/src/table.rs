@@ -190,7 +190,7 @@ impl<'a> Table<'a> {
     pub fn entries(&self) -> Vec<(usize, &'a str, Value<'a>)> {
         self.open.set(true);
         if let Some(surveyor) = self.notes.surveyor() {
-            surveyor.opened(&self.title);
+            surveyor.opened(&self.title, self.entries.0.iter().map(|entry| entry.node.place.0));
         }
         let entry = |Entry { place, key, node }: &'a Entry| (place.0, key.as_str(), Value::new(self.notes, key, node));
         self.entries.0.iter().map(entry).collect()

@@ -16,8 +16,10 @@ pub(super) fn of(settings: &Settings) -> Value {
 }
 
 fn table(settings: &Settings, title: &str) -> Value {
-    if settings.open.contains(title) {
-        return json!({ "type": "object", "additionalProperties": { "type": "string" } });
+    if let Some(kinds) = settings.open.get(title) {
+        let values =
+            if kinds.is_empty() { json!({ "type": "string" }) } else { any_of(kinds.iter().map(plain).collect()) };
+        return json!({ "type": "object", "additionalProperties": values });
     }
     let of_it = || settings.all.iter().filter(|setting| setting.table == title);
     let properties: Map<String, Value> =
@@ -28,10 +30,7 @@ fn table(settings: &Settings, title: &str) -> Value {
 
 fn property(settings: &Settings, setting: &Setting) -> Value {
     let kinds: Vec<_> = setting.asked.kinds.iter().map(|kind| of_kind(settings, setting, kind)).collect();
-    let one = match <[Value; 1]>::try_from(kinds) {
-        Ok([one]) => one,
-        Err(several) => json!({ "anyOf": several }),
-    };
+    let one = any_of(kinds);
     let mut property = if setting.asked.list { json!({ "type": "array", "items": one }) } else { one };
     let default = match &setting.default[..] {
         "-" | "required" => String::new(),
@@ -42,7 +41,25 @@ fn property(settings: &Settings, setting: &Setting) -> Value {
     property
 }
 
+fn any_of(schemas: Vec<Value>) -> Value {
+    match <[Value; 1]>::try_from(schemas) {
+        Ok([one]) => one,
+        Err(several) => json!({ "anyOf": several }),
+    }
+}
+
 fn of_kind(settings: &Settings, setting: &Setting, kind: &Kind) -> Value {
+    match kind {
+        Kind::Table => table(settings, &full(&setting.table, setting.key)),
+        Kind::Tables => json!({ "type": "array", "items": table(settings, &full(&setting.table, setting.key)) }),
+        Kind::Text(_) | Kind::Words(_) | Kind::Boolean | Kind::Integer(..) | Kind::Float(..) | Kind::Duration(..) => {
+            plain(kind)
+        }
+    }
+}
+
+/// What is no table of settings.
+fn plain(kind: &Kind) -> Value {
     match kind {
         Kind::Text(form) if form == "Name" => json!({ "type": "string", "pattern": "^[a-z0-9][a-z0-9-]{0,62}$" }),
         Kind::Text(_) => json!({ "type": "string" }),
@@ -51,8 +68,8 @@ fn of_kind(settings: &Settings, setting: &Setting, kind: &Kind) -> Value {
         Kind::Integer(first, last) => json!({ "type": "integer", "minimum": first, "maximum": last }),
         Kind::Float(first, last) => json!({ "type": "number", "minimum": first, "maximum": last }),
         Kind::Duration(..) => json!({ "type": "string", "pattern": "^[0-9]+(ms|s|m|h|d)$" }),
-        Kind::Table => table(settings, &full(&setting.table, setting.key)),
-        Kind::Tables => json!({ "type": "array", "items": table(settings, &full(&setting.table, setting.key)) }),
+        Kind::Table => json!({ "type": "object" }),
+        Kind::Tables => json!({ "type": "array", "items": { "type": "object" } }),
     }
 }
 

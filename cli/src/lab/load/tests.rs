@@ -19,11 +19,10 @@ use crate::lab::{
 /// The servers on the first ground that is free, and where `red-1` is reached by this speech.
 fn servers(speech: Speech) -> (Vec<Origin>, Ground, SocketAddr) {
     for ground in Ground::all() {
-        let mut origins = Vec::new();
-        for server in &SERVERS {
-            origins.extend(Origin::start(ground, server).ok());
-        }
-        if origins.len() == SERVERS.len() {
+        // From the last to the first: a ground on which somebody's first server is killed is left before its place is taken.
+        let started: Result<Vec<_>, _> = SERVERS.iter().rev().map(|server| Origin::start(ground, server)).collect();
+        if let Ok(mut origins) = started {
+            origins.reverse();
             return (origins, ground, ground.real(&SERVERS[0], &REPLICAS[0], speech));
         }
     }
